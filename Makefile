@@ -1,0 +1,43 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each builds what it needs in .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help demo test nightly lint bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+demo: $(VENV)/.installed  ## train a small network on real images, measure its collapse, draw the figures
+	$(BIN)/neuralcollapse demo
+
+test: $(VENV)/.installed-dev lint  ## lint, type-check and run the tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+nightly: $(VENV)/.installed-dev  ## every test, the slow ones too, and the benchmarks in full
+	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
+	$(BIN)/python benchmarks/measure.py
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev  ## the speed ratios, with their floors
+	$(BIN)/python benchmarks/measure.py
+
+clean:  ## remove the environment and what the demo wrote
+	rm -rf $(VENV) demo build dist
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "neuralcollapse needs Python 3.11 or newer, got " + sys.version.split()[0] + "; set PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/.installed

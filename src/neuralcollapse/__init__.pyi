@@ -1,0 +1,4 @@
+from . import geometry as geometry
+from .geometry import etf_gram as etf_gram
+from .geometry import nearest_etf as nearest_etf
+from .geometry import simplex_etf as simplex_etf

@@ -1,0 +1,41 @@
+"""Errors that say what was expected, what came instead, and what to do."""
+
+from __future__ import annotations
+
+
+class NeuralCollapseError(ValueError):
+    """Base of every error this library raises on bad input.
+
+    It is a `ValueError`, so that callers who know nothing of this library still catch it.
+
+    Parameters
+    ----------
+    argument
+        Name of the argument at fault.
+    expected
+        What a valid value looks like.
+    got
+        What came instead.
+    remedy
+        What the caller can do about it.
+
+    Examples
+    --------
+    >>> print(NeuralCollapseError("dim", "dim >= num_classes - 1 = 9", "dim = 4", "use dim >= 9"))
+    dim: expected dim >= num_classes - 1 = 9, got dim = 4; use dim >= 9
+    """
+
+    def __init__(self, argument: str, expected: str, got: str, remedy: str) -> None:
+        super().__init__(f"{argument}: expected {expected}, got {got}; {remedy}")
+        self.argument = argument
+        self.expected = expected
+        self.got = got
+        self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
+        # Exception's own pickling would pass the joined message as the only argument.
+        return type(self), (self.argument, self.expected, self.got, self.remedy)
+
+
+class NonFiniteError(NeuralCollapseError):
+    """NaN or infinity where finite numbers were expected."""
