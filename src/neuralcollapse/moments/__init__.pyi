@@ -1,0 +1,1 @@
+from .class_moments import ClassMoments as ClassMoments

@@ -1,0 +1,448 @@
+"""ClassMoments: the class means and scatters of a stream of features, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import atomic_path
+from neuralcollapse.moments.shifted_sums import ShiftedSums
+from neuralcollapse.moments.slab import SlabBuffer
+from neuralcollapse.validation import integer_labels
+
+Weighting = Literal["pooled", "balanced"]
+Center = Literal["class_mean", "sample_mean"]
+
+
+class ClassMoments:
+    r"""Counts, means, and within- and between-class scatter of features seen in batches.
+
+    Every sample is taken relative to a point near its own class mean, fixed when the class first
+    appears. So a difference is formed before anything is squared, and float32 matrix products
+    keep full relative accuracy even when the classes have collapsed to 1e-10 of their distance;
+    what the point misses of the mean is corrected at the end, in float64:
+
+    .. math:: \sum_i (x_i-\mu)(x_i-\mu)^\top = \sum_i (x_i-c)(x_i-c)^\top - n (\mu-c)(\mu-c)^\top
+
+    Parameters
+    ----------
+    num_classes
+        K >= 1; labels are 0..K-1.
+    dim
+        d >= 1, the width of the features.
+    scatter
+        ``"pooled"`` (or True) keeps the d x d scatter of all classes together; ``"per_class"``
+        keeps one for each class (K d^2 numbers), which the balanced scatter of unbalanced data
+        needs; False keeps only the trace variances of the classes, in O(K d) memory.
+    device
+        Where the sums live; moved to that of the features when the first batch comes.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If a size is below 1 or `scatter` is none of the above.
+
+    Notes
+    -----
+    Features may be float16, bfloat16, float32 (products in float32), float64 or integer (products
+    in float64). A class without samples is absent: its mean is NaN, and metrics leave it out.
+
+    References
+    ----------
+    Chan, Golub & LeVeque 1983, "Algorithms for computing the sample variance".
+
+    Examples
+    --------
+    >>> moments = ClassMoments(num_classes=2, dim=1)
+    >>> features = torch.tensor([[1.0], [3.0], [10.0]])
+    >>> moments.update(features, torch.tensor([0, 0, 1])).means
+    tensor([[ 2.],
+            [10.]], dtype=torch.float64)
+    >>> moments.within  # (1 + 1 + 0) / 3
+    tensor([[0.6667]], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        scatter: Literal["pooled", "per_class"] | bool = "pooled",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if num_classes < 1 or dim < 1:
+            raise NeuralCollapseError(
+                "num_classes, dim", "at least 1 each", f"{num_classes}, {dim}", "check the sizes"
+            )
+        if scatter not in ("pooled", "per_class", True, False):
+            raise NeuralCollapseError(
+                "scatter", "'pooled', 'per_class' or False", repr(scatter), "choose one of these"
+            )
+        self.num_classes = num_classes
+        self.dim = dim
+        self.scatter: Literal["pooled", "per_class", False] = (
+            "pooled" if scatter is True else scatter
+        )
+        scatters = {"pooled": 1, "per_class": num_classes, False: 0}[self.scatter]
+        self._sums = ShiftedSums(num_classes, dim, scatters, torch.float32, torch.device(device))
+        self._slab: SlabBuffer | None = None
+        self._num_batches = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"ClassMoments(num_classes={self.num_classes}, dim={self.dim}, "
+            f"scatter={self.scatter!r}): {int(self.counts.sum())} samples"
+        )
+
+    # ---------------------------------------------------------------- filling
+
+    def update(self, features: Tensor, labels: Any) -> ClassMoments:
+        """Add a batch.
+
+        Parameters
+        ----------
+        features
+            (n, d), any floating or integer dtype, finite; n = 0 is allowed.
+        labels
+            (n,) whole numbers in 0..K-1.
+
+        Returns
+        -------
+        ClassMoments
+            This object.
+
+        Raises
+        ------
+        NonFiniteError
+            If the batch holds NaN or infinity: which batch, how many.
+        NeuralCollapseError
+            If shapes or labels do not fit, or values are too large to square.
+
+            On the CPU a refused batch leaves the moments as they were. On an accelerator, where a
+            check would stall the device, values are checked once in 2,048 rows, and these are
+            dropped.
+        """
+        if features.ndim != 2 or features.shape[1] != self.dim:
+            raise NeuralCollapseError(
+                "features",
+                f"shape (n, {self.dim})",
+                str(tuple(features.shape)),
+                "pass one row of features per sample, as wide as `dim`",
+            )
+        features = features.detach()
+        if features.device.type == "mps":  # has no float64
+            features = features.cpu()
+        labels = torch.as_tensor(labels)
+        if features.device.type == "cpu" or labels.shape != features.shape[:1]:
+            labels = integer_labels("labels", labels, len(features), self.num_classes)
+        # Autocast would turn float32 products into half precision.
+        with torch.autocast(features.device.type, enabled=False):
+            for rows, row_labels in self._slab_for(features).append(features, labels):
+                self._sums.add(rows, row_labels)
+        return self
+
+    def merge(self, other: ClassMoments) -> ClassMoments:
+        """Add the samples of another object, in place; order and grouping do not matter.
+
+        Parameters
+        ----------
+        other
+            Moments with the same classes, width and kind of scatter; its values are unchanged.
+
+        Returns
+        -------
+        ClassMoments
+            This object.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If the sizes or the kinds of scatter differ.
+        """
+        mine = (self.num_classes, self.dim, self.scatter)
+        theirs = (other.num_classes, other.dim, other.scatter)
+        if mine != theirs:
+            raise NeuralCollapseError(
+                "other",
+                "num_classes, dim, scatter = {}, {}, {!r}".format(*mine),
+                "{}, {}, {!r}".format(*theirs),
+                "build both with the same sizes",
+            )
+        self._drained().merge(other._drained().to(self.device, self._sums.shift.dtype))
+        return self
+
+    def _slab_for(self, features: Tensor) -> SlabBuffer:
+        """Return a buffer for features of this dtype and device; float64 once, float64 ever."""
+        wide = not features.is_floating_point() or features.dtype == torch.float64
+        dtype = torch.float64 if wide else self._sums.shift.dtype
+        if (dtype, features.device) != (self._sums.shift.dtype, self.device):
+            self._sums = self._drained().to(features.device, dtype)
+        if self._slab is None:
+            self._slab = SlabBuffer(
+                self.num_classes, self.dim, dtype, features.device, self._num_batches
+            )
+        return self._slab
+
+    def _drained(self) -> ShiftedSums:
+        """Return the sums with every buffered row in them; the buffer is freed."""
+        if self._slab is not None:
+            slab, self._slab = self._slab, None
+            self._num_batches = slab.num_batches
+            self._sums.add(*slab.take())
+        self._sums.flush()
+        return self._sums
+
+    # ---------------------------------------------------------------- reading
+
+    @property
+    def device(self) -> torch.device:
+        """Where the sums live."""
+        return self._sums.shift.device
+
+    @property
+    def counts(self) -> Int[Tensor, " K"]:
+        """Number of samples of each class, (K,) int64."""
+        return self._drained().count.clone()
+
+    @property
+    def num_samples(self) -> int:
+        """N, the number of samples."""
+        return int(self._drained().count.sum())
+
+    @property
+    def present(self) -> Bool[Tensor, " K"]:
+        """Which classes have a sample, (K,) bool."""
+        return self._drained().count > 0
+
+    @property
+    def means(self) -> Float[Tensor, "K d"]:
+        """Class means mu_k, (K, d) float64; NaN for an absent class."""
+        sums = self._drained()
+        means = sums.miss() + sums.shift
+        return means.masked_fill_(sums.count[:, None] == 0, float("nan"))
+
+    @property
+    def trace_variances(self) -> Float[Tensor, " K"]:
+        """Mean squared distance v_k of the samples of a class to its mean, (K,); NaN if absent."""
+        sums = self._drained()
+        return (sums.square / sums.count - sums.miss().square().sum(1)).clamp_min(0)
+
+    @property
+    def squared_norm(self) -> float:
+        """Sum over all samples of the squared norm of the features, not centred."""
+        mean_squares = self.means.square().sum(1) + self.trace_variances
+        return float((self.counts * mean_squares).nansum())
+
+    @property
+    def within(self) -> Float[Tensor, "d d"]:
+        """Pooled within-class scatter, (d, d): mean over samples of (x - mu_y)(x - mu_y)^T."""
+        return self.within_scatter("pooled")
+
+    @property
+    def between(self) -> Float[Tensor, "d d"]:
+        """Between-class scatter, (d, d): mean over classes of (mu_k - m)(mu_k - m)^T."""
+        return self.between_scatter()
+
+    def center(self, kind: Center = "class_mean") -> Float[Tensor, " d"]:
+        """Return the centre of the features, (d,).
+
+        Parameters
+        ----------
+        kind
+            ``"class_mean"``: mean of the present class means, every class counting once.
+            ``"sample_mean"``: mean of all samples. They differ if the classes do in size.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If there is no sample.
+        """
+        weights = self.class_weights("balanced" if kind == "class_mean" else "pooled")
+        return weights[self.present] @ self.means[self.present]
+
+    def centered_means(self, center: Center = "class_mean") -> Float[Tensor, "P d"]:
+        """Return mu_k minus the centre, (P, d), for the P classes that have samples.
+
+        Parameters
+        ----------
+        center
+            See `center`.
+        """
+        return self.means[self.present] - self.center(center)
+
+    def class_weights(self, weighting: Weighting) -> Float[Tensor, " K"]:
+        """Return what each class counts, (K,), summing to 1: n_k / N or 1 / (present classes).
+
+        Parameters
+        ----------
+        weighting
+            ``"pooled"``: n_k / N. ``"balanced"``: the same for every present class.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If there is no sample.
+        """
+        if not self.num_samples:
+            raise NeuralCollapseError(
+                "moments", "at least one sample", "none", "call update with features first"
+            )
+        weights = self.counts if weighting == "pooled" else self.present
+        return weights.to(torch.float64) / weights.sum()
+
+    def within_scatter(self, weighting: Weighting = "pooled") -> Float[Tensor, "d d"]:
+        """Return the within-class scatter, (d, d) float64.
+
+        Parameters
+        ----------
+        weighting
+            ``"pooled"``: every sample counts the same, (1/N) sum_i. ``"balanced"``: every present
+            class does, (1/K) sum_k (1/n_k) sum_i; with classes of unequal size this needs
+            ``scatter="per_class"``.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If the scatter needed was not collected, or there is no sample.
+        """
+        if self.scatter is False:
+            raise NeuralCollapseError(
+                "scatter",
+                "'pooled' or 'per_class' for a d x d within-class scatter",
+                "scatter=False",
+                "collect the moments with scatter='pooled'",
+            )
+        sums = self._drained()
+        weights = self.class_weights(weighting) / sums.count.clamp_min(1)
+        if self.scatter == "per_class":
+            return torch.tensordot(weights, sums.centered_scatter(), dims=1)
+        lightest, heaviest = torch.aminmax(weights[self.present])
+        if heaviest > lightest * (1 + 1e-12):
+            raise NeuralCollapseError(
+                "scatter",
+                "'per_class' for the balanced within-class scatter of classes of unequal size",
+                "scatter='pooled'",
+                "collect the moments with scatter='per_class', or use weighting='pooled'",
+            )
+        return sums.centered_scatter()[0].mul_(heaviest)
+
+    def between_scatter(
+        self, weighting: Weighting = "balanced", center: Center = "class_mean"
+    ) -> Float[Tensor, "d d"]:
+        """Return the between-class scatter, (d, d) float64.
+
+        Parameters
+        ----------
+        weighting
+            ``"balanced"``: mean over present classes; ``"pooled"``: weighted by n_k / N.
+        center
+            The point that class means are taken from, see `center`.
+        """
+        rows = self.centered_means(center)
+        return (rows * self.class_weights(weighting)[self.present, None]).T @ rows
+
+    # ---------------------------------------------------------------- keeping
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the moments as float64 tensors on the CPU, centred, in one canonical form.
+
+        Returns
+        -------
+        dict
+            ``counts`` (K,), ``means`` (K, d) and ``trace_variances`` (K,), zero for absent
+            classes, and ``scatter`` (0, 1 or K; d; d), the sums of (x - mu)(x - mu)^T.
+        """
+        state = {
+            "counts": self.counts.to(torch.float64),
+            "means": self.means.nan_to_num(),
+            "trace_variances": self.trace_variances.nan_to_num(),
+            "scatter": self._drained().centered_scatter(),
+        }
+        return {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> ClassMoments:
+        """Rebuild the moments from a state dict; they go on from where they stood.
+
+        Parameters
+        ----------
+        state
+            What `state_dict` returned.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If a tensor is missing or its shape or values make no sense.
+        """
+        names = ("counts", "means", "trace_variances", "scatter")
+        if set(state) != set(names):
+            raise NeuralCollapseError(
+                "state", f"the tensors {names}", str(sorted(state)), "save it with ClassMoments"
+            )
+        counts, means, variances, scatter = (state[name].to(torch.float64) for name in names)
+        (num_classes, dim), scatters = means.shape, len(scatter)
+        if (
+            counts.shape != (num_classes,)
+            or variances.shape != (num_classes,)
+            or scatter.shape != (scatters, dim, dim)
+            or scatters not in (0, 1, num_classes)
+            or not all(bool(torch.isfinite(t).all()) for t in (counts, means, variances, scatter))
+            or bool((counts < 0).any())
+            or bool((variances < 0).any())
+        ):
+            raise NeuralCollapseError(
+                "state",
+                "finite counts (K,), means (K, d), trace_variances (K,), scatter (0, 1 or K; d; d)",
+                str({name: tuple(state[name].shape) for name in names}),
+                "the file is not whole: save the moments again",
+            )
+        kind: Literal["pooled", "per_class", False] = False
+        if scatters:
+            kind = "pooled" if scatters == 1 else "per_class"
+        moments = cls(num_classes, dim, kind)
+        sums = ShiftedSums(num_classes, dim, scatters, torch.float64, means.device)
+        sums.count += counts.to(torch.int64)
+        sums.shift += means
+        sums.square += variances * counts
+        sums.scatter += scatter
+        moments._sums = sums.to(means.device, torch.float32)
+        return moments
+
+    def save(self, path: str | Path) -> None:
+        """Write the moments to a safetensors file, atomically.
+
+        Parameters
+        ----------
+        path
+            The file; its folder is made if it is not there.
+        """
+        with atomic_path(path) as temporary:
+            save_file(self.state_dict(), temporary)
+
+    @classmethod
+    def load(cls, path: str | Path) -> ClassMoments:
+        """Read the moments from a file that `save` wrote.
+
+        Parameters
+        ----------
+        path
+            The safetensors file. Nothing in it is executed.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If it is no such file.
+        """
+        try:
+            return cls.from_state_dict(load_file(path))
+        except SafetensorError as error:
+            raise NeuralCollapseError(
+                "path", "a safetensors file", f"{path} ({error})", "save it with ClassMoments.save"
+            ) from error
