@@ -136,16 +136,13 @@ class ClassMoments:
                 str(tuple(features.shape)),
                 "pass one row of features per sample, as wide as `dim`",
             )
-        features = features.detach()
         if features.device.type == "mps":  # has no float64
             features = features.cpu()
         labels = torch.as_tensor(labels)
         if features.device.type == "cpu" or labels.shape != features.shape[:1]:
             labels = integer_labels("labels", labels, len(features), self.num_classes)
-        # Autocast would turn float32 products into half precision.
-        with torch.autocast(features.device.type, enabled=False):
-            for rows, row_labels in self._slab_for(features).append(features, labels):
-                self._sums.add(rows, row_labels)
+        for rows, row_labels in self._slab_for(features).append(features.detach(), labels):
+            self._sums.add(rows, row_labels)
         return self
 
     def merge(self, other: ClassMoments) -> ClassMoments:
@@ -180,14 +177,13 @@ class ClassMoments:
 
     def _slab_for(self, features: Tensor) -> SlabBuffer:
         """Return a buffer for features of this dtype and device; float64 once, float64 ever."""
-        wide = not features.is_floating_point() or features.dtype == torch.float64
-        dtype = torch.float64 if wide else self._sums.shift.dtype
-        if (dtype, features.device) != (self._sums.shift.dtype, self.device):
+        sums = self._sums
+        wide = features.dtype == torch.float64 or not features.is_floating_point()
+        dtype = torch.float64 if wide else sums.shift.dtype
+        if dtype != sums.shift.dtype or features.device != sums.shift.device:
             self._sums = self._drained().to(features.device, dtype)
         if self._slab is None:
-            self._slab = SlabBuffer(
-                self.num_classes, self.dim, dtype, features.device, self._num_batches
-            )
+            self._slab = SlabBuffer(self.dim, dtype, features.device, self._num_batches)
         return self._slab
 
     def _drained(self) -> ShiftedSums:

@@ -1,0 +1,303 @@
+"""NC2: whether class vectors have one length, one mutual angle, and so form a simplex ETF."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.pairs import PairMean, PairTile, sweep_pairs
+from neuralcollapse.validation import finite_matrix
+
+DIRECT_CLASSES = 2048  # up to so many, the Gram matrix itself is compared
+CANCELLING = 1e-4  # below this distance the closed form loses digits
+
+
+def centered_rows(vectors: Tensor, center: Tensor | None = None) -> Float[Tensor, "K d"]:
+    """Return class vectors minus a centre, in float64.
+
+    Parameters
+    ----------
+    vectors
+        (K, d) class means or head weights, K >= 2.
+    center
+        (d,); the mean of the rows if omitted, which softmax cannot see in head weights.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there are fewer than two rows.
+    NonFiniteError
+        If an entry is not finite, such as the mean of an absent class.
+
+    Examples
+    --------
+    >>> centered_rows(torch.tensor([[1.0], [3.0]]))
+    tensor([[-1.],
+            [ 1.]], dtype=torch.float64)
+    """
+    rows = finite_matrix("vectors", vectors)
+    if len(rows) < 2:
+        raise NeuralCollapseError(
+            "vectors", "at least 2 class vectors", str(len(rows)), "one has no angle to another"
+        )
+    return rows - (rows.mean(0) if center is None else center.to(rows))
+
+
+def equinorm(vectors: Tensor, center: Tensor | None = None, ddof: Literal[0, 1] = 0) -> float:
+    r"""Return the coefficient of variation of the lengths of class vectors.
+
+    .. math:: \mathrm{std}_k \|\mu_k - c\| \,/\, \mathrm{mean}_k \|\mu_k - c\|
+
+    Parameters
+    ----------
+    vectors
+        (K, d) class means or head weights, K >= 2.
+    center
+        (d,); the mean of the rows if omitted. Pass zeros for raw lengths.
+    ddof
+        Of the standard deviation.
+
+    Returns
+    -------
+    float
+        In [0, sqrt(K)]; 0 when collapsed, NaN if all vectors are equal.
+
+    References
+    ----------
+    Papyan, Han & Donoho 2020, Figure 2.
+
+    Examples
+    --------
+    >>> equinorm(torch.tensor([[1.0, 0], [0, 3.0]]), center=torch.zeros(2))
+    0.5
+    """
+    lengths = torch.linalg.vector_norm(centered_rows(vectors, center), dim=1)
+    return float(lengths.std(correction=ddof) / lengths.mean())
+
+
+def equiangularity(
+    vectors: Tensor,
+    center: Tensor | None = None,
+    reduce: Literal["mean", "std", "max"] = "mean",
+) -> float:
+    r"""Return how far the cosines between class vectors are from -1/(K-1).
+
+    .. math:: \mathrm{mean}_{i \ne j} \left| \cos(\mu_i - c, \mu_j - c) + \tfrac{1}{K-1} \right|
+
+    The signed mean is not offered: it is near zero for any centred vectors, collapsed or not.
+
+    Parameters
+    ----------
+    vectors
+        (K, d) class means or head weights, K >= 2.
+    center
+        (d,); the mean of the rows if omitted.
+    reduce
+        ``"mean"`` or ``"max"`` of the absolute deviations, or ``"std"`` of the cosines.
+
+    Returns
+    -------
+    float
+        In [0, 2]; 0 when collapsed, NaN if a vector is zero.
+
+    References
+    ----------
+    Papyan, Han & Donoho 2020, Figures 3 (std) and 4 (mean).
+
+    Examples
+    --------
+    >>> equiangularity(torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]]), reduce="max")
+    0.6666666666666667
+    """
+    rows = centered_rows(vectors, center)
+    statistic = EquiangularityStatistic(len(rows))
+    sweep_pairs(rows, [statistic])
+    if reduce == "std":
+        return math.sqrt(statistic.deviations.variance)
+    return statistic.absolute.mean if reduce == "mean" else statistic.absolute.maximum
+
+
+class EquiangularityStatistic:
+    """Deviations of all cosines from -1/(K-1), in a sweep over pairs.
+
+    Parameters
+    ----------
+    num_vectors
+        K.
+
+    Attributes
+    ----------
+    absolute : PairMean
+        Mean and maximum of the absolute deviations.
+    deviations : PairMean
+        Mean and variance of the signed ones, which are those of the cosines, shifted.
+    """
+
+    def __init__(self, num_vectors: int) -> None:
+        self._target = 1 / (num_vectors - 1)
+        self.absolute = PairMean()
+        self.deviations = PairMean()
+
+    def add(self, tile: PairTile) -> None:
+        """Take the pairs of one tile into account."""
+        deviations = tile.cosines + self._target
+        self.deviations.add(deviations)
+        self.absolute.add(deviations.abs_())
+
+
+def etf_distance(vectors: Tensor, center: Tensor | None = None) -> float:
+    r"""Return the distance of the normalised Gram matrix from that of a simplex ETF.
+
+    .. math:: \left\| \frac{G}{\|G\|_F} - \frac{I - 11^\top/K}{\sqrt{K-1}} \right\|_F,
+        \qquad G = M M^\top
+
+    For more than 2,048 classes no K x K matrix is formed unless the distance is below 1e-4, and
+    then only in tiles.
+
+    Parameters
+    ----------
+    vectors
+        (K, d) class means or head weights, K >= 2.
+    center
+        (d,); the mean of the rows if omitted. A head taken raw can show a distance of 1.39 where
+        the centred one shows 3e-7.
+
+    Returns
+    -------
+    float
+        In [0, sqrt(2)] for centred vectors, at most 2; 0 when collapsed, NaN if all are equal.
+
+    References
+    ----------
+    Zhu et al. 2021, Section 4 (NC2); Tirer et al. 2023.
+
+    Examples
+    --------
+    >>> round(etf_distance(torch.eye(3)), 12)
+    0.0
+    """
+    rows = centered_rows(vectors, center)
+    return product_distance(rows, rows)
+
+
+def gram_distance(vectors: Tensor, target: Tensor, center: Tensor | None = None) -> float:
+    r"""Return the distance of the normalised Gram matrix from any predicted one.
+
+    .. math:: \left\| G / \|G\|_F - T / \|T\|_F \right\|_F
+
+    For the collapse of other models: an orthogonal frame (T = I, bias-free MSE), simplex-encoded
+    labels (unbalanced classes), or a softmax code (K > d + 1).
+
+    Parameters
+    ----------
+    vectors
+        (K, d), K >= 2.
+    target
+        (K, K) predicted Gram matrix, not zero.
+    center
+        (d,); the mean of the rows if omitted. Pass zeros to compare raw vectors.
+
+    Returns
+    -------
+    float
+        In [0, sqrt(2)] for a positive semidefinite target; 0 when as predicted.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the target is not K x K.
+
+    Examples
+    --------
+    >>> gram_distance(2 * torch.eye(4), torch.eye(4), center=torch.zeros(4))
+    0.0
+    """
+    rows = centered_rows(vectors, center)
+    target = finite_matrix("target", target)
+    if target.shape != (len(rows), len(rows)):
+        raise NeuralCollapseError(
+            "target",
+            f"a Gram matrix of shape {(len(rows),) * 2}",
+            str(tuple(target.shape)),
+            "predict one entry for each pair of classes",
+        )
+    gram = rows @ rows.T
+    return float(
+        torch.linalg.matrix_norm(
+            gram / torch.linalg.matrix_norm(gram) - target / torch.linalg.matrix_norm(target)
+        )
+    )
+
+
+def uniformity(vectors: Tensor, center: Tensor | None = None) -> tuple[float, float]:
+    r"""Return mean and variance over pairs of the logarithmic energy of directions (GNC2).
+
+    .. math:: \log 1/\|u_i - u_j\|, \qquad u_k = (\mu_k - c)/\|\mu_k - c\|
+
+    Usable also for K > d + 1, where no simplex ETF exists.
+
+    Parameters
+    ----------
+    vectors
+        (K, d), K >= 2.
+    center
+        (d,); the mean of the rows if omitted.
+
+    Returns
+    -------
+    tuple of float
+        Mean, >= -log(2K/(K-1))/2 with equality for a simplex ETF, and variance, >= 0.
+
+    References
+    ----------
+    Liu et al. 2023, "Generalizing and decoupling neural collapse via hyperspherical uniformity
+    gap".
+
+    Examples
+    --------
+    >>> mean, variance = uniformity(torch.eye(2))
+    >>> round(mean, 6), round(variance, 6)  # two opposite directions: log 1/2
+    (-0.693147, 0.0)
+    """
+    rows = centered_rows(vectors, center)
+    statistic = _LogEnergy(len(rows))
+    directions = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    sweep_pairs(directions, [statistic])
+    return statistic.values.mean - statistic.shift, statistic.values.variance
+
+
+class _LogEnergy:
+    """log 1/distance, taken from that of the ETF so that the variance does not cancel."""
+
+    def __init__(self, num_vectors: int) -> None:
+        self.shift = 0.5 * math.log(2 * num_vectors / (num_vectors - 1))
+        self.values = PairMean()
+
+    def add(self, tile: PairTile) -> None:
+        self.values.add(self.shift - 0.5 * tile.squared_distances.log())
+
+
+def product_distance(left: Tensor, right: Tensor) -> float:
+    """Distance of L R^T, normalised, from (I - 11^T/K)/sqrt(K-1); rows of R sum to zero."""
+    num = len(left)
+    # ||L R^T||^2 = <L^T L, R^T R>: d x d, not K x K.
+    if num > DIRECT_CLASSES:
+        norm = ((left.T @ left) * (right.T @ right)).sum().sqrt()
+        overlap = (left * right).sum() - (left.sum(0) * right.sum(0)).sum() / num
+        squared = float(2 - 2 * overlap / (norm * math.sqrt(num - 1)))
+        if squared > CANCELLING**2:
+            return math.sqrt(squared)
+    else:
+        norm = torch.linalg.matrix_norm(left @ right.T)
+    total = 0.0
+    on, off = (1 - 1 / num) / math.sqrt(num - 1), -1 / num / math.sqrt(num - 1)
+    for start in range(0, num, DIRECT_CLASSES):
+        block = (left[start : start + DIRECT_CLASSES] @ right.T).div_(norm).sub_(off)
+        block.diagonal(start).sub_(on - off)
+        total += float(block.square_().sum())
+    return math.sqrt(total)

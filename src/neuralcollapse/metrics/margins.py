@@ -1,0 +1,185 @@
+"""Margins: by how much the true class wins, and the scale-free value that collapse tends to."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.validation import finite_matrix, integer_labels
+
+
+def sample_margins(logits: Tensor, labels: Any) -> Float[Tensor, " n"]:
+    r"""Return the multi-class margin of each sample, :math:`\min_{j \ne y} (s_y - s_j)`.
+
+    Parameters
+    ----------
+    logits
+        (n, K) scores, K >= 2.
+    labels
+        (n,) true labels in 0..K-1.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        In the units and the dtype of the logits; negative (or zero, a tie) where the sample is
+        misclassified.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If K < 2, or the labels do not fit.
+
+    References
+    ----------
+    Gao et al. 2023, Section 4.
+
+    Examples
+    --------
+    >>> sample_margins(torch.tensor([[3.0, 1.0, 2.5], [0.0, 1.0, 0.0]]), [0, 2])
+    tensor([ 0.5000, -1.0000])
+    """
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise NeuralCollapseError(
+            "logits", "shape (n, K), K >= 2", str(tuple(logits.shape)), "pass one column a class"
+        )
+    true = integer_labels("labels", labels, len(logits), logits.shape[1])
+    return unchecked_margins(logits, true.to(logits.device))
+
+
+def unchecked_margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return `sample_margins` of arguments known to be right, without a look at their values."""
+    index = labels[:, None]
+    true = logits.gather(1, index)
+    rivals = logits.scatter(1, index, float("-inf")).amax(1, keepdim=True)
+    return (true - rivals).squeeze(1)
+
+
+def pair_margins(logits: Tensor, labels: Any) -> Float[Tensor, "K K"]:
+    r"""Return the least margin of each class against each other, over its samples.
+
+    .. math:: \gamma_{ij} = \min_{x : y(x) = i} (s_i(x) - s_j(x))
+
+    Parameters
+    ----------
+    logits, labels
+        As in `sample_margins`.
+
+    Returns
+    -------
+    Tensor of shape (K, K), float64
+        Not symmetric. NaN on the diagonal; inf in the row of an absent class. Its least entry is
+        p_min, the least margin.
+
+    Raises
+    ------
+    NonFiniteError
+        If a logit is not finite.
+    NeuralCollapseError
+        If the labels do not fit.
+
+    References
+    ----------
+    Gao et al. 2023, Theorem 4.4.
+
+    Examples
+    --------
+    >>> pair_margins(torch.tensor([[3.0, 1.0], [0.0, 1.0], [2.0, 1.0]]), [0, 1, 0])
+    tensor([[nan, 1.],
+            [1., nan]], dtype=torch.float64)
+    """
+    scores = finite_matrix("logits", logits)
+    num_classes = scores.shape[1]
+    true = integer_labels("labels", labels, len(scores), num_classes).to(scores.device)
+    differences = scores.gather(1, true[:, None]) - scores
+    gamma = torch.full_like(scores[:1], float("inf")).repeat(num_classes, 1)
+    gamma.scatter_reduce_(0, true[:, None].expand_as(differences), differences, "amin")
+    return gamma.fill_diagonal_(float("nan"))
+
+
+def margin_ceiling(num_classes: int) -> float:
+    """Return K/(K-1), the normalised margin of a collapsed classifier, which none exceeds.
+
+    Parameters
+    ----------
+    num_classes
+        K >= 2.
+
+    Returns
+    -------
+    float
+        The ceiling for classes of equal size.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If K < 2.
+
+    Examples
+    --------
+    >>> margin_ceiling(5)
+    1.25
+    """
+    if num_classes < 2:
+        raise NeuralCollapseError(
+            "num_classes", "at least 2", str(num_classes), "one class has no margin"
+        )
+    return num_classes / (num_classes - 1)
+
+
+def margin_scale(moments: ClassMoments, weight: Tensor, bias: Tensor | None = None) -> float:
+    r"""Return the scale tau that makes a margin comparable between networks and epochs.
+
+    .. math:: \tau = \sqrt{\textstyle\sum_k \tfrac{n_k}{N} \|w_k - \bar w\|^2}
+        \; \sqrt{\tfrac1N \textstyle\sum_i \|x_i\|^2}
+
+    A bias counts as one more feature, of value 1. For classes of equal size the normalised
+    margin ``p_min / tau`` is at most K/(K-1), with equality exactly at collapse, while the raw
+    margin grows without limit with the norms.
+
+    Parameters
+    ----------
+    moments
+        Moments of the features that enter the head.
+    weight, bias
+        (K, d) and (K,) of the head.
+
+    Returns
+    -------
+    float
+        >= 0, in the units of a logit.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the shapes differ or there is no sample.
+
+    Notes
+    -----
+    The normalisation and its ceiling are ours; the paper's raw margin is not scale-free.
+
+    Examples
+    --------
+    >>> moments = ClassMoments(2, 1).update(torch.tensor([[-2.0], [2.0]]), [0, 1])
+    >>> margin_scale(moments, torch.tensor([[-3.0], [3.0]]))
+    6.0
+    """
+    if weight.shape != (moments.num_classes, moments.dim):
+        raise NeuralCollapseError(
+            "weight",
+            f"shape {(moments.num_classes, moments.dim)}",
+            str(tuple(weight.shape)),
+            "pass one row a class, of the layer that takes these features",
+        )
+    head = weight.detach().to(moments.device, torch.float64)
+    mean_square = moments.squared_norm / max(moments.num_samples, 1)
+    if bias is not None:
+        head = torch.cat([head, bias.detach().to(head)[:, None]], dim=1)
+        mean_square += 1
+    head_squares = (head - head.mean(0)).square().sum(1)
+    return math.sqrt(float(moments.class_weights("pooled") @ head_squares) * mean_square)

@@ -1,0 +1,195 @@
+"""NC4: whether the classifier decides for the nearest class mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.validation import integer_labels
+
+CHUNK_ELEMENTS = 2**21  # scores held at once; never samples x classes
+CHUNK_ROWS = 1024
+
+
+class CenterScores:
+    r"""Scores whose largest is the nearest class mean, beside the logits, in one product.
+
+    .. math:: \arg\min_k \|x - \mu_k\|
+        = \arg\max_k \; \langle x - m, \mu_k - m\rangle - \tfrac12 \|\mu_k - m\|^2
+
+    Features are centred first: \|x\|^2 + \|mu\|^2 - 2 x.mu in float32 falls to chance when the
+    offset is a few hundred times the distance between the means.
+
+    Parameters
+    ----------
+    means
+        (K, d) class means; rows with NaN are absent classes and never the nearest.
+    weight, bias
+        (K, d) and (K,) of the last linear layer, if its decisions are wanted from the features.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If no class has a mean, or the shapes differ.
+
+    Examples
+    --------
+    >>> scores = CenterScores(torch.tensor([[0.0], [1.0], [float("nan")]]))
+    >>> scores.nearest(torch.tensor([[0.2], [5.0]]))
+    tensor([0, 1])
+    """
+
+    def __init__(self, means: Tensor, weight: Tensor | None = None, bias: Any = None) -> None:
+        if weight is not None and weight.shape != means.shape:
+            raise NeuralCollapseError(
+                "weight",
+                f"the shape of the class means, {tuple(means.shape)}",
+                str(tuple(weight.shape)),
+                "pass one row a class, of the layer that takes these features",
+            )
+        means = means.detach().to(torch.float64)
+        self.labels = torch.isfinite(means).all(1).nonzero().squeeze(1)
+        if not len(self.labels):
+            raise NeuralCollapseError(
+                "means", "a class with samples", "none", "compute the means of training data first"
+            )
+        self.dim = means.shape[1]
+        present = means[self.labels]
+        # The centre is rounded first, so that rows and means are taken from the same point.
+        self._center = present.mean(0).to(torch.float32).to(torch.float64)
+        centered = present - self._center
+        rows, offsets = [centered], [-0.5 * centered.square().sum(1)]
+        self.has_head = weight is not None
+        if weight is not None:
+            head = weight.detach().to(means)
+            rows.append(head)
+            offsets.append(head @ self._center)
+            if bias is not None:
+                offsets[1] = offsets[1] + bias.detach().to(means)
+        self._rows, self._offsets = torch.cat(rows), torch.cat(offsets)
+        self._cast: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
+
+    def chunk_rows(self) -> int:
+        """Return how many samples to score at once."""
+        return max(1, min(CHUNK_ROWS, CHUNK_ELEMENTS // len(self._rows)))
+
+    def __call__(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scores (n, present classes) and the logits (n, K; no column without head)."""
+        wide = features.dtype == torch.float64 or not features.is_floating_point()
+        dtype = torch.float64 if wide else torch.float32
+        key = (dtype, features.device)
+        if key not in self._cast:
+            self._cast[key] = (
+                self._center.to(features.device, dtype),
+                self._rows.T.to(features.device, dtype),
+                self._offsets.to(features.device, dtype),
+            )
+        center, columns, offsets = self._cast[key]
+        with torch.autocast(features.device.type, enabled=False):
+            both = torch.addmm(offsets, features.to(dtype) - center, columns)
+        return both[:, : len(self.labels)], both[:, len(self.labels) :]
+
+    def nearest(self, features: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+        """Return the label of the nearest class mean of each row."""
+        found = [self(chunk)[0].argmax(1) for chunk in features.split(self.chunk_rows())]
+        index = torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+        return self.labels.to(index.device)[index]
+
+
+def nearest_center(features: Tensor, means: Tensor) -> Int[Tensor, " n"]:
+    r"""Return the label of the nearest class mean, :math:`\arg\min_k \|x - \mu_k\|`.
+
+    Parameters
+    ----------
+    features
+        (n, d), in any dtype.
+    means
+        (K, d) class means, from training data; NaN rows are absent classes.
+
+    Returns
+    -------
+    Tensor of shape (n,), int64
+        Labels; the lowest of those tied.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If no class has a mean.
+
+    Examples
+    --------
+    >>> nearest_center(torch.tensor([[0.4], [0.6]]), torch.tensor([[0.0], [1.0]]))
+    tensor([0, 1])
+    """
+    return CenterScores(means).nearest(features)
+
+
+def ncc_accuracy(features: Tensor, labels: Any, means: Tensor) -> float:
+    """Return the share of samples whose nearest class mean is that of their label.
+
+    Not the same as the agreement of NC4: it needs labels, and no classifier.
+
+    Parameters
+    ----------
+    features, means
+        As in `nearest_center`.
+    labels
+        (n,) true labels.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 when collapsed; NaN without samples.
+
+    Examples
+    --------
+    >>> ncc_accuracy(torch.tensor([[0.4], [0.6]]), [0, 0], torch.tensor([[0.0], [1.0]]))
+    0.5
+    """
+    true = integer_labels("labels", labels, len(features), len(means))
+    nearest = nearest_center(features, means)
+    return float((nearest == true.to(nearest.device)).double().mean())
+
+
+def nc4_agreement(
+    features: Tensor, means: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> float:
+    r"""Return the share of samples that classifier and nearest class mean decide alike (NC4).
+
+    .. math:: \arg\max_k \langle w_k, x\rangle + b_k = \arg\min_k \|x - \mu_k\|
+
+    Parameters
+    ----------
+    features
+        (n, d) of training or test data.
+    means
+        (K, d) class means, always of training data.
+    weight, bias
+        (K, d) and (K,) of the last linear layer; forgetting the bias changes the value.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 when collapsed; NaN without samples.
+
+    References
+    ----------
+    Papyan, Han & Donoho 2020, Figure 7 (which shows one minus this).
+
+    Examples
+    --------
+    >>> means = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> nc4_agreement(torch.tensor([[2.0, 1.0], [1.0, 1.5]]), means, weight=means)
+    1.0
+    """
+    scores = CenterScores(means, weight, bias)
+    agreeing = 0
+    for chunk in features.split(scores.chunk_rows()):
+        distances, logits = scores(chunk)
+        nearest = scores.labels.to(logits.device)[distances.argmax(1)]
+        agreeing += int((nearest == logits.argmax(1)).sum())
+    return agreeing / len(features) if len(features) else float("nan")

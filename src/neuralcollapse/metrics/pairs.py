@@ -1,0 +1,144 @@
+"""One sweep over all pairs of class vectors, in tiles, shared by every statistic of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+TILE = 1024
+FLOAT64_CLASSES = 4096  # up to so many, products run in float64 at no cost worth saving
+CLOSE = 1e-5  # pairs nearer than this, relative to their norms, are computed again in float64
+
+
+@dataclass(frozen=True)
+class PairTile:
+    """Some pairs (i, j), i < j, of the rows of `vectors`; every pair is in one tile.
+
+    Attributes
+    ----------
+    vectors
+        (K, d) float64 rows.
+    i, j
+        Row indices, broadcastable: (a, 1) and (1, b), or both (p,) on the diagonal.
+    gram
+        <v_i, v_j> in the dtype of the sweep, shape (a, b) or (p,).
+    squared_norms
+        (K,) of all rows, in the dtype of the sweep.
+    """
+
+    vectors: Tensor
+    i: Tensor
+    j: Tensor
+    gram: Tensor
+    squared_norms: Tensor
+
+    def of_pairs(self, per_row: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a (K,) quantity at i and at j, broadcastable to the pairs."""
+        return per_row[self.i], per_row[self.j]
+
+    @cached_property
+    def squared_distances(self) -> Tensor:
+        """Squared distances of the pairs, exact also where rows nearly coincide."""
+        a, b = self.of_pairs(self.squared_norms)
+        scale = a + b
+        distances = torch.sub(scale, self.gram, alpha=2)
+        close = (distances < CLOSE * scale).nonzero(as_tuple=True)
+        if len(close[0]):
+            i, j = (index.expand(distances.shape)[close] for index in (self.i, self.j))
+            for part in torch.arange(len(i), device=i.device).split(TILE):
+                exact = (self.vectors[i[part]] - self.vectors[j[part]]).square().sum(1)
+                distances[tuple(axis[part] for axis in close)] = exact.to(distances.dtype)
+        return distances
+
+    @cached_property
+    def cosines(self) -> Tensor:
+        """Cosines of the pairs."""
+        a, b = self.of_pairs(self.squared_norms.rsqrt())
+        return self.gram * a * b
+
+
+class PairStatistic(Protocol):
+    """What a sweep feeds: something that looks at each tile once."""
+
+    def add(self, tile: PairTile) -> None:
+        """Take the pairs of one tile into account."""
+
+
+def sweep_pairs(vectors: Float[Tensor, "K d"], statistics: Sequence[PairStatistic]) -> None:
+    """Show all pairs of rows to the statistics, one tile at a time, in O(K d) memory.
+
+    Parameters
+    ----------
+    vectors
+        (K, d) rows, float64; centred, so that no common offset eats precision.
+    statistics
+        Objects with ``add(tile)``; the matrix product of a tile is shared by all.
+    """
+    for tile in _tiles(vectors):
+        for statistic in statistics:
+            statistic.add(tile)
+
+
+def _tiles(vectors: Tensor) -> Iterator[PairTile]:
+    num = len(vectors)
+    dtype = torch.float64 if num <= FLOAT64_CLASSES else torch.float32
+    rows = vectors.to(dtype)
+    squared_norms = vectors.square().sum(1).to(dtype)
+    index = torch.arange(num, device=vectors.device)
+    for start in range(0, num, TILE):
+        left = slice(start, start + TILE)
+        a, b = torch.triu_indices(*(len(index[left]),) * 2, offset=1, device=vectors.device)
+        yield PairTile(
+            vectors,
+            index[left][a],
+            index[left][b],
+            (rows[left] @ rows[left].T)[a, b],
+            squared_norms,
+        )
+        for other in range(start + TILE, num, TILE):
+            right = slice(other, other + TILE)
+            gram = rows[left] @ rows[right].T
+            yield PairTile(vectors, index[left, None], index[None, right], gram, squared_norms)
+
+
+class PairMean:
+    """Mean, spread and extremes of one value per pair, accumulated over tiles.
+
+    Rows are summed in the dtype of the values, and these sums in float64.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0.0
+        self.total_square = 0.0
+        self.maximum = float("-inf")
+
+    def add(self, values: Tensor) -> None:
+        """Add the values of some pairs."""
+        if values.numel():
+            self.count += values.numel()
+            self.total += _sum(values)
+            self.total_square += _sum(values.square())
+            self.maximum = max(self.maximum, float(values.max()))
+
+    @property
+    def mean(self) -> float:
+        """Mean over pairs; NaN without pairs."""
+        return self.total / self.count if self.count else float("nan")
+
+    @property
+    def variance(self) -> float:
+        """Population variance over pairs; NaN without pairs."""
+        if not self.count:
+            return float("nan")
+        return max(0.0, self.total_square / self.count - self.mean**2)
+
+
+def _sum(values: Tensor) -> float:
+    return float(values.sum(-1).to(torch.float64).sum())

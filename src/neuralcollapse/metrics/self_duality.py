@@ -1,0 +1,115 @@
+"""NC3: whether the classifier's rows point where the class means do."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.equiangularity import product_distance, centered_rows
+
+
+def self_duality(
+    weight: Tensor,
+    means: Tensor,
+    center: Tensor | None = None,
+    center_head: bool = True,
+    variant: Literal["distance", "squared", "cosine"] = "distance",
+) -> float:
+    r"""Return how far the normalised head is from the normalised class means.
+
+    .. math:: \left\| W_c/\|W_c\|_F - M/\|M\|_F \right\|_F
+
+    Parameters
+    ----------
+    weight
+        (K, d) rows of the last linear layer.
+    means
+        (K, d) class means, in the same order.
+    center
+        (d,) what means are taken from; the mean of the class means if omitted.
+    center_head
+        Take the mean row off the head, which softmax does not see.
+    variant
+        ``"distance"``; ``"squared"`` as in Papyan's code; ``"cosine"``: the mean over classes of
+        1 - cos(w_k, mu_k - c).
+
+    Returns
+    -------
+    float
+        In [0, 2] (squared: [0, 4]); 0 when collapsed.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the shapes differ.
+
+    References
+    ----------
+    Papyan, Han & Donoho 2020, Figure 5.
+
+    Examples
+    --------
+    >>> self_duality(3 * torch.eye(3), torch.eye(3))
+    0.0
+    """
+    head, rows = _head_and_means(weight, means, center, center_head)
+    if variant == "cosine":
+        return float((1 - torch.cosine_similarity(head, rows, dim=1)).mean())
+    difference = head / torch.linalg.matrix_norm(head) - rows / torch.linalg.matrix_norm(rows)
+    distance = float(torch.linalg.matrix_norm(difference))
+    return distance**2 if variant == "squared" else distance
+
+
+def product_duality(
+    weight: Tensor, means: Tensor, center: Tensor | None = None, center_head: bool = True
+) -> float:
+    r"""Return how far the logits of the class means are from a simplex ETF's.
+
+    .. math:: \left\| \frac{W M^\top}{\|W M^\top\|_F} - \frac{I - 11^\top/K}{\sqrt{K-1}} \right\|_F
+
+    This is not self-duality: W = A P and M = A P^-1 make it vanish for any invertible symmetric P
+    while the two point elsewhere.
+
+    Parameters
+    ----------
+    weight, means, center, center_head
+        As in `self_duality`.
+
+    Returns
+    -------
+    float
+        In [0, 2]; 0 when collapsed.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the shapes differ.
+
+    References
+    ----------
+    Zhu et al. 2021, Section 4 (NC3).
+
+    Examples
+    --------
+    >>> round(product_duality(3 * torch.eye(3), torch.eye(3)), 12)
+    0.0
+    """
+    head, rows = _head_and_means(weight, means, center, center_head)
+    return product_distance(head, rows)
+
+
+def _head_and_means(
+    weight: Tensor, means: Tensor, center: Tensor | None, center_head: bool
+) -> tuple[Tensor, Tensor]:
+    if weight.shape != means.shape:
+        raise NeuralCollapseError(
+            "weight",
+            f"the shape of the class means, {tuple(means.shape)}",
+            str(tuple(weight.shape)),
+            "pass one row a class, of the layer that takes these features",
+        )
+    head = centered_rows(weight, None if center_head else weight.new_zeros(weight.shape[1]))
+    return head, centered_rows(means, center).to(head.device)
