@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.metrics.equiangularity import product_distance, centered_rows
+from neuralcollapse.metrics.equiangularity import centered_rows, product_distance
 
 
 def self_duality(
