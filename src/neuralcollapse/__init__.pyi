@@ -1,4 +1,6 @@
 from . import geometry as geometry
+from . import metrics as metrics
 from .geometry import etf_gram as etf_gram
 from .geometry import nearest_etf as nearest_etf
 from .geometry import simplex_etf as simplex_etf
+from .moments import ClassMoments as ClassMoments

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -63,6 +63,7 @@ class PairTile:
         return self.gram * a * b
 
 
+@runtime_checkable
 class PairStatistic(Protocol):
     """What a sweep feeds: something that looks at each tile once."""
 

@@ -52,7 +52,7 @@ def self_duality(
 
     Examples
     --------
-    >>> self_duality(3 * torch.eye(3), torch.eye(3))
+    >>> round(self_duality(3 * torch.eye(3), torch.eye(3)), 12)
     0.0
     """
     head, rows = _head_and_means(weight, means, center, center_head)

@@ -1,0 +1,5 @@
+"""What collapse is measured by: one function for each phenomenon and variant."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,98 @@
+"""The headline numbers of collapse, from moments and a head, with one sweep over the classes."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.equiangularity import (
+    EquiangularityStatistic,
+    equiangularity,
+    equinorm,
+    etf_distance,
+)
+from neuralcollapse.metrics.margins import margin_scale
+from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.metrics.self_duality import product_duality, self_duality
+from neuralcollapse.metrics.variability import CDNVStatistic, nc1_pinv, nc1_trace_ratio, vci
+from neuralcollapse.moments.class_moments import ClassMoments
+
+
+def summarize(
+    moments: ClassMoments,
+    weight: Float[Tensor, "K d"] | None = None,
+    bias: Float[Tensor, " K"] | None = None,
+    margin_min: float | None = None,
+) -> dict[str, float]:
+    """Return every metric of collapse that needs no second look at the samples.
+
+    Each is the default variant of the function of that name; pairs of class means are visited
+    once for all of them.
+
+    Parameters
+    ----------
+    moments
+        Moments of the features that enter the head, of at least two classes.
+    weight, bias
+        (K, d) and (K,) of the head.
+    margin_min
+        p_min, the least margin of the samples.
+
+    Returns
+    -------
+    dict of float
+        Always ``nc1_trace_ratio``, ``cdnv``, ``nc2_equinorm``, ``nc2_equiangular``, ``nc2_etf``;
+        with a scatter, ``nc1_pinv`` and ``vci``; with a head, ``nc2_equinorm_head``,
+        ``nc2_equiangular_head``, ``nc2_etf_head`` of all its rows, and ``nc3_self_duality``,
+        ``nc3_product`` over the classes that have samples; with a head and a margin,
+        ``margin_normalized``. Zero when collapsed, the last K/(K-1). NaN or infinity stand where
+        the function of the metric says so, such as for equal class means.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If fewer than two classes have samples, or the head is of another shape.
+
+    Examples
+    --------
+    >>> from neuralcollapse.geometry import simplex_etf
+    >>> moments = ClassMoments(4, 3).update(simplex_etf(4, 3), [0, 1, 2, 3])
+    >>> values = summarize(moments, weight=2 * simplex_etf(4, 3, "axis"))
+    >>> {name: round(abs(values[name]), 6) for name in ("nc1_pinv", "nc2_etf", "nc2_etf_head")}
+    {'nc1_pinv': 0.0, 'nc2_etf': 0.0, 'nc2_etf_head': 0.0}
+    """
+    values = {"nc1_pinv": nc1_pinv(moments)} if moments.scatter else {}
+    values["nc1_trace_ratio"] = nc1_trace_ratio(moments)
+    rows = moments.centered_means()
+    distances, angles = CDNVStatistic(moments), EquiangularityStatistic(len(rows))
+    sweep_pairs(rows, [distances, angles])
+    values["cdnv"] = distances.values.mean
+    if moments.scatter:
+        values["vci"] = vci(moments)
+    values["nc2_equinorm"] = equinorm(rows)
+    values["nc2_equiangular"] = angles.absolute.mean
+    values["nc2_etf"] = etf_distance(rows)
+    if weight is None:
+        return values
+    if weight.shape != (moments.num_classes, moments.dim):
+        raise NeuralCollapseError(
+            "weight",
+            f"shape {(moments.num_classes, moments.dim)}",
+            str(tuple(weight.shape)),
+            "pass one row a class, of the layer that takes these features",
+        )
+    head = weight.detach().to(rows)
+    values["nc2_equinorm_head"] = equinorm(head)
+    values["nc2_equiangular_head"] = equiangularity(head)
+    values["nc2_etf_head"] = etf_distance(head)
+    values["nc3_self_duality"] = self_duality(head[moments.present], rows)
+    values["nc3_product"] = product_duality(head[moments.present], rows)
+    if margin_min is not None:
+        values["margin_normalized"] = _over(margin_min, margin_scale(moments, head, bias))
+    return values
+
+
+def _over(margin: float, scale: float) -> float:
+    # A head of equal rows, or features that are all zero, have no margin to normalise.
+    return margin / scale if scale > 0 else float("nan")
