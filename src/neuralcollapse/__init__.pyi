@@ -1,6 +1,11 @@
 from . import geometry as geometry
+from . import measurement as measurement
 from . import metrics as metrics
 from .geometry import etf_gram as etf_gram
 from .geometry import nearest_etf as nearest_etf
 from .geometry import simplex_etf as simplex_etf
+from .measurement import CollapseReport as CollapseReport
+from .measurement import FeatureTap as FeatureTap
+from .measurement import measure as measure
+from .measurement import measure_features as measure_features
 from .moments import ClassMoments as ClassMoments

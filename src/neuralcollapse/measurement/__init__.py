@@ -1,0 +1,5 @@
+"""From a network and its data to one report."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,155 @@
+"""The picture of one measurement: Gram matrix, spectra, margins, class means in space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d.axes3d import Axes3D
+from torch import Tensor
+
+from neuralcollapse.geometry.simplex_etf import nearest_etf
+from neuralcollapse.metrics.margins import margin_ceiling, margin_scale
+
+if TYPE_CHECKING:
+    from neuralcollapse.measurement.collapse_report import CollapseReport
+
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#8a8a8a"  # safe for colour-blind eyes
+TICKED_CLASSES = 20  # more class names would overlap
+
+
+def plot_report(report: CollapseReport) -> Figure:
+    """Draw the four panels of a report.
+
+    Parameters
+    ----------
+    report
+        What `measure` returned. Without a head there are no margins; without a scatter, no
+        within-class spectrum; the panel then says so.
+
+    Returns
+    -------
+    matplotlib Figure
+        11 x 9 inches.
+    """
+    figure = Figure(figsize=(11, 9), layout="constrained")
+    grid = figure.add_gridspec(2, 2)
+    _gram(figure.add_subplot(grid[0, 0]), report)
+    _spectra(figure.add_subplot(grid[0, 1]), report)
+    _margins(figure.add_subplot(grid[1, 0]), report)
+    _in_space(figure.add_subplot(grid[1, 1], projection="3d"), report)
+    figure.suptitle(
+        f"Neural collapse of {report.train.moments.num_samples:,} samples: "
+        f"tr Sw / tr Sb = {report['nc1_trace_ratio']:.3g}, "
+        f"distance from a simplex ETF = {report['nc2_etf']:.3g}"
+    )
+    return figure
+
+
+def _gram(axes: Axes, report: CollapseReport) -> None:
+    rows = report.train.moments.centered_means()
+    directions = rows / rows.norm(dim=1, keepdim=True)
+    cosines = (directions @ directions.T).cpu().numpy()
+    image = axes.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
+    axes.figure.colorbar(image, ax=axes, shrink=0.8, label="cosine")
+    target = -1 / (len(rows) - 1)
+    axes.set_title(f"Cosines of class means (ETF: {target:.3f} off the diagonal)")
+    names = _present_names(report)
+    if len(names) <= TICKED_CLASSES:
+        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0)
+        axes.set_yticks(range(len(names)), names)
+    else:
+        axes.set(xlabel="class", ylabel="class")
+
+
+def _spectra(axes: Axes, report: CollapseReport) -> None:
+    moments = report.train.moments
+    axes.set_title("Spectra of the scatters")
+    rows = moments.centered_means()
+    between = torch.linalg.svdvals(rows).square() / len(rows)
+    between = between[: len(rows) - 1]
+    axes.plot(_ranks(between), between.cpu(), "o-", color=ORANGE, ms=4, label="between classes")
+    if moments.scatter:
+        within = torch.linalg.eigvalsh(moments.within).flip(0)
+        # What lies below round-off of the largest is not an eigenvalue but noise.
+        within = within[within > within[0] * len(within) * torch.finfo(within.dtype).eps]
+        axes.plot(_ranks(within), within.cpu(), "o-", color=BLUE, ms=4, label="within classes")
+    else:
+        axes.text(0.5, 0.1, "no within-class scatter was kept", transform=axes.transAxes)
+    axes.set(xscale="log", yscale="log", xlabel="rank", ylabel="eigenvalue")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+
+
+def _margins(axes: Axes, report: CollapseReport) -> None:
+    axes.set_title("Margins of the samples, over their scale")
+    axes.set(xlabel="margin / scale", ylabel="share of samples")
+    if report.weight is None:
+        axes.text(0.5, 0.5, "no head, no margins", ha="center", transform=axes.transAxes)
+        return
+    parts = [("train", report.train, BLUE)]
+    if report.test is not None:
+        parts.append(("test", report.test, ORANGE))
+    scaled = [
+        part.decisions.margins.cpu().numpy()
+        / margin_scale(part.moments, report.weight, report.bias)
+        for _, part, _ in parts
+    ]
+    edges = np.histogram_bin_edges(np.concatenate(scaled), bins=60).tolist()
+    for (label, _, color), values in zip(parts, scaled, strict=True):
+        weights = np.full(len(values), 1 / len(values))
+        axes.hist(values, edges, weights=weights, color=color, alpha=0.25)
+        axes.hist(values, edges, weights=weights, color=color, histtype="step", label=label)
+    ceiling = margin_ceiling(int(report.train.moments.present.sum()))
+    axes.axvline(ceiling, color=GREEN, ls="--", label=f"collapse: K/(K-1) = {ceiling:.3g}")
+    axes.axvline(0, color=GREY, lw=1)
+    axes.margins(y=0.25)  # room for the legend
+    axes.legend(frameon=False, loc="upper left")
+
+
+def _in_space(axes: Axes3D, report: CollapseReport) -> None:
+    """Four class means span three dimensions: they are drawn there without any loss."""
+    chosen = _four_classes(report)
+    means = report.train.moments.means[chosen]
+    centered = means - means.mean(0)
+    left, values, _ = torch.linalg.svd(centered, full_matrices=False)
+    points = torch.zeros(len(chosen), 3, dtype=centered.dtype, device=centered.device)
+    points[:, : len(values[:3])] = (left * values)[:, :3]
+    nearest = nearest_etf(points)
+    targets = (nearest.center + nearest.scale * nearest.vertices).cpu().numpy()
+    found = points.cpu().numpy()
+    names = [report.class_names[k] for k in chosen]
+    for i in range(len(chosen)):
+        for j in range(i):
+            axes.plot(*targets[[i, j]].T, color=GREY, lw=1, ls=":")
+            axes.plot(*found[[i, j]].T, color=BLUE, lw=0.8, alpha=0.6)
+        axes.plot(*np.stack([found[i], targets[i]]).T, color=ORANGE, lw=1.5)
+        axes.text(*(1.12 * found[i]), names[i])
+    axes.scatter(*targets.T, s=60, facecolors="none", edgecolors=GREEN, label="nearest ETF")
+    axes.scatter(*found.T, s=30, color=BLUE, label="class means")
+    axes.set_title(f"Means of {len(chosen)} classes, the closest pair among them")
+    axes.set_box_aspect((1, 1, 1))
+    axes.set(xticklabels=[], yticklabels=[], zticklabels=[])
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.1, -0.05))
+
+
+def _four_classes(report: CollapseReport) -> list[int]:
+    """Return the classes of the worst pairs by CDNV, up to four."""
+    pairs = report.worst_pairs()
+    index = {name: k for k, name in enumerate(report.class_names)}
+    present = report.train.moments.present.nonzero().squeeze(1).tolist()
+    worst = [index[name] for pair in pairs[["class i", "class j"]].to_numpy() for name in pair]
+    return list(dict.fromkeys([*worst, *present]))[:4]
+
+
+def _present_names(report: CollapseReport) -> Sequence[str]:
+    present = report.train.moments.present.tolist()
+    return [name for name, here in zip(report.class_names, present, strict=True) if here]
+
+
+def _ranks(spectrum: Tensor) -> range:
+    return range(1, len(spectrum) + 1)

@@ -1,0 +1,204 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import neuralcollapse as nc
+from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.measurement.measure import _evaluating
+
+
+def network(generator=0):
+    torch.manual_seed(generator)
+    return nn.Sequential(
+        nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 4)
+    )
+
+
+@pytest.fixture
+def model():
+    return network()
+
+
+@pytest.fixture
+def data():
+    torch.manual_seed(1)
+    labels = torch.arange(90) % 4
+    return TensorDataset(torch.randn(90, 8) + labels[:, None], labels)
+
+
+def loader(data, **options):
+    return DataLoader(data, batch_size=32, **options)
+
+
+def features_of(model, data):
+    model.eval()
+    with torch.no_grad():
+        return model[:4](data.tensors[0])
+
+
+def test_one_pass_equals_features_measured_directly(model, data):
+    report = nc.measure(model, loader(data), test_loader=loader(data))
+    direct = nc.measure_features(
+        features_of(model, data), data.tensors[1], model[4].weight, model[4].bias
+    )
+    assert set(direct) == {name for name in report if not name.startswith("test_")}
+    for name, value in direct.items():
+        assert report[name] == pytest.approx(value, rel=1e-5, abs=1e-6)
+        assert report[f"test_{name}"] == pytest.approx(value, rel=1e-5, abs=1e-6)
+
+
+def test_a_second_pass_gives_the_same_when_features_do_not_fit(model, data):
+    kept = nc.measure(model, loader(data))
+    for budget in (0, 5000):  # no batch fits; the first fits
+        assert nc.measure(model, loader(data), feature_budget=budget) == kept
+    shuffled = nc.measure(model, loader(data, shuffle=True), feature_budget=0)
+    for name, value in kept.items():
+        assert shuffled[name] == pytest.approx(value, rel=1e-5, abs=1e-6)
+
+
+def test_the_network_runs_once(model, data):
+    passes = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    nc.measure(model, loader(data))
+    assert len(passes) == 3
+
+
+def test_nothing_is_left_behind(model, data):
+    model.train()
+    model[1].eval()  # a frozen normalisation layer stays frozen
+    modes = [module.training for module in model.modules()]
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+
+    def states():
+        return torch.get_rng_state().tolist(), np.random.rand()  # noqa: NPY002
+
+    broken = [*loader(data, shuffle=True), "not a batch"]
+    for fail in (False, True):
+        torch.manual_seed(5)
+        np.random.seed(5)  # noqa: NPY002
+        if fail:
+            with pytest.raises(NeuralCollapseError):
+                nc.measure(model, broken)
+        else:
+            nc.measure(model, loader(data, shuffle=True))
+        after = states()
+        torch.manual_seed(5)
+        np.random.seed(5)  # noqa: NPY002
+        assert after == states()
+        assert [module.training for module in model.modules()] == modes
+        assert all(not module._forward_hooks for module in model.modules())
+        assert all(torch.equal(buffers[name], value) for name, value in model.named_buffers())
+        assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_python_random_state_is_restored_too(model):
+    # By itself: the type checker of the test run draws from it when `measure` returns.
+    random.seed(5)
+    with _evaluating(model, None):
+        inside = random.random()
+    assert random.random() == inside
+
+
+def test_autocast_changes_features_not_statistics(model, data):
+    exact = nc.measure(model, loader(data))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        report = nc.measure(model, loader(data))
+        half = torch.cat([model[:4](x) for x, _ in loader(data)]).detach()
+    assert half.dtype == torch.bfloat16
+    assert report["nc1_pinv"] == pytest.approx(exact["nc1_pinv"], rel=0.05)
+    assert report["nc1_pinv"] != exact["nc1_pinv"]
+
+
+def test_mapping_batches_and_own_unpacking(model, data):
+    expected = nc.measure(model, loader(data))
+    mappings = [{"input": x, "labels": y} for x, y in loader(data)]
+    assert nc.measure(model, mappings) == expected
+    triples = [(y, x, None) for x, y in loader(data)]
+    assert nc.measure(model, triples, unpack=lambda batch: (batch[1], batch[0])) == expected
+
+
+def test_absent_classes_are_named_and_left_out(model, data):
+    inputs, labels = data.tensors
+    kept = labels != 2
+    part = TensorDataset(inputs[kept], labels[kept])
+    report = nc.measure(model, loader(part), class_names=["ape", "bee", "cat", "dog"])
+    assert report.absent == ["cat"]
+    assert "Absent classes, left out: cat" in str(report)
+    table = report.per_class.set_index("class")
+    assert table.loc["cat", "samples"] == 0
+    assert np.isnan(table.loc["cat", "margin_min"])
+    direct = nc.measure_features(features_of(model, data)[kept], labels[kept])
+    assert report["nc1_pinv"] == pytest.approx(direct["nc1_pinv"], rel=1e-5)
+
+
+class Fails(nn.Module):
+    def forward(self, x):
+        return torch.where(x > 1e9, float("nan"), x)
+
+
+def test_a_bad_batch_is_named(data):
+    torch.manual_seed(0)
+    model = nn.Sequential(Fails(), nn.Linear(8, 4))
+    inputs, labels = data.tensors
+    inputs = inputs.clone()
+    inputs[40, 3] = 1e10
+    with pytest.raises(NonFiniteError, match="features in batch 1: expected finite numbers, got 1"):
+        nc.measure(model, loader(TensorDataset(inputs, labels)))
+
+
+BAD = {
+    "empty": ([], {}, "loader: expected at least one batch with samples, got none"),
+    "no labels": ([torch.ones(2, 8)], {}, r"batches \(inputs, labels\).*got Tensor; pass unpack="),
+    "triple": ([(1, 2, 3)], {}, "got tuple of length 3"),
+    "mapping": ([{"input": torch.ones(2, 8)}], {}, "a mapping with keys 'input'"),
+    "range": ([(torch.ones(2, 8), torch.tensor([0, 4]))], {}, "below num_classes = 4, got labels"),
+    "length": ([(torch.ones(2, 8), torch.tensor([0]))], {}, "labels: expected 2 labels"),
+    "one class": ([(torch.randn(2, 8), torch.tensor([1, 1]))], {}, "samples of at least 2 classes"),
+    "names": ([(torch.ones(2, 8), torch.tensor([0, 1]))], {"class_names": ["a"]}, "4 names, one a"),
+}
+
+
+@pytest.mark.parametrize(("batches", "options", "message"), BAD.values(), ids=BAD)
+def test_bad_loaders_are_refused(model, batches, options, message):
+    with pytest.raises(NeuralCollapseError, match=message):
+        nc.measure(model, batches, **options)
+
+
+def test_an_iterator_is_read_once_or_refused(model, data):
+    report = nc.measure(model, iter(list(loader(data))))
+    assert report == nc.measure(model, loader(data))
+    with pytest.raises(NeuralCollapseError, match="a loader that can be read only once"):
+        nc.measure(model, iter(list(loader(data))), feature_budget=0)
+
+
+def test_a_loader_that_changes_is_noticed(model, data):
+    class Shrinking:
+        def __init__(self):
+            self.batches = list(loader(data))
+
+        def __iter__(self):
+            batches, self.batches = self.batches, self.batches[:1]
+            return iter(batches)
+
+    with pytest.raises(NeuralCollapseError, match="the same 90 samples in the second pass, got 32"):
+        nc.measure(model, Shrinking(), feature_budget=0)
+
+
+def test_progress_is_shown_on_request(model, data, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    nc.measure(model, loader(data), progress=True)
+    assert "measuring" in capsys.readouterr().err
+    nc.measure(model, loader(data), progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_gpu_gives_the_same(model, data):
+    report = nc.measure(model, loader(data), device="cuda")
+    assert next(model.parameters()).device.type == "cpu"
+    for name, value in nc.measure(model, loader(data)).items():
+        assert report[name] == pytest.approx(value, rel=1e-3, abs=1e-4)
