@@ -20,6 +20,7 @@ from neuralcollapse.validation import integer_labels
 
 Weighting = Literal["pooled", "balanced"]
 Center = Literal["class_mean", "sample_mean"]
+_WEIGHTING: dict[Center, Weighting] = {"class_mean": "balanced", "sample_mean": "pooled"}
 
 
 class ClassMoments:
@@ -139,7 +140,8 @@ class ClassMoments:
         if features.device.type == "mps":  # has no float64
             features = features.cpu()
         labels = torch.as_tensor(labels)
-        if features.device.type == "cpu" or labels.shape != features.shape[:1]:
+        whole = not labels.is_floating_point() and labels.dtype != torch.bool
+        if features.is_cpu or labels.shape != features.shape[:1] or not whole:
             labels = integer_labels("labels", labels, len(features), self.num_classes)
         for rows, row_labels in self._slab_for(features).append(features.detach(), labels):
             self._sums.add(rows, row_labels)
@@ -260,7 +262,7 @@ class ClassMoments:
         NeuralCollapseError
             If there is no sample.
         """
-        weights = self.class_weights("balanced" if kind == "class_mean" else "pooled")
+        weights = self.class_weights(_WEIGHTING[kind])
         return weights[self.present] @ self.means[self.present]
 
     def centered_means(self, center: Center = "class_mean") -> Float[Tensor, "P d"]:
@@ -271,7 +273,13 @@ class ClassMoments:
         center
             See `center`.
         """
-        return self.means[self.present] - self.center(center)
+        means = self.means[self.present]
+        rows = means - means[:1]
+        rows -= self.class_weights(_WEIGHTING[center])[self.present] @ rows
+        # Means are known to round-off of their own size: what is less is no distance.
+        if rows.norm() <= 4 * torch.finfo(torch.float64).eps * means.norm():
+            rows.zero_()
+        return rows
 
     def class_weights(self, weighting: Weighting) -> Float[Tensor, " K"]:
         """Return what each class counts, (K,), summing to 1: n_k / N or 1 / (present classes).
@@ -383,12 +391,12 @@ class ClassMoments:
                 "state", f"the tensors {names}", str(sorted(state)), "save it with ClassMoments"
             )
         counts, means, variances, scatter = (state[name].to(torch.float64) for name in names)
-        (num_classes, dim), scatters = means.shape, len(scatter)
         if (
-            counts.shape != (num_classes,)
-            or variances.shape != (num_classes,)
-            or scatter.shape != (scatters, dim, dim)
-            or scatters not in (0, 1, num_classes)
+            means.ndim != 2
+            or counts.shape != means.shape[:1]
+            or variances.shape != means.shape[:1]
+            or scatter.shape[1:] != means.shape[1:] * 2
+            or len(scatter) not in (0, 1, len(means))
             or not all(bool(torch.isfinite(t).all()) for t in (counts, means, variances, scatter))
             or bool((counts < 0).any())
             or bool((variances < 0).any())
@@ -399,6 +407,7 @@ class ClassMoments:
                 str({name: tuple(state[name].shape) for name in names}),
                 "the file is not whole: save the moments again",
             )
+        (num_classes, dim), scatters = means.shape, len(scatter)
         kind: Literal["pooled", "per_class", False] = False
         if scatters:
             kind = "pooled" if scatters == 1 else "per_class"

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuralcollapse.errors import NonFiniteError
+from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 
 SLAB_ROWS = 2048
+SQUARE_HEADROOM = 1e-6  # of the largest float: sums of 16k squares of differences fit as well
 
 
 class SlabBuffer:
     """Copy batches into one array of `SLAB_ROWS` rows, and hand it out when it is full.
 
-    On the CPU a batch that is not finite is refused before anything is copied. On an accelerator
-    the check waits until the slab is handed out, since it would stall the device; the slab is
-    then dropped.
+    On the CPU a batch that is not finite, or too large to square, is refused before anything is
+    copied. On an accelerator the check waits until the slab is handed out, since it would stall
+    the device; the slab is then dropped.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class SlabBuffer:
         self.labels = torch.empty(SLAB_ROWS, dtype=torch.int64, device=device)
         self.filled = 0
         self.num_batches = num_batches
-        self._unchecked: list[Tensor] = []  # one sum per batch, on an accelerator
+        self._first_batch = num_batches  # of those in the slab
 
     def append(self, features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Copy a batch in; yield (rows, labels) each time the slab is full.
@@ -58,11 +58,10 @@ class SlabBuffer:
         """
         self.num_batches += 1
         rows = features.to(self.rows.dtype)
-        total = rows.sum()  # not finite if a value is not: cheaper than asking each
-        if not features.is_cpu:
-            self._unchecked.append(total)
-        elif not math.isfinite(total) and not torch.isfinite(features).all():
-            raise _non_finite_error(features, f"batch {self.num_batches - 1}")
+        if features.is_cpu and not self._squarable(rows):
+            raise _value_error(features, rows.dtype, f"batch {self.num_batches - 1}")
+        if not self.filled:
+            self._first_batch = self.num_batches - 1
         start = 0
         while start < len(rows):
             count = min(len(rows) - start, SLAB_ROWS - self.filled)
@@ -72,20 +71,33 @@ class SlabBuffer:
             start += count
             if self.filled == SLAB_ROWS:
                 yield self.take()
+                self._first_batch = self.num_batches - 1
 
     def take(self) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"]]:
         """Empty the slab and return its (rows, labels), valid until the next `append`."""
         rows, labels = self.rows[: self.filled], self.labels[: self.filled]
-        totals, self._unchecked, self.filled = self._unchecked, [], 0
-        if totals and not torch.isfinite(torch.stack(totals)).all():
-            last = self.num_batches - 1
-            if not torch.isfinite(rows).all():
-                raise _non_finite_error(rows, f"batches {last - len(totals) + 1}..{last} (dropped)")
+        self.filled = 0
+        if not rows.is_cpu and not self._squarable(rows):
+            where = f"batches {self._first_batch}..{self.num_batches - 1} (dropped)"
+            raise _value_error(rows, rows.dtype, where)
         return rows, labels
 
+    def _squarable(self, rows: Tensor) -> bool:
+        limit = SQUARE_HEADROOM * torch.finfo(rows.dtype).max
+        parts = (part.reshape(-1) for part in rows.split(SLAB_ROWS))
+        # A dot product tells of NaN, infinity and overflow, at the price of a sum.
+        return all(bool(torch.dot(values, values) <= limit) for values in parts)
 
-def _non_finite_error(features: Tensor, where: str) -> NonFiniteError:
+
+def _value_error(features: Tensor, dtype: torch.dtype, where: str) -> NeuralCollapseError:
     bad = int((~torch.isfinite(features)).sum())
+    if not bad:
+        return NeuralCollapseError(
+            f"features in {where}",
+            f"values whose squares can be summed in {dtype}",
+            f"values up to {float(features.abs().max()):.3g}",
+            "rescale the features, or pass them as float64",
+        )
     hint = (
         "float16 overflows at 65504: measure in bfloat16 or float32"
         if features.dtype == torch.float16
