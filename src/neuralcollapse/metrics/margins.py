@@ -132,6 +132,14 @@ def margin_ceiling(num_classes: int) -> float:
     return num_classes / (num_classes - 1)
 
 
+def require_bias(bias: Tensor, num_classes: int) -> None:
+    """Refuse a bias that has not one entry a class."""
+    if bias.shape != (num_classes,):
+        raise NeuralCollapseError(
+            "bias", f"shape {(num_classes,)}", str(tuple(bias.shape)), "pass one entry a class"
+        )
+
+
 def margin_scale(moments: ClassMoments, weight: Tensor, bias: Tensor | None = None) -> float:
     r"""Return the scale tau that makes a margin comparable between networks and epochs.
 
@@ -179,6 +187,7 @@ def margin_scale(moments: ClassMoments, weight: Tensor, bias: Tensor | None = No
     head = weight.detach().to(moments.device, torch.float64)
     mean_square = moments.squared_norm / max(moments.num_samples, 1)
     if bias is not None:
+        require_bias(bias, moments.num_classes)
         head = torch.cat([head, bias.detach().to(head)[:, None]], dim=1)
         mean_square += 1
     head_squares = (head - head.mean(0)).square().sum(1)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.margins import require_bias
 from neuralcollapse.validation import integer_labels
 
 CHUNK_ELEMENTS = 2**21  # scores held at once; never samples x classes
@@ -69,6 +70,7 @@ class CenterScores:
             rows.append(head)
             offsets.append(head @ self._center)
             if bias is not None:
+                require_bias(bias, len(means))
                 offsets[1] = offsets[1] + bias.detach().to(means)
         self._rows, self._offsets = torch.cat(rows), torch.cat(offsets)
         self._cast: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
@@ -93,7 +95,7 @@ class CenterScores:
             both = torch.addmm(offsets, features.to(dtype) - center, columns)
         return both[:, : len(self.labels)], both[:, len(self.labels) :]
 
-    def nearest(self, features: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+    def nearest(self, features: Shaped[Tensor, "n d"]) -> Int[Tensor, " n"]:
         """Return the label of the nearest class mean of each row."""
         found = [self(chunk)[0].argmax(1) for chunk in features.split(self.chunk_rows())]
         index = torch.cat(found) if found else torch.empty(0, dtype=torch.int64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -21,8 +20,8 @@ from neuralcollapse.moments.class_moments import ClassMoments
 
 def summarize(
     moments: ClassMoments,
-    weight: Float[Tensor, "K d"] | None = None,
-    bias: Float[Tensor, " K"] | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
     margin_min: float | None = None,
 ) -> dict[str, float]:
     """Return every metric of collapse that needs no second look at the samples.
