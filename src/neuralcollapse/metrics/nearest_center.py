@@ -9,7 +9,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.metrics.margins import require_bias
+from neuralcollapse.metrics.head import checked_bias
 from neuralcollapse.validation import integer_labels
 
 CHUNK_ELEMENTS = 2**21  # scores held at once; never samples x classes
@@ -70,8 +70,7 @@ class CenterScores:
             rows.append(head)
             offsets.append(head @ self._center)
             if bias is not None:
-                require_bias(bias, len(means))
-                offsets[1] = offsets[1] + bias.detach().to(means)
+                offsets[1] = offsets[1] + checked_bias(bias, head)
         self._rows, self._offsets = torch.cat(rows), torch.cat(offsets)
         self._cast: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.equiangularity import (
     EquiangularityStatistic,
     equiangularity,
     equinorm,
     etf_distance,
 )
+from neuralcollapse.metrics.head import checked_head
 from neuralcollapse.metrics.margins import margin_scale
 from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.metrics.self_duality import product_duality, self_duality
@@ -74,14 +74,7 @@ def summarize(
     values["nc2_etf"] = etf_distance(rows)
     if weight is None:
         return values
-    if weight.shape != (moments.num_classes, moments.dim):
-        raise NeuralCollapseError(
-            "weight",
-            f"shape {(moments.num_classes, moments.dim)}",
-            str(tuple(weight.shape)),
-            "pass one row a class, of the layer that takes these features",
-        )
-    head = weight.detach().to(rows)
+    head = checked_head(moments, weight)
     values["nc2_equinorm_head"] = equinorm(head)
     values["nc2_equiangular_head"] = equiangularity(head)
     values["nc2_etf_head"] = etf_distance(head)
