@@ -78,22 +78,20 @@ def label_ends(axes: Axes) -> None:
     """
     # The height of a line of text as a share of the panel's, before the layout stretches it.
     gap = 1.15 * LABEL_POINTS * axes.figure.dpi / 72 / axes.bbox.height
-    curves = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
     to_panel = axes.transData + axes.transAxes.inverted()
-    ends = sorted(
-        (float(to_panel.transform(np.asarray(line.get_xydata())[-1])[1]), index)
-        for index, line in enumerate(curves)
-    )
-    places = _spread([min(max(end, 0.0), 1.0) for end, _ in ends], gap)
-    for place, (_, index) in zip(places, ends, strict=True):
-        line = curves[index]
+    names = []
+    for line in axes.lines:
+        name, points = str(line.get_label()), np.asarray(line.get_xydata())
+        if not name.startswith("_"):
+            finite = points[np.isfinite(points[:, 1])]
+            end = float(to_panel.transform(finite[-1])[1]) if len(finite) else 0.0
+            text = name if len(finite) else f"{name}: undefined"
+            names.append((min(max(end, 0.0), 1.0), text, line.get_color()))
+    names.sort(key=lambda name: name[0])
+    for place, (_, text, color) in zip(_spread([n[0] for n in names], gap), names, strict=True):
+        at = (1.015, place)
         axes.annotate(
-            str(line.get_label()),
-            (1.015, place),
-            xycoords="axes fraction",
-            color=line.get_color(),
-            size=LABEL_POINTS,
-            va="center",
+            text, at, xycoords="axes fraction", color=color, size=LABEL_POINTS, va="center"
         )
 
 

@@ -47,9 +47,10 @@ def milestones(records: Sequence[Record]) -> dict[str, Record]:
     >>> list(milestones([{"epoch": 1, "accuracy": 0.5}, {"epoch": 2, "accuracy": 0.9}]))
     ['first', 'last']
     """
-    fitted = interpolation_epoch(records)
     stages = {"first": records[0]}
-    stages |= {FITTED: record for record in records if record["epoch"] == fitted}
+    fitted = interpolation_epoch(records)
+    if fitted is not None:
+        stages[FITTED] = next(record for record in records if record["epoch"] == fitted)
     return stages | {"last": records[-1]}
 
 
@@ -62,11 +63,12 @@ def summary_table(records: Sequence[Record]) -> Table:
         Of `read_history` or `train`, at least one.
     """
     stages = milestones(records)
-    table = Table("on training data", box=SIMPLE_HEAD, header_style="bold")
+    table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("on training data", no_wrap=True)
     for name, record in stages.items():
         heading = "100 % right" if name == FITTED else name
         table.add_column(f"{heading}\nepoch {record['epoch']}", justify="right")
-    table.add_column("at the end", max_width=21)
+    table.add_column("at the end")
     group = ""
     for key in ROWS:
         reading = READINGS[key.removeprefix("test_")]
@@ -103,7 +105,7 @@ def summary_text(records: Sequence[Record]) -> str:
         ]
     if last is not start:
         before, now = start["nc1_pinv"], last["nc1_pinv"]
-        change = f"fell {before / now:.3g}-fold" if before > now > 0 else f"went to {now:.2g}"
+        change = f"fell {_rounded(before / now)}-fold" if before > now > 0 else f"went to {now:.2g}"
         sentences.append(
             f"From there to epoch {last['epoch']} the spread within classes (NC1) {change}, the "
             f"distance of the class means from a simplex ETF went from {start['nc2_etf']:.2g} to "
@@ -122,6 +124,10 @@ def summary_text(records: Sequence[Record]) -> str:
 
 def _best(records: Sequence[Record]) -> float:
     return max(float(record["accuracy"]) for record in records)
+
+
+def _rounded(factor: float) -> str:
+    return f"{factor:,.0f}" if factor >= 10 else f"{factor:.1f}"
 
 
 def _number(key: str, value: float) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import positive
 
-Net = Literal["mlp", "cnn"]
-Loss = Literal["ce", "mse"]
-Schedule = Literal["cosine", "step", "constant"]
+CHOICES = {
+    "net": ("mlp", "cnn"),
+    "loss": ("ce", "mse"),
+    "schedule": ("cosine", "step", "constant"),
+}
 
 
 @dataclass(frozen=True)
@@ -57,31 +58,36 @@ class TrainConfig:
     data: str = "digits"
     data_root: str | None = None
     per_class: int | None = None
-    net: Net = "mlp"
+    net: str = "mlp"
     width: int = 256
-    loss: Loss = "ce"
+    loss: str = "ce"
     weight_decay: float = 1e-2
     lr: float = 0.02
     momentum: float = 0.9
-    schedule: Schedule = "cosine"
+    schedule: str = "cosine"
     batch_size: int = 128
     epochs: int = 300
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, kind in (("net", Net), ("loss", Loss), ("schedule", Schedule)):
-            if getattr(self, name) not in get_args(kind):
-                raise _refused(name, f"one of {', '.join(get_args(kind))}", getattr(self, name))
-        for name in ("width", "batch_size", "epochs"):
-            if getattr(self, name) < 1:
-                raise _refused(name, "at least 1", getattr(self, name))
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise self._refused(name, f"one of {', '.join(choices)}")
+        for name in ("width", "batch_size", "epochs", "per_class"):
+            value = getattr(self, name)
+            optional = name == "per_class" and value is None
+            if not optional and not (isinstance(value, int) and value >= 1):
+                raise self._refused(name, "a whole number of at least 1")
         if self.width % 4:
-            raise _refused("width", "a multiple of 4", self.width)
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise _refused("weight_decay", "a finite number of at least 0", self.weight_decay)
-        if not 0 <= self.momentum < 1:
-            raise _refused("momentum", "a number in [0, 1)", self.momentum)
-        positive("lr", self.lr)
+            raise self._refused("width", "a multiple of 4")
+        if not isinstance(self.seed, int):
+            raise self._refused("seed", "a whole number")
+        for name, low, high in (("weight_decay", 0, math.inf), ("momentum", 0, 1)):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and low <= value < high):
+                raise self._refused(name, f"a number in [{low}, {high})")
+        if not (isinstance(self.lr, (int, float)) and 0 < self.lr < math.inf):
+            raise self._refused("lr", "a finite number above 0")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
@@ -123,6 +129,6 @@ class TrainConfig:
             return self.lr * 0.1 ** int(3 * fraction)
         return self.lr
 
-
-def _refused(name: str, expected: str, got: Any) -> NeuralCollapseError:
-    return NeuralCollapseError(name, expected, repr(got), "correct the configuration")
+    def _refused(self, name: str, expected: str) -> NeuralCollapseError:
+        got = repr(getattr(self, name))
+        return NeuralCollapseError(name, expected, got, "correct the configuration")

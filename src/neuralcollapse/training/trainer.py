@@ -21,7 +21,7 @@ from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.files import atomic_path
 from neuralcollapse.measurement import measure
 from neuralcollapse.report.history import Record, append_record
-from neuralcollapse.training.config import Loss, TrainConfig
+from neuralcollapse.training.config import TrainConfig
 from neuralcollapse.training.data import ImageData, load_dataset
 from neuralcollapse.training.networks import MLP, SmallCNN
 
@@ -200,7 +200,7 @@ def sgd_epochs(model: nn.Module, data: TensorDataset, config: TrainConfig) -> It
         yield Epoch(number, step, lr, total / len(labels))
 
 
-def batch_loss(logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:
+def batch_loss(logits: Tensor, labels: Tensor, loss: str) -> Tensor:
     """Return the mean loss of a batch.
 
     Parameters
