@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.metrics.margins import unchecked_margins
-from neuralcollapse.metrics.nearest_center import CenterScores
+from neuralcollapse.metrics.margins import margins_in_place
+from neuralcollapse.metrics.nearest_center import CenterScores, decide_alike
 from neuralcollapse.validation import integer_labels
 
 
@@ -83,18 +83,19 @@ class Decisions:
                 "pass one column a class",
             )
         features, labels = features.detach(), labels.to(features.device)
-        own = self._scores.labels.to(features.device)
         for start in range(0, len(features), self._scores.chunk_rows()):
             chunk = slice(start, start + self._scores.chunk_rows())
             distances, scores = self._scores(features[chunk])
             if logits is not None:
-                scores = logits[chunk].detach()
-            nearest, true = own[distances.argmax(1)], labels[chunk]
+                scores = logits[chunk].detach().clone()
+            true = labels[chunk]
+            nearest_right = margins_in_place(distances, true) > 0
             self._labels.append(true)
-            self._nearest_right.append(nearest == true)
+            self._nearest_right.append(nearest_right)
             if scores.shape[1]:
-                self._agreeing.append(nearest == scores.argmax(1))
-                self._margins.append(unchecked_margins(scores, true))
+                margins = margins_in_place(scores, true)
+                self._margins.append(margins)
+                self._agreeing.append(_agreeing(nearest_right, margins > 0, distances, scores))
 
     @property
     def labels(self) -> Int[Tensor, " n"]:
@@ -147,6 +148,15 @@ class Decisions:
             least.scatter_reduce_(0, labels, self.margins.double(), "amin")
             table["margin_min"] = torch.where(count > 0, least, float("nan"))
         return table
+
+
+def _agreeing(nearest_right: Tensor, right: Tensor, distances: Tensor, scores: Tensor) -> Tensor:
+    """Compare rankings only where both are wrong: a few samples, at a fourth of the work of all."""
+    agreeing = nearest_right & right
+    both_wrong = (~(nearest_right | right)).nonzero().squeeze(1)
+    if len(both_wrong):
+        agreeing[both_wrong] = decide_alike(distances[both_wrong], scores[both_wrong])
+    return agreeing
 
 
 def _share(hits: list[Tensor]) -> float:

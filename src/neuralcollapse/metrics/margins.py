@@ -49,14 +49,33 @@ def sample_margins(logits: Tensor, labels: Any) -> Float[Tensor, " n"]:
             "logits", "shape (n, K), K >= 2", str(tuple(logits.shape)), "pass one column a class"
         )
     true = integer_labels("labels", labels, len(logits), logits.shape[1])
-    return unchecked_margins(logits, true.to(logits.device))
+    return margins_in_place(logits.detach().clone(), true.to(logits.device))
 
 
-def unchecked_margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return `sample_margins` of arguments known to be right, without a look at their values."""
+def margins_in_place(scores: Tensor, labels: Tensor) -> Float[Tensor, " n"]:
+    """Return `sample_margins` of arguments known to be right, without a copy of the scores.
+
+    Parameters
+    ----------
+    scores
+        (n, K), written to and restored.
+    labels
+        (n,) int64 in 0..K-1, on the same device.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        The margins.
+
+    Examples
+    --------
+    >>> margins_in_place(torch.tensor([[3.0, 1.0, 2.5]]), torch.tensor([0]))
+    tensor([0.5000])
+    """
     index = labels[:, None]
-    true = logits.gather(1, index)
-    rivals = logits.scatter(1, index, float("-inf")).amax(1, keepdim=True)
+    true = scores.gather(1, index)
+    rivals = scores.scatter_(1, index, float("-inf")).amax(1, keepdim=True)
+    scores.scatter_(1, index, true)
     return (true - rivals).squeeze(1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -52,25 +52,25 @@ class CenterScores:
                 "pass one row a class, of the layer that takes these features",
             )
         means = means.detach().to(torch.float64)
-        self.labels = torch.isfinite(means).all(1).nonzero().squeeze(1)
-        if not len(self.labels):
+        present = torch.isfinite(means).all(1)
+        if not present.any():
             raise NeuralCollapseError(
                 "means", "a class with samples", "none", "compute the means of training data first"
             )
-        self.dim = means.shape[1]
-        present = means[self.labels]
+        self.num_classes, self.dim = means.shape
         # The centre is rounded first, so that rows and means are taken from the same point.
-        self._center = present.mean(0).to(torch.float32).to(torch.float64)
-        centered = present - self._center
-        rows, offsets = [centered], [-0.5 * centered.square().sum(1)]
-        self.has_head = weight is not None
+        self._center = means[present].mean(0).to(torch.float32).to(torch.float64)
+        centered = means - self._center
+        offsets = -0.5 * centered.square().sum(1)
+        rows = [centered.nan_to_num()]
+        all_offsets = [torch.where(present, offsets, float("-inf"))]
         if weight is not None:
             head = weight.detach().to(means)
             rows.append(head)
-            offsets.append(head @ self._center)
+            all_offsets.append(head @ self._center)
             if bias is not None:
-                offsets[1] = offsets[1] + bias.detach().to(means)
-        self._rows, self._offsets = torch.cat(rows), torch.cat(offsets)
+                all_offsets[1] = all_offsets[1] + bias.detach().to(means)
+        self._rows, self._offsets = torch.cat(rows), torch.cat(all_offsets)[:, None]
         self._cast: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
 
     def chunk_rows(self) -> int:
@@ -78,26 +78,54 @@ class CenterScores:
         return max(1, min(CHUNK_ROWS, CHUNK_ELEMENTS // len(self._rows)))
 
     def __call__(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the scores (n, present classes) and the logits (n, K; no column without head)."""
+        """Return the scores (n, K), -inf for absent classes, and the logits (n, K; or n, 0)."""
         wide = features.dtype == torch.float64 or not features.is_floating_point()
         dtype = torch.float64 if wide else torch.float32
         key = (dtype, features.device)
         if key not in self._cast:
-            self._cast[key] = (
-                self._center.to(features.device, dtype),
-                self._rows.T.to(features.device, dtype),
-                self._offsets.to(features.device, dtype),
+            center, rows, offsets = (
+                part.to(features.device, dtype)
+                for part in (self._center, self._rows, self._offsets)
             )
-        center, columns, offsets = self._cast[key]
+            self._cast[key] = (center, rows, offsets)
+        center, rows, offsets = self._cast[key]
         with torch.autocast(features.device.type, enabled=False):
-            both = torch.addmm(offsets, features.to(dtype) - center, columns)
-        return both[:, : len(self.labels)], both[:, len(self.labels) :]
+            # One row a class: for few classes a product of this shape is a third faster, and
+            # maxima over classes run along contiguous samples.
+            both = torch.addmm(offsets, rows, (features.to(dtype) - center).T).T
+        return both[:, : self.num_classes], both[:, self.num_classes :]
 
     def nearest(self, features: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
         """Return the label of the nearest class mean of each row."""
         found = [self(chunk)[0].argmax(1) for chunk in features.split(self.chunk_rows())]
-        index = torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
-        return self.labels.to(index.device)[index]
+        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+
+
+def decide_alike(
+    distances: Float[Tensor, "n K"], logits: Float[Tensor, "n K"]
+) -> Bool[Tensor, " n"]:
+    """Return whether each class that a head ranks first is also a nearest one, sample by sample.
+
+    A head that ranks several first has not decided: it agrees only if all are equally near.
+
+    Parameters
+    ----------
+    distances, logits
+        (n, K) scores of the class means and of the head.
+
+    Returns
+    -------
+    Tensor of shape (n,), bool
+        Without ties, whether both have their largest entry at the same class.
+
+    Examples
+    --------
+    >>> decide_alike(torch.tensor([[2.0, 1.0], [2.0, 1.0]]), torch.tensor([[5.0, 0.0], [0.0, 0.0]]))
+    tensor([ True, False])
+    """
+    first = logits == logits.amax(1, keepdim=True)
+    beaten = distances < distances.amax(1, keepdim=True)
+    return ~(first & beaten).any(1)
 
 
 def nearest_center(features: Tensor, means: Tensor) -> Int[Tensor, " n"]:
@@ -187,9 +215,7 @@ def nc4_agreement(
     1.0
     """
     scores = CenterScores(means, weight, bias)
-    agreeing = 0
-    for chunk in features.split(scores.chunk_rows()):
-        distances, logits = scores(chunk)
-        nearest = scores.labels.to(logits.device)[distances.argmax(1)]
-        agreeing += int((nearest == logits.argmax(1)).sum())
+    agreeing = sum(
+        int(decide_alike(*scores(chunk)).sum()) for chunk in features.split(scores.chunk_rows())
+    )
     return agreeing / len(features) if len(features) else float("nan")

@@ -1,0 +1,263 @@
+"""What measuring collapse costs, as ratios to a floor timed in the same process.
+
+    python benchmarks/measure.py [--case a] [--smoke]
+
+pass 1   one read of the stream into ClassMoments, over the floor: one read of the data and one
+         d x d product per batch of 256 rows, which any within-class scatter must pay.
+all      NC1 (both), CDNV, NC2, NC3, NC4 and margins besides, over the floor plus one product of
+         each batch with a d x 2K matrix, which NC4 must pay.
+pairs    CDNV and angles of all pairs of K given class means, over the product of its tiles alone.
+network  measure(model, loader) over the bare forward pass of the same loader.
+
+Process CPU time, one thread, interleaved, median of the repetitions; data in memory as float32.
+Memory is the peak above the data, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+import neuralcollapse as nc
+from neuralcollapse.metrics.decisions import Decisions
+from neuralcollapse.metrics.equiangularity import EquiangularityStatistic, equinorm, etf_distance
+from neuralcollapse.metrics.pairs import TILE, sweep_pairs
+from neuralcollapse.metrics.self_duality import product_duality, self_duality
+from neuralcollapse.metrics.variability import CDNVStatistic, nc1_pinv, nc1_trace_ratio
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Features of N samples, and what the ratios and the memory (MiB) should not exceed."""
+
+    samples: int
+    dim: int
+    classes: int
+    pass_1: float
+    everything: float
+    memory: float
+
+    def data(self) -> tuple[Tensor, Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        means = torch.randn(self.classes, self.dim, generator=generator)
+        labels = torch.randint(self.classes, (self.samples,), generator=generator)
+        features = torch.empty(self.samples, self.dim)
+        for rows, part in zip(features.split(4096), labels.split(4096), strict=True):
+            torch.randn(rows.shape, generator=generator, out=rows)
+            rows.add_(means[part])
+        return features, labels, means
+
+
+STREAMS = {
+    "a": Stream(60_000, 512, 10, 0.80, 0.85, 20),
+    "b": Stream(50_000, 512, 100, 0.75, 0.88, 20),
+    "c": Stream(100_000, 2048, 1000, 0.68, 0.90, 150),
+}
+PAIRS = {"d": (10_000, 768, 1.45, 1024), "e": (50_000, 768, 1.45, 1024)}
+
+
+def floor(features: Tensor) -> None:
+    for batch in features.split(BATCH):
+        batch.sum()
+        torch.mm(batch.T, batch)
+
+
+def floor_with_head(features: Tensor, columns: Tensor) -> None:
+    for batch in features.split(BATCH):
+        batch.sum()
+        torch.mm(batch.T, batch)
+        torch.mm(batch, columns)
+
+
+def pass_1(features: Tensor, labels: Tensor, classes: int) -> nc.ClassMoments:
+    moments = nc.ClassMoments(classes, features.shape[1])
+    for batch, part in zip(features.split(BATCH), labels.split(BATCH), strict=True):
+        moments.update(batch, part)
+    _ = moments.num_samples  # what is buffered counts too
+    return moments
+
+
+def everything(features: Tensor, labels: Tensor, weight: Tensor) -> dict[str, float]:
+    moments = pass_1(features, labels, len(weight))
+    rows = moments.centered_means()
+    distances, angles = CDNVStatistic(moments), EquiangularityStatistic(len(rows))
+    sweep_pairs(rows, [distances, angles])
+    decisions = Decisions(moments.means, weight)
+    values = {
+        "nc1_pinv": nc1_pinv(moments),
+        "nc1_trace_ratio": nc1_trace_ratio(moments),
+        "cdnv": distances.values.mean,
+        "nc2_equinorm": equinorm(rows),
+        "nc2_equiangular": angles.absolute.mean,
+        "nc2_etf": etf_distance(rows),
+        "nc3_self_duality": self_duality(weight, rows),
+        "nc3_product": product_duality(weight, rows),
+    }
+    for batch, part in zip(features.split(BATCH), labels.split(BATCH), strict=True):
+        decisions.update(batch, part)
+    return values | {"nc4_agreement": decisions.agreement, "margin_min": decisions.margin_min}
+
+
+def all_pairs(means: Tensor, moments: nc.ClassMoments) -> None:
+    sweep_pairs(means, [CDNVStatistic(moments), EquiangularityStatistic(len(means))])
+
+
+def tiles_alone(means: Tensor) -> None:
+    rows = means.float()
+    for i in range(0, len(rows), TILE):
+        for j in range(i, len(rows), TILE):
+            torch.mm(rows[i : i + TILE], rows[j : j + TILE].T)
+
+
+def median_ratios(
+    repeat: int, base: Callable[[], object], *others: Callable[[], object]
+) -> list[float]:
+    """CPU seconds of the others over those of the base: medians of interleaved runs."""
+    seconds: list[list[float]] = [[] for _ in range(1 + len(others))]
+    for _ in range(repeat):
+        for times, work in zip(seconds, (base, *others), strict=True):
+            start = time.process_time()
+            work()
+            times.append(time.process_time() - start)
+    medians = [statistics.median(times) for times in seconds]
+    return [median / medians[0] for median in medians[1:]]
+
+
+def peak_memory(case: str, smoke: bool) -> float:
+    """MiB above the data that the work of a case takes at its peak, in a fresh process."""
+    command = [sys.executable, __file__, "--memory", case, *(["--smoke"] if smoke else [])]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def run_for_memory(case: str, smoke: bool) -> float:
+    status = Path("/proc/self/status")
+    if case in STREAMS:
+        features, labels, weight = shrink(STREAMS[case], smoke).data()
+        work = lambda: everything(features, labels, weight)  # noqa: E731
+    else:
+        means, moments = pair_data(case, smoke)
+        work = lambda: all_pairs(means, moments)  # noqa: E731
+    everything(*Stream(600, 8, 3, 0, 0, 0).data())  # libraries allocate at first use
+    before = _kib(status, "VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    work()
+    return (_kib(status, "VmHWM") - before) / 1024
+
+
+def _kib(status: Path, name: str) -> int:
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if name in line)
+
+
+def shrink(stream: Stream, smoke: bool) -> Stream:
+    if not smoke:
+        return stream
+    return Stream(3000, stream.dim // 8, min(stream.classes, 50), 0, 0, 0)
+
+
+def pair_data(case: str, smoke: bool) -> tuple[Tensor, nc.ClassMoments]:
+    classes, dim, *_ = PAIRS[case]
+    if smoke:
+        classes, dim = 1500, 32
+    generator = torch.Generator().manual_seed(0)
+    moments = nc.ClassMoments(classes, dim, scatter=False)
+    means = torch.randn(classes, dim, generator=generator)
+    for part in torch.arange(classes).split(4096):
+        moments.update(means[part], part)
+        moments.update(means[part] + 0.1, part)
+    return moments.centered_means(), moments
+
+
+def network_ratio(repeat: int, smoke: bool) -> float:
+    """measure() over the bare forward pass of a small CNN on 28 x 28 images, CPU time."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(32 * 49, 128), nn.ReLU(), nn.Linear(128, 10),
+    ).eval()  # fmt: skip
+    samples = 600 if smoke else 10_000
+    images, labels = torch.randn(samples, 1, 28, 28), torch.arange(samples) % 10
+    loader = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
+
+    def bare() -> None:
+        with torch.no_grad():
+            for batch, _ in loader:
+                model(batch)
+
+    return median_ratios(repeat, bare, lambda: nc.measure(model, loader, progress=False))[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--case", choices=[*STREAMS, *PAIRS, "network"], action="append")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--memory", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.memory:
+        print(run_for_memory(options.memory, options.smoke))
+        return
+    repeat = 1 if options.smoke else 7
+    table = Table("case", "sizes", "what", "ratio", "at most", "MiB", "at most")
+    for case in options.case or [*STREAMS, *PAIRS, "network"]:
+        if case in STREAMS:
+            stream = shrink(STREAMS[case], options.smoke)
+            features, labels, weight = stream.data()
+            columns = torch.randn(stream.dim, 2 * stream.classes)
+            sizes = f"N {stream.samples:,}  d {stream.dim}  K {stream.classes}"
+            once = median_ratios(
+                repeat, lambda: floor(features), lambda: pass_1(features, labels, len(weight))
+            )[0]
+            full = median_ratios(
+                max(1, repeat // 2),
+                lambda: floor_with_head(features, columns),
+                lambda: everything(features, labels, weight),
+            )[0]
+            memory = peak_memory(case, options.smoke)
+            goal = STREAMS[case]
+            table.add_row(case, sizes, "pass 1", f"{once:.3f}", f"{goal.pass_1}")
+            table.add_row(
+                "",
+                "",
+                "all",
+                f"{full:.3f}",
+                f"{goal.everything}",
+                f"{memory:.0f}",
+                f"{goal.memory:.0f}",
+            )
+        elif case in PAIRS:
+            means, moments = pair_data(case, options.smoke)
+            ratio = median_ratios(
+                min(repeat, 3 if case == "d" else 1),
+                lambda: tiles_alone(means),
+                lambda: all_pairs(means, moments),
+            )[0]
+            _, _, most, space = PAIRS[case]
+            memory = peak_memory(case, options.smoke)
+            sizes = f"K {len(means):,}  d {means.shape[1]}"
+            table.add_row(
+                case, sizes, "pairs", f"{ratio:.3f}", f"{most}", f"{memory:.0f}", f"{space}"
+            )
+        else:
+            ratio = network_ratio(repeat, options.smoke)
+            table.add_row(case, "small CNN, 28 x 28", "measure", f"{ratio:.3f}", "1.10")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
