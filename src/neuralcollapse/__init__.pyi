@@ -1,6 +1,8 @@
 from . import geometry as geometry
 from . import measurement as measurement
 from . import metrics as metrics
+from . import report as report
+from . import training as training
 from .geometry import etf_gram as etf_gram
 from .geometry import nearest_etf as nearest_etf
 from .geometry import simplex_etf as simplex_etf

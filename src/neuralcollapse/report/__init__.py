@@ -1,0 +1,5 @@
+"""Figures and tables from the records of a run; nothing here trains."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,10 @@
+from .history import append_record as append_record
+from .history import read_history as read_history
+from .plots import accuracy_figure as accuracy_figure
+from .plots import collapse_figure as collapse_figure
+from .plots import interpolation_epoch as interpolation_epoch
+from .plots import margin_figure as margin_figure
+from .plots import plot_history as plot_history
+from .summary import milestones as milestones
+from .summary import summary_table as summary_table
+from .summary import summary_text as summary_text

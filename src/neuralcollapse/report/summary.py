@@ -1,0 +1,136 @@
+"""A run in one table and a few sentences: where collapse stood, when, and what that means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from neuralcollapse.measurement.readings import READINGS
+from neuralcollapse.report.history import Record
+from neuralcollapse.report.plots import interpolation_epoch
+
+ROWS = (
+    "nc1_pinv",
+    "nc1_trace_ratio",
+    "nc2_equinorm",
+    "nc2_equiangular",
+    "nc2_etf",
+    "nc2_etf_head",
+    "nc3_self_duality",
+    "nc4_agreement",
+    "margin_normalized",
+    "accuracy",
+    "test_accuracy",
+)
+FITTED = "100 % train accuracy"
+SHARES = ("nc4_agreement", "accuracy", "test_accuracy")
+
+
+def milestones(records: Sequence[Record]) -> dict[str, Record]:
+    """Return the first record, the one where the training data is fitted, and the last.
+
+    Parameters
+    ----------
+    records
+        Of a run, at least one, in order of epochs.
+
+    Returns
+    -------
+    dict of str to dict
+        Record by name; without `FITTED` if it is never reached.
+
+    Examples
+    --------
+    >>> list(milestones([{"epoch": 1, "accuracy": 0.5}, {"epoch": 2, "accuracy": 0.9}]))
+    ['first', 'last']
+    """
+    stages = {"first": records[0]}
+    fitted = interpolation_epoch(records)
+    if fitted is not None:
+        stages[FITTED] = next(record for record in records if record["epoch"] == fitted)
+    return stages | {"last": records[-1]}
+
+
+def summary_table(records: Sequence[Record]) -> Table:
+    """Return the collapse of a run at its milestones, as a table for the terminal.
+
+    Parameters
+    ----------
+    records
+        Of `read_history` or `train`, at least one.
+    """
+    stages = milestones(records)
+    table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("on training data", no_wrap=True)
+    for name, record in stages.items():
+        heading = "100 % right" if name == FITTED else name
+        table.add_column(f"{heading}\nepoch {record['epoch']}", justify="right")
+    table.add_column("at the end")
+    group = ""
+    for key in ROWS:
+        reading = READINGS[key.removeprefix("test_")]
+        if reading.group != group:
+            table.add_row(f"[bold]{reading.group}[/bold]")
+            group = reading.group
+        if key in records[0]:
+            title = f"test {reading.title}" if key.startswith("test_") else reading.title
+            values = [_number(key, record[key]) for record in stages.values()]
+            table.add_row(f" {title}", *values, reading.say(records[-1][key]))
+    return table
+
+
+def summary_text(records: Sequence[Record]) -> str:
+    """Say in a few sentences what happened in a run.
+
+    Parameters
+    ----------
+    records
+        Of `read_history` or `train`, at least one.
+    """
+    last = records[-1]
+    fitted = milestones(records).get(FITTED)
+    if fitted is None:
+        start = records[0]
+        sentences = [
+            f"The network never fitted all training data (best {_best(records):.2%}), the state "
+            "that collapse is about; train longer, or with less weight decay."
+        ]
+    else:
+        start = fitted
+        sentences = [
+            f"Every training sample is right for the first time at epoch {start['epoch']}."
+        ]
+    if last is not start:
+        before, now = start["nc1_pinv"], last["nc1_pinv"]
+        change = f"fell {_rounded(before / now)}-fold" if before > now > 0 else f"went to {now:.2g}"
+        sentences.append(
+            f"From there to epoch {last['epoch']} the spread within classes (NC1) {change}, the "
+            f"distance of the class means from a simplex ETF went from {start['nc2_etf']:.2g} to "
+            f"{last['nc2_etf']:.2g} (NC2), and that of the head from the class means from "
+            f"{start['nc3_self_duality']:.2g} to {last['nc3_self_duality']:.2g} (NC3)."
+        )
+    disagreement = 1 - last["nc4_agreement"]
+    sentences.append(
+        "The nearest class mean decides every training sample as the head does (NC4)."
+        if disagreement == 0
+        else f"The nearest class mean decides {disagreement:.2%} of the training samples otherwise "
+        "than the head (NC4)."
+    )
+    return " ".join(sentences)
+
+
+def _best(records: Sequence[Record]) -> float:
+    return max(float(record["accuracy"]) for record in records)
+
+
+def _rounded(factor: float) -> str:
+    return f"{factor:,.0f}" if factor >= 10 else f"{factor:.1f}"
+
+
+def _number(key: str, value: float) -> str:
+    if math.isnan(value):
+        return "undefined"
+    return f"{value:.2%}" if key in SHARES else f"{value:.2g}"
