@@ -49,6 +49,7 @@ class SlabBuffer:
         self.labels = torch.empty(SLAB_ROWS, dtype=torch.int64, device=device)
         self.filled = 0
         self.num_batches = num_batches
+        self._limit = SQUARE_HEADROOM * torch.finfo(dtype).max
         self._first_batch = num_batches  # of those in the slab
 
     def append(self, features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -83,10 +84,11 @@ class SlabBuffer:
         return rows, labels
 
     def _squarable(self, rows: Tensor) -> bool:
-        limit = SQUARE_HEADROOM * torch.finfo(rows.dtype).max
-        parts = (part.reshape(-1) for part in rows.split(SLAB_ROWS))
-        # A dot product tells of NaN, infinity and overflow, at the price of a sum.
-        return all(bool(torch.dot(values, values) <= limit) for values in parts)
+        """Tell of NaN, infinity and overflow by a dot product, at the price of a sum."""
+        if len(rows) > SLAB_ROWS:
+            return all(self._squarable(part) for part in rows.split(SLAB_ROWS))
+        values = rows.reshape(-1)
+        return values.dot(values).item() <= self._limit
 
 
 def _value_error(features: Tensor, dtype: torch.dtype, where: str) -> NeuralCollapseError:
