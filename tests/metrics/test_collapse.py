@@ -301,8 +301,8 @@ def test_one_class_alone_is_refused():
 
 # -------------------------------------------------------------------- many ranks
 
-WORLD = 3
-SHARES = {"unequal": [0, 70, 83, SAMPLES], "one without samples": [0, 70, 70, SAMPLES]}
+WORLD = 2
+SHARES = {"unequal": [0, 83, SAMPLES], "one without samples": [0, 0, SAMPLES]}
 
 
 def _rank(rank, folder):

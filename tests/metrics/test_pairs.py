@@ -35,7 +35,7 @@ def test_cdnv_of_many_classes(many):
         squared = ((means[i + 1 :] - means[i]) ** 2).sum(1)
         values = (variances[i + 1 :] + variances[i]) / (2 * squared)
         total += values.sum()
-        worst += [(value, i, i + 1 + int(j)) for j, value in enumerate(values) if value > 1.0]
+        worst += [(values[j], i, i + 1 + int(j)) for j in np.flatnonzero(values > 1)]
     statistic = CDNVStatistic(many, worst=3)
     sweep_pairs(many.centered_means(), [statistic])
     assert statistic.values.count == NUM * (NUM - 1) // 2
@@ -73,7 +73,7 @@ def test_angles_of_many_classes(many):
         absolute += np.abs(deviations).sum()
         signed += deviations.sum()
         square += (deviations**2).sum()
-        maximum = max([maximum, *np.abs(deviations)])
+        maximum = np.abs(deviations).max(initial=maximum)
     pairs = NUM * (NUM - 1) / 2
     assert equiangularity(many.means) == pytest.approx(absolute / pairs, rel=1e-6)
     assert equiangularity(many.means, reduce="max") == pytest.approx(maximum, rel=1e-6)
