@@ -10,4 +10,5 @@ from .measurement import CollapseReport as CollapseReport
 from .measurement import FeatureTap as FeatureTap
 from .measurement import measure as measure
 from .measurement import measure_features as measure_features
+from .metrics import CollapseMetrics as CollapseMetrics
 from .moments import ClassMoments as ClassMoments

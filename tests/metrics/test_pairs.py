@@ -20,7 +20,7 @@ def many():
     assert NUM % TILE
     generator = torch.Generator().manual_seed(0)
     means = torch.randn(NUM, DIM, generator=generator, dtype=torch.float64)
-    for i, j, distance in [(3, 5, 1e-4), (10, 3000, 1e-5), (4000, 5999, 1e-6)]:
+    for i, j, distance in [(3, 5, 1e-4), (10, 3000, 1e-5), (4000, 5999, 1e-6), (7, 2500, 0.02)]:
         means[j] = means[i] + distance * torch.eye(DIM)[0]
     spread = 1e-3 * torch.randn(NUM, 1, generator=generator, dtype=torch.float64).abs()
     axis = torch.eye(DIM)[1].double()
@@ -35,7 +35,7 @@ def test_cdnv_of_many_classes(many):
         squared = ((means[i + 1 :] - means[i]) ** 2).sum(1)
         values = (variances[i + 1 :] + variances[i]) / (2 * squared)
         total += values.sum()
-        worst += [(value, i, i + 1 + int(j)) for j, value in enumerate(values) if value > 1.0]
+        worst += [(values[j], i, i + 1 + int(j)) for j in np.flatnonzero(values > 1)]
     statistic = CDNVStatistic(many, worst=3)
     sweep_pairs(many.centered_means(), [statistic])
     assert statistic.values.count == NUM * (NUM - 1) // 2
@@ -43,9 +43,24 @@ def test_cdnv_of_many_classes(many):
     worst = sorted(worst, reverse=True)[:3]
     assert [(i, j) for i, j, _ in statistic.worst_pairs] == [(i, j) for _, i, j in worst]
     assert {(4000, 5999), (10, 3000)} <= {(i, j) for i, j, _ in statistic.worst_pairs}
+    near = _Distance(7, 2500)  # near enough for the product of the tile to have lost digits
+    sweep_pairs(many.centered_means(), [near])
+    assert near.value == pytest.approx(((means[7] - means[2500]) ** 2).sum(), rel=1e-6)
     for (_, _, value), (expected, _, _) in zip(statistic.worst_pairs, worst, strict=True):
         assert value == pytest.approx(expected, rel=1e-5)
     assert cdnv(many, "max") == statistic.worst_pairs[0][2]
+
+
+class _Distance:
+    def __init__(self, i, j):
+        self.pair, self.value = (i, j), None
+
+    def add(self, tile):
+        if tile.i.ndim == 2:
+            rows, columns = tile.i[:, 0].tolist(), tile.j[0].tolist()
+            if self.pair[0] in rows and self.pair[1] in columns:
+                row, column = rows.index(self.pair[0]), columns.index(self.pair[1])
+                self.value = float(tile.squared_distances[row, column])
 
 
 def test_angles_of_many_classes(many):
@@ -58,7 +73,7 @@ def test_angles_of_many_classes(many):
         absolute += np.abs(deviations).sum()
         signed += deviations.sum()
         square += (deviations**2).sum()
-        maximum = max([maximum, *np.abs(deviations)])
+        maximum = np.abs(deviations).max(initial=maximum)
     pairs = NUM * (NUM - 1) / 2
     assert equiangularity(many.means) == pytest.approx(absolute / pairs, rel=1e-6)
     assert equiangularity(many.means, reduce="max") == pytest.approx(maximum, rel=1e-6)

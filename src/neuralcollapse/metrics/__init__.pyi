@@ -1,3 +1,4 @@
+from .collapse import CollapseMetrics as CollapseMetrics
 from .decisions import Decisions as Decisions
 from .equiangularity import equiangularity as equiangularity
 from .equiangularity import equinorm as equinorm

@@ -13,7 +13,7 @@ from torch import Tensor
 
 TILE = 1024
 FLOAT64_CLASSES = 4096  # up to so many, products run in float64 at no cost worth saving
-CLOSE = 1e-5  # pairs nearer than this, relative to their norms, are computed again in float64
+CLOSE = 1e-3  # pairs of squared distance below this, relative to their norms, are computed again
 
 
 @dataclass(frozen=True)

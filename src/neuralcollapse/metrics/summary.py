@@ -17,6 +17,24 @@ from neuralcollapse.metrics.self_duality import product_duality, self_duality
 from neuralcollapse.metrics.variability import CDNVStatistic, nc1_pinv, nc1_trace_ratio, vci
 from neuralcollapse.moments.class_moments import ClassMoments
 
+FEATURE_METRICS = (
+    "nc1_pinv",
+    "nc1_trace_ratio",
+    "cdnv",
+    "vci",
+    "nc2_equinorm",
+    "nc2_equiangular",
+    "nc2_etf",
+)
+SCATTER_METRICS = ("nc1_pinv", "vci")  # those of them that need a scatter
+HEAD_METRICS = (
+    "nc2_equinorm_head",
+    "nc2_equiangular_head",
+    "nc2_etf_head",
+    "nc3_self_duality",
+    "nc3_product",
+)
+
 
 def summarize(
     moments: ClassMoments,

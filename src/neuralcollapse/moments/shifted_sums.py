@@ -121,8 +121,10 @@ class ShiftedSums:
             centered[0].addmm_(moved.T, miss, alpha=-1)
         elif len(centered) > 1:
             centered.baddbmm_(moved[:, :, None], miss[:, None, :], alpha=-1)
-        for scatter in centered.triu_():
-            scatter += scatter.triu(1).T
+        for panel in _panels(self.shift.shape[1]):
+            below, block = slice(panel.stop, None), centered[:, panel, panel]
+            centered[:, below, panel] = centered[:, panel, below].mT
+            block.copy_(block.triu() + block.triu(1).mT)
         return centered
 
     def _all_classes(self) -> Tensor:

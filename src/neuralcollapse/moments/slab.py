@@ -49,8 +49,8 @@ class SlabBuffer:
         self.labels = torch.empty(SLAB_ROWS, dtype=torch.int64, device=device)
         self.filled = 0
         self.num_batches = num_batches
+        self._limit = SQUARE_HEADROOM * torch.finfo(dtype).max
         self._first_batch = num_batches  # of those in the slab
-        self._largest_square = SQUARE_HEADROOM * torch.finfo(dtype).max
 
     def append(self, features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Copy a batch in; yield (rows, labels) each time the slab is full.
@@ -84,9 +84,11 @@ class SlabBuffer:
         return rows, labels
 
     def _squarable(self, rows: Tensor) -> bool:
-        # One dot product tells of NaN, infinity and overflow, at the price of a sum.
+        """Tell of NaN, infinity and overflow by a dot product, at the price of a sum."""
+        if len(rows) > SLAB_ROWS:
+            return all(self._squarable(part) for part in rows.split(SLAB_ROWS))
         values = rows.reshape(-1)
-        return torch.dot(values, values).item() <= self._largest_square
+        return values.dot(values).item() <= self._limit
 
 
 def _value_error(features: Tensor, dtype: torch.dtype, where: str) -> NeuralCollapseError:

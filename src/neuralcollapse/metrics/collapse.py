@@ -1,0 +1,186 @@
+"""CollapseMetrics: all metrics of collapse as one torchmetrics module, for any number of ranks."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.nearest_center import CenterScores
+from neuralcollapse.metrics.summary import FEATURE_METRICS, HEAD_METRICS, SCATTER_METRICS, summarize
+from neuralcollapse.metrics.tally import Scatter, Tally
+
+
+class CollapseMetrics(Metric):
+    """Metrics of collapse of a stream of features: add batches, then compute.
+
+    State is one float64 vector of centred moments, which ranks merge pairwise as Chan et al. do.
+    So the result is that of a single process to round-off, also if ranks have unequal numbers of
+    samples, or none.
+
+    Parameters
+    ----------
+    num_classes
+        K >= 2.
+    dim
+        d >= 1, the width of the features.
+    head
+        The last linear layer, read when the metrics are computed; it adds those of the head.
+    centers
+        (K, d) class means of the training data, NaN for absent classes: adds ``ncc_accuracy``.
+        They must be known beforehand, since the nearest mean of a sample is sought when it
+        passes: those of an earlier epoch, or, on test data, of a pass over the training data.
+    scatter
+        As in `ClassMoments`; with False, ``nc1_pinv`` and ``vci`` are left out.
+    kwargs
+        Of `torchmetrics.Metric`, such as ``process_group``.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If head or centres are of another shape.
+
+    Notes
+    -----
+    The value of ``metric(features, labels)``, a forward call, is that of the batch on this
+    process, NaN where the batch holds a single class; `update` alone is cheaper. In a
+    `MetricCollection`, metrics with different centres need ``compute_groups=False``, since
+    torchmetrics takes states that agree on the first batch for the same.
+
+    Examples
+    --------
+    >>> metric = CollapseMetrics(num_classes=2, dim=1)
+    >>> metric.update(torch.tensor([[-3.0], [-1.0]]), torch.tensor([0, 0]))
+    >>> metric.update(torch.tensor([[1.0], [3.0]]), torch.tensor([1, 1]))
+    >>> metric.compute()["nc1_pinv"]
+    tensor(0.1250, dtype=torch.float64)
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    _state: Tensor | Tally
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        head: nn.Linear | None = None,
+        centers: Tensor | None = None,
+        scatter: Scatter = "pooled",
+        **kwargs: Any,
+    ) -> None:
+        # What the head is may change between two calls of compute, without an update.
+        super().__init__(**{"compute_with_cache": False, **kwargs})
+        for name, tensor in (("head", head), ("centers", centers)):
+            tensor = tensor.weight if isinstance(tensor, nn.Linear) else tensor
+            if tensor is not None and tensor.shape != (num_classes, dim):
+                raise NeuralCollapseError(
+                    name,
+                    f"shape {(num_classes, dim)}",
+                    str(tuple(tensor.shape)),
+                    "pass one row a class, as wide as the features",
+                )
+        self._sizes = (num_classes, dim, scatter)
+        self._head = (head,)  # in a tuple: the layer belongs to the model, not to its metric
+        self._centers = None if centers is None else CenterScores(centers)
+        merge = partial(_merge_rows, sizes=self._sizes)
+        self.add_state("packed", Tally(*self._sizes).to_vector(), merge, persistent=True)
+
+    # Torchmetrics reads and writes its state by this name: on sync, merge, checkpoint and reset.
+    # Between these, samples go into a tally.
+
+    @property
+    def packed(self) -> Tensor:
+        """The state: one float64 vector, moments and counters."""
+        if isinstance(self._state, Tally):
+            self._state = self._state.to_vector().to(self.device)
+        return self._state
+
+    @packed.setter
+    def packed(self, vector: Tensor) -> None:
+        self._state = vector
+        self._tally()  # refuse a state that does not fit now, not at the next batch
+
+    def _tally(self) -> Tally:
+        if isinstance(self._state, Tensor):
+            self._state = Tally.from_vector(self._state, *self._sizes)
+        return self._state
+
+    def update(self, features: Tensor, labels: Any, logits: Tensor | None = None) -> None:
+        """Add a batch.
+
+        Parameters
+        ----------
+        features
+            (n, d), those that enter the head.
+        labels
+            (n,) in 0..K-1.
+        logits
+            (n, K), adds ``accuracy`` and ``margin_min``; ``margin_normalized`` with a head, and
+            ``nc4_agreement`` with centres.
+
+        Raises
+        ------
+        NeuralCollapseError
+            As `ClassMoments.update`, or if the logits are of another shape.
+        """
+        self._tally().add(features, labels, logits, self._centers)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the metrics of all samples of all ranks, float64 tensors without axes.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If fewer than two classes have samples.
+        """
+        try:
+            return self._values(self._tally())
+        except NeuralCollapseError:
+            self.unsync(self._is_synced)  # or each rank would go on from the sum of all
+            raise
+
+    def forward(
+        self, features: Tensor, labels: Any, logits: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Add a batch, and return the metrics of this batch alone, see `update`."""
+        batch = Tally(*self._sizes)
+        batch.add(features, labels, logits, self._centers)
+        self._tally().merge(batch)
+        self._update_count += 1
+        self._computed = None
+        values = self._values(batch, allow_single_class=True)
+        self._forward_cache = values  # type: ignore[assignment]
+        return values
+
+    def _values(self, tally: Tally, allow_single_class: bool = False) -> dict[str, Tensor]:
+        (head,), shares = self._head, tally.shares()
+        if allow_single_class and int(tally.moments.present.sum()) < 2:
+            names = FEATURE_METRICS + (HEAD_METRICS if head is not None else ())
+            left_out = () if self._sizes[2] else SCATTER_METRICS
+            values = {name: math.nan for name in names if name not in left_out}
+            if head is not None and "margin_min" in shares:
+                values["margin_normalized"] = math.nan
+        elif head is None:
+            values = summarize(tally.moments)
+        else:
+            values = summarize(tally.moments, head.weight, head.bias, shares.get("margin_min"))
+        return {
+            name: torch.tensor(value, dtype=torch.float64, device=self.device)
+            for name, value in {**values, **shares}.items()
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_state": self.packed}
+
+    # That of torchmetrics depends on the identity of the state, which is packed anew.
+    __hash__ = nn.Module.__hash__
+
+
+def _merge_rows(rows: Tensor, sizes: tuple[int, int, Scatter]) -> Tensor:
+    return Tally.sum(rows, *sizes).to(rows.device)
