@@ -147,10 +147,9 @@ def test_features_have_the_width_of_the_configuration(net):
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["ce", "mse"])
 def test_training_past_zero_error_collapses(tmp_path, loss):
-    lr = {"ce": 0.02, "mse": 0.05}[loss]
-    records = train(TrainConfig(loss=loss, lr=lr), tmp_path, progress=False, measure_every=10)
+    records = train(TrainConfig(loss=loss), tmp_path, progress=False, measure_every=10)
     first, last = records[0], records[-1]
     assert last["accuracy"] == last["nc4_agreement"] == 1
-    assert last["nc1_pinv"] < first["nc1_pinv"] / 30
-    assert last["nc2_etf"] < 0.12
-    assert last["nc3_self_duality"] < 0.12
+    assert last["nc1_pinv"] < first["nc1_pinv"] / 100
+    assert last["nc2_etf"] < 0.1
+    assert last["nc3_self_duality"] < 0.1

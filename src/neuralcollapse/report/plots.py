@@ -96,7 +96,7 @@ def collapse_figure(records: Records) -> Figure:
             _curve(nc2, records, f"{key}_head", "_head", color, ls=(0, (2, 1.5)), lw=1.2)
         styles = (("class means", "-", 1.8), ("head", (0, (2, 1.5)), 1.2))
         handles = [Line2D([], [], color=GREY, ls=ls, lw=lw, label=name) for name, ls, lw in styles]
-        nc2.legend(handles=handles, loc="lower left", ncols=2)
+        nc2.legend(handles=handles, loc="upper right", ncols=2)
         nc3.set_title("NC3  the head aligns with the class means")
         _curve(nc3, records, "nc3_self_duality", "self-duality", BLUE)
         _curve(nc3, records, "nc3_product", "product", ORANGE)
@@ -209,6 +209,7 @@ def _log_with_zero(axes: Axes) -> None:
     least = 10.0 ** math.floor(math.log10(min(_values(axes))))
     axes.set_yscale("symlog", linthresh=least, linscale=0.4)
     axes.set_ylim(-0.2 * least, 1)
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
 
 
 def _finish(panels: Sequence[Axes], records: Records) -> None:

@@ -62,11 +62,11 @@ class TrainConfig:
     width: int = 256
     loss: str = "ce"
     weight_decay: float = 1e-2
-    lr: float = 0.02
+    lr: float = 0.05
     momentum: float = 0.9
     schedule: str = "cosine"
-    batch_size: int = 128
-    epochs: int = 300
+    batch_size: int = 256
+    epochs: int = 400
     seed: int = 0
 
     def __post_init__(self) -> None:
