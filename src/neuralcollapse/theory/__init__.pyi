@@ -1,0 +1,1 @@
+from .layer_peeled import LayerPeeledModel as LayerPeeledModel
