@@ -187,3 +187,40 @@ def occupied_labels(argument: str, value: Any, num_classes: int | None = None) -
             "drop the absent classes and number the others 0..K-1",
         )
     return labels
+
+
+def class_counts(argument: str, value: Any) -> Int[Tensor, " K"]:
+    """Return `value` as int64 class sizes, at least two classes of at least one sample.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        Tensor, array or sequence of whole numbers n_k >= 1.
+
+    Returns
+    -------
+    Tensor of shape (K,), int64
+        The sizes.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there are fewer than two, or one is no whole number above zero.
+
+    Examples
+    --------
+    >>> class_counts("class_sizes", [5, 1])
+    tensor([5, 1])
+    """
+    sizes = torch.as_tensor(value)
+    whole = not (sizes.is_floating_point() or sizes.is_complex() or sizes.dtype == torch.bool)
+    if sizes.ndim != 1 or len(sizes) < 2 or not whole or int(sizes.min()) < 1:
+        raise NeuralCollapseError(
+            argument,
+            "whole numbers of at least 1 for at least 2 classes",
+            str(sizes.tolist()),
+            "pass the number of samples of each class and drop empty classes",
+        )
+    return sizes.to(torch.int64)
