@@ -1,1 +1,10 @@
+from .certificate import MarginBound as MarginBound
+from .certificate import SeparationCertificate as SeparationCertificate
+from .certificate import margin_bound as margin_bound
+from .certificate import separation_certificate as separation_certificate
+from .kkt import KKTResiduals as KKTResiduals
+from .kkt import kkt_residuals as kkt_residuals
 from .layer_peeled import LayerPeeledModel as LayerPeeledModel
+from .separation import SeparationOptimum as SeparationOptimum
+from .separation import separation_optimum as separation_optimum
+from .separation import separation_value as separation_value
