@@ -2,6 +2,11 @@ from .certificate import MarginBound as MarginBound
 from .certificate import SeparationCertificate as SeparationCertificate
 from .certificate import margin_bound as margin_bound
 from .certificate import separation_certificate as separation_certificate
+from .flow import CollapseErrors as CollapseErrors
+from .flow import FlowAsymptotics as FlowAsymptotics
+from .flow import FlowSolution as FlowSolution
+from .flow import flow_asymptotics as flow_asymptotics
+from .flow import gradient_flow as gradient_flow
 from .kkt import KKTResiduals as KKTResiduals
 from .kkt import kkt_residuals as kkt_residuals
 from .layer_peeled import LayerPeeledModel as LayerPeeledModel
