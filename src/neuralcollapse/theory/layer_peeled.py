@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -31,10 +30,14 @@ def margins(logits: Array, labels: NDArray[np.int64]) -> Array:
 def residual(logits: Array, labels: NDArray[np.int64]) -> tuple[float, Array]:
     r"""Return log L and the normalised residual (P - Y) / L, both (N, K) rows, at any margin.
 
-    Each entry of the residual lies in [-1, 1], and its rows sum to zero.
+    Each entry of the residual lies in [-1, 1], and its rows sum to zero. Weights below e^-350 of
+    the largest are zero: denormal numbers would make every product with them ten times slower.
     """
     advantages = _advantages(logits, labels)
-    others = logsumexp(advantages, axis=1)
+    # By hand, not scipy's logsumexp: ten times as fast, and its exponentials serve again below.
+    strongest = advantages.max(1)
+    ghat = _exp_or_zero(advantages - strongest[:, None])
+    others = strongest + np.log(ghat.sum(1))
     log_partition = np.logaddexp(0.0, others)
     # log log(1 + e^S) = S - e^S / 2 + O(e^{2S}), where log(1 + e^S) itself may underflow.
     small = np.minimum(others, -30.0)
@@ -43,8 +46,8 @@ def residual(logits: Array, labels: NDArray[np.int64]) -> tuple[float, Array]:
         small - np.exp(small) / 2,
         np.log(np.logaddexp(0.0, np.maximum(others, -30.0))),
     )
-    log_loss = float(logsumexp(log_losses))
-    ghat = np.exp(advantages - (log_partition + log_loss)[:, None])
+    log_loss = float(log_losses.max() + np.log(np.exp(log_losses - log_losses.max()).sum()))
+    ghat *= _exp_or_zero(strongest - log_partition - log_loss)[:, None]
     _close_rows(ghat, labels)
     return log_loss, ghat
 
@@ -66,6 +69,10 @@ def _advantages(logits: Array, labels: NDArray[np.int64]) -> Array:
     advantages: Array = logits - logits[rows, labels][:, None]
     advantages[rows, labels] = -np.inf
     return advantages
+
+
+def _exp_or_zero(exponents: Array) -> Array:
+    return np.exp(np.where(exponents < -350.0, -np.inf, exponents))
 
 
 def _close_rows(rows_of_others: Array, labels: NDArray[np.int64]) -> None:

@@ -40,9 +40,12 @@ def advance_clock(log_t: float, start: Reading, end: Reading) -> float:
 
     w varies slowly while e^x does not, so w is replaced by its cubic Hermite interpolant and the
     exponential is integrated exactly (long steps) or to rounding (short ones, where the closed
-    form would cancel).
+    form would cancel). NaN where the loss did not fall or
+    the interpolant is not positive: the step was too long.
     """
     width = end.level - start.level
+    if not width > 0:
+        return np.nan
     cubic = _cubic_backward(start, end, width)
     if width > 1:
         derivatives = [np.polynomial.polynomial.polyder(cubic, order) for order in range(4)]
@@ -51,6 +54,8 @@ def advance_clock(log_t: float, start: Reading, end: Reading) -> float:
     else:
         u = width * (_NODES + 1) / 2
         integral = width / 2 * (_WEIGHTS @ (np.exp(-u) * polyval(u, cubic)))
+    if not integral > 0:
+        return np.nan
     return float(np.logaddexp(log_t, end.level + np.log(integral)))
 
 

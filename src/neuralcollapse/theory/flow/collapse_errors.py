@@ -64,7 +64,8 @@ def class_means(
 
 def _variation(points: Tensor) -> Tensor:
     norms = points.norm(dim=-1)
-    return norms.std(-1, correction=0) / norms.mean(-1)
+    mean = norms.mean(-1, keepdim=True)
+    return (norms / mean - 1).square().mean(-1).sqrt()
 
 
 def _cosine_deviation(points: Tensor) -> Tensor:

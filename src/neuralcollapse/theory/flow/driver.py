@@ -64,7 +64,7 @@ def gradient_flow(
         quantities, for any size. ``"auto"``: explicit to log t = 100, then implicit up to d (K + N)
         = 300, else matrix-free.
     rtol
-        Relative tolerance of a step in (W, H), 1e-13 to 0.1; by default 1e-12, 1e-11 and 1e-5 for
+        Relative tolerance of a step in (W, H), 1e-13 to 0.01; by default 1e-12, 1e-11 and 1e-5 for
         the three. Errors at a fixed time are about 0.1 rtol (explicit), rtol (implicit) and 10
         rtol (matrix-free, which corrects itself later, since it keeps what the flow conserves).
     progress
@@ -120,13 +120,15 @@ def gradient_flow(
                     states.append(point.state)
                 separated = separated or _separates(field, point.state)
                 if not separated:
-                    _refuse_rest(field, point, slope)
+                    _refuse_rest(field, point, 1e-10 * slope)
                 bar.update(
                     task,
                     completed=np.arcsinh(max(0.0, point.log_t)),
                     description=f"log t = {point.log_t:.3g} ({name})",
                 )
             if point.log_t < targets[-1]:
+                if not separated:
+                    _refuse_rest(field, point, 1e-6 * slope)
                 break
     return assemble(field, start, times, LAST_LOG_TIME, states, steps)
 
@@ -184,8 +186,8 @@ def _initial_slope(field: FlowField, start: Array) -> float:
     return slope
 
 
-def _refuse_rest(field: FlowField, point: Step, initial_slope: float) -> None:
-    if np.linalg.norm(field.evaluate(point.state).gradient) < 1e-10 * initial_slope:
+def _refuse_rest(field: FlowField, point: Step, least_slope: float) -> None:
+    if np.linalg.norm(field.evaluate(point.state).gradient) < least_slope:
         raise NeuralCollapseError(
             "W0, H0",
             "a start from which the flow separates the classes",
@@ -241,7 +243,7 @@ def _check_choices(method: str, rtol: float | None) -> None:
             repr(method),
             "choose one of the four",
         )
-    if rtol is not None and not 1e-13 <= rtol <= 0.1:
+    if rtol is not None and not 1e-13 <= rtol <= 0.01:
         raise NeuralCollapseError(
-            "rtol", "a tolerance from 1e-13 to 0.1", str(rtol), "omit it for the method's own"
+            "rtol", "a tolerance from 1e-13 to 0.01", str(rtol), "omit it for the method's own"
         )

@@ -27,6 +27,7 @@ def implicit_steps(
         start.log_t,
         start.state,
         log_times[-1],
+        first_step=min(0.1, log_times[-1] - start.log_t),  # its own guess overflows e^{log t}
         rtol=rtol,
         atol=rtol * float(np.sqrt(np.mean(start.state**2))),
         jac=field.log_time_jacobian,
