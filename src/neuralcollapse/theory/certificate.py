@@ -78,7 +78,7 @@ def separation_certificate(W: Any, H: Any, labels: Any) -> SeparationCertificate
 
     References
     ----------
-    Ji et al. 2022, problem (6); the certificate is ours.
+    Ji et al. 2022, for the separation problem; the certificate is ours.
 
     Examples
     --------

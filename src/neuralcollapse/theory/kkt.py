@@ -77,7 +77,7 @@ def kkt_residuals(W: Any, H: Any, labels: Any, multipliers: Any = None) -> KKTRe
     Raises
     ------
     NeuralCollapseError
-        If shapes or labels do not fit, or a margin is not positive.
+        If shapes or labels do not fit, a margin is not positive, or all multipliers are zero.
     NonFiniteError
         If an entry is NaN or infinite.
 
@@ -106,6 +106,10 @@ def kkt_residuals(W: Any, H: Any, labels: Any, multipliers: Any = None) -> KKTRe
                 f"shape {(len(H), len(W))}",
                 f"{tuple(weights.shape)}",
                 "give one for each sample and class",
+            )
+        if not weights.any():
+            raise NeuralCollapseError(
+                "multipliers", "a positive multiplier", "none but zeros", "omit them for the loss's"
             )
     W, H = W / scale, H / scale
     dual = dual_matrix(weights, model.labels)

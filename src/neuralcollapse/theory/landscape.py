@@ -102,8 +102,8 @@ def escape_direction(
 
     References
     ----------
-    Ji et al. 2022, Theorem 3.3, which assumes d >= K; that K - 1 is enough, the curvature and the
-    case of KKT points are ours.
+    Ji et al. 2022, Theorem 3.3. That d = K - 1 is enough, the curvature, and the cases of KKT
+    points and of kappa < 0 are ours.
 
     Examples
     --------

@@ -114,7 +114,7 @@ class LayerPeeledModel:
 
     References
     ----------
-    Ji et al. 2022, equation (3). The log-domain formulas are ours.
+    Ji et al. 2022. The log-domain formulas are ours.
 
     Examples
     --------

@@ -115,7 +115,7 @@ def separation_optimum(class_sizes: Any, dim: int) -> SeparationOptimum:
 
     References
     ----------
-    Ji et al. 2022, problem (6) and Theorem 3.1, for balanced classes; Thrampoulidis et al. 2022
+    Ji et al. 2022, Theorem 3.1, for balanced classes; Thrampoulidis et al. 2022
     for the simplex-encoded labels; the dual matrix is ours.
 
     Examples
