@@ -86,7 +86,7 @@ def rosenbrock_step(
     operator = LinearOperator(
         (field.size, field.size), lambda v: v + _GAMMA * size * hessian(v), dtype=np.float64
     )
-    tolerance = min(1e-4, rtol)
+    tolerance = min(1e-4, 10 * rtol)
     first, failed = cg(operator, -here.gradient, x0=-here.gradient, rtol=tolerance, maxiter=500)
     if not failed:
         there = field.evaluate(state + size * first)
