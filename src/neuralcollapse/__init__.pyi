@@ -1,4 +1,5 @@
 from . import geometry as geometry
+from . import studies as studies
 from . import theory as theory
 from .geometry import etf_gram as etf_gram
 from .geometry import nearest_etf as nearest_etf
