@@ -86,7 +86,8 @@ def rosenbrock_step(
     operator = LinearOperator(
         (field.size, field.size), lambda v: v + _GAMMA * size * hessian(v), dtype=np.float64
     )
-    tolerance = min(1e-4, 10 * rtol)
+    # The gap sees differences of margins, which are as large as -log L.
+    tolerance = min(1e-4, 10 * rtol, 1 / max(1.0, -here.log_loss))
     first, failed = cg(operator, -here.gradient, x0=-here.gradient, rtol=tolerance, maxiter=500)
     if not failed:
         there = field.evaluate(state + size * first)

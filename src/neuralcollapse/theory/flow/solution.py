@@ -46,7 +46,7 @@ class FlowSolution:
     status
         ``"ok"``: every log time reached. ``"left the slow manifold"``: the gap is not that of the
         flow (see `gradient_flow`). ``"stopped at double precision"``: log times beyond 1e8 were
-        left out. ``"step size underflow"``: the integrator gave up before.
+        left out. ``"step size underflow"``: the last integrator gave up before.
     unreached
         The log times asked for that have no state.
     method
