@@ -6,7 +6,7 @@ from neuralcollapse.studies import Claim, Evidence, Verdict, verdict_table
 
 
 def rendered(*verdicts):
-    console = Console(width=160, file=io.StringIO())
+    console = Console(width=80, file=io.StringIO())
     console.print(verdict_table(verdicts))
     return console.file.getvalue()
 
@@ -20,9 +20,10 @@ def test_a_row_for_the_claim_and_one_for_each_piece_of_evidence():
     )
     text = rendered(Verdict(claim, evidence))
     lines = text.splitlines()
-    assert any("toy.thm1" in s and "Sums [of two] are even." in s and "fails" in s for s in lines)
+    assert any("toy.thm1" in s and "fails" in s for s in lines)
+    assert any("Sums [of two] are even." in s for s in lines)
     assert "Correction: only for odd numbers" in text
-    assert any("one and three (by hand)" in s and "4 │ = 4 " in s for s in lines)
+    assert any("one and three (by hand)" in s and s.split()[-3:] == ["4", "=", "4"] for s in lines)
     assert any("one and two" in s and "<= 4.5 ± 0.2" in s and "fails" not in s for s in lines)
     assert any("two and two" in s and "fails" in s for s in lines)
 

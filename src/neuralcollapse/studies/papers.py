@@ -75,7 +75,7 @@ def verify(paper: str | None = None, progress: bool = False) -> list[Verdict]:
 
 
 def run_study(
-    paper: str, out: Path, figure: int | None = None, progress: bool = True
+    paper: str, out: str | Path, figure: int | None = None, progress: bool = True
 ) -> list[Path]:
     """Redraw a paper's figures, and record the verdict of each of its claims.
 
@@ -100,7 +100,7 @@ def run_study(
     NeuralCollapseError
         If the paper, or the figure in it, is unknown.
     """
-    study, out = load_study(paper), Path(out)
+    study, folder = load_study(paper), Path(out)
     if figure is not None and figure not in study.figures:
         raise NeuralCollapseError(
             "figure",
@@ -109,9 +109,9 @@ def run_study(
             "choose a known figure or omit it for all",
         )
     numbers = sorted(study.figures) if figure is None else [figure]
-    written = [path for number in numbers for path in study.figures[number](out, progress)]
+    written = [path for number in numbers for path in study.figures[number](folder, progress)]
     if figure is None:
-        written.append(_record(verify(paper, progress), out / "claims.jsonl"))
+        written.append(_record(verify(paper, progress), folder / "claims.jsonl"))
     return written
 
 

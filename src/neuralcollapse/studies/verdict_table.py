@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich.box import HORIZONTALS
+from rich.console import Group
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from neuralcollapse.studies.claims import Evidence, Outcome, Verdict
 
@@ -18,7 +20,7 @@ STYLES: dict[Outcome, str] = {
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:
-    """Lay out verdicts: each claim with its statement, then a line for each piece of evidence.
+    """Lay out verdicts: each claim with its statement, and a line for each piece of evidence.
 
     Parameters
     ----------
@@ -30,25 +32,56 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
     rich.table.Table
         To print with ``rich.print``.
     """
-    table = Table("claim", "evidence", title="Claims and what the numbers say")
-    table.add_column("measured", justify="right", no_wrap=True)
-    table.add_column("expected", no_wrap=True)
-    table.add_column("verdict")
+    table = Table(
+        Column(_grid(["claims, and what the numbers say", "measured", "expected", ""]), ratio=1),
+        show_lines=True,
+        expand=True,
+        box=HORIZONTALS,
+    )
     for verdict in verdicts:
-        claim, style = verdict.claim, STYLES[verdict.outcome]
-        lines = [f"[bold]{escape(claim.statement)}[/bold]"]
-        if claim.correction is not None:
-            lines.append(f"[yellow]Correction: {escape(claim.correction)}[/yellow]")
-        if verdict.error is not None:
-            lines.append(f"[red]{escape(verdict.error)}[/red]")
-        table.add_row(claim.id, "\n".join(lines), "", "", f"[{style}]{verdict.outcome}[/{style}]")
-        for piece in verdict.evidence:
-            note = f" [dim]({escape(piece.note)})[/dim]" if piece.note else ""
-            mark = "" if piece.holds else "[bold red]fails[/bold red]"
-            words = f"  {escape(piece.comparison)}{note}"
-            table.add_row("", words, f"{piece.measured:.6g}", _expectation(piece), mark)
-        table.add_section()
+        lines = [
+            [
+                f"{escape(piece.comparison)}{_note(piece)}",
+                f"{piece.measured:.6g}",
+                _expectation(piece),
+                "" if piece.holds else "[bold red]fails[/bold red]",
+            ]
+            for piece in verdict.evidence
+        ]
+        table.add_row(Group(*_heading(verdict), _grid(*lines)))
     return table
+
+
+def _heading(verdict: Verdict) -> list[str]:
+    claim, style = verdict.claim, STYLES[verdict.outcome]
+    lines = [
+        f"[bold]{escape(claim.id)}[/bold]  [{style}]{verdict.outcome}[/{style}]",
+        escape(claim.statement),
+    ]
+    if claim.correction is not None:
+        lines.append(f"[yellow]Correction: {escape(claim.correction)}[/yellow]")
+    if verdict.error is not None:
+        lines.append(f"[red]{escape(verdict.error)}[/red]")
+    return lines
+
+
+def _grid(*lines: list[str]) -> Table:
+    """Lay out lines of evidence; the fixed widths keep the claims' columns below each other."""
+    grid = Table.grid(
+        Column(ratio=1),
+        Column(width=12, justify="right"),
+        Column(width=19),
+        Column(width=5),
+        padding=(0, 1),
+        expand=True,
+    )
+    for line in lines:
+        grid.add_row(*line)
+    return grid
+
+
+def _note(piece: Evidence) -> str:
+    return f" [dim]({escape(piece.note)})[/dim]" if piece.note else ""
 
 
 def _expectation(piece: Evidence) -> str:

@@ -34,8 +34,8 @@ def _direction() -> Iterator[Evidence]:
     note = f"{len(SEEDS)} random starts, K = 4, n = 5, d = 6"
     flows = [_late_flow(seed) for seed in SEEDS]
     gap = torch.stack([flow.gap for flow in flows]).amax(0).numpy()
-    yield Evidence("relative duality gap at log t = 1e6", _at(1e6, gap), 0, 1e-5, "<=", note)
-    yield Evidence("relative duality gap at log t = 1e8", _at(1e8, gap), 0, 1e-6, "<=")
+    yield Evidence("relative duality gap at log t = 1e6", _at(1e6, gap), 1e-5, 0, "<=", note)
+    yield Evidence("relative duality gap at log t = 1e8", _at(1e8, gap), 1e-6, 0, "<=")
     fitted = exponent(LATE, gap, 1e4, 1e8)
     yield Evidence("exponent of the gap in log t", fitted, -1, 0.02, note="log t 1e4 to 1e8")
     labels = Problem().labels
@@ -45,7 +45,7 @@ def _direction() -> Iterator[Evidence]:
             for i in range(len(LATE))
         ]
     )
-    yield Evidence("largest KKT residual at log t = 1e8", _at(1e8, residual), 0, 1e-3, "<=")
+    yield Evidence("largest KKT residual at log t = 1e8", _at(1e8, residual), 1e-3, 0, "<=")
     fitted = exponent(LATE, residual, 1e4, 1e8)
     words = "exponent of the KKT residual in log t"
     yield Evidence(words, fitted, -0.5, 0.02, note="the gap is of second order in it")
@@ -56,9 +56,8 @@ def _direction() -> Iterator[Evidence]:
     yield Evidence(
         "relative duality gap at log t = 1e6, classes of 4, 2 and 1",
         float(imbalanced.gap[-1]),
-        0,
         1e-5,
-        "<=",
+        relation="<=",
     )
 
 
