@@ -2,6 +2,8 @@ from . import geometry as geometry
 from . import measurement as measurement
 from . import metrics as metrics
 from . import report as report
+from . import studies as studies
+from . import theory as theory
 from . import training as training
 from .geometry import etf_gram as etf_gram
 from .geometry import nearest_etf as nearest_etf

@@ -142,3 +142,85 @@ def positive(argument: str, value: float) -> float:
             argument, "a finite number above 0", str(value), "choose a positive value"
         )
     return float(value)
+
+
+def occupied_labels(argument: str, value: Any, num_classes: int | None = None) -> Int[Tensor, " n"]:
+    """Return `value` as int64 labels in which each of at least two classes has a sample.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        Tensor, array or sequence of whole numbers, in any order.
+    num_classes
+        K; the largest label plus one if omitted.
+
+    Returns
+    -------
+    Tensor of shape (n,), int64
+        The labels.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If a label is no class index, there are fewer than two classes, or a class has no sample.
+
+    Examples
+    --------
+    >>> occupied_labels("labels", [1, 0, 1])
+    tensor([1, 0, 1])
+    """
+    labels = torch.as_tensor(value)
+    labels = integer_labels(argument, labels, labels.numel(), num_classes)
+    sizes = torch.bincount(labels, minlength=num_classes or 0)
+    if len(sizes) < 2:
+        raise NeuralCollapseError(
+            argument, "at least 2 classes", str(len(sizes)), "one class has nothing to separate"
+        )
+    empty = (sizes == 0).nonzero().flatten().tolist()
+    if empty:
+        raise NeuralCollapseError(
+            argument,
+            f"a sample of each of {len(sizes)} classes",
+            f"none of {empty}",
+            "drop the absent classes and number the others 0..K-1",
+        )
+    return labels
+
+
+def class_counts(argument: str, value: Any) -> Int[Tensor, " K"]:
+    """Return `value` as int64 class sizes, at least two classes of at least one sample.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        Tensor, array or sequence of whole numbers n_k >= 1.
+
+    Returns
+    -------
+    Tensor of shape (K,), int64
+        The sizes.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there are fewer than two, or one is no whole number above zero.
+
+    Examples
+    --------
+    >>> class_counts("class_sizes", [5, 1])
+    tensor([5, 1])
+    """
+    sizes = torch.as_tensor(value)
+    whole = not (sizes.is_floating_point() or sizes.is_complex() or sizes.dtype == torch.bool)
+    if sizes.ndim != 1 or len(sizes) < 2 or not whole or int(sizes.min()) < 1:
+        raise NeuralCollapseError(
+            argument,
+            "whole numbers of at least 1 for at least 2 classes",
+            str(sizes.tolist()),
+            "pass the number of samples of each class and drop empty classes",
+        )
+    return sizes.to(torch.int64)

@@ -1,0 +1,10 @@
+from .claims import Claim as Claim
+from .claims import Evidence as Evidence
+from .claims import Study as Study
+from .claims import Verdict as Verdict
+from .claims import exit_status as exit_status
+from .claims import judge as judge
+from .papers import load_study as load_study
+from .papers import run_study as run_study
+from .papers import verify as verify
+from .verdict_table import verdict_table as verdict_table

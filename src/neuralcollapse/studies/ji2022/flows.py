@@ -1,0 +1,57 @@
+"""The flows of this study: where they start, and how they are followed and fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neuralcollapse.theory import FlowSolution, gradient_flow
+
+Kind = Literal["generic", "balanced"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """K classes of n samples, free features in d dimensions."""
+
+    num_classes: int = 4
+    per_class: int = 5
+    dim: int = 6
+
+    @property
+    def labels(self) -> Int[Tensor, " N"]:
+        """The class of each sample, class-major."""
+        return torch.arange(self.num_classes).repeat_interleave(self.per_class)
+
+    def start(self, kind: Kind, seed: int) -> tuple[Float[Tensor, "K d"], Float[Tensor, "N d"]]:
+        """Draw (W, H) at t = 0.
+
+        ``"generic"``: independent standard normal entries. ``"balanced"``: all that the flow
+        conserves is zero, 1^T W = 0 and W^T W = H^T H, with W otherwise the generic one.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        K, N = self.num_classes, self.num_classes * self.per_class
+        W, H = (
+            torch.randn(rows, self.dim, generator=generator, dtype=torch.float64) for rows in (K, N)
+        )
+        if kind == "generic":
+            return W, H
+        W = W - W.mean(0)
+        frame = torch.linalg.qr(torch.randn(N, K, generator=generator, dtype=torch.float64))[0]
+        return W, frame @ W
+
+    def follow(self, kind: Kind, seed: int, log_times: Any, progress: bool = False) -> FlowSolution:
+        """Follow the gradient flow from one of these starts."""
+        return gradient_flow(*self.start(kind, seed), self.labels, log_times, progress=progress)
+
+
+def exponent(x: Any, y: Any, low: float, high: float) -> float:
+    """Fit y ~ x^a by least squares of log y on log x, over low <= x <= high."""
+    x, y = np.asarray(x), np.asarray(y)
+    chosen = (x >= low) & (x <= high)
+    return float(np.polyfit(np.log(x[chosen]), np.log(y[chosen]), 1)[0])

@@ -1,0 +1,140 @@
+"""The papers studied: their claims verified and their figures redrawn, by name."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.progress import track
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import atomic_path
+from neuralcollapse.studies.claims import Evidence, Study, Verdict, judge
+
+PAPERS = ("ji2022",)
+
+
+def load_study(paper: str) -> Study:
+    """Return the study of a paper.
+
+    Parameters
+    ----------
+    paper
+        Short name, one of `PAPERS`.
+
+    Returns
+    -------
+    Study
+        Its claims and figures.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the paper is unknown.
+
+    Examples
+    --------
+    >>> load_study("ji2022").claims[0].id
+    'ji2022.def2.1'
+    """
+    if paper not in PAPERS:
+        raise NeuralCollapseError(
+            "paper", f"one of {', '.join(PAPERS)}", repr(paper), "choose a known paper"
+        )
+    study: Study = importlib.import_module(f"neuralcollapse.studies.{paper}").study
+    return study
+
+
+def verify(paper: str | None = None, progress: bool = False) -> list[Verdict]:
+    """Check every claim of a paper on real numbers.
+
+    Parameters
+    ----------
+    paper
+        Short name; every paper if omitted.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    list of Verdict
+        One a claim, in the order of the papers. See `verdict_table` and `exit_status`.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the paper is unknown. An error inside a check is that claim's verdict instead.
+    """
+    names = PAPERS if paper is None else (paper,)
+    claims = [claim for name in names for claim in load_study(name).claims]
+    shown = track(claims, "verifying claims", disable=not progress, transient=True)
+    return [judge(claim) for claim in shown]
+
+
+def run_study(
+    paper: str, out: str | Path, figure: int | None = None, progress: bool = True
+) -> list[Path]:
+    """Redraw a paper's figures, and record the verdict of each of its claims.
+
+    Parameters
+    ----------
+    paper
+        Short name, one of `PAPERS`.
+    out
+        Folder to write to, made if it is not there. Records lie beside the figures they feed.
+    figure
+        Number of the only figure to draw; all figures and the claims if omitted.
+    progress
+        Show progress bars.
+
+    Returns
+    -------
+    list of Path
+        The files written: figures, their records, and ``claims.jsonl``, one claim a line.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the paper, or the figure in it, is unknown.
+    """
+    study, folder = load_study(paper), Path(out)
+    if figure is not None and figure not in study.figures:
+        raise NeuralCollapseError(
+            "figure",
+            f"one of the figures {', '.join(map(str, sorted(study.figures)))} of {paper}",
+            str(figure),
+            "choose a known figure or omit it for all",
+        )
+    numbers = sorted(study.figures) if figure is None else [figure]
+    written = [path for number in numbers for path in study.figures[number](folder, progress)]
+    if figure is None:
+        written.append(_record(verify(paper, progress), folder / "claims.jsonl"))
+    return written
+
+
+def _record(verdicts: Iterable[Verdict], path: Path) -> Path:
+    """Write one JSON line a verdict."""
+    with atomic_path(path) as temporary, temporary.open("w") as file:
+        for verdict in verdicts:
+            record = {
+                "claim": verdict.claim.id,
+                "statement": verdict.claim.statement,
+                "correction": verdict.claim.correction,
+                "outcome": verdict.outcome,
+                "error": verdict.error,
+                "evidence": [_json(piece) for piece in verdict.evidence],
+            }
+            file.write(json.dumps(record) + "\n")
+    return path
+
+
+def _json(evidence: Evidence) -> dict[str, object]:
+    """Return the evidence with null for NaN and infinity, which JSON has not."""
+    record = vars(evidence) | {"holds": evidence.holds}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in record.items()
+    }

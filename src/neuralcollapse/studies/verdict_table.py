@@ -1,0 +1,89 @@
+"""Verdicts as a table to read in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.box import HORIZONTALS
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Column, Table
+
+from neuralcollapse.studies.claims import Evidence, Outcome, Verdict
+
+STYLES: dict[Outcome, str] = {
+    "holds": "green",
+    "holds as corrected": "yellow",
+    "fails": "bold red",
+    "error": "bold red",
+}
+
+
+def verdict_table(verdicts: Iterable[Verdict]) -> Table:
+    """Lay out verdicts: each claim with its statement, and a line for each piece of evidence.
+
+    Parameters
+    ----------
+    verdicts
+        From `verify`.
+
+    Returns
+    -------
+    rich.table.Table
+        To print with ``rich.print``.
+    """
+    table = Table(
+        Column(_grid(["claims, and what the numbers say", "measured", "expected", ""]), ratio=1),
+        show_lines=True,
+        expand=True,
+        box=HORIZONTALS,
+    )
+    for verdict in verdicts:
+        lines = [
+            [
+                f"{escape(piece.comparison)}{_note(piece)}",
+                f"{piece.measured:.6g}",
+                _expectation(piece),
+                "" if piece.holds else "[bold red]fails[/bold red]",
+            ]
+            for piece in verdict.evidence
+        ]
+        table.add_row(Group(*_heading(verdict), _grid(*lines)))
+    return table
+
+
+def _heading(verdict: Verdict) -> list[str]:
+    claim, style = verdict.claim, STYLES[verdict.outcome]
+    lines = [
+        f"[bold]{escape(claim.id)}[/bold]  [{style}]{verdict.outcome}[/{style}]",
+        escape(claim.statement),
+    ]
+    if claim.correction is not None:
+        lines.append(f"[yellow]Correction: {escape(claim.correction)}[/yellow]")
+    if verdict.error is not None:
+        lines.append(f"[red]{escape(verdict.error)}[/red]")
+    return lines
+
+
+def _grid(*lines: list[str]) -> Table:
+    """Lay out lines of evidence; the fixed widths keep the claims' columns below each other."""
+    grid = Table.grid(
+        Column(ratio=1),
+        Column(width=12, justify="right"),
+        Column(width=19),
+        Column(width=5),
+        padding=(0, 1),
+        expand=True,
+    )
+    for line in lines:
+        grid.add_row(*line)
+    return grid
+
+
+def _note(piece: Evidence) -> str:
+    return f" [dim]({escape(piece.note)})[/dim]" if piece.note else ""
+
+
+def _expectation(piece: Evidence) -> str:
+    tolerance = f" ± {piece.tolerance:.1g}" if piece.tolerance else ""
+    return f"{piece.relation} {piece.expected:.6g}{tolerance}"

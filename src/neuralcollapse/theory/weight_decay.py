@@ -1,0 +1,227 @@
+"""The layer-peeled model with weight decay: its optimum, and the way down from anywhere else."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neuralcollapse.theory.landscape import (
+    CriticalStatus,
+    leading_pair,
+    orthogonal_unit,
+    require_dimensions,
+)
+from neuralcollapse.theory.layer_peeled import LayerPeeledModel
+from neuralcollapse.theory.separation import separation_optimum
+from neuralcollapse.validation import finite_matrix, positive
+
+
+@dataclass(frozen=True)
+class WeightDecayOptimum:
+    """The global minimum of cross-entropy with weight decay on head and features.
+
+    Attributes
+    ----------
+    status
+        ``"collapsed"``, or ``"origin"`` where the decay is so strong that W = H = 0.
+    W
+        (K, d) head; every other minimum is a rotation of it.
+    H
+        (N, d) features, one point per class.
+    labels
+        (N,) class-major.
+    margin
+        q*, the margin of every sample against every other class.
+    value
+        f*, in nats; log K at the origin.
+    zero_modes
+        Multiplicity of the eigenvalue 0 of the Hessian, the directions of rotation; all other
+        eigenvalues are positive.
+    """
+
+    status: Literal["collapsed", "origin"]
+    W: Float[Tensor, "K d"]
+    H: Float[Tensor, "N d"]
+    labels: Int[Tensor, " N"]
+    margin: float
+    value: float
+    zero_modes: int
+
+
+def weight_decay_optimum(
+    num_classes: int, samples_per_class: int, dim: int, lambda_w: float, lambda_h: float
+) -> WeightDecayOptimum:
+    r"""Minimise cross-entropy with weight decay over head and features, in closed form.
+
+    .. math:: f = \frac1N L(W, H) + \frac{\lambda_W}{2} \|W\|^2 + \frac{\lambda_H}{2} \|H\|^2,
+        \qquad r = \sqrt{\lambda_W \lambda_H}
+
+    .. math:: q^* = \log\Bigl(\frac{1}{r \sqrt n} - K + 1\Bigr), \qquad
+        f^* = \log(1 + (K-1) e^{-q^*}) + r (K-1) \sqrt n\, q^*
+
+    for r < 1/(K sqrt(n)), with a simplex ETF as head and class means and
+    ||W|| / ||H|| = sqrt(lambda_H / lambda_W). For larger r the minimum is the origin. A bias would
+    change nothing.
+
+    Parameters
+    ----------
+    num_classes
+        K >= 2.
+    samples_per_class
+        n >= 1.
+    dim
+        d >= K - 1.
+    lambda_w, lambda_h
+        Strengths of decay, above 0.
+
+    Returns
+    -------
+    WeightDecayOptimum
+        The minimiser, its margin, value and number of zero modes.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If a strength is not above 0, n < 1, K < 2 or d < K - 1.
+
+    References
+    ----------
+    Zhu et al. 2021, "A geometric analysis of neural collapse with unconstrained features",
+    Theorem 3.1; the closed form of q* and the count of zero modes are ours.
+
+    Examples
+    --------
+    >>> best = weight_decay_optimum(2, 1, dim=1, lambda_w=0.1, lambda_h=0.1)
+    >>> round(best.margin - math.log(9), 12), best.zero_modes
+    (0.0, 0)
+    """
+    lambda_w, lambda_h = positive("lambda_w", lambda_w), positive("lambda_h", lambda_h)
+    unit = separation_optimum([samples_per_class] * num_classes, dim)
+    strength = math.sqrt(lambda_w * lambda_h)
+    inverse = 1 / (strength * math.sqrt(samples_per_class))
+    if inverse <= num_classes:
+        zeros = torch.zeros_like(unit.W), torch.zeros_like(unit.H)
+        return WeightDecayOptimum("origin", *zeros, unit.labels, 0.0, math.log(num_classes), 0)
+    margin = math.log(inverse - num_classes + 1)
+    balance = (lambda_h / lambda_w) ** 0.25
+    spare = dim - num_classes + 1
+    return WeightDecayOptimum(
+        status="collapsed",
+        W=unit.W * math.sqrt(margin) * balance,
+        H=unit.H * math.sqrt(margin) / balance,
+        labels=unit.labels,
+        margin=margin,
+        value=math.log1p((num_classes - 1) * math.exp(-margin)) + strength * unit.value * margin,
+        zero_modes=(dim * (dim - 1) - spare * (spare - 1)) // 2,
+    )
+
+
+@dataclass(frozen=True)
+class WeightDecayEscape:
+    """What a point of the regularised model is, and the way down from it if there is one.
+
+    Attributes
+    ----------
+    status
+        ``"global optimum"``, ``"escape"`` or ``"not critical"`` (then nothing is claimed).
+    spectral_norm
+        ||G||_2, G = (P - Y) / N.
+    threshold
+        r = sqrt(lambda_W lambda_H), which ||G||_2 exceeds exactly at the points to escape from.
+    stationarity
+        Norm of the gradient, relative to those of its two parts.
+    curvature
+        Second derivative of f along (dW, dH), negative; the lowest eigenvalue of the Hessian is at
+        most this. 0 unless escaping.
+    dW, dH
+        Unit direction, jointly of norm 1; zero unless escaping.
+    """
+
+    status: CriticalStatus
+    spectral_norm: float
+    threshold: float
+    stationarity: float
+    curvature: float
+    dW: Float[Tensor, "K d"]
+    dH: Float[Tensor, "N d"]
+
+
+def weight_decay_escape(
+    W: Any, H: Any, labels: Any, lambda_w: float, lambda_h: float, tolerance: float = 1e-6
+) -> WeightDecayEscape:
+    r"""Decide whether a critical point of cross-entropy with weight decay is a global minimum.
+
+    With G = (P - Y) / N and r = sqrt(lambda_W lambda_H), a critical point is a global minimum if
+    ||G||_2 <= r. Otherwise the Hessian has an eigenvalue of at most
+
+    .. math:: \frac{\lambda_W + \lambda_H}{2}
+        - \sqrt{\Bigl(\frac{\lambda_W - \lambda_H}{2}\Bigr)^2 + \|G\|_2^2} \;<\; 0,
+
+    along (-a v z^T, b u z^T), with (u, v) the leading singular pair of G, z orthogonal to all rows
+    of W and H, and (a, b) the lowest eigenvector of the 2 x 2 problem. Any class sizes. At the
+    origin of balanced classes ||G||_2 = 1/(K sqrt(n)).
+
+    Parameters
+    ----------
+    W
+        (K, d) head, d >= K - 1.
+    H
+        (N, d) features.
+    labels
+        (N,) class indices 0..K-1 in any order, each class with a sample.
+    lambda_w, lambda_h
+        Strengths of decay, above 0.
+    tolerance
+        Relative, above 0: as in `escape_direction`.
+
+    Returns
+    -------
+    WeightDecayEscape
+        Status, the numbers behind it, and the direction.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If shapes or labels do not fit, a number is not above 0, or d < K - 1.
+    NonFiniteError
+        If an entry is NaN or infinite.
+
+    References
+    ----------
+    Zhu et al. 2021, Theorem 3.2, which assumes d > K and has a weaker curvature; d >= K - 1 and
+    this one are ours.
+
+    Examples
+    --------
+    >>> origin = torch.zeros(2, 1), torch.zeros(2, 1)
+    >>> found = weight_decay_escape(*origin, [0, 1], lambda_w=0.1, lambda_h=0.1)
+    >>> found.status, round(found.curvature, 6)
+    ('escape', -0.4)
+    """
+    W, H = finite_matrix("W", W), finite_matrix("H", H)
+    lambda_w, lambda_h = positive("lambda_w", lambda_w), positive("lambda_h", lambda_h)
+    tolerance = positive("tolerance", tolerance)
+    model = LayerPeeledModel(labels, W.shape[1], len(W))
+    require_dimensions(model)
+    G = model.residual(W, H) * (model.loss(W, H) / len(H))
+    decay, pull = torch.cat([lambda_w * W, lambda_h * H]), torch.cat([G.T @ H, G @ W])
+    size = float(decay.norm() + pull.norm())
+    stationarity = float((decay + pull).norm()) / size if size else 0.0
+    u, v, norm = leading_pair(G)
+    threshold = math.sqrt(lambda_w * lambda_h)
+    status: CriticalStatus = "not critical"
+    curvature, dW, dH = 0.0, torch.zeros_like(W), torch.zeros_like(H)
+    if stationarity <= tolerance:
+        status = "global optimum" if norm <= threshold * (1 + tolerance) else "escape"
+    if status == "escape":
+        z = orthogonal_unit(W)
+        coupling = torch.tensor([[lambda_w, -norm], [-norm, lambda_h]], dtype=torch.float64)
+        lowest, vectors = torch.linalg.eigh(coupling)
+        curvature, (a, b) = float(lowest[0]), vectors[:, 0]
+        dW, dH = -a * torch.outer(v, z), b * torch.outer(u, z)
+    return WeightDecayEscape(status, norm, threshold, stationarity, curvature, dW, dH)
