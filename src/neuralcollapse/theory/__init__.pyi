@@ -1,0 +1,8 @@
+from .regularized import Optimality as Optimality
+from .regularized import RegularizedMinimizer as RegularizedMinimizer
+from .regularized import regularized_mse_loss as regularized_mse_loss
+from .regularized import regularized_mse_minimizer as regularized_mse_minimizer
+from .regularized import regularized_mse_optimality as regularized_mse_optimality
+from .sufficient_statistics import HasMoments as HasMoments
+from .sufficient_statistics import SufficientStatistics as SufficientStatistics
+from .sufficient_statistics import sufficient_statistics as sufficient_statistics
