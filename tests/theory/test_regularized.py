@@ -24,7 +24,7 @@ CASES = [
     (5, 2, 3, 4.0, 4.0),
 ]
 
-TIGHT = {"gtol": 1e-10, "ftol": 0}
+TIGHT = {"gtol": 1e-10, "ftol": 0, "maxiter": 1000}
 
 
 def naive_loss(W, H, labels, lambda_w, lambda_h):

@@ -1,3 +1,5 @@
+from .near_features import NearFeaturesMinimizer as NearFeaturesMinimizer
+from .near_features import near_features_minimizer as near_features_minimizer
 from .regularized import Optimality as Optimality
 from .regularized import RegularizedMinimizer as RegularizedMinimizer
 from .regularized import regularized_mse_loss as regularized_mse_loss
