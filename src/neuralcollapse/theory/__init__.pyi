@@ -1,3 +1,7 @@
+from .central_path import CentralPath as CentralPath
+from .central_path import central_path as central_path
+from .central_path import collapsed_path_time as collapsed_path_time
+from .central_path import trace_ratio_falls_from as trace_ratio_falls_from
 from .near_features import NearFeaturesMinimizer as NearFeaturesMinimizer
 from .near_features import near_features_minimizer as near_features_minimizer
 from .regularized import Optimality as Optimality
