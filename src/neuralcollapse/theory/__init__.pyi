@@ -2,8 +2,12 @@ from .central_path import CentralPath as CentralPath
 from .central_path import central_path as central_path
 from .central_path import collapsed_path_time as collapsed_path_time
 from .central_path import trace_ratio_falls_from as trace_ratio_falls_from
+from .general_perturbation import GeneralPerturbationOperator as GeneralPerturbationOperator
 from .near_features import NearFeaturesMinimizer as NearFeaturesMinimizer
 from .near_features import near_features_minimizer as near_features_minimizer
+from .perturbation import Eigenspace as Eigenspace
+from .perturbation import Multiple as Multiple
+from .perturbation import PerturbationOperator as PerturbationOperator
 from .regularized import Optimality as Optimality
 from .regularized import RegularizedMinimizer as RegularizedMinimizer
 from .regularized import regularized_mse_loss as regularized_mse_loss
