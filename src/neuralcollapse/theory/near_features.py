@@ -174,7 +174,7 @@ def _descent(objective: NearFeaturesObjective, method: str, tolerance: float) ->
 
 
 def _alternate(
-    objective: NearFeaturesObjective, start: Array, tolerance: float, max_iterations: int = 20_000
+    objective: NearFeaturesObjective, start: Array, tolerance: float, max_iterations: int = 5_000
 ) -> tuple[Expansion, int]:
     """Minimise over features and head in turn, both in terms of the moments."""
     point = objective.expand(start)

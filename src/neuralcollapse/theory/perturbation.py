@@ -206,8 +206,8 @@ class PerturbationOperator:
         answer = torch.addmm(change, change @ frame.T, frame, beta=out, alpha=inside - out)
         along = (turned - free - inside + out) * coordinates + (stretched - turned) * stretch
         correct = (free - out) * means + along @ frame
-        for rows in torch.arange(len(answer)).split(4096):
-            answer[rows] += correct[self.labels[rows]]
+        for rows, classes in zip(answer.split(4096), self.labels.split(4096), strict=True):
+            rows += correct[classes]
         return answer
 
     def classifier_response(self, dH0: Any) -> Float[Tensor, "K d"]:
