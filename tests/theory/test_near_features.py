@@ -98,14 +98,16 @@ def test_a_collapsed_optimum_is_kept(generator):
     assert found.value == pytest.approx(optimum.value, rel=1e-13)
 
 
-@pytest.mark.parametrize(("H0", "value"), [(0.0, 0.2), (1.0, None)])
-def test_saddles_at_equal_class_means_are_left(H0, value):
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_saddles_at_equal_class_means_are_left(level):
     labels = np.arange(4).repeat(2)
-    found = near_features_minimizer(np.full((8, 5), H0), labels, 0.5, 0.1, 0.01)
+    found = near_features_minimizer(np.full((8, 5), level), labels, 0.5, 0.1, 0.01)
     assert found.status == "not unique"
     assert not found.unique
     assert found.gradient_norm < 1e-12
-    if value is not None:  # H0 = 0 is the model without H0, with lambda_h + beta
+    at_saddle = 0.5 + 0.01 * 0.1 / 0.11 * 5 * level**2 / 2  # the best features for W = 0
+    assert found.value < at_saddle
+    if level == 0:  # the model without H0, with lambda_h + beta in place of lambda_h
         expected = regularized_mse_minimizer(4, 2, 5, 0.5, 0.11).value
         assert found.value == pytest.approx(expected, rel=1e-12)
 
