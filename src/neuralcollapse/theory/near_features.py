@@ -218,7 +218,7 @@ def _reflection(objective: NearFeaturesObjective) -> list[Array]:
 
 
 def _least_curvature(point: Expansion, flat: float) -> tuple[float, Array]:
-    """Lowest eigenvalue of the Hessian, to within `flat`, and its eigenvector."""
+    """Lowest eigenvalue of the Hessian, to 1 % or within `flat`, and its eigenvector."""
     shape, size = point.argument.shape, point.argument.size
 
     def shifted(vector: Array) -> Array:
