@@ -1,0 +1,354 @@
+"""The central path: the gradient flow of the regularised MSE model with its optimal head."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.integrate import solve_ivp
+from scipy.linalg import cho_factor, cho_solve
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.theory.sufficient_statistics import (
+    HasMoments,
+    SufficientStatistics,
+    sufficient_statistics,
+)
+from neuralcollapse.validation import finite_matrix, integer_labels, positive
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class CentralPath:
+    """The flow at each of T times.
+
+    Attributes
+    ----------
+    times
+        (T,) the times asked for.
+    means
+        (T, K, d) class means.
+    within
+        (T, d, d) pooled within-class scatter, positive semidefinite to rounding.
+    propagators
+        (T, d, d) matrices G with H - means = (H0 - means) G^T, row by row.
+    trace_within, trace_between
+        (T,) traces of the within- and between-class scatter.
+    trace_within_rate, trace_between_rate
+        (T,) their time derivatives, from the flow's right-hand side.
+    deviations, labels
+        (N, d) features of H0 less their class means, and (N,) their classes; None when only
+        moments were given.
+    """
+
+    times: Float[Tensor, " T"]
+    means: Float[Tensor, "T K d"]
+    within: Float[Tensor, "T d d"]
+    propagators: Float[Tensor, "T d d"]
+    trace_within: Float[Tensor, " T"]
+    trace_between: Float[Tensor, " T"]
+    trace_within_rate: Float[Tensor, " T"]
+    trace_between_rate: Float[Tensor, " T"]
+    deviations: Float[Tensor, "N d"] | None
+    labels: Int[Tensor, " N"] | None
+
+    @property
+    def trace_ratio(self) -> Float[Tensor, " T"]:
+        """NC1 as Tr Sigma_W / Tr Sigma_B."""
+        return self.trace_within / self.trace_between
+
+    def features(self, index: int) -> Float[Tensor, "N d"]:
+        """Rebuild all features at the time of this index, in the order of H0.
+
+        Parameters
+        ----------
+        index
+            Which of the times.
+
+        Returns
+        -------
+        Tensor of shape (N, d)
+            The features.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If the path started from moments only.
+        """
+        if self.deviations is None or self.labels is None:
+            raise NeuralCollapseError(
+                "H0",
+                "features",
+                "moments only",
+                "pass features to central_path",
+            )
+        return self.means[index][self.labels] + self.deviations @ self.propagators[index].T
+
+
+def central_path(H0: Any, labels: Any, lambda_w: float, lambda_h: float, times: Any) -> CentralPath:
+    r"""Follow the gradient flow of the regularised MSE loss, the head being optimal throughout.
+
+    .. math:: \dot H = -N \nabla L(H), \qquad L(H) = \min_W f(W, H)
+
+    In terms of class means M (K, d) and pooled scatter, with class weights D = diag(K n_k / N),
+
+    .. math::
+        W &= D M (M^\top D M + K \Sigma_W + \lambda_W I)^{-1}, \qquad
+        \dot M = (I - M W^\top) W - \lambda_H M, \\
+        \Sigma_W &= e^{-2 \lambda_H t}\, G \Sigma_W(0) G^\top, \qquad
+        \dot G = -W^\top W G, \quad G(0) = I,
+
+    which does not depend on the number of samples, and keeps the scatter positive semidefinite.
+    For balanced classes the ratio of traces strictly falls, and :math:`e^{2 \lambda_H t}` times
+    the within-class (between-class) trace never rises (falls).
+
+    Parameters
+    ----------
+    H0
+        (N, d) features, or an object with ``means``, ``within`` (pooled) and ``counts``.
+    labels
+        (N,) class indices 0..K-1 in any order, classes of any sizes; None when moments are given.
+    lambda_w
+        Weight decay of the head, above 0.
+    lambda_h
+        Weight decay of the features, at least 0.
+    times
+        (T,) times, at least 0 and increasing.
+
+    Returns
+    -------
+    CentralPath
+        Class means and within-class scatter at each time, traces and their derivatives.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If labels and features do not match, a strength or a time is out of range, or all class
+        means of H0 are equal: they then stay equal for ever, and nothing collapses.
+    NonFiniteError
+        If a number is NaN or infinite.
+
+    References
+    ----------
+    Tirer, Huang & Niles-Weed 2023, Equation 4 and Theorem 3.1. The reduction is ours.
+
+    Examples
+    --------
+    >>> H0 = torch.tensor([[2.0, 0.1], [2.0, -0.1], [0.1, 1.0], [-0.1, 1.0]])
+    >>> path = central_path(H0, [0, 0, 1, 1], 0.5, 0.1, [0, 1, 10])
+    >>> bool((path.trace_ratio.diff() < 0).all())
+    True
+    """
+    moments = sufficient_statistics(H0, labels)
+    lambda_w = positive("lambda_w", lambda_w)
+    lambda_h = positive("lambda_h", lambda_h) if lambda_h else 0.0
+    instants = _increasing(times)
+    _check_distinct(moments)
+    flow = _ReducedFlow(moments, lambda_w, lambda_h)
+    states = [flow.split(state) for state in flow.integrate(instants)]
+    means = np.stack([state[0] for state in states])
+    propagators = np.stack(
+        [math.exp(-lambda_h * t) * state[1] for t, state in zip(instants, states, strict=True)]
+    )
+    roots = propagators @ flow.root
+    within = roots @ np.swapaxes(roots, 1, 2)
+    diagnostics = np.array([flow.traces(*pair) for pair in zip(means, roots, strict=True)])
+    deviations = target = None
+    if not isinstance(H0, HasMoments):
+        rows = finite_matrix("H0", H0).cpu()
+        target = integer_labels("labels", labels, len(rows)).cpu()
+        deviations = rows - moments.means[target]
+    trace_within, trace_between, within_rate, between_rate = torch.from_numpy(diagnostics).unbind(1)
+    return CentralPath(
+        times=torch.from_numpy(instants),
+        means=torch.from_numpy(means),
+        within=torch.from_numpy(within),
+        propagators=torch.from_numpy(propagators),
+        trace_within=trace_within,
+        trace_between=trace_between,
+        trace_within_rate=within_rate,
+        trace_between_rate=between_rate,
+        deviations=deviations,
+        labels=target,
+    )
+
+
+def trace_ratio_falls_from(lambda_w: float, lambda_h: float) -> float:
+    r"""Return the beta from which the near-features minimiser is more collapsed than H0.
+
+    For every H0 of balanced classes whose class means differ and whose within-class scatter is
+    not zero, :math:`\beta + \lambda_H \ge 1 / (2 \lambda_W)` implies
+    :math:`\mathrm{Tr}\, \Sigma_W / \mathrm{Tr}\, \Sigma_B` is smaller at every stationary point
+    of the near-features model than at H0.
+
+    Parameters
+    ----------
+    lambda_w, lambda_h
+        Strengths of the regularisation, above 0.
+
+    Returns
+    -------
+    float
+        The least such beta, at least 0 (any positive beta will do where it is 0).
+
+    Raises
+    ------
+    NeuralCollapseError
+        If a strength is not positive.
+
+    References
+    ----------
+    Tirer, Huang & Niles-Weed 2023, Corollary 3.2, whose "large enough" this makes explicit; ours.
+
+    Examples
+    --------
+    >>> trace_ratio_falls_from(lambda_w=0.5, lambda_h=0.25)
+    0.75
+    """
+    return max(0.0, 1 / (2 * positive("lambda_w", lambda_w)) - positive("lambda_h", lambda_h))
+
+
+def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: float) -> float:
+    r"""Return when the flow from orthogonal collapsed features reaches a radius.
+
+    From balanced H0 whose class means are :math:`h_0 R`, R of orthonormal rows, the flow stays
+    there, with :math:`\dot h = \lambda_W h / (\lambda_W + h^2)^2 - \lambda_H h`. In
+    :math:`s = \lambda_W + h^2` and :math:`\sigma = \sqrt{\lambda_W / \lambda_H}` its time is
+
+    .. math:: \frac1{2 \lambda_H} \left[ \frac{\lambda_W^2 \ln h^2}{\sigma^2 - \lambda_W^2}
+        - \frac{\sigma \ln |\sigma - s|}{2 (\sigma - \lambda_W)}
+        - \frac{\sigma \ln (\sigma + s)}{2 (\sigma + \lambda_W)} \right]_{h_0}^{h}
+
+    Parameters
+    ----------
+    start, radius
+        h at time 0 and at the time asked for, above 0; the flow must lead from one to the other.
+    lambda_w, lambda_h
+        Strengths of the regularisation, above 0, with lambda_w lambda_h != 1.
+
+    Returns
+    -------
+    float
+        The time.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If a number is not positive, lambda_w lambda_h = 1, or the radius is never reached.
+
+    References
+    ----------
+    Ours; Tirer, Huang & Niles-Weed 2023, Equation 4, is the flow.
+
+    Examples
+    --------
+    >>> round(collapsed_path_time(start=1.0, radius=0.5, lambda_w=2.0, lambda_h=2.0), 6)
+    0.411999
+    """
+    positive("start", start), positive("radius", radius)
+    sigma = math.sqrt(positive("lambda_w", lambda_w) / positive("lambda_h", lambda_h))
+    if math.isclose(sigma, lambda_w):
+        raise NeuralCollapseError(
+            "lambda_h", "lambda_w lambda_h other than 1", "1", "the closed form is singular there"
+        )
+
+    def clock(h: float) -> float:
+        s = lambda_w + h * h
+        growth = lambda_w**2 / (sigma**2 - lambda_w**2) * math.log(h * h)
+        approach = math.log(abs(sigma - s)) / (sigma - lambda_w)
+        approach += math.log(sigma + s) / (sigma + lambda_w)
+        return (growth - sigma / 2 * approach) / (2 * lambda_h)
+
+    sides = sigma - lambda_w - start**2, sigma - lambda_w - radius**2
+    if sides[0] * sides[1] <= 0 or ((radius > start) != (sides[0] > 0) and radius != start):
+        raise NeuralCollapseError(
+            "radius",
+            "a radius between the start and the limit of the flow",
+            f"{radius} from {start}",
+            f"the squared radius tends to {max(0.0, sigma - lambda_w):.6g}",
+        )
+    return clock(radius) - clock(start)
+
+
+class _ReducedFlow:
+    """The flow on (class means, propagator without its factor exp(-lambda_h t))."""
+
+    def __init__(self, moments: SufficientStatistics, lambda_w: float, lambda_h: float) -> None:
+        self.start = moments.means.numpy()
+        self.weights = moments.weights.numpy()
+        self.lambda_w, self.lambda_h = lambda_w, lambda_h
+        values, vectors = np.linalg.eigh(moments.within.numpy())
+        self.root = vectors * np.sqrt(values.clip(min=0))  # within = root root^T
+
+    def split(self, state: Array) -> tuple[Array, Array]:
+        num_classes, dim = self.start.shape
+        means, propagator = np.split(state, [num_classes * dim])
+        return means.reshape(num_classes, dim), propagator.reshape(dim, dim)
+
+    def integrate(self, times: Array) -> list[Array]:
+        """Land on every time: interpolation would lose the integrator's last digits."""
+        state = np.concatenate([self.start.ravel(), np.eye(self.start.shape[1]).ravel()])
+        now, states = 0.0, []
+        for time in times:
+            if time > now:
+                solution = solve_ivp(
+                    self._velocity, (now, time), state, method="DOP853", rtol=1e-12, atol=1e-14
+                )
+                now, state = time, solution.y[:, -1]
+            states.append(state)
+        return states
+
+    def head(self, means: Array, root: Array) -> Array:
+        weighted = self.weights[:, None] * means
+        gram = means.T @ weighted + len(means) * root @ root.T
+        gram[np.diag_indices_from(gram)] += self.lambda_w
+        return cho_solve(cho_factor(gram), weighted.T).T
+
+    def drift(self, means: Array, W: Array) -> Array:
+        return W - means @ W.T @ W - self.lambda_h * means
+
+    def traces(self, means: Array, root: Array) -> tuple[float, float, float, float]:
+        """Tr Sigma_W and Tr Sigma_B, and their rates of change."""
+        W = self.head(means, root)
+        share = self.weights / len(means)
+        centered = means - share @ means
+        within = float(np.vdot(root, root))
+        image = W @ root
+        return (
+            within,
+            float(share @ (centered**2).sum(1)),
+            -2 * self.lambda_h * within - 2 * float(np.vdot(image, image)),
+            2 * float(share @ (centered * self.drift(means, W)).sum(1)),
+        )
+
+    def _velocity(self, time: float, state: Array) -> Array:
+        means, propagator = self.split(state)
+        W = self.head(means, math.exp(-self.lambda_h * time) * propagator @ self.root)
+        return np.concatenate([self.drift(means, W).ravel(), -(W.T @ (W @ propagator)).ravel()])
+
+
+def _increasing(times: Any) -> Array:
+    instants = torch.as_tensor(times, dtype=torch.float64).cpu()
+    valid = instants.ndim == 1 and len(instants) > 0 and bool(torch.isfinite(instants).all())
+    if not (valid and bool((instants.diff() > 0).all()) and float(instants[0]) >= 0):
+        raise NeuralCollapseError(
+            "times", "finite increasing times of at least 0", str(times), "sort them"
+        )
+    return instants.numpy()
+
+
+def _check_distinct(moments: SufficientStatistics) -> None:
+    rounding = len(moments.counts) * torch.finfo(torch.float64).eps
+    if moments.centered_means.norm() <= rounding * moments.means.norm():
+        raise NeuralCollapseError(
+            "H0",
+            "class means that differ",
+            "equal class means",
+            "they stay equal along the flow: start from other features",
+        )

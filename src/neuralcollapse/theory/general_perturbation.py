@@ -1,0 +1,155 @@
+"""How the near-features minimiser answers a small change of any features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse.linalg import LinearOperator
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.theory.near_features import near_features_minimizer
+from neuralcollapse.theory.near_features_objective import NearFeaturesObjective
+from neuralcollapse.theory.perturbation import checked_change, linear_operator
+from neuralcollapse.theory.sufficient_statistics import sufficient_statistics
+from neuralcollapse.validation import finite_matrix, integer_labels
+
+
+class GeneralPerturbationOperator:
+    r"""The derivative of the near-features minimiser with respect to H0, at any H0.
+
+    With :math:`G = (W^\top W + (\lambda_H + \beta) I)^{-1}`, residual :math:`E = H W^\top - Y`,
+    :math:`\bar n = N / K` and :math:`D = \beta\, \delta H_0\, G`,
+
+    .. math::
+        \nabla^2 \varphi(W)\, \delta W &= -(W D^\top H + E^\top D) / \bar n, \\
+        \delta H &= D - (E\, \delta W + H\, \delta W^\top W) G,
+
+    where :math:`\varphi` is the reduced objective of the head, whose Kd x Kd Hessian is factored
+    once. The operator is symmetric; away from collapse it can have eigenvalues above 1.
+
+    Parameters
+    ----------
+    H0
+        (N, d) features.
+    labels
+        (N,) class indices 0..K-1 in any order, classes of any sizes.
+    lambda_w, lambda_h, beta
+        Strengths of the regularisation and of the pull towards H0, above 0.
+
+    Attributes
+    ----------
+    minimizer
+        The minimiser about which the operator expands.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the minimiser is degenerate (as for H0 = 0) and so has no derivative, or as
+        `near_features_minimizer`.
+    NonFiniteError
+        If a number is NaN or infinite.
+
+    References
+    ----------
+    Tirer, Huang & Niles-Weed 2023, Theorem 4.1, in exact form; the reduction to Kd x Kd is ours.
+
+    Examples
+    --------
+    >>> H0 = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+    >>> operator = GeneralPerturbationOperator(H0, [0, 0, 1, 1], 0.5, 0.1, beta=3.0)
+    >>> operator.apply(torch.zeros(4, 2)).abs().max()
+    tensor(0., dtype=torch.float64)
+    """
+
+    def __init__(self, H0: Any, labels: Any, lambda_w: float, lambda_h: float, beta: float) -> None:
+        features = finite_matrix("H0", H0).cpu()
+        self.labels = integer_labels("labels", labels, len(features)).cpu()
+        self.minimizer = near_features_minimizer(features, self.labels, lambda_w, lambda_h, beta)
+        if self.minimizer.status not in ("unique", "strict local minimum"):
+            raise NeuralCollapseError(
+                "H0",
+                "features whose minimiser is locally unique",
+                f"a minimiser that is {self.minimizer.status}",
+                "use a larger beta or other features",
+            )
+        self.beta = float(beta)
+        moments = sufficient_statistics(features, self.labels)
+        objective = NearFeaturesObjective(moments, float(lambda_w), float(lambda_h), self.beta)
+        self.W = self.minimizer.W.numpy()
+        self.shrinkage = objective.shrinkage(self.W)
+        self.features = (self.W[self.labels] + beta * features.numpy()) @ self.shrinkage
+        self.residual = self.features @ self.W.T
+        self.residual[np.arange(len(features)), self.labels.numpy()] -= 1
+        size = self.W.size
+        basis = np.eye(size).reshape(size, *self.W.shape)
+        self._hessian = cho_factor(objective.expand(self.W).hessian(basis).reshape(size, size))
+
+    def apply(self, dH0: Any) -> Float[Tensor, "N d"]:
+        """Map a change of H0 (N, d) to the change of the minimising features.
+
+        Parameters
+        ----------
+        dH0
+            (N, d) change of H0, rows in the order of the labels.
+
+        Returns
+        -------
+        Tensor of shape (N, d)
+            Change of the features.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If the shape is not that of H0.
+        NonFiniteError
+            If an entry is NaN or infinite.
+        """
+        direct, dW = self._respond(dH0)
+        indirect = self.residual @ dW + self.features @ dW.T @ self.W
+        return torch.from_numpy(direct - indirect @ self.shrinkage)
+
+    def classifier_response(self, dH0: Any) -> Float[Tensor, "K d"]:
+        """Map a change of H0 (N, d) to the change of the minimising head.
+
+        Parameters
+        ----------
+        dH0
+            (N, d) change of H0, rows in the order of the labels.
+
+        Returns
+        -------
+        Tensor of shape (K, d)
+            Change of the head.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If the shape is not that of H0.
+        NonFiniteError
+            If an entry is NaN or infinite.
+        """
+        return torch.from_numpy(self._respond(dH0)[1])
+
+    def as_linear_operator(self) -> LinearOperator:
+        """Return the operator on vec(H) = H.reshape(-1).
+
+        Returns
+        -------
+        scipy.sparse.linalg.LinearOperator
+            Of size N d, symmetric.
+        """
+        return linear_operator(self, *self.features.shape)
+
+    def _respond(self, dH0: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Features' answer at fixed head, and the head's answer."""
+        change = checked_change(dH0, *self.features.shape).numpy()
+        direct = self.beta * change @ self.shrinkage
+        force = (direct @ self.W.T).T @ self.features + self.residual.T @ direct
+        mean_count = len(direct) / len(self.W)
+        answer = cho_solve(self._hessian, -force.ravel() / mean_count)
+        return direct, answer.reshape(self.W.shape)

@@ -1,0 +1,261 @@
+"""Minimise the regularised MSE model whose features are held near given ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.sparse.linalg import LinearOperator, eigsh
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.theory.near_features_objective import Expansion, NearFeaturesObjective
+from neuralcollapse.theory.sufficient_statistics import (
+    HasMoments,
+    sufficient_statistics,
+)
+from neuralcollapse.theory.trust_region import trust_region_newton
+from neuralcollapse.validation import finite_matrix, integer_labels, positive
+
+Array = np.ndarray
+Method = Literal["newton", "alternating"]
+Status = Literal["unique", "strict local minimum", "not unique", "not converged"]
+
+PRECISION = 1e-12  # of the gradient norm, relative to 1 + beta ||H0|| / N
+FLAT = 1e-9  # a curvature this small beside the Hessian's norm counts as zero
+TIE = 1e-12  # two values this close, relatively, count as equal
+
+
+@dataclass(frozen=True)
+class NearFeaturesMinimizer:
+    """A minimiser of the near-features model, and how far it can be trusted.
+
+    Attributes
+    ----------
+    W
+        (K, d) head weight.
+    H
+        (N, d) features in the order of H0; None when only moments were given.
+    means, within
+        (K, d) class means and (d, d) pooled within-class scatter of H.
+    value
+        The loss.
+    gradient_norm
+        Frobenius norm of the gradient over W and H together.
+    iterations
+        Newton steps (alternations) taken from the start that led here.
+    unique
+        Whether beta and lambda_h prove that there is no other stationary point.
+    status
+        ``"unique"``: proved the only one. ``"strict local minimum"``: the Hessian is positive
+        definite and no lower point was found, but nothing proves that there is none.
+        ``"not unique"``: a whole orbit of minimisers, or several of the same value; this is one of
+        them. ``"not converged"``: the gradient norm is above its tolerance.
+    """
+
+    W: Float[Tensor, "K d"]
+    H: Float[Tensor, "N d"] | None
+    means: Float[Tensor, "K d"]
+    within: Float[Tensor, "d d"]
+    value: float
+    gradient_norm: float
+    iterations: int
+    unique: bool
+    status: Status
+
+
+def near_features_minimizer(
+    H0: Any,
+    labels: Any,
+    lambda_w: float,
+    lambda_h: float,
+    beta: float,
+    method: Method = "newton",
+) -> NearFeaturesMinimizer:
+    r"""Minimise the regularised MSE model with features held near H0.
+
+    .. math:: f(W, H) = \frac1{2N} \|H W^\top - Y\|^2 + \frac{\lambda_W}{2K} \|W\|^2
+                    + \frac{\lambda_H}{2N} \|H\|^2 + \frac\beta{2N} \|H - H_0\|^2
+
+    H is eliminated, and what remains is minimised over the head by Newton's method in a trust
+    region, at a cost that does not depend on the number of samples. If
+    :math:`\beta + \lambda_H > \max_k (K n_k / N) / \lambda_W` the stationary point is unique, for
+    every H0. Otherwise saddles are left along their direction of least curvature, both ways, and
+    for d = K, where a reflected frame can trap the descent, both reflections are tried.
+
+    Parameters
+    ----------
+    H0
+        (N, d) features, or an object with ``means`` (K, d), ``within`` (d, d) pooled scatter and
+        ``counts`` (K,).
+    labels
+        (N,) class indices 0..K-1 in any order, classes of any sizes; None when moments are given.
+    lambda_w, lambda_h
+        Strengths of the regularisation, above 0.
+    beta
+        Strength of the pull towards H0, above 0.
+    method
+        ``"newton"``, or ``"alternating"``: minimise over W and H in turn, which is monotone but
+        only linear, at best with factor g / (g + beta), g = sqrt(lambda_h / lambda_w).
+
+    Returns
+    -------
+    NearFeaturesMinimizer
+        Head, features (or their moments), and status.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If labels and features do not match, a strength is not positive, or the method is unknown.
+    NonFiniteError
+        If a number is NaN or infinite.
+
+    References
+    ----------
+    Tirer, Huang & Niles-Weed 2023, Equation 2. The reduction, the condition for uniqueness and
+    unequal class sizes are ours.
+
+    Examples
+    --------
+    >>> H0 = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+    >>> found = near_features_minimizer(H0, [0, 0, 1, 1], lambda_w=0.5, lambda_h=0.1, beta=3.0)
+    >>> found.status, found.gradient_norm < 1e-12
+    ('unique', True)
+    """
+    moments = sufficient_statistics(H0, labels)
+    lambda_w, lambda_h = positive("lambda_w", lambda_w), positive("lambda_h", lambda_h)
+    beta = positive("beta", beta)
+    objective = NearFeaturesObjective(moments, lambda_w, lambda_h, beta)
+    num_classes, num_samples = len(moments.counts), int(moments.counts.sum())
+    norm = math.sqrt(objective.energy * num_samples / num_classes)
+    tolerance = PRECISION * (1 + beta * norm / num_samples)
+    descend = _descent(objective, method, 0.1 * num_classes * tolerance)
+
+    unique = beta + lambda_h > float(moments.weights.max()) / lambda_w
+    best, iterations, strict = (
+        (*descend(objective.start), True) if unique else _lowest(objective, descend)
+    )
+    W = torch.from_numpy(best.argument)
+    means, within = (torch.from_numpy(part) for part in objective.best_moments(best.argument))
+    gradient_norm = float(np.linalg.norm(best.gradient)) / num_classes
+    H = None
+    if not isinstance(H0, HasMoments):
+        rows, target = finite_matrix("H0", H0).cpu(), integer_labels("labels", labels, num_samples)
+        shrinkage = torch.from_numpy(objective.shrinkage(best.argument))
+        H = (W[target] + beta * rows) @ shrinkage
+        gradient_norm = _joint_gradient_norm(W, H, rows, target, lambda_w, lambda_h, beta)
+    status: Status = "strict local minimum" if strict else "not unique"
+    if gradient_norm > tolerance:
+        status = "not converged"
+    elif unique:
+        status = "unique"
+    value = best.value / num_classes
+    return NearFeaturesMinimizer(
+        W, H, means, within, value, gradient_norm, iterations, unique, status
+    )
+
+
+Descent = Callable[[Array], tuple[Expansion, int]]
+
+
+def _descent(objective: NearFeaturesObjective, method: str, tolerance: float) -> Descent:
+    if method == "newton":
+        return lambda start: trust_region_newton(objective.expand, start, tolerance)
+    if method == "alternating":
+        return lambda start: _alternate(objective, start, tolerance)
+    raise NeuralCollapseError(
+        "method", "'newton' or 'alternating'", repr(method), "choose one of the two"
+    )
+
+
+def _alternate(
+    objective: NearFeaturesObjective, start: Array, tolerance: float, max_iterations: int = 5_000
+) -> tuple[Expansion, int]:
+    """Minimise over features and head in turn, both in terms of the moments."""
+    point = objective.expand(start)
+    for iteration in range(max_iterations):
+        if np.linalg.norm(point.gradient) <= tolerance:
+            return point, iteration
+        point = objective.expand(objective.best_head(*objective.best_moments(point.argument)))
+    return point, max_iterations
+
+
+def _lowest(objective: NearFeaturesObjective, descend: Descent) -> tuple[Expansion, int, bool]:
+    """Descend from every start and past every saddle; say whether the lowest point is strict."""
+    starts = [objective.start, *_reflection(objective)]
+    flat = FLAT * objective.scale
+    found = []
+    for start in starts:  # grows while saddles are met
+        point, iterations = descend(start)
+        curvature, direction = _least_curvature(point, flat)
+        beside = (
+            [_beside(point, direction), _beside(point, -direction)] if curvature < -flat else []
+        )
+        starts += [lower for lower in beside if lower is not None]
+        found.append((point, iterations, curvature > flat))
+    least = min(point.value for point, *_ in found)
+    best, *others = (run for run in found if run[0].value - least <= TIE * abs(least))
+    tied = any(
+        not np.allclose(point.argument, best[0].argument, rtol=1e-5, atol=1e-5)
+        for point, *_ in others
+    )
+    return best[0], best[1], best[2] and not tied
+
+
+def _reflection(objective: NearFeaturesObjective) -> list[Array]:
+    """For d = K, the start with its least singular direction reflected."""
+    num_classes, dim = objective.means.shape
+    if num_classes != dim:
+        return []  # frames of fewer or more vectors than dimensions form a connected set
+    left, singular, right = np.linalg.svd(objective.means)
+    singular[-1] *= -1
+    return [objective.best_head((left * singular) @ right, objective.within)]
+
+
+def _least_curvature(point: Expansion, flat: float) -> tuple[float, Array]:
+    """Lowest eigenvalue of the Hessian, to 1 % or within `flat`, and its eigenvector."""
+    shape, size = point.argument.shape, point.argument.size
+
+    def shifted(vector: Array) -> Array:
+        # The shift makes the relative tolerance of the eigensolver an absolute one near zero.
+        return point.hessian(vector.reshape(shape)).ravel() + flat * vector
+
+    values, vectors = eigsh(
+        LinearOperator((size, size), matvec=shifted, dtype=np.float64),
+        k=1,
+        which="SA",
+        tol=0.01,
+        v0=np.random.default_rng(0).normal(size=size),
+    )
+    return float(values[0]) - flat, vectors[:, 0].reshape(shape)
+
+
+def _beside(saddle: Expansion, direction: Array) -> Array | None:
+    """Return a lower point beside a saddle, if there is one that rounding can tell."""
+    size = max(1.0, float(np.linalg.norm(saddle.argument)))
+    for length in size * 0.1 ** np.arange(1, 8):
+        point = saddle.argument + length * direction
+        if saddle.objective.expand(point).value < saddle.value * (1 - TIE):
+            return point
+    return None
+
+
+def _joint_gradient_norm(
+    W: Tensor,
+    H: Tensor,
+    H0: Tensor,
+    labels: Tensor,
+    lambda_w: float,
+    lambda_h: float,
+    beta: float,
+) -> float:
+    residual = H @ W.T
+    residual[torch.arange(len(H)), labels] -= 1
+    by_head = residual.T @ H / len(H) + lambda_w / len(W) * W
+    by_features = (residual @ W + lambda_h * H + beta * (H - H0)) / len(H)
+    return math.hypot(float(by_head.norm()), float(by_features.norm()))
