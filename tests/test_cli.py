@@ -2,17 +2,21 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
+import neuralcollapse as nc
 from neuralcollapse.cli import app
+from neuralcollapse.measurement import write_features
 
 
 def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["measure", "--help"]])
 def test_help_does_not_load_torch(arguments):
     program = (
         "import sys\n"
@@ -25,7 +29,7 @@ def test_help_does_not_load_torch(arguments):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "demo" in done.stdout
+    assert arguments[0].removeprefix("--help") in done.stdout
 
 
 @pytest.mark.parametrize("options", [[], ["--net", "cnn", "--loss", "mse"]])
@@ -58,3 +62,27 @@ def test_bad_input_ends_with_one_line_and_status_two(tmp_path, arguments, messag
     assert result.stderr.startswith(message)
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.output
+
+
+def test_measure_prints_writes_and_draws(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    weight = nc.simplex_etf(3, 4, "axis")
+    features = weight[labels] + 0.1 * torch.randn(60, 4, generator=generator)
+    write_features(tmp_path / "f.npz", features=features, labels=labels, weight=weight)
+    json_file, plot = tmp_path / "r.json", tmp_path / "r.png"
+    result = run("measure", tmp_path / "f.npz", "--per-class", "--json", json_file, "--plot", plot)
+    assert result.exit_code == 0, result.output
+    report = nc.measure_features(features, labels, weight)
+    assert f"{report['nc1_pinv']:.4g}" in result.output
+    assert "trace_variance" in result.output
+    assert json.loads(json_file.read_text())["values"] == report.to_dict()
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_measure_refuses_objects_in_one_line(tmp_path):
+    np.savez(tmp_path / "f.npz", features=np.array([{}], dtype=object), labels=np.zeros(1))
+    result = run("measure", tmp_path / "f.npz")
+    assert result.exit_code == 2
+    assert "error: path: expected an npz file of plain arrays" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

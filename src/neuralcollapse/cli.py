@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -19,9 +20,8 @@ class _CleanErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except NeuralCollapseError as error:
-            Console(stderr=True, soft_wrap=True).print(
-                f"[red]error:[/red] {error}", highlight=False
-            )
+            console = Console(stderr=True, soft_wrap=True, highlight=False)
+            console.print("[red]error:[/red]", escape(str(error)))
             raise typer.Exit(2) from None
 
 
@@ -74,3 +74,32 @@ def demo(
     figures = plot_history(records, out)
     names = ", ".join(path.name for path in figures)
     console.print(f"Written to {out}: {names}, history.jsonl, config.json", markup=False)
+
+
+@app.command()
+def measure(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="npz or safetensors with features (N, d) and labels (N,), and if wanted "
+            "weight (K, d), bias (K,), test_features and test_labels."
+        ),
+    ],
+    json: Annotated[Path | None, typer.Option(help="Write all values to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the report to this image.")] = None,
+    per_class: Annotated[bool, typer.Option(help="Print one line a class, too.")] = False,
+) -> None:
+    """Measure the collapse of features that were saved before.
+
+    Example: neuralcollapse measure features.npz --plot collapse.png
+    """
+    from neuralcollapse.measurement import measure_features, read_features
+
+    report = measure_features(**read_features(file))
+    print(report)
+    if per_class:
+        print(report.per_class.to_string(index=False, float_format="{:.4g}".format))
+    if json is not None:
+        report.to_json(json)
+    if plot is not None:
+        report.plot(plot)

@@ -11,6 +11,8 @@ from .margins import sample_margins as sample_margins
 from .nearest_center import nc4_agreement as nc4_agreement
 from .nearest_center import ncc_accuracy as ncc_accuracy
 from .nearest_center import nearest_center as nearest_center
+from .presets import PRESETS as PRESETS
+from .presets import preset as preset
 from .self_duality import product_duality as product_duality
 from .self_duality import self_duality as self_duality
 from .summary import summarize as summarize

@@ -45,7 +45,10 @@ def centered_rows(vectors: Tensor, center: Tensor | None = None) -> Float[Tensor
         raise NeuralCollapseError(
             "vectors", "at least 2 class vectors", str(len(rows)), "one has no angle to another"
         )
-    return rows - (rows.mean(0) if center is None else center.to(rows))
+    if center is not None:
+        return rows - center.to(rows)
+    rows = rows - rows[:1]  # so that equal rows become zero, not the round-off of their mean
+    return rows.sub_(rows.mean(0))
 
 
 def equinorm(vectors: Tensor, center: Tensor | None = None, ddof: Literal[0, 1] = 0) -> float:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.head import checked_bias, checked_head
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.validation import finite_matrix, integer_labels
 
@@ -188,17 +189,10 @@ def margin_scale(moments: ClassMoments, weight: Tensor, bias: Tensor | None = No
     >>> margin_scale(moments, torch.tensor([[-3.0], [3.0]]))
     6.0
     """
-    if weight.shape != (moments.num_classes, moments.dim):
-        raise NeuralCollapseError(
-            "weight",
-            f"shape {(moments.num_classes, moments.dim)}",
-            str(tuple(weight.shape)),
-            "pass one row a class, of the layer that takes these features",
-        )
-    head = weight.detach().to(moments.device, torch.float64)
+    head = checked_head(moments, weight)
     mean_square = moments.squared_norm / max(moments.num_samples, 1)
     if bias is not None:
-        head = torch.cat([head, bias.detach().to(head)[:, None]], dim=1)
+        head = torch.cat([head, checked_bias(bias, head)[:, None]], dim=1)
         mean_square += 1
     head_squares = (head - head.mean(0)).square().sum(1)
     return math.sqrt(float(moments.class_weights("pooled") @ head_squares) * mean_square)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.head import checked_bias
 from neuralcollapse.validation import integer_labels
 
 CHUNK_ELEMENTS = 2**21  # scores held at once; never samples x classes
@@ -69,7 +70,7 @@ class CenterScores:
             rows.append(head)
             all_offsets.append(head @ self._center)
             if bias is not None:
-                all_offsets[1] = all_offsets[1] + bias.detach().to(means)
+                all_offsets[1] = all_offsets[1] + checked_bias(bias, head)
         self._rows, self._offsets = torch.cat(rows), torch.cat(all_offsets)[:, None]
         self._cast: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
 
@@ -95,7 +96,7 @@ class CenterScores:
             both = torch.addmm(offsets, rows, (features.to(dtype) - center).T).T
         return both[:, : self.num_classes], both[:, self.num_classes :]
 
-    def nearest(self, features: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+    def nearest(self, features: Shaped[Tensor, "n d"]) -> Int[Tensor, " n"]:
         """Return the label of the nearest class mean of each row."""
         found = [self(chunk)[0].argmax(1) for chunk in features.split(self.chunk_rows())]
         return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)

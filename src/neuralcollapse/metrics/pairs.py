@@ -126,7 +126,8 @@ class PairMean:
             self.count += values.numel()
             self.total += _sum(values)
             self.total_square += _sum(values.square())
-            self.maximum = max(self.maximum, float(values.max()))
+            # Unlike Python's max, this keeps NaN.
+            self.maximum = float(values.max().maximum(values.new_tensor(self.maximum)))
 
     @property
     def mean(self) -> float:
@@ -138,7 +139,7 @@ class PairMean:
         """Population variance over pairs; NaN without pairs."""
         if not self.count:
             return float("nan")
-        return max(0.0, self.total_square / self.count - self.mean**2)
+        return max(self.total_square / self.count - self.mean**2, 0.0)  # NaN first: it stays
 
 
 def _sum(values: Tensor) -> float:

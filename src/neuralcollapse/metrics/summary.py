@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.equiangularity import (
     EquiangularityStatistic,
     equiangularity,
     equinorm,
     etf_distance,
 )
+from neuralcollapse.metrics.head import checked_head
 from neuralcollapse.metrics.margins import margin_scale
 from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.metrics.self_duality import product_duality, self_duality
@@ -21,8 +20,8 @@ from neuralcollapse.moments.class_moments import ClassMoments
 
 def summarize(
     moments: ClassMoments,
-    weight: Float[Tensor, "K d"] | None = None,
-    bias: Float[Tensor, " K"] | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
     margin_min: float | None = None,
 ) -> dict[str, float]:
     """Return every metric of collapse that needs no second look at the samples.
@@ -75,14 +74,7 @@ def summarize(
     values["nc2_etf"] = etf_distance(rows)
     if weight is None:
         return values
-    if weight.shape != (moments.num_classes, moments.dim):
-        raise NeuralCollapseError(
-            "weight",
-            f"shape {(moments.num_classes, moments.dim)}",
-            str(tuple(weight.shape)),
-            "pass one row a class, of the layer that takes these features",
-        )
-    head = weight.detach().to(rows)
+    head = checked_head(moments, weight)
     values["nc2_equinorm_head"] = equinorm(head)
     values["nc2_equiangular_head"] = equiangularity(head)
     values["nc2_etf_head"] = etf_distance(head)

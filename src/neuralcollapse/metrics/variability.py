@@ -101,7 +101,8 @@ def nc1_trace_ratio(
     Returns
     -------
     float
-        In [0, inf], or [0, 1] over the total; 0 when collapsed.
+        In [0, inf], or [0, 1] over the total; 0 when collapsed, inf (NaN if there is no spread
+        either) when all class means are equal.
 
     Raises
     ------
@@ -144,7 +145,8 @@ def cdnv(
     Returns
     -------
     float
-        In [0, inf]; 0 when collapsed, inf if two class means coincide.
+        In [0, inf]; 0 when collapsed, inf if two class means coincide (NaN if these classes have
+        no spread either).
 
     Raises
     ------
@@ -187,7 +189,7 @@ class CDNVStatistic:
     def __init__(self, moments: ClassMoments, ddof: int = 0, worst: int = 10) -> None:
         _require_two_classes(moments)
         present = moments.present
-        counts = moments.counts[present]
+        counts = moments.counts[present].to(torch.float64)  # integers would divide in float32
         self.values = PairMean()
         self._variances = moments.trace_variances[present] * (counts / (counts - ddof))
         self._labels = present.nonzero().squeeze(1)
@@ -230,7 +232,8 @@ def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical")
     moments
         Moments with a scatter.
     rank
-        ``"numerical"``: the rank of the class means; ``"full"``: min(d, K-1).
+        ``"numerical"``: the rank of the class means; ``"full"``: min(d, K-1), K the
+        number of present classes.
 
     Returns
     -------
@@ -266,7 +269,8 @@ def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical")
     schur = head - _predicted(rotated[directions:, directions:], cross)
     root = triangular[:directions]
     relative = torch.linalg.eigvalsh(root.T @ schur @ root).clamp_min(0)
-    missing = 0 if rank == "numerical" else min(moments.dim, len(moments.present) - 1) - directions
+    full = min(moments.dim, int(moments.present.sum()) - 1)
+    missing = 0 if rank == "numerical" else full - directions
     return float(((relative / (1 + relative)).sum() + missing) / (directions + missing))
 
 

@@ -50,6 +50,7 @@ class SlabBuffer:
         self.filled = 0
         self.num_batches = num_batches
         self._first_batch = num_batches  # of those in the slab
+        self._largest_square = SQUARE_HEADROOM * torch.finfo(dtype).max
 
     def append(self, features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Copy a batch in; yield (rows, labels) each time the slab is full.
@@ -83,10 +84,9 @@ class SlabBuffer:
         return rows, labels
 
     def _squarable(self, rows: Tensor) -> bool:
-        limit = SQUARE_HEADROOM * torch.finfo(rows.dtype).max
-        parts = (part.reshape(-1) for part in rows.split(SLAB_ROWS))
-        # A dot product tells of NaN, infinity and overflow, at the price of a sum.
-        return all(bool(torch.dot(values, values) <= limit) for values in parts)
+        # One dot product tells of NaN, infinity and overflow, at the price of a sum.
+        values = rows.reshape(-1)
+        return torch.dot(values, values).item() <= self._largest_square
 
 
 def _value_error(features: Tensor, dtype: torch.dtype, where: str) -> NeuralCollapseError:

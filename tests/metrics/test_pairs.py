@@ -1,0 +1,118 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from allocations import LargestTensor
+from neuralcollapse.metrics import cdnv, equiangularity, etf_distance, nearest_center
+from neuralcollapse.metrics.pairs import FLOAT64_CLASSES, TILE, PairMean, sweep_pairs
+from neuralcollapse.metrics.variability import CDNVStatistic
+from neuralcollapse.moments import ClassMoments
+
+NUM, DIM = 6000, 8  # float32 tiles, the last ones ragged
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Moments of many classes; some class means all but coincide, in one tile and across tiles."""
+    assert NUM > FLOAT64_CLASSES
+    assert NUM % TILE
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(NUM, DIM, generator=generator, dtype=torch.float64)
+    for i, j, distance in [(3, 5, 1e-4), (10, 3000, 1e-5), (4000, 5999, 1e-6)]:
+        means[j] = means[i] + distance * torch.eye(DIM)[0]
+    spread = 1e-3 * torch.randn(NUM, 1, generator=generator, dtype=torch.float64).abs()
+    axis = torch.eye(DIM)[1].double()
+    features = torch.cat([means + spread * axis, means - spread * axis])
+    return ClassMoments(NUM, DIM, scatter=False).update(features, torch.arange(NUM).repeat(2))
+
+
+def test_cdnv_of_many_classes(many):
+    means, variances = many.means.numpy(), many.trace_variances.numpy()
+    total, worst = 0.0, []
+    for i in range(NUM):  # row by row, float64
+        squared = ((means[i + 1 :] - means[i]) ** 2).sum(1)
+        values = (variances[i + 1 :] + variances[i]) / (2 * squared)
+        total += values.sum()
+        worst += [(value, i, i + 1 + int(j)) for j, value in enumerate(values) if value > 1.0]
+    statistic = CDNVStatistic(many, worst=3)
+    sweep_pairs(many.centered_means(), [statistic])
+    assert statistic.values.count == NUM * (NUM - 1) // 2
+    assert statistic.values.mean == pytest.approx(total / statistic.values.count, rel=1e-5)
+    worst = sorted(worst, reverse=True)[:3]
+    assert [(i, j) for i, j, _ in statistic.worst_pairs] == [(i, j) for _, i, j in worst]
+    assert {(4000, 5999), (10, 3000)} <= {(i, j) for i, j, _ in statistic.worst_pairs}
+    for (_, _, value), (expected, _, _) in zip(statistic.worst_pairs, worst, strict=True):
+        assert value == pytest.approx(expected, rel=1e-5)
+    assert cdnv(many, "max") == statistic.worst_pairs[0][2]
+
+
+def test_angles_of_many_classes(many):
+    rows = many.means.numpy()
+    rows = rows - rows.mean(0)
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    absolute, square, maximum, signed = 0.0, 0.0, 0.0, 0.0
+    for i in range(NUM):
+        deviations = units[i + 1 :] @ units[i] + 1 / (NUM - 1)
+        absolute += np.abs(deviations).sum()
+        signed += deviations.sum()
+        square += (deviations**2).sum()
+        maximum = max([maximum, *np.abs(deviations)])
+    pairs = NUM * (NUM - 1) / 2
+    assert equiangularity(many.means) == pytest.approx(absolute / pairs, rel=1e-6)
+    assert equiangularity(many.means, reduce="max") == pytest.approx(maximum, rel=1e-6)
+    std = math.sqrt(square / pairs - (signed / pairs) ** 2)
+    assert equiangularity(many.means, reduce="std") == pytest.approx(std, rel=1e-6)
+
+
+def test_etf_distance_of_many_classes(many):
+    rows = many.means.numpy()
+    rows = rows - rows.mean(0)
+    norm = math.sqrt(sum(((rows @ row) ** 2).sum() for row in rows))
+    total = 0.0
+    for i, row in enumerate(rows):
+        target = np.full(NUM, -1 / NUM)
+        target[i] += 1
+        total += ((rows @ row / norm - target / math.sqrt(NUM - 1)) ** 2).sum()
+    assert etf_distance(many.means) == pytest.approx(math.sqrt(total), rel=1e-10)
+
+
+def test_neither_all_pairs_nor_all_scores_are_ever_held(many):
+    means = many.means
+    with LargestTensor() as largest:
+        cdnv(many)
+        equiangularity(means)
+        etf_distance(means)
+        nearest_center(means.float(), means)
+    assert largest.numel <= 4 * TILE**2 < NUM**2 / 8
+
+
+@pytest.mark.slow  # 1.25e9 pairs
+def test_fifty_thousand_classes():
+    num, dim = 50_000, 4
+    features = torch.randn(num, dim, generator=torch.Generator().manual_seed(0))
+    moments = ClassMoments(num, dim, scatter=False).update(features, torch.arange(num))
+    with LargestTensor() as largest:
+        assert cdnv(moments) == 0  # one sample a class
+        assert equiangularity(moments.means) > 0.1
+        assert etf_distance(moments.means) == pytest.approx(math.sqrt(2), rel=0.01)
+        assert (nearest_center(features, moments.means) == torch.arange(num)).all()
+    assert largest.numel <= 4 * TILE**2 < num**2 / 500
+
+
+@pytest.mark.parametrize("bad", [[math.nan, 1.0], [1.0, math.nan]])
+def test_extremes_and_spread_keep_nan(bad):
+    mean = PairMean()
+    for value in bad:
+        mean.add(torch.tensor([[value]]))
+    assert math.isnan(mean.maximum)
+    assert math.isnan(mean.variance)
+    assert math.isnan(mean.mean)
+
+
+def test_statistics_of_no_pairs():
+    mean = PairMean()
+    mean.add(torch.empty(0))
+    assert math.isnan(mean.mean)
+    assert math.isnan(mean.variance)

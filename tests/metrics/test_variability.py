@@ -1,0 +1,223 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.geometry import simplex_etf
+from neuralcollapse.metrics import (
+    cdnv,
+    effective_rank,
+    nc1_pinv,
+    nc1_trace_ratio,
+    numerical_rank,
+    separation_fuzziness,
+    vci,
+)
+from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.metrics.variability import CDNVStatistic
+from neuralcollapse.moments import ClassMoments
+
+WEIGHTINGS = ("pooled", "balanced")
+CENTERS = ("class_mean", "sample_mean")
+VARIANTS = [
+    {"within": w, "between": b, "center": c}
+    for w, b, c in itertools.product(WEIGHTINGS, WEIGHTINGS, CENTERS)
+]
+
+
+def label(variant):
+    return "-".join(str(value) for value in variant.values())
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=label)
+@pytest.mark.parametrize("normalize", [True, False])
+def test_nc1_pinv(case, variant, normalize):
+    expected = case.naive.nc1_pinv(**variant, normalize=normalize)
+    actual = nc1_pinv(case.moments, **variant, normalize=normalize)
+    assert actual == pytest.approx(expected, rel=1e-8, abs=1e-13)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=label)
+@pytest.mark.parametrize("denominator", ["between", "total"])
+def test_nc1_trace_ratio(case, variant, denominator):
+    actual = nc1_trace_ratio(case.moments, **variant, denominator=denominator)
+    expected = case.naive.nc1_trace_ratio(**variant, denominator=denominator)
+    assert actual == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("reduce", ["mean", "max"])
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_cdnv(case, reduce, ddof):
+    if ddof and 1 in case.naive.counts:
+        pytest.skip("n - 1 is zero")
+    expected = case.naive.cdnv(reduce, ddof)
+    assert cdnv(case.moments, reduce, ddof) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("rank", ["numerical", "full"])
+def test_vci(case, rank):
+    expected = case.naive.vci(rank)
+    # The reference inverts the total scatter and takes the result from 1, so it loses digits to
+    # the spread of its eigenvalues; near collapse the closed form below is the judge.
+    nearly_collapsed = expected < 1e-4
+    tolerance = 1e-6 if nearly_collapsed else 1e-9
+    assert vci(case.moments, rank) == pytest.approx(expected, rel=1e-8, abs=tolerance)
+
+
+def test_separation_fuzziness(case):
+    expected = case.naive.separation_fuzziness()
+    assert separation_fuzziness(case.moments) == pytest.approx(expected, rel=1e-8, abs=1e-13)
+
+
+def test_worst_pairs_are_the_largest_in_order(case):
+    moments, naive = case.moments, case.naive
+    statistic = CDNVStatistic(moments, worst=3)
+    sweep_pairs(moments.centered_means(), [statistic])
+    pairs = sorted(
+        (
+            (naive.variances[i] + naive.variances[j])
+            / (2 * ((naive.means[i] - naive.means[j]) ** 2).sum()),
+            i,
+            j,
+        )
+        for i in naive.present
+        for j in naive.present
+        if i < j
+    )[::-1][:3]
+    assert [value for _, _, value in statistic.worst_pairs] == pytest.approx(
+        [value for value, _, _ in pairs], rel=1e-9
+    )
+    if pairs[0][0] > 0:
+        assert [(i, j) for i, j, _ in statistic.worst_pairs] == [(i, j) for _, i, j in pairs]
+
+
+# ------------------------------------------------------------------ invariances
+
+METRICS = {
+    "nc1_pinv": nc1_pinv,
+    "nc1_pinv pooled": lambda m: nc1_pinv(m, between="pooled", center="sample_mean"),
+    "nc1_trace_ratio": nc1_trace_ratio,
+    "cdnv": cdnv,
+    "cdnv max": lambda m: cdnv(m, "max"),
+    "vci": vci,
+    "separation_fuzziness": separation_fuzziness,
+}
+
+
+def moments_of(features, labels, num_classes):
+    return ClassMoments(num_classes, features.shape[1], "per_class").update(features, labels)
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+@given(seed=st.integers(0, 100), scale=st.floats(1e-3, 1e3), shift=st.floats(-100, 100))
+def test_rotation_scale_shift_and_relabelling_change_nothing(metric, seed, scale, shift):
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(60, 5, generator=generator, dtype=torch.float64)
+    labels = torch.arange(60) % 4
+    labels[:5] = 0
+    features += 2 * torch.randn(4, 5, generator=generator, dtype=torch.float64)[labels]
+    rotation = torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64))[0]
+    permutation = torch.randperm(4, generator=generator)
+    moved = scale * features @ rotation + shift * scale
+    expected = metric(moments_of(features, labels, 4))
+    assert metric(moments_of(moved, permutation[labels], 6)) == pytest.approx(expected, rel=1e-8)
+
+
+@given(seed=st.integers(0, 100), stretch=st.floats(1e-2, 1e2))
+def test_vci_is_invariant_to_every_invertible_linear_map(seed, stretch):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(60) % 4
+    features = torch.randn(60, 5, generator=generator, dtype=torch.float64)
+    features += 2 * torch.randn(4, 5, generator=generator, dtype=torch.float64)[labels]
+    left, right = (
+        torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64))[0]
+        for _ in range(2)
+    )
+    diagonal = torch.tensor([1.0, stretch, 2.0, 0.5, 1.0], dtype=torch.float64)
+    moved = moments_of(features @ (left * diagonal) @ right, labels, 4)
+    original = moments_of(features, labels, 4)
+    assert vci(moved) == pytest.approx(vci(original), rel=1e-8)
+    if stretch > 2:
+        assert nc1_trace_ratio(moved) != pytest.approx(nc1_trace_ratio(original), rel=1e-6)
+
+
+# ---------------------------------------------------------------- exact answers
+
+
+@pytest.mark.parametrize(("num_classes", "dim"), [(2, 1), (4, 3), (5, 12)])
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_a_collapsed_etf_gives_zero(metric, num_classes, dim):
+    labels = torch.arange(6 * num_classes) % num_classes
+    features = 3 + 2 * simplex_etf(num_classes, dim)[labels]
+    assert metric(moments_of(features, labels, num_classes)) == pytest.approx(0, abs=1e-14)
+
+
+@pytest.mark.parametrize("level", [1e-8, 1e-4, 1.0, 1e4])
+def test_isotropic_spread_around_an_etf_in_closed_form(level):
+    # Each class: its vertex +- s e_j along every axis, so Sigma_W = s^2/d I exactly, and
+    # Sigma_B = I / (K-1) on K-1 directions.
+    num_classes, dim, s = 4, 5, math.sqrt(level)
+    cross = s * torch.cat([torch.eye(dim), -torch.eye(dim)]).double()
+    features = (simplex_etf(num_classes, dim, "axis")[:, None] + cross).reshape(-1, dim)
+    moments = moments_of(features, torch.arange(num_classes).repeat_interleave(2 * dim), 4)
+    per_direction = level / dim * (num_classes - 1)
+    assert nc1_trace_ratio(moments) == pytest.approx(level, rel=1e-7)
+    assert nc1_pinv(moments) == pytest.approx((num_classes - 1) * per_direction / 4, rel=1e-7)
+    assert cdnv(moments) == pytest.approx(level * 3 / 8, rel=1e-7)  # distances^2 = 2K/(K-1)
+    assert vci(moments) == pytest.approx(per_direction / (1 + per_direction), rel=1e-7)
+
+
+def test_ranks_count_directions():
+    for rank in (1, 3, 7):
+        spectrum = torch.zeros(9).double()
+        spectrum[:rank] = 5.0
+        assert effective_rank(spectrum) == pytest.approx(rank)
+        assert numerical_rank(spectrum) == pytest.approx(rank)
+    values = torch.tensor([4.0, 2.0, 1.0, 1.0])
+    shares = np.array([0.5, 0.25, 0.125, 0.125])
+    assert effective_rank(values) == pytest.approx(np.prod(shares**-shares))
+    assert numerical_rank(values) == pytest.approx(8**2 / 22)
+    assert effective_rank(torch.tensor([1.0, -1e-18])) == 1
+    assert math.isnan(effective_rank(torch.zeros(2)))
+    assert math.isnan(numerical_rank(torch.zeros(2)))
+
+
+# ------------------------------------------------------------- degenerate inputs
+
+EQUAL = [[0.1, 0.7]] * 6
+SPREAD = [[0.1, 0.5], [0.5, 0.1], [0.1, 0.5], [0.5, 0.1], [0.5, 0.1], [0.1, 0.5]]
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize(("features", "value"), [(EQUAL, math.nan), (SPREAD, math.inf)])
+def test_equal_class_means_have_the_stated_answer(name, features, value):
+    moments = moments_of(torch.tensor(features), torch.tensor([0, 0, 1, 1, 2, 2]), 3)
+    value = math.nan if name == "vci" else value
+    assert METRICS[name](moments) == pytest.approx(value, nan_ok=True)
+
+
+def test_two_equal_means_among_others_make_cdnv_infinite():
+    features = torch.tensor([[0.0], [2.0], [0.0], [2.0], [5.0], [5.0]])
+    moments = moments_of(features, torch.tensor([0, 0, 1, 1, 2, 2]), 3)
+    assert cdnv(moments) == cdnv(moments, "max") == math.inf
+    assert nc1_trace_ratio(moments) == pytest.approx((2 / 3) / (32 / 9))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_one_class_alone_is_refused(name):
+    moments = moments_of(torch.randn(5, 2), torch.full((5,), 2), 4)
+    message = "moments: expected samples of at least 2 classes, got samples of 1"
+    with pytest.raises(NeuralCollapseError, match=message):
+        METRICS[name](moments)
+
+
+@pytest.mark.parametrize("metric", [nc1_pinv, vci, separation_fuzziness])
+def test_what_needs_a_scatter_says_so(metric):
+    moments = ClassMoments(2, 3, scatter=False).update(torch.randn(4, 3), [0, 0, 1, 1])
+    with pytest.raises(NeuralCollapseError, match="collect the moments with scatter='pooled'"):
+        metric(moments)
