@@ -50,6 +50,8 @@ def demo(
     An earlier run in the same folder is replaced. Of Fashion-MNIST, 500 training images a class
     are used, which takes about five times as long as the digits.
     """
+    import torch
+
     from neuralcollapse.report import plot_history, summary_table, summary_text
     from neuralcollapse.training import DATASETS, TrainConfig, train
 
@@ -67,6 +69,8 @@ def demo(
             "seed": seed,
         }
     )
+    if data == "digits":
+        torch.set_num_threads(1)  # layers this small only wait for a second thread
     console = Console(highlight=False)
     records = train(config, out, overwrite=True)
     console.print(summary_table(records))

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.metrics.margins import unchecked_margins
+from neuralcollapse.metrics.margins import margins_in_place
 from neuralcollapse.metrics.nearest_center import CenterScores
 from neuralcollapse.moments.class_moments import ClassMoments
 
@@ -79,7 +79,7 @@ class Tally:
         if logits is not None:
             logits = logits.detach().to(features.device)
             decided = logits.argmax(1)
-            margins = unchecked_margins(logits, true).to(torch.float64)
+            margins = margins_in_place(logits, true).to(torch.float64)
             self._count("judged", margins > 0)
             self.margin_min = torch.minimum(self.margin_min, margins.min())
         if centers is not None:
