@@ -88,7 +88,8 @@ def flow_asymptotics(W: Any, H: Any, labels: Any) -> FlowAsymptotics:
 
     References
     ----------
-    Ours. Ji et al. 2022 state the rate O(1 / log t) (Section 3, after Theorem 3.2).
+    Ours. Ji et al. 2022 state O(1 / log t) for each error (Figure 2); within classes it is the
+    square root, O((log t)^{-1/2}), by this measure.
 
     Examples
     --------

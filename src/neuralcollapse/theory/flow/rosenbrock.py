@@ -42,7 +42,8 @@ def rosenbrock_steps(
 ) -> Iterator[Step]:
     """Integrate in s from `start`, landing on each of the increasing log times.
 
-    Each step is projected onto `target`. Ends early where the step size underflows.
+    Each step is projected onto `target`. Ends early where the step size underflows
+    or a log time cannot be hit.
     """
     point = _point(field, start.state, start.log_t)
     size = math.sqrt(rtol) * _norm(point.state) / _norm(point.field.gradient)
@@ -57,7 +58,10 @@ def rosenbrock_steps(
                     return
                 continue
             if reached.log_t >= log_time:
-                reached = _land(field, point, reached, size, rtol, target, log_time)
+                landed = _land(field, point, reached, size, rtol, target, log_time)
+                if landed is None:
+                    return
+                reached = landed
             point = reached
             size *= min(3.0, 0.9 / math.sqrt(max(excess, 1e-3)))
             yield Step(point.log_t, point.state, point.log_t == log_time)
@@ -120,8 +124,8 @@ def _land(
     rtol: float,
     target: Conserved,
     log_time: float,
-) -> _Point:
-    """Shorten a step until it ends at `log_time`.
+) -> _Point | None:
+    """Shorten a step until it ends at `log_time`; None if it cannot be made to.
 
     Interpolation would do for the direction, but not for margins of 1e8 whose differences matter.
     """
@@ -129,13 +133,14 @@ def _land(
         early = log_time - reached.log_t
         pace = math.exp(reached.log_t + reached.field.log_loss)  # ds / d log t = L t
         if abs(early) <= 1e-6 * max(1.0, abs(log_time)):
-            break
+            state = reached.state - pace * early * reached.field.gradient
+            return _point(field, state, log_time)
         # Newton in log t, which is exact late; in t where it would step back past the start.
         shift = pace * early if size + pace * early > 0 else pace * math.expm1(early)
         size += shift
         end, _ = rosenbrock_step(field, start.state, start.field, size, rtol)
         reached = _clocked(field, start, end, target)
-    return _point(field, reached.state - pace * early * reached.field.gradient, log_time)
+    return None
 
 
 def _norm(vector: Array) -> float:

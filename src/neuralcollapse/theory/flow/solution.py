@@ -44,9 +44,10 @@ class FlowSolution:
     errors
         The errors of neural collapse, (T,) each.
     status
-        ``"ok"``: every log time reached. ``"left the slow manifold"``: the gap is not that of the
-        flow (see `gradient_flow`). ``"stopped at double precision"``: log times beyond 1e8 were
-        left out. ``"step size underflow"``: the last integrator gave up before.
+        ``"ok"``: every log time reached. ``"left the slow manifold"``: from one log time to a
+        later one, both at least 10, the gap has tripled, to more than 0.01. ``"stopped at double
+        precision"``: log times beyond 1e8 were left out. ``"step size underflow"``: the last
+        integrator gave up before.
     unreached
         The log times asked for that have no state.
     method
