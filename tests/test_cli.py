@@ -8,6 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 import neuralcollapse as nc
+from neuralcollapse import studies
 from neuralcollapse.cli import app
 from neuralcollapse.measurement import write_features
 
@@ -86,3 +87,39 @@ def test_measure_refuses_objects_in_one_line(tmp_path):
     assert result.exit_code == 2
     assert "error: path: expected an npz file of plain arrays" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["study", "xu1999"], ["verify", "xu1999"]])
+def test_an_unknown_paper_ends_in_one_line(command):
+    result = run(*command)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: paper: expected one of ji2022")
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_verify_tells_by_its_exit_status(monkeypatch, holds):
+    study = studies.Study("toy2020", "A toy")
+
+    @study.claim("thm1", "one is one")
+    def check():
+        yield studies.Evidence("one", measured=1.0, expected=1.0 if holds else 2.0)
+
+    monkeypatch.setattr("neuralcollapse.studies.papers.load_study", lambda paper: study)
+    monkeypatch.setattr("neuralcollapse.studies.papers.PAPERS", ("toy2020",))
+    result = run("verify", "toy2020")
+    assert result.exit_code == (0 if holds else 1)
+    assert "toy2020.thm1" in result.output
+
+
+def test_study_lists_what_it_wrote(tmp_path, monkeypatch):
+    study = studies.Study("toy2020", "A toy")
+
+    @study.figure(1)
+    def draw(folder, progress):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "figure1.png").touch()
+        return [folder / "figure1.png"]
+
+    monkeypatch.setattr("neuralcollapse.studies.papers.load_study", lambda paper: study)
+    result = run("study", "toy2020", "--figure", 1, "--out", tmp_path)
+    assert result.output.split() == [str(tmp_path / "figure1.png")]

@@ -107,3 +107,35 @@ def measure(
         report.to_json(json)
     if plot is not None:
         report.plot(plot)
+
+
+@app.command()
+def study(
+    paper: Annotated[str, typer.Argument(help="Which paper, such as ji2022.")],
+    figure: Annotated[int | None, typer.Option(help="Draw this figure alone.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; studies/PAPER if omitted.")] = None,
+) -> None:
+    """Redraw a paper's figures from the theory's own models, and record its claims.
+
+    Example: neuralcollapse study ji2022 --figure 2
+    """
+    from neuralcollapse.studies import run_study
+
+    for path in run_study(paper, out or Path("studies", paper), figure):
+        print(path)
+
+
+@app.command()
+def verify(
+    paper: Annotated[str | None, typer.Argument(help="Which paper; all if omitted.")] = None,
+) -> None:
+    """Check a paper's claims on real numbers; the exit status is 0 if all hold.
+
+    Example: neuralcollapse verify ji2022
+    """
+    from neuralcollapse.studies import exit_status, verdict_table
+    from neuralcollapse.studies import verify as check
+
+    verdicts = check(paper, progress=True)
+    Console().print(verdict_table(verdicts))
+    raise typer.Exit(exit_status(verdicts))
