@@ -20,6 +20,7 @@ import ctypes
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -52,8 +53,8 @@ class Stream:
     everything: float
     memory: float
 
-    def data(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return features, labels and class means."""
+    def data(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return features, labels, class means as a head, and the logits a network would give."""
         generator = torch.Generator().manual_seed(0)
         means = torch.randn(self.classes, self.dim, generator=generator)
         labels = torch.randint(self.classes, (self.samples,), generator=generator)
@@ -61,7 +62,7 @@ class Stream:
         for rows, part in zip(features.split(4096), labels.split(4096), strict=True):
             torch.randn(rows.shape, generator=generator, out=rows)
             rows.add_(means[part])
-        return features, labels, means
+        return features, labels, means, features @ means.T
 
 
 STREAMS = {
@@ -93,12 +94,14 @@ def pass_1(features: Tensor, labels: Tensor, classes: int) -> nc.ClassMoments:
     return moments
 
 
-def everything(features: Tensor, labels: Tensor, weight: Tensor) -> dict[str, float]:
+def everything(
+    features: Tensor, labels: Tensor, weight: Tensor, logits: Tensor
+) -> dict[str, float]:
     moments = pass_1(features, labels, len(weight))
     rows = moments.centered_means()
     distances, angles = CDNVStatistic(moments), EquiangularityStatistic(len(rows))
     sweep_pairs(rows, [distances, angles])
-    decisions = Decisions(moments.means, weight)
+    decisions = Decisions(moments.means)
     values = {
         "nc1_pinv": nc1_pinv(moments),
         "nc1_trace_ratio": nc1_trace_ratio(moments),
@@ -109,8 +112,9 @@ def everything(features: Tensor, labels: Tensor, weight: Tensor) -> dict[str, fl
         "nc3_self_duality": self_duality(weight, rows),
         "nc3_product": product_duality(weight, rows),
     }
-    for batch, part in zip(features.split(BATCH), labels.split(BATCH), strict=True):
-        decisions.update(batch, part)
+    batches = zip(*(data.split(BATCH) for data in (features, labels, logits)), strict=True)
+    for batch, part, scores in batches:
+        decisions.update(batch, part, scores)
     return values | {"nc4_agreement": decisions.agreement, "margin_min": decisions.margin_min}
 
 
@@ -142,30 +146,38 @@ def median_ratios(
 def peak_memory(case: str, smoke: bool) -> float:
     """MiB above the data that the work of a case takes at its peak, in a fresh process."""
     command = [sys.executable, __file__, "--memory", case, *(["--smoke"] if smoke else [])]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def _release_freed_memory() -> None:
-    """Give what was freed back to the system, or it would hide what the work allocates."""
-    ctypes.CDLL(None).malloc_trim(0)
+    return float(subprocess.check_output(command, text=True))
 
 
 def run_for_memory(case: str, smoke: bool) -> float:
-    status = Path("/proc/self/status")
+    """Peak of the anonymous memory, looked at every millisecond, over that before the work."""
     if case in STREAMS:
-        work = partial(everything, *shrink(STREAMS[case], smoke).data())
+        data = shrink(STREAMS[case], smoke).data()
+        everything(
+            *(part[:20_000] for part in data[:2]), data[2], data[3][:20_000]
+        )  # libraries load
+        work = partial(everything, *data)
     else:
         work = partial(all_pairs, *pair_data(case, smoke))
-    everything(*Stream(600, 8, 3, 0, 0, 0).data())  # libraries allocate at first use
-    _release_freed_memory()
-    before = _kib(status, "VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed would hide what the work allocates
+    before, peak, done = _anonymous_kib(), 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(1e-3):
+            peak = max(peak, _anonymous_kib())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     work()
-    return (_kib(status, "VmHWM") - before) / 1024
+    done.set()
+    watcher.join()
+    return (peak - before) / 1024
 
 
-def _kib(status: Path, name: str) -> int:
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if name in line)
+def _anonymous_kib() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
 def shrink(stream: Stream, smoke: bool) -> Stream:
@@ -210,7 +222,7 @@ def network_ratio(repeat: int, smoke: bool) -> float:
 def stream_rows(case: str, smoke: bool, repeat: int) -> Iterator[list[str]]:
     """Rows of the table for one stream of features."""
     goal, stream = STREAMS[case], shrink(STREAMS[case], smoke)
-    features, labels, weight = stream.data()
+    features, labels, weight, logits = stream.data()
     columns = torch.randn(stream.dim, 2 * stream.classes)
     once, *_ = median_ratios(
         repeat, lambda: floor(features), lambda: pass_1(features, labels, len(weight))
@@ -218,7 +230,7 @@ def stream_rows(case: str, smoke: bool, repeat: int) -> Iterator[list[str]]:
     full, *_ = median_ratios(
         max(1, repeat // 2),
         lambda: floor_with_head(features, columns),
-        lambda: everything(features, labels, weight),
+        lambda: everything(features, labels, weight, logits),
     )
     memory = peak_memory(case, smoke)
     sizes = f"N {stream.samples:,}  d {stream.dim}  K {stream.classes}"

@@ -6,7 +6,7 @@ import torch
 
 from allocations import LargestTensor
 from neuralcollapse.metrics import cdnv, equiangularity, etf_distance, nearest_center
-from neuralcollapse.metrics.pairs import FLOAT64_CLASSES, TILE, PairMean, sweep_pairs
+from neuralcollapse.metrics.pairs import FLOAT64_CLASSES, TILE, PairSpread, sweep_pairs
 from neuralcollapse.metrics.variability import CDNVStatistic
 from neuralcollapse.moments import ClassMoments
 
@@ -118,7 +118,7 @@ def test_fifty_thousand_classes():
 
 @pytest.mark.parametrize("bad", [[math.nan, 1.0], [1.0, math.nan]])
 def test_extremes_and_spread_keep_nan(bad):
-    mean = PairMean()
+    mean = PairSpread()
     for value in bad:
         mean.add(torch.tensor([[value]]))
     assert math.isnan(mean.maximum)
@@ -127,7 +127,7 @@ def test_extremes_and_spread_keep_nan(bad):
 
 
 def test_statistics_of_no_pairs():
-    mean = PairMean()
+    mean = PairSpread()
     mean.add(torch.empty(0))
     assert math.isnan(mean.mean)
     assert math.isnan(mean.variance)

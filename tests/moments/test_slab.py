@@ -36,7 +36,7 @@ def test_every_row_comes_out_once_and_in_order(batch):
 def test_features_are_converted():
     slab = buffer(torch.float64)
     assert list(slab.append(torch.tensor([[1, 2]], dtype=torch.uint8), torch.tensor([0]))) == []
-    assert slab.take()[0].tolist() == [[1.0, 2.0]]
+    assert slab.take()[0][:, :2].tolist() == [[1.0, 2.0]]
 
 
 @pytest.mark.parametrize("bad_row", [0, SLAB_ROWS + 5])
@@ -50,7 +50,7 @@ def test_a_bad_batch_is_refused_whole(bad_row, value):
         NonFiniteError, match=r"features in batch 5: .* got 1 NaN or infinite of 8192"
     ):
         list(slab.append(features, torch.arange(2 * SLAB_ROWS)))
-    assert slab.take()[0].tolist() == numbered(0, 3).tolist()
+    assert slab.take()[0][:, :2].tolist() == numbered(0, 3).tolist()
 
 
 @pytest.mark.parametrize(

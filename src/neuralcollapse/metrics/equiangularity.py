@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.metrics.pairs import PairMean, PairTile, sweep_pairs
+from neuralcollapse.metrics.pairs import PairMean, PairSpread, PairTile, sweep_pairs
 from neuralcollapse.validation import finite_matrix
 
 DIRECT_CLASSES = 2048  # up to so many, the Gram matrix itself is compared
@@ -137,14 +137,14 @@ class EquiangularityStatistic:
     ----------
     absolute : PairMean
         Mean and maximum of the absolute deviations.
-    deviations : PairMean
+    deviations : PairSpread
         Mean and variance of the signed ones, which are those of the cosines, shifted.
     """
 
     def __init__(self, num_vectors: int) -> None:
         self._target = 1 / (num_vectors - 1)
         self.absolute = PairMean()
-        self.deviations = PairMean()
+        self.deviations = PairSpread()
 
     def add(self, tile: PairTile) -> None:
         """Take the pairs of one tile into account."""
@@ -279,7 +279,7 @@ class _LogEnergy:
 
     def __init__(self, num_vectors: int) -> None:
         self.shift = 0.5 * math.log(2 * num_vectors / (num_vectors - 1))
-        self.values = PairMean()
+        self.values = PairSpread()
 
     def add(self, tile: PairTile) -> None:
         self.values.add(self.shift - 0.5 * tile.squared_distances.log())

@@ -90,10 +90,11 @@ class CenterScores:
             )
             self._cast[key] = (center, rows, offsets)
         center, rows, offsets = self._cast[key]
-        with torch.autocast(features.device.type, enabled=False):
-            # One row a class: for few classes a product of this shape is a third faster, and
-            # maxima over classes run along contiguous samples.
-            both = torch.addmm(offsets, rows, (features.to(dtype) - center).T).T
+        # One row a class: for few classes a product of this shape is a third faster, and maxima
+        # over classes run along contiguous samples. Into a given place, autocast leaves it alone.
+        both = torch.empty(len(rows), len(features), dtype=dtype, device=features.device)
+        torch.addmm(offsets, rows, (features.to(dtype) - center).T, out=both)
+        both = both.T
         return both[:, : self.num_classes], both[:, self.num_classes :]
 
     def nearest(self, features: Shaped[Tensor, "n d"]) -> Int[Tensor, " n"]:

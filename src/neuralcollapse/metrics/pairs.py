@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,8 +49,9 @@ class PairTile:
         a, b = self.of_pairs(self.squared_norms)
         scale = a + b
         distances = torch.sub(scale, self.gram, alpha=2)
-        close = (distances < CLOSE * scale).nonzero(as_tuple=True)
-        if len(close[0]):
+        # Most tiles have no close pair, and a least value is found faster than a mask.
+        if distances.numel() and torch.sub(distances, scale, alpha=CLOSE).amin() < 0:
+            close = (distances < CLOSE * scale).nonzero(as_tuple=True)
             i, j = (index.expand(distances.shape)[close] for index in (self.i, self.j))
             for part in torch.arange(len(i), device=i.device).split(TILE):
                 exact = (self.vectors[i[part]] - self.vectors[j[part]]).square().sum(1)
@@ -60,7 +62,7 @@ class PairTile:
     def cosines(self) -> Tensor:
         """Cosines of the pairs."""
         a, b = self.of_pairs(self.squared_norms.rsqrt())
-        return self.gram * a * b
+        return (self.gram * a).mul_(b)
 
 
 @runtime_checkable
@@ -109,7 +111,7 @@ def _tiles(vectors: Tensor) -> Iterator[PairTile]:
 
 
 class PairMean:
-    """Mean, spread and extremes of one value per pair, accumulated over tiles.
+    """Mean and maximum of one value per pair, accumulated over tiles.
 
     Rows are summed in the dtype of the values, and these sums in float64.
     """
@@ -117,22 +119,36 @@ class PairMean:
     def __init__(self) -> None:
         self.count = 0
         self.total = 0.0
-        self.total_square = 0.0
         self.maximum = float("-inf")
 
-    def add(self, values: Tensor) -> None:
-        """Add the values of some pairs."""
-        if values.numel():
-            self.count += values.numel()
-            self.total += _sum(values)
-            self.total_square += _sum(values.square())
-            # Unlike Python's max, this keeps NaN.
-            self.maximum = float(values.max().maximum(values.new_tensor(self.maximum)))
+    def add(self, values: Tensor) -> float:
+        """Add the values of some pairs, and return their maximum."""
+        if not values.numel():
+            return float("-inf")
+        self.count += values.numel()
+        self.total += _sum(values)
+        largest = float(values.max())
+        if math.isnan(largest) or largest > self.maximum:  # a NaN stays
+            self.maximum = largest
+        return largest
 
     @property
     def mean(self) -> float:
         """Mean over pairs; NaN without pairs."""
         return self.total / self.count if self.count else float("nan")
+
+
+class PairSpread(PairMean):
+    """Mean, maximum and variance of one value per pair."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total_square = 0.0
+
+    def add(self, values: Tensor) -> float:
+        """Add the values of some pairs, and return their maximum."""
+        self.total_square += _sum(values.square())
+        return super().add(values)
 
     @property
     def variance(self) -> float:

@@ -200,10 +200,10 @@ class CDNVStatistic:
         """Take the pairs of one tile into account."""
         a, b = tile.of_pairs((self._variances / 2).to(tile.gram.dtype))
         values = (a + b).div_(tile.squared_distances)
-        self.values.add(values)
-        # Ties and the top of a tile are few: look at them only where they can enter the list.
+        largest = self.values.add(values)
+        # The top of a tile is looked for only where it can enter the list.
         floor = self._worst[-1][0] if len(self._worst) == self._keep else float("-inf")
-        if values.numel() and float(values.max()) > floor:
+        if largest > floor:
             top, flat = values.flatten().topk(min(self._keep, values.numel()))
             i, j = (
                 self._labels[index.expand(values.shape).flatten()[flat]].tolist()

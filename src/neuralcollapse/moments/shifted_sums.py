@@ -46,22 +46,26 @@ class ShiftedSums:
         self._recent_sum: Tensor | None = None
         self._recent_scatter: Tensor | None = None
 
-    def add(self, rows: Tensor, labels: Tensor) -> None:
-        """Add rows (n, d), labelled within range, of finite squares. The rows are overwritten."""
+    def add(self, padded: Tensor, labels: Tensor) -> None:
+        """Add rows (n, d), labelled within range, of finite squares. The rows are overwritten.
+
+        They come as a slab hands them out: the columns after the d-th are zero.
+        """
+        rows = padded[:, : self.shift.shape[1]]
         if not len(rows):
             return
         if not rows.is_cpu:  # where they are not checked batch by batch; one wait for the device
             integer_labels("labels", labels, len(rows), len(self.count))
         self._settle_shifts(rows, labels)
         if self._recent_sum is None or self._recent_scatter is None:
-            self._recent_sum = torch.zeros_like(self.shift)
+            self._recent_sum = padded.new_zeros(len(self.shift), padded.shape[1])
             self._recent_scatter = torch.zeros_like(self.scatter, dtype=self.shift.dtype)
         for part, part_labels in zip(rows.split(PART_ROWS), labels.split(PART_ROWS), strict=True):
             part.sub_(self.shift.index_select(0, part_labels))  # 4x faster than self.shift[...]
         squared_norms = _squared_norms(rows)
         self.count += torch.bincount(labels, minlength=len(self.count))
         self.square += torch.bincount(labels, squared_norms, minlength=len(self.count))
-        self._recent_sum.index_add_(0, labels, rows)
+        self._recent_sum.index_add_(0, labels, padded)  # ten times slower without the padding
         with torch.autocast(rows.device.type, enabled=False):  # it would multiply in half precision
             for scatter, group in self._by_scatter(self._recent_scatter, rows, labels):
                 for panel in _panels(rows.shape[1]):
@@ -75,7 +79,7 @@ class ShiftedSums:
     def flush(self) -> None:
         """Move the recent sums into the float64 totals, and free them."""
         if self._recent_sum is not None and self._recent_scatter is not None:
-            self.sum += self._recent_sum
+            self.sum += self._recent_sum[:, : self.sum.shape[1]]
             for panel in _panels(self.shift.shape[1]):
                 upper = (slice(None), panel, slice(panel.start, None))
                 self.scatter[upper] += self._recent_scatter[upper]
@@ -162,7 +166,7 @@ class ShiftedSums:
         count = self.count[classes] + incoming[classes]
         self._settled[classes] = count
         if self._recent_sum is not None:
-            missed += self._recent_sum[classes]
+            missed += self._recent_sum[classes, : missed.shape[1]]
         miss = (missed + self.sum[classes]) / count[:, None]
         between = count * miss.square().sum(1)
         moving = new | (between > SHIFT_TOLERANCE * (square - between))
