@@ -16,7 +16,7 @@ test: $(VENV)/.installed-dev lint  ## lint, type-check and run the tests
 
 nightly: $(VENV)/.installed-dev  ## every test, the slow ones too, and the benchmarks in full
 	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
-	$(BIN)/python benchmarks/measure.py
+	$(MAKE) bench
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -25,7 +25,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed-dev  ## the speed ratios, with their floors
-	$(BIN)/python benchmarks/measure.py
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove the environment and what the demo wrote
 	rm -rf $(VENV) demo build dist

@@ -79,6 +79,8 @@ class NaiveMoments:
                         self.variances[k] * self.counts[k] / (self.counts[k] - ddof) for k in (i, j)
                     )
                     values.append(spread / (2 * ((self.means[i] - self.means[j]) ** 2).sum()))
+        if reduce == "median":  # the lower of two in the middle; each pair is here twice
+            return sorted(values)[(len(values) - 1) // 2]
         return {"mean": np.mean, "max": np.max}[reduce](values)
 
     def vci(self, rank="numerical"):

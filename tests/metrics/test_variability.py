@@ -50,7 +50,7 @@ def test_nc1_trace_ratio(case, variant, denominator):
     assert actual == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("reduce", ["mean", "max"])
+@pytest.mark.parametrize("reduce", ["mean", "max", "median"])
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_cdnv(case, reduce, ddof):
     if ddof and 1 in case.naive.counts:

@@ -126,7 +126,9 @@ def nc1_trace_ratio(
 
 
 def cdnv(
-    moments: ClassMoments, reduce: Literal["mean", "max"] = "mean", ddof: Literal[0, 1] = 0
+    moments: ClassMoments,
+    reduce: Literal["mean", "max", "median"] = "mean",
+    ddof: Literal[0, 1] = 0,
 ) -> float:
     r"""Return the class-distance normalised variance, over pairs of classes.
 
@@ -137,7 +139,8 @@ def cdnv(
     moments
         Moments, also with ``scatter=False``.
     reduce
-        ``"mean"`` over pairs or ``"max"``, the worst pair.
+        ``"mean"`` over pairs, ``"max"``, the worst pair, or ``"median"`` (the lower of two in the
+        middle), which holds all K (K - 1) / 2 values at once.
     ddof
         0: v_k is the mean squared distance to the class mean; 1: divided by n_k - 1 instead of
         n_k, infinite or undefined for a class of one sample.
@@ -163,8 +166,10 @@ def cdnv(
     >>> cdnv(ClassMoments(2, 1).update(features, [0, 0, 1, 1]))
     0.0625
     """
-    statistic = CDNVStatistic(moments, ddof)
+    statistic = CDNVStatistic(moments, ddof, keep_all=reduce == "median")
     sweep_pairs(moments.centered_means(), [statistic])
+    if reduce == "median":
+        return float(torch.cat(statistic.every).median())
     return statistic.values.mean if reduce == "mean" else statistic.values.maximum
 
 
@@ -179,14 +184,20 @@ class CDNVStatistic:
         See `cdnv`.
     worst
         How many of the worst pairs to keep.
+    keep_all
+        Keep the values of all pairs as well.
 
     Attributes
     ----------
     values : PairMean
         Mean and maximum over pairs.
+    every : list of Tensor
+        With `keep_all`, all values, in no order to rely on.
     """
 
-    def __init__(self, moments: ClassMoments, ddof: int = 0, worst: int = 10) -> None:
+    def __init__(
+        self, moments: ClassMoments, ddof: int = 0, worst: int = 10, keep_all: bool = False
+    ) -> None:
         _require_two_classes(moments)
         present = moments.present
         counts = moments.counts[present].to(torch.float64)  # integers would divide in float32
@@ -195,12 +206,16 @@ class CDNVStatistic:
         self._labels = present.nonzero().squeeze(1)
         self._worst: list[tuple[float, int, int]] = []
         self._keep = worst
+        self._keep_all = keep_all
+        self.every: list[Tensor] = []
 
     def add(self, tile: PairTile) -> None:
         """Take the pairs of one tile into account."""
         a, b = tile.of_pairs((self._variances / 2).to(tile.gram.dtype))
         values = (a + b).div_(tile.squared_distances)
         largest = self.values.add(values)
+        if self._keep_all:
+            self.every.append(values.flatten())
         # The top of a tile is looked for only where it can enter the list.
         floor = self._worst[-1][0] if len(self._worst) == self._keep else float("-inf")
         if largest > floor:
