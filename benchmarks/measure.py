@@ -33,11 +33,12 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import neuralcollapse as nc
+from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.decisions import Decisions
 from neuralcollapse.metrics.equiangularity import EquiangularityStatistic, equinorm, etf_distance
 from neuralcollapse.metrics.pairs import TILE, sweep_pairs
 from neuralcollapse.metrics.self_duality import product_duality, self_duality
-from neuralcollapse.metrics.variability import CDNVStatistic, nc1_pinv, nc1_trace_ratio
+from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio
 
 BATCH = 256
 

@@ -6,8 +6,8 @@ import torch
 
 from allocations import LargestTensor
 from neuralcollapse.metrics import cdnv, equiangularity, etf_distance, nearest_center
+from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import FLOAT64_CLASSES, TILE, PairSpread, sweep_pairs
-from neuralcollapse.metrics.variability import CDNVStatistic
 from neuralcollapse.moments import ClassMoments
 
 NUM, DIM = 6000, 8  # float32 tiles, the last ones ragged

@@ -18,8 +18,8 @@ from neuralcollapse.metrics import (
     separation_fuzziness,
     vci,
 )
+from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
-from neuralcollapse.metrics.variability import CDNVStatistic
 from neuralcollapse.moments import ClassMoments
 
 WEIGHTINGS = ("pooled", "balanced")

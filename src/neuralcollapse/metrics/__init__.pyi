@@ -1,4 +1,6 @@
+from .class_distance import cdnv as cdnv
 from .collapse import CollapseMetrics as CollapseMetrics
+from .collapse_index import vci as vci
 from .decisions import Decisions as Decisions
 from .equiangularity import equiangularity as equiangularity
 from .equiangularity import equinorm as equinorm
@@ -14,13 +16,11 @@ from .nearest_center import ncc_accuracy as ncc_accuracy
 from .nearest_center import nearest_center as nearest_center
 from .presets import PRESETS as PRESETS
 from .presets import preset as preset
+from .ranks import effective_rank as effective_rank
+from .ranks import numerical_rank as numerical_rank
 from .self_duality import product_duality as product_duality
 from .self_duality import self_duality as self_duality
 from .summary import summarize as summarize
-from .variability import cdnv as cdnv
-from .variability import effective_rank as effective_rank
 from .variability import nc1_pinv as nc1_pinv
 from .variability import nc1_trace_ratio as nc1_trace_ratio
-from .variability import numerical_rank as numerical_rank
 from .variability import separation_fuzziness as separation_fuzziness
-from .variability import vci as vci

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.class_distance import cdnv
 from neuralcollapse.metrics.equiangularity import equiangularity, equinorm, etf_distance
 from neuralcollapse.metrics.head import checked_bias, checked_head
 from neuralcollapse.metrics.self_duality import product_duality, self_duality
-from neuralcollapse.metrics.variability import cdnv, nc1_pinv, nc1_trace_ratio
+from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio
 from neuralcollapse.moments.class_moments import Center, ClassMoments
 
 Preset = Callable[[ClassMoments, Tensor | None, Tensor | None], dict[str, float]]

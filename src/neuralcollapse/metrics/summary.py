@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from neuralcollapse.metrics.class_distance import CDNVStatistic
+from neuralcollapse.metrics.collapse_index import vci
 from neuralcollapse.metrics.equiangularity import (
     EquiangularityStatistic,
     equiangularity,
@@ -14,7 +16,7 @@ from neuralcollapse.metrics.head import checked_head
 from neuralcollapse.metrics.margins import margin_scale
 from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.metrics.self_duality import product_duality, self_duality
-from neuralcollapse.metrics.variability import CDNVStatistic, nc1_pinv, nc1_trace_ratio, vci
+from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio
 from neuralcollapse.moments.class_moments import ClassMoments
 
 FEATURE_METRICS = (

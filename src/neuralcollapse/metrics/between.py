@@ -1,0 +1,49 @@
+"""The between-class scatter through the directions that class means span, and no others."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.moments.class_moments import Center, ClassMoments, Weighting
+
+EPS = torch.finfo(torch.float64).eps
+
+
+def require_two_classes(moments: ClassMoments) -> None:
+    """Refuse moments that hold samples of fewer than two classes."""
+    present = int(moments.present.sum())
+    if present < 2:
+        raise NeuralCollapseError(
+            "moments",
+            "samples of at least 2 classes",
+            f"samples of {present}",
+            "collapse is a relation between classes: measure on data that has several",
+        )
+
+
+def weighted_means(moments: ClassMoments, weighting: Weighting, center: Center) -> Tensor:
+    """Rows R, one a present class, with R^T R = Sigma_B."""
+    require_two_classes(moments)
+    weights = moments.class_weights(weighting)[moments.present]
+    return moments.centered_means(center) * weights.sqrt()[:, None]
+
+
+def between_whitener(moments: ClassMoments, weighting: Weighting, center: Center) -> Tensor:
+    """Rows B (r, d), r = rank of Sigma_B, with B^T B = Sigma_B^+; empty if all means are equal."""
+    rows = weighted_means(moments, weighting, center)
+    num, dim = rows.shape
+    small = rows @ rows.T if num <= dim else rows.T @ rows
+    values, vectors = torch.linalg.eigh(small)
+    # Class means are known to round-off of their own size: below it there is no direction. The
+    # means lie in a plane through the centre, so one direction fewer than classes.
+    noise = EPS * float(moments.means[moments.present].square().sum().sqrt())
+    floor = max(max(num, dim) * EPS * float(values[-1]), (4 * noise) ** 2)
+    kept = values > floor
+    if num <= dim:
+        kept[0] = False
+    values, vectors = values[kept], vectors[:, kept]
+    if num <= dim:
+        return (vectors / values).T @ rows
+    return (vectors / values.sqrt()).T

@@ -1,0 +1,55 @@
+"""How many directions a spectrum fills: ranks that are not whole numbers."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def effective_rank(spectrum: Float[Tensor, " r"]) -> float:
+    """Return exp of the entropy of a spectrum normalised to sum 1.
+
+    Parameters
+    ----------
+    spectrum
+        (r,) non-negative eigenvalues, such as ``torch.linalg.eigvalsh(moments.within)``.
+
+    Returns
+    -------
+    float
+        From 1 (one direction) to r (all alike); NaN for a zero spectrum.
+
+    References
+    ----------
+    Roy & Vetterli 2007, "The effective rank".
+
+    Examples
+    --------
+    >>> round(effective_rank(torch.tensor([2.0, 2.0, 0.0])), 6)
+    2.0
+    """
+    weights = spectrum.to(torch.float64).clamp_min(0)
+    return float(torch.special.entr(weights / weights.sum()).sum().exp())
+
+
+def numerical_rank(singular_values: Float[Tensor, " r"]) -> float:
+    r"""Return the stable count of singular values, :math:`(\|A\|_* / \|A\|_F)^2`.
+
+    Parameters
+    ----------
+    singular_values
+        (r,) non-negative.
+
+    Returns
+    -------
+    float
+        From 1 to r; NaN for a zero matrix.
+
+    Examples
+    --------
+    >>> numerical_rank(torch.tensor([3.0, 3.0, 0.0]))
+    2.0
+    """
+    values = singular_values.to(torch.float64)
+    return float(values.sum().square() / values.square().sum())
