@@ -21,6 +21,10 @@ def test_a_dict_and_back():
         ({"schedule": "linear"}, "schedule: expected one of cosine, step, constant, got 'linear'"),
         ({"weight_decay": -1.0}, r"weight_decay: expected a number in \[0, inf\), got -1.0"),
         ({"weight_decay": math.nan}, r"weight_decay: expected a number in \[0, inf\), got nan"),
+        (
+            {"head_weight_decay": -0.1},
+            r"head_weight_decay: expected a number in \[0, inf\), got -0",
+        ),
         ({"lr": 0.0}, "lr: expected a finite number above 0, got 0.0"),
         ({"momentum": 1.0}, r"momentum: expected a number in \[0, 1\), got 1.0"),
         ({"batch_size": 0}, "batch_size: expected a whole number of at least 1, got 0"),
@@ -39,6 +43,7 @@ def test_bad_values_are_refused(values, message):
     [
         ("epochs", "3", "epochs: expected a whole number of at least 1, got '3'"),
         ("width", 8.0, "width: expected a whole number of at least 1, got 8.0"),
+        ("head_bias", 1, "head_bias: expected True or False, got 1"),
         ("seed", "x", "seed: expected a whole number, got 'x'"),
         ("lr", "fast", "lr: expected a finite number above 0, got 'fast'"),
         ("weight_decay", None, r"weight_decay: expected a number in \[0, inf\), got None"),

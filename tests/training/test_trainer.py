@@ -46,6 +46,36 @@ def test_sgd_is_the_textbook_update(loss, generator):
     np.testing.assert_allclose(model.weight.detach().numpy(), weight, atol=1e-6)
 
 
+def test_the_head_may_decay_at_a_rate_of_its_own():
+    # Zero inputs give no gradient but that of the decay: each step multiplies by 1 - lr decay.
+    data = TensorDataset(torch.zeros(6, 3), torch.arange(6) % 2)
+    config = TrainConfig(
+        loss="mse", lr=0.1, momentum=0.0, weight_decay=0.5, head_weight_decay=2.0, epochs=3,
+        batch_size=6, schedule="constant", head_bias=False,
+    )  # fmt: skip
+    model = nn.Sequential()
+    model.add_module("features", nn.Linear(3, 4, bias=False))
+    model.add_module("head", nn.Linear(4, 2, bias=False))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    list(sgd_epochs(model, data, config))
+    for parameter, start, factor in zip(model.parameters(), before, (0.95, 0.8), strict=True):
+        torch.testing.assert_close(parameter.detach(), factor**3 * start)
+
+
+def test_a_decay_of_the_head_needs_a_head():
+    data = TensorDataset(torch.zeros(2, 3), torch.arange(2))
+    with pytest.raises(NeuralCollapseError, match="model: expected a layer called head, got none"):
+        next(sgd_epochs(nn.Linear(3, 2), data, TrainConfig(head_weight_decay=0.0)))
+
+
+@pytest.mark.parametrize("net", ["mlp", "cnn"])
+def test_the_head_has_a_bias_or_not(net):
+    data = load_dataset("digits")
+    for bias in (True, False):
+        model = build_network(TrainConfig(net=net, width=16, head_bias=bias), data)
+        assert (model.head.bias is not None) == bias
+
+
 def test_every_sample_is_seen_once_an_epoch():
     class Spy(nn.Linear):
         def forward(self, inputs):

@@ -56,7 +56,7 @@ class Evidence:
             excess = abs(excess)
         elif self.relation == ">=":
             excess = -excess
-        return excess <= self.tolerance
+        return bool(excess <= self.tolerance)  # numpy has a truth value of its own
 
 
 Check = Callable[[], Iterator[Evidence]]

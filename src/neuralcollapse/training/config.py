@@ -36,6 +36,11 @@ class TrainConfig:
         one-hot label. Both are means over samples.
     weight_decay
         Added to the gradient, times the weights, by the optimiser; on all parameters.
+    head_weight_decay
+        The same for the head alone, where `weight_decay` then acts on the other layers only; None
+        if it is no different.
+    head_bias
+        Whether the head has a bias.
     lr, momentum
         Of stochastic gradient descent.
     schedule
@@ -62,6 +67,8 @@ class TrainConfig:
     width: int = 256
     loss: str = "ce"
     weight_decay: float = 1e-2
+    head_weight_decay: float | None = None
+    head_bias: bool = True
     lr: float = 0.05
     momentum: float = 0.9
     schedule: str = "cosine"
@@ -80,12 +87,19 @@ class TrainConfig:
                 raise self._refused(name, "a whole number of at least 1")
         if self.width % 4:
             raise self._refused("width", "a multiple of 4")
+        if not isinstance(self.head_bias, bool):
+            raise self._refused("head_bias", "True or False")
         if not isinstance(self.seed, int):
             raise self._refused("seed", "a whole number")
-        for name, low, high in (("weight_decay", 0, math.inf), ("momentum", 0, 1)):
+        for name, high in (
+            ("weight_decay", math.inf),
+            ("head_weight_decay", math.inf),
+            ("momentum", 1),
+        ):
             value = getattr(self, name)
-            if not (isinstance(value, (int, float)) and low <= value < high):
-                raise self._refused(name, f"a number in [{low}, {high})")
+            optional = name == "head_weight_decay" and value is None
+            if not optional and not (isinstance(value, (int, float)) and 0 <= value < high):
+                raise self._refused(name, f"a number in [0, {high})")
         if not (isinstance(self.lr, (int, float)) and 0 < self.lr < math.inf):
             raise self._refused("lr", "a finite number above 0")
 

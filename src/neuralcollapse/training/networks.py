@@ -61,6 +61,8 @@ class SmallCNN(nn.Module):
         K, the number of logits.
     width
         Channels of the first convolution.
+    bias
+        Whether the head has a bias.
 
     Examples
     --------
@@ -68,7 +70,7 @@ class SmallCNN(nn.Module):
     Linear(in_features=64, out_features=10, bias=True)
     """
 
-    def __init__(self, in_channels: int, num_classes: int, width: int) -> None:
+    def __init__(self, in_channels: int, num_classes: int, width: int, bias: bool = True) -> None:
         super().__init__()
         self.features = nn.Sequential(
             *_convolution(in_channels, width, stride=1),
@@ -77,7 +79,7 @@ class SmallCNN(nn.Module):
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
-        self.head = nn.Linear(4 * width, num_classes)
+        self.head = nn.Linear(4 * width, num_classes, bias=bias)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n K"]:
         """Return the logits."""

@@ -122,8 +122,10 @@ def build_network(config: TrainConfig, data: ImageData) -> MLP | SmallCNN:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if config.net == "cnn":
-            return SmallCNN(data.input_shape[0], data.num_classes, config.width // 4)
-        return MLP(math.prod(data.input_shape), [config.width] * 3, data.num_classes)
+            channels, width = data.input_shape[0], config.width // 4
+            return SmallCNN(channels, data.num_classes, width, config.head_bias)
+        size, hidden = math.prod(data.input_shape), [config.width] * 3
+        return MLP(size, hidden, data.num_classes, config.head_bias)
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def sgd_epochs(model: nn.Module, data: TensorDataset, config: TrainConfig) -> It
     ----------
     model
         Trained in place, in training mode; between epochs the caller may do with it as they like.
+        Its last layer is called ``head`` if that is to have a weight decay of its own.
     data
         Inputs and labels, held in memory.
     config
@@ -167,14 +170,14 @@ def sgd_epochs(model: nn.Module, data: TensorDataset, config: TrainConfig) -> It
 
     Raises
     ------
+    NeuralCollapseError
+        If the head is to have a weight decay of its own, and the model has none.
     NonFiniteError
         If the loss is NaN or infinite; the message names the step.
     """
     inputs, labels = data.tensors
     order = torch.Generator().manual_seed(config.seed)
-    optimizer = torch.optim.SGD(
-        model.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay
-    )
+    optimizer = torch.optim.SGD(_parameter_groups(model, config), config.lr, config.momentum)
     steps_per_epoch = math.ceil(len(labels) / config.batch_size)
     step = 0
     for number in range(1, config.epochs + 1):
@@ -182,7 +185,8 @@ def sgd_epochs(model: nn.Module, data: TensorDataset, config: TrainConfig) -> It
         total = 0.0
         for rows in torch.randperm(len(labels), generator=order).split(config.batch_size):
             lr = config.lr_at(step / (config.epochs * steps_per_epoch))
-            optimizer.param_groups[0]["lr"] = lr
+            for group in optimizer.param_groups:
+                group["lr"] = lr
             loss = batch_loss(model(inputs[rows]), labels[rows], config.loss)
             step += 1
             value = loss.item()
@@ -198,6 +202,22 @@ def sgd_epochs(model: nn.Module, data: TensorDataset, config: TrainConfig) -> It
             optimizer.step()
             total += value * len(rows)
         yield Epoch(number, step, lr, total / len(labels))
+
+
+def _parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, object]]:
+    """Part the parameters by their weight decay."""
+    if config.head_weight_decay is None:
+        return [{"params": list(model.parameters()), "weight_decay": config.weight_decay}]
+    head = [p for name, p in model.named_parameters() if name.startswith("head.")]
+    others = [p for name, p in model.named_parameters() if not name.startswith("head.")]
+    if not head:
+        raise NeuralCollapseError(
+            "model", "a layer called head", "none", "rename it, or leave out head_weight_decay"
+        )
+    return [
+        {"params": others, "weight_decay": config.weight_decay},
+        {"params": head, "weight_decay": config.head_weight_decay},
+    ]
 
 
 def batch_loss(logits: Tensor, labels: Tensor, loss: str) -> Tensor:

@@ -1,0 +1,28 @@
+"""The features that the claims start from, and those that the near-features model makes of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neuralcollapse.theory import near_features_minimizer
+
+
+def random_features(K: int, n: int, d: int, seed: int, noise: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Draw (H0, labels): normal class means of unit expected norm, and normal noise about them."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(K).repeat_interleave(n)
+    means, noises = (
+        torch.randn(rows, d, generator=generator, dtype=torch.float64) / d**0.5
+        for rows in (K, K * n)
+    )
+    return means[labels] + noise * noises, labels
+
+
+def next_features(
+    H0: Tensor, labels: Tensor, lambda_w: float, lambda_h: float, beta: float
+) -> Tensor:
+    """Return the features of the near-features minimiser: those of the next layer."""
+    found = near_features_minimizer(H0, labels, lambda_w, lambda_h, beta).H
+    assert found is not None  # it is None for moments only
+    return found

@@ -1,0 +1,161 @@
+"""Figure 1: the spectrum of the linear map within a class; and what each lambda does to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import NDArray
+
+from neuralcollapse.files import atomic_path
+from neuralcollapse.report.style import BLUE, GREY, ORANGE, figure, label_ends, save
+from neuralcollapse.studies.tirer2023.regularization import LAMBDA_H, LAMBDA_W, NOISE, within_ratios
+from neuralcollapse.studies.tirer2023.setting import Setting
+from neuralcollapse.studies.tirer2023.study import study
+from neuralcollapse.theory.perturbation import Variant
+
+STRENGTHS = (0.001, 0.01, 0.1, 0.3, 0.6)
+BETAS = (100.0, 1.0)
+FACTORS = tuple(np.geomspace(0.25, 4.0, 17))
+
+Record = dict[str, NDArray[np.float64]]
+
+
+def record_spectra() -> Record:
+    """Return the spectra of F_kk and the effect of the strengths, as drawn.
+
+    Returns
+    -------
+    dict of arrays
+        ``exact`` and ``first-order`` (betas, strengths, n d): singular values, falling.
+        ``moving`` and ``fixed`` (2, factors, 2): by lambda_H and lambda_W, actual and predicted
+        Tr S_W of the minimiser over that of H0.
+    """
+    variants: tuple[Variant, ...] = ("exact", "first-order")
+    spectra = {
+        variant: np.array(
+            [[_spectrum(lambda_h, beta, variant) for lambda_h in STRENGTHS] for beta in BETAS]
+        )
+        for variant in variants
+    }
+    effects = {
+        name: np.array(
+            [
+                [within_ratios(1.0, factor, 1.0, fixed=fixed) for factor in FACTORS],
+                [within_ratios(factor, 1.0, 1.0, fixed=fixed) for factor in FACTORS],
+            ]
+        )
+        for name, fixed in (("moving", False), ("fixed", True))
+    }
+    return {"strengths": np.array(STRENGTHS), "factors": np.array(FACTORS), **spectra, **effects}
+
+
+def _spectrum(lambda_h: float, beta: float, variant: Variant) -> list[float]:
+    operator = Setting(lambda_h, beta).operator(variant)
+    return [value for value, many in operator.block_singular_values(0, 0) for _ in range(many)]
+
+
+def plot_spectra(record: Record) -> Figure:
+    """Draw the singular values of F_kk at each beta, one curve a strength.
+
+    Parameters
+    ----------
+    record
+        From `record_spectra`.
+    """
+    colors = colormaps["viridis_r"](np.linspace(0.15, 1, len(STRENGTHS)))
+    with figure(1, 2, 10.5, 4.2) as (drawing, panels):
+        for axes, beta, exact, first in zip(
+            panels, BETAS, record["exact"], record["first-order"], strict=True
+        ):
+            index = np.arange(1, exact.shape[1] + 1)
+            for lambda_h, color, values, approximate in zip(
+                STRENGTHS, colors, exact, first, strict=True
+            ):
+                axes.step(index, values, where="mid", color=color, label=f"{lambda_h:g}")
+                axes.step(index, approximate, ls=(0, (1, 2)), where="mid", color=color, label="_")
+            axes.set_title(f"β = {beta:g}")
+            axes.set_xlabel("singular value, in falling order")
+            axes.set_xlim(0, exact.shape[1] + 1)
+            label_ends(axes)
+            axes.text(1.015, 1.06, "λ$_H$", transform=axes.transAxes, color=GREY)
+        panels[0].set_ylabel("singular value of F$_{kk}$")
+        panels[0].legend(handles=_styles("exact", "large-β form", ":"), loc=(0.25, 0.25))
+        _caption(
+            drawing,
+            "The paper's setting: K = 4, d = 10, n = 10, λ$_W$ = √2 (β = 100; β = 1 is ours, where "
+            "the two forms part).",
+        )
+    return drawing
+
+
+def plot_strengths(record: Record) -> Figure:
+    """Draw the within-class scatter of the minimiser against either strength.
+
+    Parameters
+    ----------
+    record
+        From `record_spectra`.
+    """
+    drawn = np.concatenate([record["moving"], record["fixed"]])
+    lowest, highest = float(drawn.min()), float(drawn.max())
+    titles = {"moving": "H0 near the optimum of the strengths", "fixed": "H0 always the same"}
+    with figure(1, 2, 10.5, 4.2) as (drawing, panels):
+        for axes, (name, title) in zip(panels, titles.items(), strict=True):
+            for strength, color, curve in zip(
+                ("λ$_H$", "λ$_W$"), (BLUE, ORANGE), record[name], strict=True
+            ):
+                axes.plot(FACTORS, curve[:, 1], color=color, label=strength)
+                axes.plot(FACTORS, curve[:, 0], "o", ms=4, color=color, label="_")
+            axes.set_title(title)
+            _factors(axes, (0.25, 0.5, 1, 2, 4))
+            axes.set_xlabel("factor on one strength")
+            axes.set_ylim(0.9 * lowest, 1.05 * highest)
+            label_ends(axes)
+        panels[0].set_ylabel("Tr Σ$_W$ of the minimiser / of H0")
+        panels[0].legend(handles=_styles("predicted", "actual minimiser", "o"), loc="lower left")
+        _caption(
+            drawing,
+            f"Ours: K = 4, d = 10, n = 10, λ$_W$ = {LAMBDA_W:g}, λ$_H$ = {LAMBDA_H:g}, β = 1, "
+            f"noise {NOISE:g} an entry.",
+        )
+    return drawing
+
+
+def _styles(line: str, other: str, style: str) -> list[Line2D]:
+    marks = {"marker": "o", "ls": "", "ms": 4} if style == "o" else {"ls": (0, (1, 2))}
+    return [
+        Line2D([], [], color=GREY, label=line),
+        Line2D([], [], color=GREY, label=other, **marks),
+    ]
+
+
+def _factors(axes: Axes, ticks: Sequence[float]) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _caption(drawing: Figure, text: str) -> None:
+    drawing.supxlabel(text, fontsize=8.5, color=GREY)
+
+
+@study.figure(1)
+def draw(folder: Path, progress: bool = False) -> list[Path]:
+    """Write the records, the spectra, and the effect of the two strengths."""
+    record = record_spectra()
+    path = folder / "figure1.npz"
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **record)  # type: ignore[arg-type]  # its stub's flag
+    return [
+        path,
+        save(plot_spectra(record), folder / "figure1.png"),
+        save(plot_strengths(record), folder / "figure1_strengths.png"),
+    ]

@@ -1,0 +1,155 @@
+"""Theorem 3.1 and Corollary 3.2: along the central path, and in one layer, features collapse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from scipy.integrate import solve_ivp
+from torch import Tensor
+
+from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.tirer2023.features import next_features, random_features
+from neuralcollapse.studies.tirer2023.study import study
+from neuralcollapse.theory import (
+    CentralPath,
+    central_path,
+    near_features_minimizer,
+    sufficient_statistics,
+    trace_ratio_falls_from,
+)
+
+SIZES = [(2, 3, 2), (3, 5, 6), (4, 10, 10), (5, 2, 3), (10, 4, 16)]  # K, n, d: d < K among them
+STRENGTHS = [(0.5, 0.1), (0.05, 0.0), (2.0, 1.0), (0.005, 0.01)]  # lambda_w, lambda_h
+TIMES = np.concatenate([[0.0], np.geomspace(1e-3, 30.0, 16)])
+DRAWS = 40
+
+
+@study.claim(
+    "thm3.1",
+    "Along the central path Tr S_W / Tr S_B strictly falls; e^(2 lambda_H t) Tr S_W never rises "
+    "and e^(2 lambda_H t) Tr S_B never falls.",
+    correction="H0 needs class means that differ, else they stay equal and the ratio is undefined; "
+    "Tr S_W is positive at every finite time, and for lambda_H = 0 need not tend to 0; the second "
+    "statement is not strict",
+)
+def _path() -> Iterator[Evidence]:
+    ratio = within = between = -np.inf
+    for seed, (sizes, (lambda_w, lambda_h)) in enumerate(
+        (sizes, strengths) for sizes in SIZES for strengths in STRENGTHS
+    ):
+        path = central_path(*random_features(*sizes, seed), lambda_w, lambda_h, TIMES)
+        by_within = path.trace_within_rate / path.trace_within
+        by_between = path.trace_between_rate / path.trace_between
+        ratio = max(ratio, float((by_within - by_between).max()))
+        within = max(within, float((by_within + 2 * lambda_h).max()))
+        between = max(between, float(-(by_between + 2 * lambda_h).min()))
+    note = f"{len(SIZES) * len(STRENGTHS)} paths, K to 10, 17 times from 0 to 30"
+    words = "largest rate of change of log"
+    yield Evidence(f"{words} Tr S_W / Tr S_B", ratio, 0, relation="<=", note=note)
+    yield Evidence(f"{words} e^(2 lambda_H t) Tr S_W", within, 0, 1e-14, "<=")
+    yield Evidence("and, negative, of e^(2 lambda_H t) Tr S_B", between, 0, 1e-14, "<=")
+    path = _orthogonal_deviations()
+    yield Evidence(
+        "Tr S_W at t = 1e4 over that at t = 100, lambda_H = 0, noise orthogonal to the means",
+        float(path.trace_within[-1] / path.trace_within[1]),
+        1,
+        1e-12,
+        note="does not fall at all, and the ratio falls only because Tr S_B grows",
+    )
+    growth = float(path.trace_between[-1] / path.trace_between[1])
+    yield Evidence("Tr S_B at the same times: growth, at t^(1/2)", growth, 10, 1)
+
+
+def _orthogonal_deviations() -> CentralPath:
+    """Follow the path from deviations that no class mean meets."""
+    labels = torch.arange(3).repeat_interleave(5)
+    generator = torch.Generator().manual_seed(0)
+    H0 = torch.zeros(15, 6, dtype=torch.float64)
+    H0[:, :3] = torch.randn(3, 3, generator=generator, dtype=torch.float64)[labels]
+    noise = torch.randn(15, 3, generator=generator, dtype=torch.float64).reshape(3, 5, 3)
+    H0[:, 3:] = (noise - noise.mean(1, keepdim=True)).reshape(15, 3)
+    return central_path(H0, labels, 0.4, 0.0, [0.0, 1e2, 1e4])
+
+
+@study.claim(
+    "thm3.1-reduction",
+    "Ours: class means and within-class scatter follow a flow of their own, whatever n is, from "
+    "which all features can be rebuilt.",
+)
+def _reduction() -> Iterator[Evidence]:
+    error = 0.0
+    settings = [((3, 5, 6), 0.5, 0.1), ((3, 4, 5), 0.4, 0.0), ((4, 3, 3), 2.0, 1.0)]
+    for seed, (sizes, lambda_w, lambda_h) in enumerate(settings):
+        H0, labels = random_features(*sizes, seed)
+        path = central_path(H0, labels, lambda_w, lambda_h, [5.0])
+        full = _full_flow(H0, labels, lambda_w, lambda_h, 5.0)
+        error = max(error, float((path.features(0) - full).abs().max()))
+    note = "flow of all N d features by DOP853, to t = 5"
+    yield Evidence("largest error of a feature", error, 0, 1e-10, note=note)
+
+
+def _full_flow(H0: Tensor, labels: Tensor, lambda_w: float, lambda_h: float, time: float) -> Tensor:
+    """Follow Equation 4 on all features, in the paper's layout: samples are columns."""
+    Y = np.eye(int(labels.max()) + 1)[:, labels.numpy()]
+    num_classes, num_samples = Y.shape
+    decay = num_samples / num_classes * lambda_w * np.eye(H0.shape[1])
+
+    def velocity(_: float, flat: np.ndarray) -> np.ndarray:
+        H = flat.reshape(-1, num_samples)
+        W = Y @ H.T @ np.linalg.inv(H @ H.T + decay)
+        return (-W.T @ (W @ H - Y) - lambda_h * H).ravel()
+
+    start = H0.T.numpy().ravel()
+    end = solve_ivp(velocity, (0, time), start, method="DOP853", rtol=1e-12, atol=1e-14).y[:, -1]
+    return torch.from_numpy(end.reshape(-1, num_samples).T.copy())
+
+
+@study.claim(
+    "cor3.2",
+    "For beta large enough the near-features minimiser has a smaller Tr S_W / Tr S_B than H0; "
+    "ours: beta + lambda_H >= 1 / (2 lambda_W) is enough, for every H0.",
+    correction="class means and samples of H0 must differ, else the ratio is undefined or 0 = 0; "
+    '"large enough" is made explicit and does not depend on H0',
+)
+def _one_layer() -> Iterator[Evidence]:
+    generator = np.random.default_rng(0)
+    ratios, threshold = [], []
+    for draw in range(DRAWS):
+        K, n, d = SIZES[draw % len(SIZES)]
+        H0, labels = random_features(K, n, d, draw, noise=10 ** generator.uniform(-2, 1))
+        lambda_w, lambda_h = 10 ** generator.uniform(-2, 0.5, 2)
+        least = trace_ratio_falls_from(lambda_w, lambda_h)
+        threshold.append(_ratio_of_ratios(H0, labels, lambda_w, lambda_h, max(least, 1e-2)))
+        beta = max(least, 1e-2) * 10 ** generator.uniform(0, 3)
+        ratios.append(_ratio_of_ratios(H0, labels, lambda_w, lambda_h, beta))
+    words = "largest ratio Tr S_W / Tr S_B of the minimiser over that of H0"
+    note = f"{DRAWS} random H0, strengths 0.01 to 3, noise 0.01 to 10"
+    yield Evidence(f"{words}, beta at the constant", max(threshold), 1, relation="<=", note=note)
+    yield Evidence("the same, beta up to 1000 times that", max(ratios), 1, relation="<=")
+    H0, labels = random_features(4, 10, 10, 0)
+    errors = []
+    for beta in (100.0, 1000.0):
+        path = central_path(H0, labels, 0.5, 0.1, [1 / beta])
+        step = next_features(H0, labels, 0.5, 0.1, beta)
+        errors.append(beta**2 * float((step - path.features(0)).norm()))
+    yield Evidence(
+        "beta^2 || H - H(t = 1 / beta) ||, beta = 1000 over 100",
+        errors[1] / errors[0],
+        1,
+        0.02,
+        note="the minimiser is a step of the central path to second order",
+    )
+
+
+def _ratio_of_ratios(
+    H0: Tensor, labels: Tensor, lambda_w: float, lambda_h: float, beta: float
+) -> float:
+    found = near_features_minimizer(H0, labels, lambda_w, lambda_h, beta)
+    before = sufficient_statistics(H0, labels)
+    return _trace_ratio(found.means, found.within) / _trace_ratio(before.means, before.within)
+
+
+def _trace_ratio(means: Tensor, within: Tensor) -> float:
+    return float(within.trace() / (means - means.mean(0)).square().sum(1).mean())

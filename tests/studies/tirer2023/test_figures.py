@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from neuralcollapse.metrics.presets import preset
+from neuralcollapse.moments import ClassMoments
+from neuralcollapse.studies import run_study
+from neuralcollapse.studies.tirer2023 import figure1, figure2, figure3
+from neuralcollapse.studies.tirer2023.layerwise import (
+    collapse_by_depth,
+    end_to_end_features,
+    layerwise_features,
+)
+from neuralcollapse.training import TrainConfig, load_dataset
+
+TINY = TrainConfig(
+    loss="mse", head_bias=False, width=16, batch_size=100, epochs=2, weight_decay=1e-2
+)
+
+
+def check_picture(path):
+    height, width = imread(path).shape[:2]
+    assert width >= 900
+    assert height >= 500
+
+
+def records(path):
+    with np.load(path) as file:
+        return dict(file)
+
+
+def test_figure_1_has_the_spectra_of_the_paper(tmp_path):
+    written = run_study("tirer2023", tmp_path, 1, progress=False)
+    names = ["figure1.npz", "figure1.png", "figure1_strengths.png"]
+    assert [path.name for path in written] == names
+    for path in written[1:]:
+        check_picture(path)
+    record = records(written[0])
+    # beta = 100, lambda_H = 0.1: 6, 54, 3, 1 and 36 values, by hand from the formulas.
+    (place,) = np.flatnonzero(record["strengths"] == 0.1)
+    values = record["first-order"][0, place]
+    expected = [1, 0.9990000000, 0.9987521206, 0.9975042412, 0.9973408521]
+    np.testing.assert_allclose(values, np.repeat(expected, [6, 54, 3, 1, 36]), atol=1e-10)
+    assert (record["exact"][:, :, 6:] >= record["first-order"][:, :, 6:] - 1e-15).all()
+    for name in ("moving", "fixed"):
+        by_h, by_w = record[name]
+        np.testing.assert_allclose(record[name][..., 0], record[name][..., 1], atol=2e-3)
+        assert (np.diff(by_h[:, 0]) < 0).all()
+        assert (np.diff(by_w[:, 0]) > 0).all()
+
+
+@pytest.mark.parametrize("train", [layerwise_features, end_to_end_features])
+def test_features_of_every_depth(train):
+    data = load_dataset("digits").subset(15)
+    features = train(data, 3, TINY)
+    assert [part.shape for part in features] == [(150, 16)] * 3
+    assert all((part >= 0).all() for part in features)
+    labels = data.train.tensors[1]
+    values = collapse_by_depth(features, labels, 10)
+    last = preset("tirer2023", ClassMoments(10, 16).update(features[2], labels))
+    assert {name: value[2] for name, value in values.items()} == last
+
+
+def test_a_deeper_stage_leaves_the_earlier_layers_alone():
+    data = load_dataset("digits").subset(15)
+    two, three = (layerwise_features(data, depth, TINY) for depth in (2, 3))
+    for shallow, deep in zip(two, three[:2], strict=True):
+        assert torch.equal(shallow, deep)
+
+
+def test_figure_2_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(figure2, "SEEDS", (0, 1))
+    record = figure2.record_depths(depth=3, config=TINY)
+    assert set(record) == {
+        f"{way}_{name}"
+        for way in ("layerwise", "end_to_end")
+        for name in ("nc1_pinv", "nc1_trace_ratio", "nc2_etf")
+    }
+    assert all(values.shape == (2, 3) for values in record.values())
+    assert all((values > 0).all() for values in record.values())
+    drawing = figure2.plot_depths(record, "Ours.")
+    drawing.savefig(tmp_path / "figure.png")
+    check_picture(tmp_path / "figure.png")
+
+
+def test_figure_3_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(figure3, "SEEDS", (0, 1))
+    monkeypatch.setattr(figure3, "MEASURE_EVERY", 2)
+    config = TrainConfig(width=16, batch_size=300, epochs=3, weight_decay=0.1)
+    record = figure3.record_decays(config=config)
+    assert record["epochs"].tolist() == [2, 3]
+    for loss in ("mse", "ce"):
+        assert record[f"{loss}_nc1_pinv"].shape == (5, 2, 2)
+        effects = figure3.final_effects(record, loss, "nc1_pinv")
+        assert list(effects) == ["head × 2", "head 0", "features × 2", "features 0"]
+        last = record[f"{loss}_nc1_pinv"][:, :, -1]
+        assert effects["features 0"][0] == pytest.approx(np.median(last[4] / last[0]))
+        assert all(spread >= 1 for _, spread in effects.values())
+        assert len({round(value, 12) for value in last[:, 0]}) == 5
+    assert f"features 0: {effects['features 0'][0]:.2g}" in figure3._effects(record)
+    figure3.plot_decays(record, "Ours.").savefig(tmp_path / "figure.png")
+    check_picture(tmp_path / "figure.png")
+
+
+@pytest.mark.slow
+def test_figure_2_falls_with_depth(tmp_path):
+    path, picture = run_study("tirer2023", tmp_path, 2, progress=False)
+    for name, values in records(path).items():
+        if "nc1" in name:
+            assert values.shape == (3, 10)
+            assert (np.diff(np.median(values, 0)) < 0).all()
+            assert values[:, -1].max() < values[:, 0].min() / 20
+    check_picture(picture)
+
+
+@pytest.mark.slow
+def test_figure_3_moves_most_without_decay_of_the_features(tmp_path):
+    path, picture = run_study("tirer2023", tmp_path, 3, progress=False)
+    record = records(path)
+    effects = figure3.final_effects(record, "mse", "nc1_pinv")
+    assert effects["features 0"][0] > 5
+    assert 0.5 < effects["head 0"][0] < 2
+    assert all((record[f"{loss}_accuracy"][..., -1] == 1).all() for loss in ("mse", "ce"))
+    check_picture(picture)
+
+
+def test_every_figure_is_registered():
+    assert figure1.study.figures.keys() == {1, 2, 3}
