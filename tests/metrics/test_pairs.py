@@ -7,7 +7,7 @@ import torch
 from allocations import LargestTensor
 from neuralcollapse.metrics import cdnv, equiangularity, etf_distance, nearest_center
 from neuralcollapse.metrics.class_distance import CDNVStatistic
-from neuralcollapse.metrics.pairs import FLOAT64_CLASSES, TILE, PairSpread, sweep_pairs
+from neuralcollapse.metrics.pairs import FLOAT64_CLASSES, TILE, PairMean, PairSpread, sweep_pairs
 from neuralcollapse.moments import ClassMoments
 
 NUM, DIM = 6000, 8  # float32 tiles, the last ones ragged
@@ -118,16 +118,20 @@ def test_fifty_thousand_classes():
 
 @pytest.mark.parametrize("bad", [[math.nan, 1.0], [1.0, math.nan]])
 def test_extremes_and_spread_keep_nan(bad):
-    mean = PairSpread()
+    mean, spread = PairMean(), PairSpread()
     for value in bad:
         mean.add(torch.tensor([[value]]))
+        spread.add(torch.tensor([[value]]))
     assert math.isnan(mean.maximum)
-    assert math.isnan(mean.variance)
     assert math.isnan(mean.mean)
+    assert math.isnan(spread.variance)
+    assert math.isnan(spread.mean)
 
 
 def test_statistics_of_no_pairs():
-    mean = PairSpread()
+    mean, spread = PairMean(), PairSpread()
     mean.add(torch.empty(0))
+    spread.add(torch.empty(0))
     assert math.isnan(mean.mean)
-    assert math.isnan(mean.variance)
+    assert math.isnan(spread.mean)
+    assert math.isnan(spread.variance)

@@ -27,7 +27,7 @@ def weighted_means(moments: ClassMoments, weighting: Weighting, center: Center) 
     """Rows R, one a present class, with R^T R = Sigma_B."""
     require_two_classes(moments)
     weights = moments.class_weights(weighting)[moments.present]
-    return moments.centered_means(center) * weights.sqrt()[:, None]
+    return moments.centered_means(center).mul_(weights.sqrt()[:, None])
 
 
 def between_whitener(moments: ClassMoments, weighting: Weighting, center: Center) -> Tensor:

@@ -61,17 +61,17 @@ class CenterScores:
         self.num_classes, self.dim = means.shape
         # The centre is rounded first, so that rows and means are taken from the same point.
         self._center = means[present].mean(0).to(torch.float32).to(torch.float64)
-        centered = means - self._center
-        offsets = -0.5 * centered.square().sum(1)
-        rows = [centered.nan_to_num()]
-        all_offsets = [torch.where(present, offsets, float("-inf"))]
+        rows = means - self._center
+        offsets = -0.5 * torch.linalg.vector_norm(rows, dim=1).square()
+        offsets.masked_fill_(~present, float("-inf"))
+        rows.nan_to_num_()
         if weight is not None:
             head = weight.detach().to(means)
-            rows.append(head)
-            all_offsets.append(head @ self._center)
+            head_offsets = head @ self._center
             if bias is not None:
-                all_offsets[1] = all_offsets[1] + checked_bias(bias, head)
-        self._rows, self._offsets = torch.cat(rows), torch.cat(all_offsets)[:, None]
+                head_offsets += checked_bias(bias, head)
+            rows, offsets = torch.cat([rows, head]), torch.cat([offsets, head_offsets])
+        self._rows, self._offsets = rows, offsets[:, None]
         self._cast: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
 
     def chunk_rows(self) -> int:

@@ -50,7 +50,7 @@ class PairTile:
         scale = a + b
         distances = torch.sub(scale, self.gram, alpha=2)
         # Most tiles have no close pair, and a least value is found faster than a mask.
-        if distances.numel() and torch.sub(distances, scale, alpha=CLOSE).amin() < 0:
+        if distances.numel() and distances.amin() < CLOSE * (a.amax() + b.amax()):
             close = (distances < CLOSE * scale).nonzero(as_tuple=True)
             i, j = (index.expand(distances.shape)[close] for index in (self.i, self.j))
             for part in torch.arange(len(i), device=i.device).split(TILE):
@@ -138,17 +138,24 @@ class PairMean:
         return self.total / self.count if self.count else float("nan")
 
 
-class PairSpread(PairMean):
-    """Mean, maximum and variance of one value per pair."""
+class PairSpread:
+    """Mean and variance of one value per pair, accumulated over tiles as in `PairMean`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.count = 0
+        self.total = 0.0
         self.total_square = 0.0
 
-    def add(self, values: Tensor) -> float:
-        """Add the values of some pairs, and return their maximum."""
+    def add(self, values: Tensor) -> None:
+        """Add the values of some pairs."""
+        self.count += values.numel()
+        self.total += _sum(values)
         self.total_square += _sum(values.square())
-        return super().add(values)
+
+    @property
+    def mean(self) -> float:
+        """Mean over pairs; NaN without pairs."""
+        return self.total / self.count if self.count else float("nan")
 
     @property
     def variance(self) -> float:

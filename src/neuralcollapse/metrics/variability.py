@@ -62,11 +62,10 @@ def nc1_pinv(
     0.125
     """
     whitener = between_whitener(moments, between, center)
-    scatter = moments.within_scatter(within)
     if not len(whitener):
-        return _ratio(float(scatter.trace()), 0.0)
-    value = ((whitener @ scatter) * whitener).sum()
-    return float(value) / (int(moments.present.sum()) if normalize else 1)
+        return _ratio(float(moments.within_scatter(within).trace()), 0.0)
+    value = moments.within_trace(whitener, within)
+    return value / (int(moments.present.sum()) if normalize else 1)
 
 
 def nc1_trace_ratio(

@@ -316,6 +316,31 @@ class ClassMoments:
         NeuralCollapseError
             If the scatter needed was not collected, or there is no sample.
         """
+        centered, weights = self._drained().centered_scatter, self._scatter_weights(weighting)
+        if len(weights) == 1:
+            return centered()[0].mul_(weights)
+        return torch.tensordot(weights, centered(), dims=1)
+
+    def within_trace(self, rows: Float[Tensor, "r d"], weighting: Weighting = "pooled") -> float:
+        r"""Return the within-class scatter along some directions, tr(R Sigma_W R^T).
+
+        Parameters
+        ----------
+        rows
+            (r, d) float64, one direction a row.
+        weighting
+            See `within_scatter`, which this does not form.
+
+        Raises
+        ------
+        NeuralCollapseError
+            As `within_scatter`.
+        """
+        weights = self._scatter_weights(weighting)
+        return float((weights * self._drained().centered_trace(rows)).sum())
+
+    def _scatter_weights(self, weighting: Weighting) -> Float[Tensor, " scatters"]:
+        """Return what each scatter counts in the within-class scatter, if they tell it."""
         if self.scatter is False:
             raise NeuralCollapseError(
                 "scatter",
@@ -323,10 +348,9 @@ class ClassMoments:
                 "scatter=False",
                 "collect the moments with scatter='pooled'",
             )
-        sums = self._drained()
-        weights = self.class_weights(weighting) / sums.count.clamp_min(1)
+        weights = self.class_weights(weighting) / self.counts.clamp_min(1)
         if self.scatter == "per_class":
-            return torch.tensordot(weights, sums.centered_scatter(), dims=1)
+            return weights
         lightest, heaviest = torch.aminmax(weights[self.present])
         if heaviest > lightest * (1 + 1e-12):
             raise NeuralCollapseError(
@@ -335,7 +359,7 @@ class ClassMoments:
                 "scatter='pooled'",
                 "collect the moments with scatter='per_class', or use weighting='pooled'",
             )
-        return sums.centered_scatter()[0].mul_(heaviest)
+        return heaviest[None]
 
     def between_scatter(
         self, weighting: Weighting = "balanced", center: Center = "class_mean"

@@ -119,17 +119,28 @@ class ShiftedSums:
     def centered_scatter(self) -> Tensor:
         """Return the scatters about the class means, (scatters, d, d) float64, symmetric."""
         miss = self.miss()
+        self._mirror()
         centered = self.scatter.clone()
         moved = miss * self.count[:, None]
         if len(centered) == 1:
             centered[0].addmm_(moved.T, miss, alpha=-1)
         elif len(centered) > 1:
             centered.baddbmm_(moved[:, :, None], miss[:, None, :], alpha=-1)
-        for panel in _panels(self.shift.shape[1]):
-            below, block = slice(panel.stop, None), centered[:, panel, panel]
-            centered[:, below, panel] = centered[:, panel, below].mT
-            block.copy_(block.triu() + block.triu(1).mT)
         return centered
+
+    def centered_trace(self, rows: Tensor) -> Tensor:
+        """Return tr(R S R^T) of each centred scatter S, (scatters,), without forming S."""
+        correction = (rows @ self.miss().T).square_().sum(0) * self.count
+        self._mirror()
+        traces = [(rows @ scatter).mul_(rows).sum() for scatter in self.scatter]
+        return torch.stack(traces) - (correction.sum() if len(traces) == 1 else correction)
+
+    def _mirror(self) -> None:
+        """Copy the upper triangles, which alone are kept up to date, onto the lower ones."""
+        for panel in _panels(self.shift.shape[1]):
+            below, block = slice(panel.stop, None), self.scatter[:, panel, panel]
+            self.scatter[:, below, panel] = self.scatter[:, panel, below].mT
+            block.copy_(block.triu() + block.triu(1).mT)
 
     def _all_classes(self) -> Tensor:
         return torch.arange(len(self.count), device=self.count.device)
