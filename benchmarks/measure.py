@@ -99,13 +99,11 @@ def everything(
     features: Tensor, labels: Tensor, weight: Tensor, logits: Tensor
 ) -> dict[str, float]:
     moments = pass_1(features, labels, len(weight))
+    values = {"nc1_pinv": nc1_pinv(moments), "nc1_trace_ratio": nc1_trace_ratio(moments)}
     rows = moments.centered_means()
     distances, angles = CDNVStatistic(moments), EquiangularityStatistic(len(rows))
     sweep_pairs(rows, [distances, angles])
-    decisions = Decisions(moments.means)
-    values = {
-        "nc1_pinv": nc1_pinv(moments),
-        "nc1_trace_ratio": nc1_trace_ratio(moments),
+    values |= {
         "cdnv": distances.values.mean,
         "nc2_equinorm": equinorm(rows),
         "nc2_equiangular": angles.absolute.mean,
@@ -113,6 +111,7 @@ def everything(
         "nc3_self_duality": self_duality(weight, rows),
         "nc3_product": product_duality(weight, rows),
     }
+    decisions = Decisions(moments.means)
     batches = zip(*(data.split(BATCH) for data in (features, labels, logits)), strict=True)
     for batch, part, scores in batches:
         decisions.update(batch, part, scores)

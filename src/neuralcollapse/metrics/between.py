@@ -38,7 +38,7 @@ def between_whitener(moments: ClassMoments, weighting: Weighting, center: Center
     values, vectors = torch.linalg.eigh(small)
     # Class means are known to round-off of their own size: below it there is no direction. The
     # means lie in a plane through the centre, so one direction fewer than classes.
-    noise = EPS * float(moments.means[moments.present].square().sum().sqrt())
+    noise = EPS * float(torch.linalg.vector_norm(moments.means.nan_to_num_()))
     floor = max(max(num, dim) * EPS * float(values[-1]), (4 * noise) ** 2)
     kept = values > floor
     if num <= dim:

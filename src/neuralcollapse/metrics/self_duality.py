@@ -58,8 +58,8 @@ def self_duality(
     head, rows = _head_and_means(weight, means, center, center_head)
     if variant == "cosine":
         return float((1 - torch.cosine_similarity(head, rows, dim=1)).mean())
-    difference = head / torch.linalg.matrix_norm(head) - rows / torch.linalg.matrix_norm(rows)
-    distance = float(torch.linalg.matrix_norm(difference))
+    head.div_(torch.linalg.matrix_norm(head)).sub_(rows.div_(torch.linalg.matrix_norm(rows)))
+    distance = float(torch.linalg.matrix_norm(head))
     return distance**2 if variant == "squared" else distance
 
 
