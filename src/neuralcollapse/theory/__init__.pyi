@@ -1,11 +1,10 @@
 from .central_path import CentralPath as CentralPath
 from .central_path import central_path as central_path
-from .central_path import collapsed_path_time as collapsed_path_time
-from .central_path import trace_ratio_falls_from as trace_ratio_falls_from
 from .certificate import MarginBound as MarginBound
 from .certificate import SeparationCertificate as SeparationCertificate
 from .certificate import margin_bound as margin_bound
 from .certificate import separation_certificate as separation_certificate
+from .collapsed_path import collapsed_path_time as collapsed_path_time
 from .flow import CollapseErrors as CollapseErrors
 from .flow import FlowAsymptotics as FlowAsymptotics
 from .flow import FlowSolution as FlowSolution
@@ -24,9 +23,9 @@ from .landscape import origin_spectrum as origin_spectrum
 from .layer_peeled import LayerPeeledModel as LayerPeeledModel
 from .near_features import NearFeaturesMinimizer as NearFeaturesMinimizer
 from .near_features import near_features_minimizer as near_features_minimizer
-from .perturbation import Eigenspace as Eigenspace
-from .perturbation import Multiple as Multiple
 from .perturbation import PerturbationOperator as PerturbationOperator
+from .perturbation_spectrum import Eigenspace as Eigenspace
+from .perturbation_spectrum import Multiple as Multiple
 from .regularized import Optimality as Optimality
 from .regularized import RegularizedMinimizer as RegularizedMinimizer
 from .regularized import regularized_mse_loss as regularized_mse_loss
@@ -38,6 +37,7 @@ from .separation import separation_value as separation_value
 from .sufficient_statistics import HasMoments as HasMoments
 from .sufficient_statistics import SufficientStatistics as SufficientStatistics
 from .sufficient_statistics import sufficient_statistics as sufficient_statistics
+from .trace_ratio import trace_ratio_falls_from as trace_ratio_falls_from
 from .weight_decay import WeightDecayEscape as WeightDecayEscape
 from .weight_decay import WeightDecayOptimum as WeightDecayOptimum
 from .weight_decay import weight_decay_escape as weight_decay_escape

@@ -12,9 +12,9 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.theory.linear_map import checked_change, linear_operator
 from neuralcollapse.theory.near_features import near_features_minimizer
 from neuralcollapse.theory.near_features_objective import NearFeaturesObjective
-from neuralcollapse.theory.perturbation import checked_change, linear_operator
 from neuralcollapse.theory.sufficient_statistics import sufficient_statistics
 from neuralcollapse.validation import finite_matrix, integer_labels
 

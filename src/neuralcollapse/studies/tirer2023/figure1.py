@@ -18,7 +18,7 @@ from neuralcollapse.report.style import BLUE, GREY, ORANGE, figure, label_ends, 
 from neuralcollapse.studies.tirer2023.regularization import LAMBDA_H, LAMBDA_W, NOISE, within_ratios
 from neuralcollapse.studies.tirer2023.setting import Setting
 from neuralcollapse.studies.tirer2023.study import study
-from neuralcollapse.theory.perturbation import Variant
+from neuralcollapse.theory.perturbation_spectrum import Variant
 
 STRENGTHS = (0.001, 0.01, 0.1, 0.3, 0.6)
 BETAS = (100.0, 1.0)

@@ -126,7 +126,7 @@ def plot_decays(record: Record, caption: str) -> Figure:
     caption
         Below the figure: the settings.
     """
-    with figure(2, 2, 10.5, 7.2) as (drawing, panels):
+    with figure(2, 2, 10.5, 7.6) as (drawing, panels):
         places = itertools.product(LOSSES.items(), (("nc1_pinv", "NC1"), ("nc2_etf", "NC2")))
         for axes, ((loss, title), (metric, name)) in zip(panels, places, strict=True):
             _curves(axes, record["epochs"], record[f"{loss}_{metric}"])
@@ -141,7 +141,7 @@ def _curves(axes: Axes, epochs: NDArray[np.float64], values: NDArray[np.float64]
     for name, seeds in zip(DECAYS, values, strict=True):
         axes.plot(epochs, np.median(seeds, 0), label=name, **STYLES[name])
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlim(0, epochs[-1])
@@ -172,4 +172,4 @@ def _effects(record: Record) -> str:
         factors = final_effects(record, loss, "nc1_pinv").items()
         listed = ", ".join(f"{name}: {factor:.2g}" for name, (factor, _) in factors)
         sentences.append(f"{title.partition(',')[0]}, last NC1 over the baseline's: {listed}.")
-    return " ".join(sentences)
+    return "\n".join(sentences)

@@ -14,7 +14,7 @@ from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory import (
     GeneralPerturbationOperator,
 )
-from neuralcollapse.theory.perturbation import Variant
+from neuralcollapse.theory.perturbation_spectrum import Variant
 
 VARIANTS: tuple[Variant, ...] = ("exact", "first-order")
 LAMBDA_H = (0.01, 0.1, 0.3, 0.6)

@@ -1,0 +1,44 @@
+"""The near-features minimiser of collapsed features, which is collapsed too."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+
+
+def orthonormal_frame(means: Tensor) -> tuple[Tensor, float]:
+    """Split class means into orthonormal rows and their common norm."""
+    norm = float(means.norm()) / math.sqrt(len(means))
+    defect = (means @ means.T - norm**2 * torch.eye(len(means), dtype=torch.float64)).abs().max()
+    if norm == 0 or float(defect) > 1e-8 * norm**2:
+        raise NeuralCollapseError(
+            "means",
+            "orthogonal class means of equal norm above 0",
+            f"a Gram matrix off by {float(defect):.3g} from {norm**2:.3g} times the identity",
+            "use GeneralPerturbationOperator",
+        )
+    return means / norm, norm
+
+
+def minimizing_radius(start: float, lambda_w: float, lambda_h: float, beta: float) -> float:
+    """Norm h of the minimiser's class means, from the stationary points of its loss in h."""
+    # (mu h - beta h0) (h^2 + lambda_w)^2 = lambda_w h
+    mu = lambda_h + beta
+    cubic = np.polynomial.Polynomial([lambda_w, 0, 1]) ** 2
+    line = np.polynomial.Polynomial([-beta * start, mu])
+    slope = line * cubic - np.polynomial.Polynomial([0, lambda_w])
+    roots = slope.roots()
+    radii = roots[(abs(roots.imag) < 1e-9 * (1 + abs(roots))) & (roots.real > 0)].real
+
+    def loss(h: float) -> float:
+        return lambda_w / (h * h + lambda_w) + lambda_h * h * h + beta * (h - start) ** 2
+
+    radius = float(min(radii, key=loss))
+    for _ in range(3):  # eigenvalues of a companion matrix lose a few digits: Newton restores them
+        radius -= float(slope(radius) / slope.deriv()(radius))
+    return radius

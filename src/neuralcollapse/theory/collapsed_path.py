@@ -1,0 +1,70 @@
+"""The central path of features already collapsed: its time in closed form."""
+
+from __future__ import annotations
+
+import math
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.validation import positive
+
+
+def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: float) -> float:
+    r"""Return when the flow from orthogonal collapsed features reaches a radius.
+
+    From balanced H0 whose class means are :math:`h_0 R`, R of orthonormal rows, the flow stays
+    there, with :math:`\dot h = \lambda_W h / (\lambda_W + h^2)^2 - \lambda_H h`. In
+    :math:`s = \lambda_W + h^2` and :math:`\sigma = \sqrt{\lambda_W / \lambda_H}` its time is
+
+    .. math:: \frac1{2 \lambda_H} \left[ \frac{\lambda_W^2 \ln h^2}{\sigma^2 - \lambda_W^2}
+        - \frac{\sigma \ln |\sigma - s|}{2 (\sigma - \lambda_W)}
+        - \frac{\sigma \ln (\sigma + s)}{2 (\sigma + \lambda_W)} \right]_{h_0}^{h}
+
+    Parameters
+    ----------
+    start, radius
+        h at time 0 and at the time asked for, above 0; the flow must lead from one to the other.
+    lambda_w, lambda_h
+        Strengths of the regularisation, above 0, with lambda_w lambda_h != 1.
+
+    Returns
+    -------
+    float
+        The time.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If a number is not positive, lambda_w lambda_h = 1, or the radius is never reached.
+
+    References
+    ----------
+    Ours; Tirer, Huang & Niles-Weed 2023, Equation 4, is the flow.
+
+    Examples
+    --------
+    >>> round(collapsed_path_time(start=1.0, radius=0.5, lambda_w=2.0, lambda_h=2.0), 6)
+    0.411999
+    """
+    positive("start", start), positive("radius", radius)
+    sigma = math.sqrt(positive("lambda_w", lambda_w) / positive("lambda_h", lambda_h))
+    if math.isclose(sigma, lambda_w):
+        raise NeuralCollapseError(
+            "lambda_h", "lambda_w lambda_h other than 1", "1", "the closed form is singular there"
+        )
+
+    def clock(h: float) -> float:
+        s = lambda_w + h * h
+        growth = lambda_w**2 / (sigma**2 - lambda_w**2) * math.log(h * h)
+        approach = math.log(abs(sigma - s)) / (sigma - lambda_w)
+        approach += math.log(sigma + s) / (sigma + lambda_w)
+        return (growth - sigma / 2 * approach) / (2 * lambda_h)
+
+    sides = sigma - lambda_w - start**2, sigma - lambda_w - radius**2
+    if sides[0] * sides[1] <= 0 or ((radius > start) != (sides[0] > 0) and radius != start):
+        raise NeuralCollapseError(
+            "radius",
+            "a radius between the start and the limit of the flow",
+            f"{radius} from {start}",
+            f"the squared radius tends to {max(0.0, sigma - lambda_w):.6g}",
+        )
+    return clock(radius) - clock(start)

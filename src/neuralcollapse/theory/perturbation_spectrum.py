@@ -1,0 +1,256 @@
+"""The eigenvalues by which the near-features minimiser answers a change of collapsed features."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.theory.collapsed_minimizer import minimizing_radius, orthonormal_frame
+from neuralcollapse.theory.regularized import balanced_counts
+from neuralcollapse.validation import finite_matrix, integer_labels, positive
+
+Variant = Literal["exact", "first-order"]
+
+
+class Multiple(NamedTuple):
+    """A value and how often it occurs."""
+
+    value: float
+    multiplicity: int
+
+
+@dataclass(frozen=True)
+class Eigenspace:
+    """An eigenspace of the perturbation operator.
+
+    Attributes
+    ----------
+    name
+        ``"mean orthogonal"``: shifts of class means out of their span; ``"mean rotation"`` and
+        ``"mean stretch"``: antisymmetric and symmetric changes within it; ``"within orthogonal"``
+        and ``"within parallel"``: within-class deviations out of that span and in it.
+    value
+        The eigenvalue: by how much a change of H0 reappears in the minimiser.
+    multiplicity
+        Dimension of the space.
+    """
+
+    name: str
+    value: float
+    multiplicity: int
+
+
+class PerturbationSpectrum:
+    """All that the eigenvalues of the perturbation operator tell, without any vector.
+
+    Parameters, attributes, errors and warnings are those of `PerturbationOperator`.
+    """
+
+    def __init__(
+        self,
+        means: Any,
+        labels: Any,
+        lambda_w: float,
+        lambda_h: float,
+        beta: float,
+        variant: Variant = "exact",
+    ) -> None:
+        self.lambda_w = lambda_w = positive("lambda_w", lambda_w)
+        self.lambda_h = lambda_h = positive("lambda_h", lambda_h)
+        self.beta = beta = positive("beta", beta)
+        self.frame, self.start_radius = orthonormal_frame(finite_matrix("means", means).cpu())
+        length = torch.as_tensor(labels).shape[0]
+        self.labels = integer_labels("labels", labels, length, len(self.frame)).cpu()
+        self.counts = balanced_counts(self.labels)
+        if len(self.counts) != len(self.frame):
+            raise NeuralCollapseError(
+                "labels", f"{len(self.frame)} classes", f"{len(self.counts)}", "match the means"
+            )
+        self.radius = minimizing_radius(self.start_radius, lambda_w, lambda_h, beta)
+        self.head_scale = self.radius / (self.radius**2 + lambda_w)
+        self.variant = variant
+        rates = self._rates()
+        if variant == "exact":
+            self._gains = {name: beta / (beta + rate) for name, rate in rates.items()}
+        elif variant == "first-order":
+            self._gains = {name: 1 - rate / beta for name, rate in rates.items()}
+            if beta <= max(rates.values()):
+                warnings.warn(
+                    f"first-order operator at beta = {beta:.4g}, not above max lambda = "
+                    f"{max(rates.values()):.4g}: use variant='exact' or a larger beta",
+                    stacklevel=2,
+                )
+        else:
+            raise NeuralCollapseError(
+                "variant", "'exact' or 'first-order'", repr(variant), "choose one of the two"
+            )
+
+    def _rates(self) -> dict[str, float]:
+        squared = self.radius**2 + self.lambda_w
+        w = self.head_scale
+        # Exactly beta (h0 - h) / h: without the cancellation of lambda_h against its neighbour.
+        turning = self.beta * (self.start_radius - self.radius) / self.radius
+        return {
+            "mean orthogonal": turning,
+            "mean rotation": turning,
+            "mean stretch": self.lambda_h + w**2 - (2 * w * self.radius - 1) ** 2 / squared,
+            "within orthogonal": self.lambda_h,
+            "within parallel": self.lambda_h + w**2,
+        }
+
+    def spectrum(self) -> tuple[Eigenspace, ...]:
+        """Return the five eigenspaces, which together fill the space of all (N, d) changes.
+
+        Returns
+        -------
+        tuple of Eigenspace
+            Those of dimension 0 included.
+        """
+        (num_classes, dim), n = self.frame.shape, int(self.counts[0])
+        dimensions = (
+            num_classes * (dim - num_classes),
+            num_classes * (num_classes - 1) // 2,
+            num_classes * (num_classes + 1) // 2,
+            (dim - num_classes) * num_classes * (n - 1),
+            num_classes**2 * (n - 1),
+        )
+        return tuple(
+            Eigenspace(name, gain, size)
+            for (name, gain), size in zip(self._gains.items(), dimensions, strict=True)
+        )
+
+    def block_singular_values(self, k: int, l: int) -> tuple[Multiple, ...]:  # noqa: E741
+        r"""Return the singular values of the block that maps changes of class l to class k.
+
+        The block of two classes has rank 1: it sends :math:`\mathbf 1 \otimes r_k` to
+        :math:`\mathbf 1 \otimes r_l`, negatively, where r are the rows of the frame.
+
+        Parameters
+        ----------
+        k, l
+            Classes, 0..K-1.
+
+        Returns
+        -------
+        tuple of Multiple
+            Values in falling order with their multiplicities, which add up to n d.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If there is no such class.
+
+        References
+        ----------
+        Tirer, Huang & Niles-Weed 2023, Theorem 4.2. Every value, and its condition (the paper's
+        least value needs n >= 2, and beta >= g at first order), ours.
+        """
+        (num_classes, dim), n = self.frame.shape, int(self.counts[0])
+        for argument, label in (("k", k), ("l", l)):
+            if not 0 <= label < num_classes:
+                raise NeuralCollapseError(
+                    argument, f"a class in 0..{num_classes - 1}", str(label), "choose another"
+                )
+        free, turned, stretched, out, inside = self._gains.values()
+        if k != l:
+            values = [(abs(turned - stretched) / 2, 1), (0.0, n * dim - 1)]
+        else:
+            values = [
+                (abs(free), dim - num_classes),
+                (abs(turned + stretched) / 2, num_classes - 1),
+                (abs(stretched), 1),
+                (abs(out), (dim - num_classes) * (n - 1)),
+                (abs(inside), num_classes * (n - 1)),
+            ]
+        return tuple(Multiple(*pair) for pair in sorted(values, reverse=True) if pair[1])
+
+    def within_ratio(self, within: Any = None) -> float:
+        r"""Predict Tr Sigma_W of the minimiser over that of H0, near collapse.
+
+        .. math:: \pi q^2 + (1 - \pi) p^2, \qquad
+            \pi = \mathrm{Tr}(R \Sigma_W R^\top) / \mathrm{Tr}\, \Sigma_W
+
+        with p and q the gains of within-class deviations out of the span of the means and in it.
+
+        Parameters
+        ----------
+        within
+            (d, d) within-class scatter of H0, up to scale; isotropic if omitted.
+
+        Returns
+        -------
+        float
+            The ratio.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If the scatter is not (d, d) of positive trace.
+        """
+        parallel = self._parallel_share(within)
+        *_, out, inside = self._gains.values()
+        return parallel * inside**2 + (1 - parallel) * out**2
+
+    def elasticities(self, within: Any = None) -> tuple[float, float]:
+        r"""Return the relative change of the within ratio per relative change of each lambda.
+
+        For exact gains at the optimal radius, which moves along with the lambdas, and a scatter
+        that keeps its share in the span of the means:
+
+        .. math::
+            \frac{\partial \ln}{\partial \ln \lambda_H} =
+            - \frac{a g / (\beta + g) + 2 b \lambda_H / (\beta + \lambda_H)}{a + b}, \qquad
+            \frac{\partial \ln}{\partial \ln \lambda_W} = \frac{a g / (\beta + g)}{a + b},
+
+        with :math:`a = \pi q^2`, :math:`b = (1 - \pi) p^2`: within the span of the means, both
+        act equally strongly and oppositely; outside it lambda_w does nothing.
+
+        Parameters
+        ----------
+        within
+            (d, d) within-class scatter of H0, up to scale; isotropic if omitted.
+
+        Returns
+        -------
+        lambda_w, lambda_h : float
+            The two elasticities.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If the class means of H0 are not at the optimal radius, or the variant is not exact.
+        """
+        optimal = math.sqrt(self.lambda_w / self.lambda_h) - self.lambda_w
+        if self.variant != "exact" or not math.isclose(self.start_radius**2, optimal, rel_tol=1e-8):
+            raise NeuralCollapseError(
+                "means",
+                f"squared norm {optimal:.6g}, and the exact variant",
+                f"squared norm {self.start_radius**2:.6g}, variant {self.variant!r}",
+                "take the means of regularized_mse_minimizer",
+            )
+        parallel = self._parallel_share(within)
+        g = math.sqrt(self.lambda_h / self.lambda_w)
+        inside = parallel * self._gains["within parallel"] ** 2
+        out = (1 - parallel) * self._gains["within orthogonal"] ** 2
+        pull = inside * g / (self.beta + g)
+        decay = 2 * out * self.lambda_h / (self.beta + self.lambda_h)
+        return pull / (inside + out), -(pull + decay) / (inside + out)
+
+    def _parallel_share(self, within: Any) -> float:
+        num_classes, dim = self.frame.shape
+        if within is None:
+            return num_classes / dim
+        scatter = finite_matrix("within", within).cpu()
+        if scatter.shape != (dim, dim) or not float(scatter.trace()) > 0:
+            raise NeuralCollapseError(
+                "within",
+                f"a scatter of shape ({dim}, {dim}) and positive trace",
+                f"shape {tuple(scatter.shape)}",
+                "pass the within-class scatter of H0",
+            )
+        return float(((self.frame @ scatter) * self.frame).sum() / scatter.trace())
