@@ -84,7 +84,7 @@ def plot_spectra(record: Record) -> Figure:
             axes.set_xlabel("singular value, in falling order")
             axes.set_xlim(0, exact.shape[1] + 1)
             label_ends(axes)
-            axes.text(1.015, 1.06, "λ$_H$", transform=axes.transAxes, color=GREY)
+            axes.text(1.015, 1.0, "λ$_H$", transform=axes.transAxes, color=GREY)
         panels[0].set_ylabel("singular value of F$_{kk}$")
         panels[0].legend(handles=_styles("exact", "large-β form", ":"), loc=(0.25, 0.25))
         _caption(
