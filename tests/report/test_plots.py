@@ -6,6 +6,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.figure_style import _spread
 from neuralcollapse.report import (
     accuracy_figure,
     collapse_figure,
@@ -13,7 +14,6 @@ from neuralcollapse.report import (
     margin_figure,
     plot_history,
 )
-from neuralcollapse.report.style import _spread
 
 FIGURES = [collapse_figure, accuracy_figure, margin_figure]
 NC = [

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from torch import Tensor
 
+from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE
 from neuralcollapse.geometry.simplex_etf import nearest_etf
 from neuralcollapse.metrics.margins import margin_ceiling, margin_scale
 
 if TYPE_CHECKING:
     from neuralcollapse.measurement.collapse_report import CollapseReport
 
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#8a8a8a"  # safe for colour-blind eyes
 TICKED_CLASSES = 20  # more class names would overlap
 
 

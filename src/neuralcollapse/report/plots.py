@@ -14,8 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, PercentFormatter
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.report.history import Record
-from neuralcollapse.report.style import (
+from neuralcollapse.figure_style import (
     BLUE,
     GREEN,
     GREY,
@@ -26,6 +25,7 @@ from neuralcollapse.report.style import (
     label_ends,
     save,
 )
+from neuralcollapse.report.history import Record
 
 Records = Sequence[Record]
 

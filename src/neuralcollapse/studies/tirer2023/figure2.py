@@ -11,8 +11,8 @@ from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 from numpy.typing import NDArray
 from rich.progress import track
 
+from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
 from neuralcollapse.files import atomic_path
-from neuralcollapse.report.style import BLUE, GREY, ORANGE, figure, label_ends, save
 from neuralcollapse.studies.tirer2023.layerwise import (
     collapse_by_depth,
     end_to_end_features,

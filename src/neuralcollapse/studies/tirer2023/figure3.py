@@ -13,10 +13,10 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 from rich.progress import track
 
+from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
 from neuralcollapse.files import atomic_path
 from neuralcollapse.measurement import measure
 from neuralcollapse.metrics.presets import preset
-from neuralcollapse.report.style import BLUE, GREY, ORANGE, figure, label_ends, save
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs
 
