@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 
 @contextmanager
@@ -40,3 +43,29 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary = Path(folder, path.name)
         yield temporary
         temporary.replace(path)
+
+
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
+    """Write plain arrays to an npz file, compressed, and return where.
+
+    Parameters
+    ----------
+    path
+        The file, ending in ``.npz``. Its folder is made if it is not there.
+    arrays
+        Arrays by name, none of objects.
+
+    Raises
+    ------
+    ValueError
+        If an array holds Python objects, which would have to be pickled.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.load(write_npz(f"{folder}/a.npz", {"x": [1, 2]}))["x"].tolist()
+    [1, 2]
+    """
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+    return Path(path)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, as_tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import atomic_path, write_npz
 
 NAMES = ("features", "labels", "weight", "bias", "test_features", "test_labels")
 
@@ -101,12 +101,11 @@ def write_features(path: str | Path, **arrays: Any) -> None:
     tensors: dict[str, Tensor] = {
         name: as_tensor(array).detach().cpu().contiguous() for name, array in arrays.items()
     }
+    if path.suffix == ".npz":
+        write_npz(path, {name: tensor.numpy() for name, tensor in tensors.items()})
+        return
     with atomic_path(path) as temporary:
-        if path.suffix == ".npz":
-            plain: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
-            np.savez(temporary, **plain)
-        else:
-            save_file(tensors, temporary)
+        save_file(tensors, temporary)
 
 
 def _read_npz(path: Path) -> dict[str, Any]:

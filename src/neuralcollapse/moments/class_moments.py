@@ -316,10 +316,11 @@ class ClassMoments:
         NeuralCollapseError
             If the scatter needed was not collected, or there is no sample.
         """
-        centered, weights = self._drained().centered_scatter, self._scatter_weights(weighting)
+        weights = self._scatter_weights(weighting)
+        centered = self._drained().centered_scatter()
         if len(weights) == 1:
-            return centered()[0].mul_(weights)
-        return torch.tensordot(weights, centered(), dims=1)
+            return centered[0].mul_(weights)
+        return torch.tensordot(weights, centered, dims=1)
 
     def within_trace(self, rows: Float[Tensor, "r d"], weighting: Weighting = "pooled") -> float:
         r"""Return the within-class scatter along some directions, tr(R Sigma_W R^T).

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import atomic_path, write_npz
 from neuralcollapse.studies.ji2022.dynamics import EXACT_EXPONENTS
 from neuralcollapse.studies.ji2022.figure2_plot import plot_dynamics
 from neuralcollapse.studies.ji2022.flows import Kind, Problem
@@ -58,8 +58,7 @@ def draw(folder: Path, progress: bool = False) -> list[Path]:
     """Write the records, the figure in the paper's range, and the figure to log t = 1e8."""
     record = record_dynamics(progress)
     paths = [folder / "figure2.npz", folder / "figure2.png", folder / "figure2_extended.png"]
-    with atomic_path(paths[0]) as temporary:
-        np.savez_compressed(temporary, **record)  # type: ignore[arg-type]  # its stub's flag
+    write_npz(paths[0], record)
     problem = Problem()
     settings = (
         f"The paper's settings are not known to us. Ours: K = {problem.num_classes}, "

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import write_npz
 from neuralcollapse.studies.tirer2023.regularization import LAMBDA_H, LAMBDA_W, NOISE, within_ratios
 from neuralcollapse.studies.tirer2023.setting import Setting
 from neuralcollapse.studies.tirer2023.study import study
@@ -151,9 +151,7 @@ def _caption(drawing: Figure, text: str) -> None:
 def draw(folder: Path, progress: bool = False) -> list[Path]:
     """Write the records, the spectra, and the effect of the two strengths."""
     record = record_spectra()
-    path = folder / "figure1.npz"
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **record)  # type: ignore[arg-type]  # its stub's flag
+    path = write_npz(folder / "figure1.npz", record)
     return [
         path,
         save(plot_spectra(record), folder / "figure1.png"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import write_npz
 from neuralcollapse.studies.tirer2023.layerwise import (
     collapse_by_depth,
     end_to_end_features,
@@ -110,9 +110,7 @@ def _band(axes: Axes, values: NDArray[np.float64], label: str, color: str) -> No
 def draw(folder: Path, progress: bool = False) -> list[Path]:
     """Write the records and the figure, on the digits."""
     record = record_depths(progress=progress)
-    path = folder / "figure2.npz"
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **record)  # type: ignore[arg-type]  # its stub's flag
+    path = write_npz(folder / "figure2.npz", record)
     caption = (
         "The paper trains on CIFAR-10. Ours: digits (8 × 8 pixels), "
         f"width {CONFIG.width}, batch norm, squared error without bias, {CONFIG.epochs} epochs "

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import write_npz
 from neuralcollapse.measurement import measure
 from neuralcollapse.metrics.presets import preset
 from neuralcollapse.studies.tirer2023.study import study
@@ -152,9 +152,7 @@ def _curves(axes: Axes, epochs: NDArray[np.float64], values: NDArray[np.float64]
 def draw(folder: Path, progress: bool = False) -> list[Path]:
     """Write the records and the figure, on the digits."""
     record = record_decays(progress=progress)
-    path = folder / "figure3.npz"
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **record)  # type: ignore[arg-type]  # its stub's flag
+    path = write_npz(folder / "figure3.npz", record)
     caption = (
         "The paper trains ResNet18 on CIFAR-10 with weight decay 5e-4. Ours: digits (8 × 8 "
         f"pixels), a perceptron of three layers of {CONFIG.width} with batch norm, batches of "

@@ -1,0 +1,26 @@
+"""What `neuralcollapse verify` judges, claim by claim."""
+
+import pytest
+
+from neuralcollapse.studies import judge, load_study
+from neuralcollapse.studies.papers import PAPERS
+
+OF_THE_PAPER = {
+    "ji2022": {"def2.1", "thm3.1", "thm3.2", "thm3.3", "cor3.1", "def3.1", "ex3.1", "fig2"},
+    "tirer2023": {"thm2.1", "cor2.2", "thm3.1", "cor3.2", "thm4.1", "thm4.2", "sec4-lambdas"},
+}
+CLAIMS = [claim for paper in PAPERS for claim in load_study(paper).claims]
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_every_claim_holds(claim):
+    verdict = judge(claim)
+    failing = [piece for piece in verdict.evidence if not piece.holds]
+    assert verdict.holds, verdict.error or failing
+    assert verdict.outcome == ("holds as corrected" if claim.correction else "holds")
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_theorem_of_the_paper_is_there(paper):
+    names = {claim.id.removeprefix(f"{paper}.") for claim in load_study(paper).claims}
+    assert names >= OF_THE_PAPER[paper]
