@@ -1,6 +1,8 @@
 from . import geometry as geometry
+from . import integrations as integrations
 from . import measurement as measurement
 from . import metrics as metrics
+from . import ood as ood
 from . import report as report
 from . import studies as studies
 from . import theory as theory
@@ -8,6 +10,7 @@ from . import training as training
 from .geometry import etf_gram as etf_gram
 from .geometry import nearest_etf as nearest_etf
 from .geometry import simplex_etf as simplex_etf
+from .integrations import watch as watch
 from .measurement import CollapseReport as CollapseReport
 from .measurement import FeatureTap as FeatureTap
 from .measurement import measure as measure
