@@ -7,6 +7,7 @@ from . import report as report
 from . import studies as studies
 from . import theory as theory
 from . import training as training
+from .citations import cite as cite
 from .geometry import etf_gram as etf_gram
 from .geometry import nearest_etf as nearest_etf
 from .geometry import simplex_etf as simplex_etf
