@@ -15,6 +15,7 @@ from neuralcollapse.training import load_dataset
 try:
     import accelerate  # noqa: F401 - the Trainer needs it
     from transformers import (
+        PrinterCallback,
         Trainer,
         TrainingArguments,
         ViTConfig,
@@ -65,6 +66,7 @@ trainer = Trainer(
     train_dataset=train,
     eval_dataset=test,
 )
+trainer.remove_callback(PrinterCallback)
 trainer.add_callback(nc.integrations.CollapseTrainerCallback(trainer, schedule=3))
 trainer.train()
 

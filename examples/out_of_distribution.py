@@ -1,10 +1,15 @@
 """Tell foreign images by the state that measuring collapse leaves: class means and scatters.
 
 A network that knows digits alone is shown images of clothes (Fashion-MNIST averaged down to 8x8
-pixels, if Debian's package has it), and digits it was never shown: a second network is trained
-without 7, 8 and 9. The state is that of one pass over the training data; a score costs no second
-one (but ViM's scale does). No score is best on both, and the second task is hard for all. Which one wins
-depends on network and seed: read the table, not a ranking, from it. Runs in some ten seconds.
+pixels, if Debian's package has them), and a second one, trained without 7, 8 and 9, is shown
+these. The state is that of one pass over the training data; a score costs no second one (but
+ViM's scale does).
+
+No score wins everywhere. The unknown digits are told apart well by all, and no better than by the
+largest softmax probability. The clothes are harder: on each of four seeds every score of the
+features had a higher AUROC than those of the logits alone (msp, energy), by 0.01 to 0.15, but in
+FPR95 the logits did as well or better on half of them. The last column hangs on the handful of
+test images that the network gets wrong. Runs in some ten seconds.
 """
 
 import torch

@@ -138,13 +138,13 @@ def no_generalization(situation: Situation) -> str | None:
     """Warn where training features collapse and validation data does not follow."""
     values = situation.measured.values
     train, test = values["nc1_trace_ratio"], values.get("test_nc1_trace_ratio", math.nan)
-    gap = values.get("accuracy", math.nan) - values.get("test_accuracy", math.nan)
+    gap = values["accuracy"] - values.get("test_accuracy", math.nan)
     if not train <= COLLAPSED or not (test >= 1 or gap >= GAP):
         return None
     return (
         f"collapse without generalisation: the spread within classes is {train:.2g} of that "
-        f"between them on training data, but {test:.2g} on validation data, where accuracy is "
-        f"{gap:.1%} lower"
+        f"between them on training data, but {test:.2g} on validation data, and accuracy "
+        f"{values['accuracy']:.1%} there, but {values['test_accuracy']:.1%} here"
     )
 
 
@@ -162,7 +162,8 @@ def means_rank(moments: ClassMoments) -> float:
     >>> round(means_rank(moments), 6)  # singular values 1 and 1 / sqrt 3
     1.866025
     """
-    return numerical_rank(torch.linalg.svdvals(moments.centered_means()))
+    singular_values = torch.linalg.svdvals(moments.centered_means())
+    return numerical_rank(singular_values) if bool(singular_values.any()) else 0.0
 
 
 def loss_of_rank(situation: Situation) -> str | None:

@@ -123,7 +123,7 @@ class CollapseRecorder:
             standing = self.records[-1]["alarms"] if self.records else {}
             for alarm in raised:
                 if alarm.kind not in standing:
-                    warnings.warn(alarm.message, CollapseWarning, stacklevel=2)
+                    warnings.warn(alarm.message, CollapseWarning, stacklevel=4)
             if self._history is not None:
                 self._history.parent.mkdir(parents=True, exist_ok=True)
                 append_record(self._history, _nulls(record))

@@ -77,7 +77,8 @@ class CollapseTrainerCallback(TrainerCallback):
         prefix: str = "collapse",
     ) -> None:
         if class_names is None:
-            id2label = getattr(trainer.model.config, "id2label", None) or {}
+            config = getattr(trainer.model, "config", None)
+            id2label = getattr(config, "id2label", None) or {}
             class_names = [id2label[k] for k in sorted(id2label)] or None
         self._trainer = trainer
         self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names)

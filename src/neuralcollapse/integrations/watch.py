@@ -20,7 +20,39 @@ from neuralcollapse.report.history import Record
 
 
 class CollapseWatch:
-    """What `watch` returns: a context in which epochs are counted and measured.
+    """A context in which a loop of one's own trains a network, and its collapse is measured.
+
+    Call its ``epoch_end()`` after each epoch; ``records`` has everything. Measuring leaves training
+    as it was: modes, random states and hooks are restored.
+
+    Parameters
+    ----------
+    model
+        The network, also wrapped in ``DistributedDataParallel``; processes are merged.
+    loader, test_loader
+        Training and validation data, as `measure` takes them; of this process, where there are
+        several.
+    mode
+        ``"pass"``: a pass over the data at the end of each epoch due, in evaluation mode.
+        ``"batches"``: the batches of training themselves, at no extra pass; iterate over
+        ``collapse.batches()`` instead of the loader. The network moves between these batches, so
+        their spread within classes includes its drift; logged names say ``collapse_batches``.
+    schedule
+        ``"economy"`` (log-spaced epochs), ``"business"`` (every epoch), ``"full"`` (every class
+        and the worst pairs too), a number of epochs, or a `Schedule`.
+    epochs
+        How many there will be, if known: the last is always measured, and alarms know late from
+        early. If omitted, leaving the context measures the last epoch where it was not due.
+    head, unpack
+        As in `measure`.
+    history
+        A history.jsonl, or the folder of a run, to append records to.
+    log
+        A logger, see `sink`.
+    class_names
+        One name a class; numbers if omitted.
+    prefix
+        Of logged names.
 
     Attributes
     ----------
@@ -28,6 +60,30 @@ class CollapseWatch:
         Epochs that have ended.
     records
         One dict a measurement, as in a history.jsonl.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If mode, schedule or log are unknown; later, as `measure`.
+
+    Warns
+    -----
+    CollapseWarning
+        Of absent classes, minority collapse, late negative margins, collapse without
+        generalisation, or lost rank.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> loader = [(torch.randn(30, 2), torch.arange(30) % 3) for _ in range(4)]
+    >>> with watch(model, loader, schedule="economy") as collapse:
+    ...     for epoch in range(9):
+    ...         # ... train for an epoch ...
+    ...         _ = collapse.epoch_end()
+    >>> [record["epoch"] for record in collapse.records]
+    [1, 2, 3, 4, 5, 6, 8, 9]
     """
 
     def __init__(
@@ -133,94 +189,4 @@ class CollapseWatch:
         return record
 
 
-def watch(
-    model: nn.Module,
-    loader: Iterable[Any],
-    *,
-    test_loader: Iterable[Any] | None = None,
-    mode: Mode = "pass",
-    schedule: str | int | Schedule = "business",
-    epochs: int | None = None,
-    head: nn.Module | str | None = None,
-    history: str | Path | None = None,
-    log: Any = None,
-    class_names: Sequence[str] | None = None,
-    unpack: Unpack | None = None,
-    prefix: str = "collapse",
-) -> CollapseWatch:
-    """Watch the collapse of a network that a loop of one's own trains.
-
-    Measuring leaves training as it was: modes, random states and hooks are restored.
-
-    Parameters
-    ----------
-    model
-        The network, also wrapped in ``DistributedDataParallel``; processes are merged.
-    loader, test_loader
-        Training and validation data, as `measure` takes them; of this process, where there are
-        several.
-    mode
-        ``"pass"``: a pass over the data at the end of each epoch due, in evaluation mode.
-        ``"batches"``: the batches of training themselves, at no extra pass; iterate over
-        ``collapse.batches()`` instead of the loader. The network moves between these batches, so
-        their spread within classes includes its drift; logged names say ``collapse_batches``.
-    schedule
-        ``"economy"`` (log-spaced epochs), ``"business"`` (every epoch), ``"full"`` (every class
-        and the worst pairs too), a number of epochs, or a `Schedule`.
-    epochs
-        How many there will be, if known: the last is always measured, and alarms know late from
-        early. If omitted, leaving the context measures the last epoch where it was not due.
-    head, unpack
-        As in `measure`.
-    history
-        A history.jsonl, or the folder of a run, to append records to.
-    log
-        A logger, see `sink`.
-    class_names
-        One name a class; numbers if omitted.
-    prefix
-        Of logged names.
-
-    Returns
-    -------
-    CollapseWatch
-        A context manager: call its ``epoch_end()`` after each epoch; ``records`` has everything.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If mode, schedule or log are unknown; later, as `measure`.
-
-    Warns
-    -----
-    CollapseWarning
-        Of absent classes, minority collapse, late negative margins, collapse without
-        generalisation, or lost rank.
-
-    Examples
-    --------
-    >>> import torch
-    >>> _ = torch.manual_seed(0)
-    >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
-    >>> loader = [(torch.randn(30, 2), torch.arange(30) % 3) for _ in range(4)]
-    >>> with watch(model, loader, schedule="economy") as collapse:
-    ...     for epoch in range(9):
-    ...         # ... train for an epoch ...
-    ...         _ = collapse.epoch_end()
-    >>> [record["epoch"] for record in collapse.records]
-    [1, 2, 3, 4, 5, 6, 8, 9]
-    """
-    return CollapseWatch(
-        model,
-        loader,
-        test_loader=test_loader,
-        mode=mode,
-        schedule=schedule,
-        epochs=epochs,
-        head=head,
-        history=history,
-        log=log,
-        class_names=class_names,
-        unpack=unpack,
-        prefix=prefix,
-    )
+watch = CollapseWatch  # as a verb: with watch(model, loader) as collapse

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
@@ -79,7 +80,10 @@ def fpr_at_tpr(inside: Any, outside: Any, tpr: float = 0.95) -> float:
 
 def _labelled(inside: Any, outside: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return labels (1 for familiar) and scores of both together."""
-    scores = [np.asarray(part, dtype=np.float64) for part in (inside, outside)]
+    scores = [
+        torch.as_tensor(part, dtype=torch.float64).detach().cpu().numpy()
+        for part in (inside, outside)
+    ]
     for name, part in zip(("inside", "outside"), scores, strict=True):
         if part.ndim != 1 or not len(part):
             raise NeuralCollapseError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 
@@ -77,7 +78,10 @@ def risk_coverage(confidence: Any, correct: Any) -> RiskCoverage:
     >>> curve.risk.round(3).tolist(), curve.coverage_at(0.1)
     ([0.0, 0.0, 0.333, 0.25], 0.5)
     """
-    scores, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
+    scores, right = (
+        torch.as_tensor(values, dtype=dtype).detach().cpu().numpy()
+        for values, dtype in ((confidence, torch.float64), (correct, torch.bool))
+    )
     if scores.ndim != 1 or scores.shape != right.shape or not len(scores):
         raise NeuralCollapseError(
             "confidence, correct",
