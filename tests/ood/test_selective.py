@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,12 @@ def test_ties_are_the_mean_over_all_orders(samples):
     np.testing.assert_allclose(curve.risk, np.mean(risks, axis=0))
     np.testing.assert_allclose(curve.coverage * len(samples), np.arange(1, len(samples) + 1))
     assert curve.aurc == pytest.approx(np.mean(risks))
+
+
+def test_tensors_are_taken_too():
+    scores = torch.tensor([3.0, 1.0, 2.0], requires_grad=True)
+    curve = risk_coverage(scores, torch.tensor([True, False, True]))
+    np.testing.assert_allclose(curve.risk, [0, 0, 1 / 3])
 
 
 def test_a_confidence_that_tells_nothing_has_the_risk_of_all():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.metrics import roc_auc_score, roc_curve
+from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 
@@ -78,12 +78,23 @@ def fpr_at_tpr(inside: Any, outside: Any, tpr: float = 0.95) -> float:
     return float(false[np.argmax(true >= tpr)])
 
 
+def to_array(values: Any, dtype: type) -> np.ndarray:
+    """Return a tensor on any device, or what numpy takes, as an array.
+
+    Parameters
+    ----------
+    values
+        Numbers.
+    dtype
+        Of the array.
+    """
+    on_host = values.detach().cpu() if isinstance(values, Tensor) else values
+    return np.asarray(on_host, dtype=dtype)
+
+
 def _labelled(inside: Any, outside: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return labels (1 for familiar) and scores of both together."""
-    scores = [
-        torch.as_tensor(part, dtype=torch.float64).detach().cpu().numpy()
-        for part in (inside, outside)
-    ]
+    scores = [to_array(part, np.float64) for part in (inside, outside)]
     for name, part in zip(("inside", "outside"), scores, strict=True):
         if part.ndim != 1 or not len(part):
             raise NeuralCollapseError(

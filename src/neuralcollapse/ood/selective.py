@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.ood.evaluation import to_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +78,7 @@ def risk_coverage(confidence: Any, correct: Any) -> RiskCoverage:
     >>> curve.risk.round(3).tolist(), curve.coverage_at(0.1)
     ([0.0, 0.0, 0.333, 0.25], 0.5)
     """
-    scores, right = (
-        torch.as_tensor(values, dtype=dtype).detach().cpu().numpy()
-        for values, dtype in ((confidence, torch.float64), (correct, torch.bool))
-    )
+    scores, right = to_array(confidence, np.float64), to_array(correct, bool)
     if scores.ndim != 1 or scores.shape != right.shape or not len(scores):
         raise NeuralCollapseError(
             "confidence, correct",
