@@ -6,7 +6,7 @@ import torch
 from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.integrations.alarms import (
     Situation,
-    alarms,
+    find_alarms,
     means_rank,
     minority_cosine,
 )
@@ -34,7 +34,7 @@ def situation(values=(), means=None, labels=range(K), weight=None, records=(), e
 
 
 def kinds(*args, **kwargs):
-    return [alarm.kind for alarm in alarms(situation(*args, **kwargs))]
+    return [alarm.kind for alarm in find_alarms(situation(*args, **kwargs))]
 
 
 def test_a_healthy_run_raises_none():
@@ -42,7 +42,7 @@ def test_a_healthy_run_raises_none():
 
 
 def test_absent_class():
-    raised = alarms(situation(labels=[0, 1, 3]))
+    raised = find_alarms(situation(labels=[0, 1, 3]))
     assert [alarm.kind for alarm in raised] == ["absent_class"]
     assert "no training sample of class c" in raised[0].message
 
@@ -80,7 +80,7 @@ def test_negative_margins_count_only_late():
     assert kinds(wrong, epoch=8) == ["negative_margins"]
     assert kinds(wrong, epoch=7) == []
     assert kinds(wrong, last=None) == []
-    message = alarms(situation(wrong, epoch=8))[0].message
+    message = find_alarms(situation(wrong, epoch=8))[0].message
     assert "3.00% of the training samples are still wrong at epoch 8 of 10" in message
 
 
@@ -101,7 +101,7 @@ def test_no_validation_data_is_no_alarm():
     calm = situation()
     for name in ("test_nc1_trace_ratio", "test_accuracy"):
         del calm.measured.values[name]
-    assert alarms(calm) == []
+    assert find_alarms(calm) == []
 
 
 def test_loss_of_rank_needs_a_fall():

@@ -1,6 +1,7 @@
 from .alarms import Alarm as Alarm
 from .alarms import CollapseWarning as CollapseWarning
-from .alarms import alarms as alarms
+from .alarms import Situation as Situation
+from .alarms import find_alarms as find_alarms
 from .lightning import CollapseCallback as CollapseCallback
 from .loggers import sink as sink
 from .schedules import SCHEDULES as SCHEDULES

@@ -193,7 +193,7 @@ ALARMS: dict[str, Callable[[Situation], str | None]] = {
 }
 
 
-def alarms(situation: Situation) -> list[Alarm]:
+def find_alarms(situation: Situation) -> list[Alarm]:
     """Return the alarms of a situation.
 
     Parameters

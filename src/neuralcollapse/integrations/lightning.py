@@ -80,6 +80,8 @@ class CollapseCallback(_Callback):
 
     Notes
     -----
+    The pass covers the whole training loader, whatever ``limit_train_batches`` says.
+
     A validation metric such as ``nc1_pinv`` is logged as ``collapse/val_nc1_pinv``, and is
     ``test_nc1_pinv`` in the records. Batch norm's running averages differ a little between
     processes, as they do in training: synchronise them if that matters.

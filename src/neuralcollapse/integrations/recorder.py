@@ -16,7 +16,7 @@ from neuralcollapse.integrations.alarms import (
     ALARMS,
     CollapseWarning,
     Situation,
-    alarms,
+    find_alarms,
     means_rank,
 )
 from neuralcollapse.integrations.epoch_tally import EpochMeasurement
@@ -104,7 +104,7 @@ class CollapseRecorder:
             details ``classes`` and ``worst_pairs``.
         """
         names = self._names(measured.moments.num_classes)
-        raised = alarms(Situation(measured, self.records, names, epoch, last))
+        raised = find_alarms(Situation(measured, self.records, names, epoch, last))
         record: Record = {
             "epoch": epoch,
             "step": step,
