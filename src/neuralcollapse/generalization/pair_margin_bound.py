@@ -182,7 +182,10 @@ def pair_margin_bound(
             )
             best = min(options, key=lambda parts: sum(parts[:3]))
             tables[:, i, j] = torch.tensor(best, dtype=torch.float64)
-    return PairMarginBound(*tables, shares.cpu(), confidence, fitted)
+    empirical, complexity, deviation, margins = tables
+    return PairMarginBound(
+        empirical, complexity, deviation, margins, shares.cpu(), confidence, fitted
+    )
 
 
 def _priors(value: Any, num_classes: int) -> Tensor:
