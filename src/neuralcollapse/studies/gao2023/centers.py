@@ -63,21 +63,15 @@ def _digits() -> Iterator[Evidence]:
     fresh = trained.features(trained.fresh_inputs)
     truth = torch.stack([fresh[trained.fresh_labels == k].mean(0) for k in range(10)])
     test = trained.features(trained.test_inputs)
-    beyond = (test - means[trained.test_labels]).norm(dim=1) > radius[trained.test_labels]
-    note = f"rho: largest distance of a training feature from its mean, {10 * HALF} digits"
-    share = float(beyond.double().mean())
-    yield Evidence("share of test features beyond rho", share, 0.05, 0, ">=", note)
-    spread = [
-        float((features - centers[labels]).square().sum(1).mean())
-        for features, labels, centers in (
-            (own, trained.labels, means),
-            (fresh, trained.fresh_labels, truth),
-        )
-    ]
-    note = "1, but for chance, if training features were drawn like fresh ones"
-    yield Evidence(
-        "spread of fresh features over that of training", spread[1] / spread[0], 1.5, 0, ">=", note
+    # Leave-one-out distances of training features are n / (n-1) times those from the mean of all.
+    reach = radius[trained.test_labels] * HALF / (HALF - 1)
+    beyond = (test - means[trained.test_labels]).norm(dim=1) > reach
+    note = (
+        f"rho: the largest distance of {HALF} training features from the mean of the others; were "
+        "these drawn like new ones, the share would be 1 in 51"
     )
+    share = float(beyond.double().mean())
+    yield Evidence("share of test features beyond rho", share, 1 / (HALF + 1), 0, ">=", note)
     # What the inequality would allow, were training features independent and rho theirs.
     allowed = radius * math.sqrt(2 * math.log(2 * 10 / 0.05) / HALF)
     ratio = float(((means - truth).norm(dim=1) / allowed).max())

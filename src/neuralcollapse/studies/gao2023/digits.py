@@ -94,8 +94,17 @@ def trained_digits(per_class: int = ALL) -> TrainedDigits:
     for _ in sgd_epochs(network, part, config):
         network.eval()
         history.append(_snapshot(network, *part.tensors))
-    fresh = images[~chosen], labels[~chosen]
-    return TrainedDigits(network.eval(), *part.tensors, *fresh, *data.test.tensors, tuple(history))
+    test_images, test_labels = data.test.tensors
+    return TrainedDigits(
+        network.eval(),
+        images[chosen],
+        labels[chosen],
+        images[~chosen],
+        labels[~chosen],
+        test_images,
+        test_labels,
+        tuple(history),
+    )
 
 
 def _snapshot(network: MLP, inputs: Tensor, labels: Tensor) -> Snapshot:

@@ -17,10 +17,10 @@ from neuralcollapse.files import write_npz
 from neuralcollapse.studies.gao2023.study import study
 from neuralcollapse.training import TrainConfig, train
 
-NETWORKS = {"mlp": "Perceptron", "cnn": "Convolutional network"}
+NETWORKS = {"mlp": "Perceptron", "cnn": "Small CNN"}
 METRICS = {
     "margin_min": ("Least margin p_min", BLUE),
-    "margin_collapse_ratio": ("Share of its ceiling, q (K - 1) / K", GREEN),
+    "margin_collapse_ratio": ("Share of the margin's ceiling", GREEN),
     "test_accuracy": ("Test accuracy", ORANGE),
 }
 # Few images, so that there is something left to learn when all of them are fitted.
@@ -137,7 +137,7 @@ def _curves(axes: Axes, record: Record, net: str, metric: str, color: str) -> No
             "all training\nimages right",
             (fitted, 0.03),
             xycoords=("data", "axes fraction"),
-            xytext=(5, 0),
+            xytext=(16, 0),
             textcoords="offset points",
             size=8.5,
             color=GREY,
@@ -157,7 +157,7 @@ def draw(folder: Path, progress: bool = False) -> list[Path]:
     record = record_margins(progress=progress)
     path = write_npz(folder / "figure3.npz", record)
     rises = "; ".join(
-        f"{name.lower()} {100 * rise.mean():+.1f} points (from {100 * rise.min():+.1f} to "
+        f"{name} {100 * rise.mean():+.1f} points (from {100 * rise.min():+.1f} to "
         f"{100 * rise.max():+.1f})"
         for net, name in NETWORKS.items()
         for rise in [rises_after_fit(record, net)]
@@ -166,7 +166,8 @@ def draw(folder: Path, progress: bool = False) -> list[Path]:
         "The paper trains on CIFAR and others. Ours: digits (8 × 8 pixels), "
         f"{CONFIG.per_class} training images of each class, 360 test images, batches of "
         f"{CONFIG.batch_size}, learning rate {CONFIG.lr:g} falling as a cosine,\nweight decay "
-        f"{CONFIG.weight_decay:g}; thin: {len(SEEDS)} seeds, thick: their median. Test accuracy "
-        f"after all training images are right:\n{rises}. One test image is 0.3 points."
+        f"{CONFIG.weight_decay:g}; thin: {len(SEEDS)} seeds, thick: their median. The ceiling of "
+        "p_min is tau K / (K - 1). Test accuracy after all training images are right:\n"
+        f"{rises}. One test image is 0.3 points."
     )
     return [path, save(plot_margins(record, caption), folder / "figure3.png")]
