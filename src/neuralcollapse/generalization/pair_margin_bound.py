@@ -97,8 +97,8 @@ def pair_margin_bound(
         + 3 \sqrt{\frac{\ln(2 / \delta_{ij})}{2 n_i}} \Biggr]
 
     with probability at least 1 - delta = 1 - sum of delta_ij, for all heads. It shows which pairs
-    carry the risk. As a bound it is worse than `uniform_margin_bound`: every pair is judged by the n_i
-    samples of its class alone, and what that costs adds up over the pairs.
+    carry the risk. As a bound it is worse than `uniform_margin_bound`: every pair is judged by
+    the n_i samples of its class alone, and what that costs adds up over the pairs.
 
     Parameters
     ----------

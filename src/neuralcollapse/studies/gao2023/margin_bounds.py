@@ -96,7 +96,7 @@ def _coverage(runs: int) -> tuple[int, float]:
         features, labels = draw(400)
         head = np.linalg.lstsq(features, np.eye(2)[labels], rcond=None)[0].T
         found = uniform_margin_bound(features, labels, head, fitted="head", confidence=CONFIDENCE)
-        covered += found.bound >= np.mean((new @ head.T).argmax(1) != truth)
+        covered += bool(found.bound >= np.mean((new @ head.T).argmax(1) != truth))
         least = min(least, found.bound)
     return covered, least
 
