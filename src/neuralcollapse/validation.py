@@ -144,36 +144,6 @@ def positive(argument: str, value: float) -> float:
     return float(value)
 
 
-def failure_probability(confidence: float) -> float:
-    """Return delta = 1 - confidence, the probability at which a statement may be wrong.
-
-    Parameters
-    ----------
-    confidence
-        In (0, 1), such as 0.95.
-
-    Returns
-    -------
-    float
-        delta.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If it is not in (0, 1).
-
-    Examples
-    --------
-    >>> failure_probability(0.75)
-    0.25
-    """
-    if not 0 < confidence < 1:
-        raise NeuralCollapseError(
-            "confidence", "a number in (0, 1)", str(confidence), "use 0.95 for 95 %"
-        )
-    return 1 - float(confidence)
-
-
 def occupied_labels(argument: str, value: Any, num_classes: int | None = None) -> Int[Tensor, " n"]:
     """Return `value` as int64 labels in which each of at least two classes has a sample.
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.generalization.certificates.held_out import failure_probability
 from neuralcollapse.generalization.head_sample import (
     HeadSample,
     grid_weight,
@@ -11,7 +12,6 @@ from neuralcollapse.generalization.head_sample import (
     ramp_loss,
 )
 from neuralcollapse.metrics import sample_margins
-from neuralcollapse.validation import failure_probability
 
 
 def test_centring_and_the_bias_change_no_margin(generator):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.generalization.certificates.held_out import failure_probability
 from neuralcollapse.generalization.head_sample import rademacher_deviation
 from neuralcollapse.generalization.margin_bound import MarginBound
 from neuralcollapse.metrics.margin_scale import margin_ceiling
-from neuralcollapse.validation import failure_probability
 
 
 def collapsed_margin_bound(

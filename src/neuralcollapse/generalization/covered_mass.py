@@ -7,13 +7,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from scipy.stats import binomtest
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.generalization.certificates.clopper_pearson import clopper_pearson_upper
 from neuralcollapse.metrics.boundary_distance import boundary_distances
 from neuralcollapse.validation import (
-    failure_probability,
     finite_matrix,
     integer_labels,
     positive,
@@ -175,7 +174,6 @@ def covered_mass(
         raise NeuralCollapseError(
             "radii", f"{len(rows)}, one a training sample", str(len(reach)), "see decision_radii"
         )
-    failure_probability(confidence)
     uncovered, nearest = 0, []
     for label in new.unique():
         own, theirs = rows[true == label], others[new == label]
@@ -185,11 +183,10 @@ def covered_mass(
         distances = torch.cdist(theirs, own, compute_mode="donot_use_mm_for_euclid_dist")
         uncovered += int((distances >= reach[true == label]).all(1).sum())
         nearest.append(distances.amin(1))
-    count = binomtest(uncovered, len(others), alternative="less")
     return CoveredMass(
         uncovered,
         len(others),
-        float(count.proportion_ci(confidence, "exact").high),
+        clopper_pearson_upper(uncovered, len(others), confidence),
         confidence,
         float(reach.median()),
         float(torch.cat(nearest).median()) if nearest else float("inf"),

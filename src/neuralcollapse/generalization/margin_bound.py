@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from neuralcollapse.generalization.certificates.held_out import failure_probability
 from neuralcollapse.generalization.head_sample import (
     MAX_LOG2,
     HeadSample,
@@ -14,7 +15,7 @@ from neuralcollapse.generalization.head_sample import (
     ramp_loss,
 )
 from neuralcollapse.generalization.validity import VALIDITY, Fitted, check_fitted
-from neuralcollapse.validation import failure_probability, positive
+from neuralcollapse.validation import positive
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import failure_probability
+from neuralcollapse.generalization.certificates.held_out import failure_probability
 
 
 def expected_missing_mass_bound(num_cells: int, num_samples: int) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from neuralcollapse.generalization.certificates.held_out import failure_probability
 from neuralcollapse.generalization.head_sample import HeadSample
 from neuralcollapse.generalization.margin_bound import MarginBound
 from neuralcollapse.generalization.validity import Fitted, check_fitted
-from neuralcollapse.validation import failure_probability, positive
+from neuralcollapse.validation import positive
 
 
 def mohri_margin_bound(

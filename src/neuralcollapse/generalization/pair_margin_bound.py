@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.generalization.certificates.held_out import failure_probability
 from neuralcollapse.generalization.head_sample import (
     MAX_LOG2,
     HeadSample,
@@ -18,7 +19,7 @@ from neuralcollapse.generalization.head_sample import (
     rademacher_deviation,
 )
 from neuralcollapse.generalization.validity import VALIDITY, Fitted, check_fitted
-from neuralcollapse.validation import failure_probability, occupied_labels, positive
+from neuralcollapse.validation import occupied_labels, positive
 
 
 @dataclass(frozen=True)

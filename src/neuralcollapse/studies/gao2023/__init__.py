@@ -1,6 +1,7 @@
 """Gao et al. 2023: what collapse says about new data."""
 
 from neuralcollapse.studies.gao2023 import centers as centers
+from neuralcollapse.studies.gao2023 import certificates as certificates
 from neuralcollapse.studies.gao2023 import covering as covering
 from neuralcollapse.studies.gao2023 import figure3 as figure3
 from neuralcollapse.studies.gao2023 import loss_and_margin as loss_and_margin
