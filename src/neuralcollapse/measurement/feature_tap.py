@@ -77,7 +77,8 @@ class FeatureTap:
     @property
     def weight(self) -> Float[Tensor, "K d"]:
         """Weight of the head, (K, d), detached."""
-        return self.head.get_parameter("weight").detach()
+        weight: Tensor = self.head.weight  # a fixed head's weight is a buffer, no parameter
+        return weight.detach()
 
     @property
     def bias(self) -> Float[Tensor, " K"] | None:
