@@ -77,7 +77,8 @@ class FeatureTap:
     @property
     def weight(self) -> Float[Tensor, "K d"]:
         """Weight of the head, (K, d), detached."""
-        weight: Tensor = self.head.weight  # a fixed head's weight is a buffer, no parameter
+        weight = self.head.weight  # of a fixed head, a buffer
+        assert isinstance(weight, Tensor)
         return weight.detach()
 
     @property
