@@ -117,7 +117,7 @@ def test_initial_means_are_those_of_the_untrained_network(problem):
 
 def test_a_network_that_diverged_has_nothing_right(problem):
     inputs, labels = problem
-    config = PerceptronConfig((8,), 5, lr=1e6, epochs=20, dtype=torch.float32)
+    config = PerceptronConfig((8,), 5, False, lr=1e6, epochs=20)
     heads = 1e6 * torch.stack([simplex_etf(K, 5)] * 2)
     trained = train_ensemble(inputs, labels, heads, [0, 1], [0, 0], config)
     assert not trained.logits(inputs).isfinite().any()
