@@ -1,10 +1,11 @@
-"""Does the rotation of a fixed ETF behind a ReLU matter, and does the orthant margin say how?
+"""A replication: the rotation of a fixed ETF behind a ReLU, and the orthant margin.
 
-An exploration (30 Haar rotations, 5 seeds, one order of the data) found that it does when the
-features are few: with D = 16 a main effect of the rotation of 2.2 points of test accuracy
-(F = 3.7), which the least orthant margin predicted (Spearman 0.68 over all rotations; 0.35 over the
-15 that always fitted, which is compatible with none). What follows is the design of a replication,
-fixed before its first run, with a split, rotations, initial weights and orders not used before.
+Does the rotation matter, and does the orthant margin say how? An exploration (30 Haar rotations, 5
+seeds) found that it does when the features are few: with D = 16 a main effect of the rotation of
+2.2 points of test accuracy (F = 3.7), which the least orthant margin predicted (Spearman 0.68 over
+all rotations; 0.35 over the 15 that always fitted, which is compatible with none). What follows is
+the design of a replication, fixed before its first run, with a split, rotations, initial weights
+and orders not used before.
 
 Design
     Digits, 300 training images drawn by class and the other 1,497 for testing, split by

@@ -1,0 +1,13 @@
+from .alignment_effects import AlignmentEffects as AlignmentEffects
+from .alignment_effects import alignment_effects as alignment_effects
+from .crossed_anova import crossed_anova as crossed_anova
+from .crossed_anova import ratio_interval as ratio_interval
+from .crossed_anova import within_seed_permutation as within_seed_permutation
+from .design import CrossedDesign as CrossedDesign
+from .design import crossed_design as crossed_design
+from .paired_rules import compare_rules as compare_rules
+from .paired_rules import holm as holm
+from .power import alignment_power as alignment_power
+from .power import power_table as power_table
+from .power import seeds_for_paired_effect as seeds_for_paired_effect
+from .power import seeds_needed as seeds_needed
