@@ -22,6 +22,7 @@ from neuralcollapse.generalization.design import CrossedDesign, crossed_design
 from neuralcollapse.generalization.paired_rules import compare_rules
 
 CONFIDENCE = 0.95
+SHOWN = 10  # alignments with runs that did not fit
 
 
 @dataclass(frozen=True)
@@ -157,13 +158,15 @@ class AlignmentEffects:
         return "No difference between alignments beyond that of seeds is seen."
 
     def _unfit_lines(self) -> list[str]:
-        unfit = self.fits[self.fits["converged"] < self.fits["runs"]]
+        unfit = self.fits[self.fits["converged"] < self.fits["runs"]].sort_values("converged")
         lines = ["runs that did not fit, included above"]
         lines += [
             f"  alignment {name}: {row['runs'] - row['converged']:.0f} of {row['runs']:.0f}, mean "
             f"{row['mean_unconverged']:.4g} (the others {_shown(row['mean_converged'])})"
-            for name, row in unfit.to_dict("index").items()
+            for name, row in unfit[:SHOWN].to_dict("index").items()
         ]
+        if len(unfit) > SHOWN:
+            lines.append(f"  and of {len(unfit) - SHOWN} more alignments, all of them in .fits")
         if self.among_fitting is not None:
             row = self.among_fitting.anova.to_dict("index")["alignment"]
             count = len(self.among_fitting.design.alignments)

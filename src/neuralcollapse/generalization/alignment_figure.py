@@ -48,9 +48,15 @@ def _group(axes: Axes, cells: NDArray[np.float64], fitted: Any, start: int, colo
     order = np.argsort(cells.mean(1))
     places = np.repeat(start + np.arange(len(cells)), cells.shape[1]).reshape(cells.shape)
     cells, fitted = cells[order], fitted[order]
-    axes.scatter(places[fitted], cells[fitted], s=9, color=color, alpha=0.3, lw=0)
+    axes.scatter(places[fitted], cells[fitted], s=9, color=color, alpha=0.3, lw=0, zorder=3)
     if not fitted.all():
         axes.scatter(
-            places[~fitted], cells[~fitted], s=10, facecolors="none", edgecolors=color, alpha=0.5
+            places[~fitted],
+            cells[~fitted],
+            s=10,
+            facecolors="none",
+            edgecolors=color,
+            alpha=0.5,
+            zorder=3,
         )
-    axes.plot(places[:, 0], cells.mean(1), "_", color=color, ms=12, mew=2.4)
+    axes.plot(places[:, 0], cells.mean(1), "_", color=color, ms=12, mew=2.4, zorder=4)
