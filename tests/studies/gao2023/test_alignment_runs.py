@@ -67,7 +67,9 @@ def test_records_are_json_and_come_back():
 @pytest.mark.parametrize("dim", [12, 16])
 def test_alignments_are_of_one_etf_or_of_many(dim):
     permuted, turned = (alignments(kind, dim, 5) for kind in ("permutations", "rotations"))
-    assert torch.equal(permuted[0], turned[0])
+    assert orthant_margins(permuted[0]).least >= max(
+        orthant_margins(head).least for head in turned.values()
+    )
     for head in permuted.values():
         rows = {tuple(row) for row in head.tolist()}
         assert rows == {tuple(row) for row in permuted[0].tolist()}

@@ -7,7 +7,7 @@ import pytest
 
 from neuralcollapse.figure_style import save
 from neuralcollapse.geometry import ALIGNMENT_RULES, orthant_margins
-from neuralcollapse.studies.gao2023 import alignment, figure4, rotation_figure
+from neuralcollapse.studies.gao2023 import alignment, figure4, rotation_figure, rotation_replication
 from neuralcollapse.studies.gao2023.rotation_replication import (
     CONFIG,
     ORDERS,
@@ -34,7 +34,8 @@ def small(monkeypatch):
 
     monkeypatch.setattr(alignment, "setting", short)
     monkeypatch.setattr(figure4, "setting", short)
-    monkeypatch.setattr(alignment, "alignments", lambda kind, dim: heads(kind, dim, 3))
+    for module in (alignment, figure4):
+        monkeypatch.setattr(module, "alignments", lambda kind, dim: heads(kind, dim, 3))
 
 
 def test_figure_4_is_drawn_with_its_record(small, tmp_path, monkeypatch):
@@ -53,6 +54,7 @@ def test_figure_4_is_drawn_with_its_record(small, tmp_path, monkeypatch):
 
 
 def test_the_replication_is_drawn_from_its_record(monkeypatch, tmp_path):
+    monkeypatch.setattr(rotation_replication, "PERMUTATIONS", 99)
     monkeypatch.setattr(
         rotation_figure, "replicate", lambda progress: json.loads(RECORD.read_text())
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.generalization import alignment_effects, compare_rules
-from neuralcollapse.geometry import ALIGNMENT_RULES, orthant_margins, simplex_etf
+from neuralcollapse.geometry import ALIGNMENT_RULES, fittable_etf, orthant_margins, simplex_etf
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.gao2023.alignment_runs import Setting, run_alignments
 from neuralcollapse.studies.gao2023.study import study
@@ -41,6 +41,9 @@ def setting(dim: int, seeds: int = 10, orders: int = 2, relu_features: bool = Tr
 def alignments(kind: Kind, dim: int, count: int = 12) -> dict[Any, Tensor]:
     """Return unit ETF heads: permutations of one, itself the first, or Haar rotations.
 
+    The permuted one is the best of 50 rotations by orthant margin: of a head that is all but
+    unfittable one would see only which runs fit.
+
     Parameters
     ----------
     kind
@@ -51,11 +54,11 @@ def alignments(kind: Kind, dim: int, count: int = 12) -> dict[Any, Tensor]:
         How many.
     """
     generator = torch.Generator().manual_seed(dim)
-    first = simplex_etf(CLASSES, dim, generator=generator)
     if kind == "rotations":
-        others = [simplex_etf(CLASSES, dim, generator=generator) for _ in range(count - 1)]
-    else:
-        others = [first[torch.randperm(CLASSES, generator=generator)] for _ in range(count - 1)]
+        turned = (simplex_etf(CLASSES, dim, generator=generator) for _ in range(count))
+        return dict(enumerate(turned))
+    first = fittable_etf(CLASSES, dim, generator=generator).vertices
+    others = [first[torch.randperm(CLASSES, generator=generator)] for _ in range(count - 1)]
     return dict(enumerate([first, *others]))
 
 

@@ -14,8 +14,8 @@ from neuralcollapse.figure_style import GREY, figure, save
 from neuralcollapse.files import atomic_path
 from neuralcollapse.generalization import AlignmentEffects, alignment_effects
 from neuralcollapse.generalization.alignment_figure import draw_alignments
-from neuralcollapse.geometry import ALIGNMENT_RULES
-from neuralcollapse.studies.gao2023.alignment import Kind, run_figure4, setting
+from neuralcollapse.geometry import ALIGNMENT_RULES, orthant_margins
+from neuralcollapse.studies.gao2023.alignment import Kind, alignments, run_figure4, setting
 from neuralcollapse.studies.gao2023.alignment_runs import to_record
 from neuralcollapse.studies.gao2023.rotation_figure import record_replication
 from neuralcollapse.studies.gao2023.study import study
@@ -48,7 +48,9 @@ def plot_figure4(effects: dict[tuple[Kind, int], AlignmentEffects]) -> Figure:
     with figure(2, 2, 11.5, 8.2) as (drawing, panels):
         for axes, ((kind, dim), found) in zip(panels, effects.items(), strict=True):
             draw_alignments(axes, found.design, 100)
-            axes.set_title(f"{_TITLES[kind]}, {dim} features\n{_components(found)}", fontsize=10.5)
+            axes.set_title(f"{_TITLES[kind]}, {dim} features", pad=32)
+            account = axes.text(0, 1.02, _account(found, kind, dim), transform=axes.transAxes)
+            account.set(size=8.5, in_layout=False)
             axes.set_ylabel("test accuracy, %")
         for left, right in (panels[:2], panels[2:]):
             _share_limits(left, right)
@@ -62,15 +64,19 @@ _TITLES: dict[Kind, str] = {
 }
 
 
-def _components(found: AlignmentEffects) -> str:
+def _account(found: AlignmentEffects, kind: Kind, dim: int) -> str:
+    """Variance components and test of a panel, in two lines."""
     row = found.anova.to_dict("index")["alignment"]
     parts = [
-        f"{name} {100 * sd:.2f}" if sd == sd else f"{name} 0 (estimate below 0)"
+        f"{name} {100 * sd:.2f}" if sd == sd else f"{name} < 0"
         for name, sd in found.components["sd"].items()
-        if name != "order"
     ]
-    test = f"alignment: F = {row['F']:.2f}, permutation p = {found.permutation_p:.2g}"
-    return f"SD: {', '.join(parts)}\n{test}; {found.design.converged.mean():.0%} of runs fit"
+    least = [orthant_margins(head).least for head in alignments(kind, dim).values()]
+    margins = f"{min(least):.2f} to {max(least):.2f}" if kind == "rotations" else f"{least[0]:.2f}"
+    return (
+        f"SD: {', '.join(parts)}\nalignment: F = {row['F']:.2f}, p = {found.permutation_p:.2g}; "
+        f"{found.design.converged.mean():.0%} of the runs fit; least orthant margin {margins}"
+    )
 
 
 def _share_limits(left: Axes, right: Axes) -> None:
@@ -86,7 +92,8 @@ def _caption(effects: dict[tuple[Kind, int], AlignmentEffects]) -> str:
     a, b, r = found.design.values.shape
     return (
         "Bar: mean; dots: its cells, hollow where a run did not fit its training data. "
-        "SD in points of test accuracy.\n"
+        "SD: root of each variance component, in points, < 0 where its unbiased estimate is; p by "
+        "permutation within seeds.\n"
         f"The paper trains one network an alignment. Ours: digits, 300 training and 1,497 test "
         f"images, perceptron 64-64-64-D, ReLU features, fixed ETF of norm {shared.scale:g},\n"
         f"SGD {config.lr:g}, momentum {config.momentum:g}, batches of {config.batch_size}, "
