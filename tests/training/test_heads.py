@@ -31,6 +31,8 @@ def test_it_is_saved_and_moved_but_never_trained(generator):
     model(torch.randn(3, 5)).square().sum().backward()
     optimizer.step()
     assert torch.equal(head.weight, before)
+    model.apply(lambda module: getattr(module, "reset_parameters", lambda: None)())
+    assert torch.equal(head.weight, before)
     assert head.double().weight.dtype == torch.float64
     fresh = etf_head(4, 6)
     fresh.load_state_dict(head.state_dict())

@@ -73,6 +73,9 @@ class FixedHead(nn.Linear):
         if nonnegative:
             _warn_if_unfittable(self.orthant)
 
+    def reset_parameters(self) -> None:
+        """Do nothing: `nn.Linear` would draw a new weight here, and this one is fixed."""
+
     @property
     def orthant(self) -> OrthantMargins:
         """The orthant margins of the head, see `orthant_margins`."""

@@ -136,3 +136,15 @@ def _equivariance() -> Iterator[Evidence]:
             1e-10,
             note=f"ReLU, {name}: these survive",
         )
+    axis = simplex_etf(10, DIM, "axis")
+    order = torch.cat([torch.randperm(10, generator=generator), torch.arange(10, DIM)])
+    turn = torch.eye(DIM).double()[order]
+    yield Evidence(
+        "the same, classes of the axis ETF permuted",
+        logit_change(turn, axis, sgd, True),
+        0,
+        1e-10,
+        note="ReLU, SGD: for this ETF they are permutations of coordinates",
+    )
+    error = float((axis @ turn.T - axis[order[:10].argsort()]).abs().max())
+    yield Evidence("largest error of their being so", error, 0, 1e-14)
