@@ -74,8 +74,9 @@ def _account(found: AlignmentEffects, kind: Kind, dim: int) -> str:
     least = [orthant_margins(head).least for head in alignments(kind, dim).values()]
     margins = f"{min(least):.2f} to {max(least):.2f}" if kind == "rotations" else f"{least[0]:.2f}"
     return (
-        f"SD: {', '.join(parts)}\nalignment: F = {row['F']:.2f}, p = {found.permutation_p:.2g}; "
-        f"{found.design.converged.mean():.0%} of the runs fit; least orthant margin {margins}"
+        f"SD: {', '.join(parts).replace(' x ', ' × ')}\n"
+        f"alignment: F = {row['F']:.2f}, p = {found.permutation_p:.2g}; "
+        f"{found.design.converged.mean():.0%} of runs fit; orthant margin {margins}"
     )
 
 
@@ -92,8 +93,8 @@ def _caption(effects: dict[tuple[Kind, int], AlignmentEffects]) -> str:
     a, b, r = found.design.values.shape
     return (
         "Bar: mean; dots: its cells, hollow where a run did not fit its training data. "
-        "SD: root of each variance component, in points, < 0 where its unbiased estimate is; p by "
-        "permutation within seeds.\n"
+        "SD: root of each variance component, in points, < 0 where its unbiased estimate is;\n"
+        "p by permutation within seeds; orthant margin: the head's least.\n"
         f"The paper trains one network an alignment. Ours: digits, 300 training and 1,497 test "
         f"images, perceptron 64-64-64-D, ReLU features, fixed ETF of norm {shared.scale:g},\n"
         f"SGD {config.lr:g}, momentum {config.momentum:g}, batches of {config.batch_size}, "
