@@ -1,4 +1,4 @@
-"""Gao et al. 2023: what collapse means for new data, and whether alignment matters."""
+"""Gao et al. 2023: what collapse says about new data."""
 
 from neuralcollapse.studies.gao2023 import alignment as alignment
 from neuralcollapse.studies.gao2023 import equivariance as equivariance
