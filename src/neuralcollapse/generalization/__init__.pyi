@@ -1,4 +1,6 @@
 from . import certificates as certificates
+from .alignment_effects import AlignmentEffects as AlignmentEffects
+from .alignment_effects import alignment_effects as alignment_effects
 from .center_concentration import center_deviation_probability as center_deviation_probability
 from .center_concentration import nearest_center_error_bound as nearest_center_error_bound
 from .certificates import CrossFitCertificate as CrossFitCertificate
@@ -20,6 +22,11 @@ from .covered_mass import covered_mass as covered_mass
 from .covered_mass import decision_radii as decision_radii
 from .covering_net import CoveringNet as CoveringNet
 from .covering_net import farthest_point_net as farthest_point_net
+from .crossed_anova import crossed_anova as crossed_anova
+from .crossed_anova import ratio_interval as ratio_interval
+from .crossed_anova import within_seed_permutation as within_seed_permutation
+from .design import CrossedDesign as CrossedDesign
+from .design import crossed_design as crossed_design
 from .lipschitz import jacobian_norm as jacobian_norm
 from .lipschitz import lipschitz_bound as lipschitz_bound
 from .margin_bound import MarginBound as MarginBound
@@ -32,4 +39,10 @@ from .operator_norm import convolution_norm as convolution_norm
 from .operator_norm import linear_norm as linear_norm
 from .pair_margin_bound import PairMarginBound as PairMarginBound
 from .pair_margin_bound import pair_margin_bound as pair_margin_bound
+from .paired_rules import compare_rules as compare_rules
+from .paired_rules import holm as holm
+from .power import alignment_power as alignment_power
+from .power import power_table as power_table
+from .power import seeds_for_paired_effect as seeds_for_paired_effect
+from .power import seeds_needed as seeds_needed
 from .spectral_complexity import spectral_complexity_measure as spectral_complexity_measure

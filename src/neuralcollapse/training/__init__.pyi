@@ -2,9 +2,17 @@ from .config import TrainConfig as TrainConfig
 from .data import DATASETS as DATASETS
 from .data import ImageData as ImageData
 from .data import load_dataset as load_dataset
+from .ensemble import Ensemble as Ensemble
+from .ensemble import train_ensemble as train_ensemble
+from .heads import FixedHead as FixedHead
+from .heads import UnfittableHeadWarning as UnfittableHeadWarning
+from .heads import dot_regression as dot_regression
+from .heads import etf_head as etf_head
 from .idx import read_idx as read_idx
 from .networks import MLP as MLP
 from .networks import SmallCNN as SmallCNN
+from .perceptron import PerceptronConfig as PerceptronConfig
+from .perceptron import initial_means as initial_means
 from .trainer import build_network as build_network
 from .trainer import sgd_epochs as sgd_epochs
 from .trainer import train as train
