@@ -115,8 +115,9 @@ def draw(folder: Path, progress: bool = False) -> list[Path]:
     caption = (
         "The paper trains on CIFAR-10. Ours: digits (8 × 8 pixels), "
         f"width {MLP_UNITS * CONFIG.width:g}, batch norm, squared error without bias, "
-        f"{CONFIG.epochs} epochs (layer by layer: each), weight decay {CONFIG.weight_decay:g},\nlearning rate "
-        f"{CONFIG.lr:g} falling by 10 at each third; {len(SEEDS)} seeds (line: median, band: "
-        "range). NC1 = tr(Σ$_W$Σ$_B^+$)/K, ÑC1 = tr Σ$_W$ / tr Σ$_B$."
+        f"{CONFIG.epochs} epochs (layer by layer: each), weight decay "
+        f"{CONFIG.weight_decay:g},\nlearning rate {CONFIG.lr:g} falling by 10 at each "
+        f"third; {len(SEEDS)} seeds (line: median, band: range). "
+        "NC1 = tr(Σ$_W$Σ$_B^+$)/K, ÑC1 = tr Σ$_W$ / tr Σ$_B$."
     )
     return [path, save(plot_depths(record, caption), folder / "figure2.png")]

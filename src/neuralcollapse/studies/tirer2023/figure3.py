@@ -165,9 +165,9 @@ def draw(folder: Path, progress: bool = False) -> list[Path]:
     caption = (
         "The paper trains ResNet18 on CIFAR-10 with weight decay 5e-4. Ours: digits (8 × 8 "
         f"pixels), a perceptron of three layers of {MLP_UNITS * CONFIG.width:g} with batch norm, "
-        f"batches of {CONFIG.batch_size},\nbaseline weight decay {CONFIG.weight_decay:g}, so that its product "
-        "with the sum of all learning rates is the paper's; learning rate 0.05, divided by 10 "
-        f"every 40 epochs; median of {len(SEEDS)} seeds.\n{_effects(record)}"
+        f"batches of {CONFIG.batch_size},\nbaseline weight decay {CONFIG.weight_decay:g}, so "
+        "that its product with the sum of all learning rates is the paper's; learning rate 0.05, "
+        f"divided by 10 every 40 epochs; median of {len(SEEDS)} seeds.\n{_effects(record)}"
     )
     return [path, save(plot_decays(record, caption), folder / "figure3.png")]
 
