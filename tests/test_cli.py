@@ -17,9 +17,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["data", "--help"], ["demo", "--help"], ["measure", "--help"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["measure", "--help"]])
 def test_help_does_not_load_torch(arguments):
     program = (
         "import sys\n"

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence, Sized
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.measurement.evaluation import evaluating, run
-from neuralcollapse.measurement.feature_tap import FeatureTap, tensors_of
+from neuralcollapse.measurement.feature_pass import (
+    FeaturePass,
+    Unpack,
+    evaluating,
+    unpack_batch,
+)
+from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_choice import checked_layers
 from neuralcollapse.measurement.layer_profile import LayerProfile, LayerValues
-from neuralcollapse.measurement.measure import Unpack, unpack_batch
+from neuralcollapse.measurement.layer_tap import LayerTap, Spatial
 from neuralcollapse.metrics.nearest_center import ncc_accuracy
 from neuralcollapse.metrics.ranks import effective_rank
 from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio, separation_fuzziness
 from neuralcollapse.moments.class_moments import ClassMoments
-
-Spatial = Literal["mean", "flatten"] | Callable[[Tensor], Tensor]
 
 
 def measure_layers(
@@ -105,91 +106,26 @@ def measure_layers(
     names = checked_layers(model, layers)
     show = sys.stderr.isatty() if progress is None else progress
     unpack = unpack or unpack_batch
-    batches: Iterable[Any] = loader
-    if show:
-        total = len(loader) if isinstance(loader, Sized) else None
-        console = Console(stderr=True)
-        batches = track(loader, "measuring layers", total=total, transient=True, console=console)
     sums: _LayerSums | None = None
     with (
         evaluating(model, device) as where,
         FeatureTap(model, head) as tap,
-        _LayerTap(model, names, spatial) as outputs,
+        LayerTap(model, names, spatial) as outputs,
     ):
-        for batch in batches:
-            inputs, labels = unpack(batch)
-            run(model, inputs, where)
-            features, _ = tap.take()
+        data = FeaturePass(model, loader, tap, where, unpack, show, "measuring layers")
+        for features, _, labels in data:
             found = outputs.take(len(features))
             if sums is None:
                 ends_at_head = _same(list(found.values())[-1], features) if found else False
                 sums = _LayerSums(len(tap.weight), scatter_budget, feature_budget)
             if not ends_at_head:
                 found[f"input of {tap.name or 'the model'}"] = features
-            sums.update(found, torch.as_tensor(labels).to(features.device))
+            sums.update(found, labels)
         if sums is None or not sums.num_samples:
             raise NeuralCollapseError(
                 "loader", "at least one batch with samples", "none", "check the data set"
             )
         return sums.profile()
-
-
-class _LayerTap:
-    """Catch the outputs of layers, as (n, d) features, while the network runs."""
-
-    def __init__(self, model: nn.Module, names: Sequence[str], spatial: Spatial) -> None:
-        modules = dict(model.named_modules())
-        self._layers = [(name, modules[name]) for name in names]
-        self._spatial = spatial
-        self._calls: list[tuple[str, Tensor]] = []
-        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
-
-    def __enter__(self) -> _LayerTap:
-        for name, module in self._layers:
-            self._hooks.append(module.register_forward_hook(self._catcher(name)))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def take(self, num_samples: int) -> dict[str, Tensor]:
-        """Return the features of each call since the last time, in the order of the calls."""
-        calls, self._calls = self._calls, []
-        times: dict[str, int] = {}
-        found: dict[str, Tensor] = {}
-        for name, features in calls:
-            times[name] = times.get(name, 0) + 1
-            found[name if times[name] == 1 else f"{name} (call {times[name]})"] = features
-            if features.ndim != 2 or len(features) != num_samples:
-                raise NeuralCollapseError(
-                    f"layer {name}",
-                    f"features of shape ({num_samples}, d), one row a sample",
-                    str(tuple(features.shape)),
-                    "leave the layer out, or pass spatial=, a function to (n, d)",
-                )
-        return found
-
-    def _catcher(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def catch(layer: nn.Module, args: Any, output: Any) -> None:
-            tensor = next(tensors_of(output), None)
-            if tensor is None:
-                raise NeuralCollapseError(
-                    f"layer {name}", "a tensor as output", type(output).__name__, "leave it out"
-                )
-            self._calls.append((name, self._features(tensor)))
-
-        return catch
-
-    def _features(self, output: Tensor) -> Tensor:
-        if callable(self._spatial):
-            return self._spatial(output).clone()
-        if output.ndim > 2 and self._spatial == "mean":
-            # Tokens have their features last, maps their channels second.
-            positions = (1,) if output.ndim == 3 else tuple(range(2, output.ndim))
-            return output.mean(positions)
-        # A copy: the next layer may work in place.
-        return output.flatten(1).clone() if output.ndim > 1 else output
 
 
 class _LayerSums:
