@@ -1,7 +1,11 @@
 from .config import TrainConfig as TrainConfig
 from .data import DATASETS as DATASETS
 from .data import ImageData as ImageData
+from .data import download_dataset as download_dataset
+from .data import from_hugging_face as from_hugging_face
+from .data import from_torch as from_torch
 from .data import load_dataset as load_dataset
+from .data import read_idx as read_idx
 from .ensemble import Ensemble as Ensemble
 from .ensemble import train_ensemble as train_ensemble
 from .heads import FixedHead as FixedHead
@@ -10,7 +14,12 @@ from .heads import dot_regression as dot_regression
 from .heads import etf_head as etf_head
 from .idx import read_idx as read_idx
 from .networks import MLP as MLP
+from .networks import NETWORKS as NETWORKS
+from .networks import VGG as VGG
+from .networks import DenseNet as DenseNet
+from .networks import ResNet as ResNet
 from .networks import SmallCNN as SmallCNN
+from .networks import build_network as build_network
 from .perceptron import PerceptronConfig as PerceptronConfig
 from .perceptron import initial_means as initial_means
 from .trainer import build_network as build_network
