@@ -238,8 +238,13 @@ USES: dict[str, tuple[str, ...]] = {
     "nc3_self_duality": ("papyan2020",),
     "nc3_product": ("zhu2021",),
     "nc4_agreement": ("papyan2020",),
+    "ncc_accuracy": ("papyan2020",),
+    "accuracy": (),
     "margin_min": ("gao2023",),
+    "margin_normalized": ("gao2023",),
+    "margin_collapse_ratio": ("gao2023",),
     "separation_fuzziness": ("he2023",),
+    "separation_law": ("he2023",),
     "minority_collapse": ("fang2021",),
     "sel": ("thrampoulidis2022",),
     "central_path": ("han2022",),
@@ -264,7 +269,8 @@ def cite(*names: str) -> str:
     ----------
     names
         Papers (the names of presets and studies, such as ``"papyan2020"``), or what was used by
-        its name here: a metric (``"cdnv"``), a score (``"neco"``), a model (``"layer_peeled"``).
+        its name here: a metric (``"cdnv"``; ``cite(*report)`` for those of a report), a score
+        (``"neco"``), a model (``"layer_peeled"``).
         If omitted, the three papers that this library is about, and the one that found neural
         collapse.
 
