@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,12 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
+
+# What reading a damaged or foreign file may raise.
+_DAMAGE = (
+    OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,8 +89,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         If the file is damaged or no checkpoint.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch writes check sums but does not read them
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"a wrong check sum of {damaged}")
         return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+    except _DAMAGE as error:
         raise NeuralCollapseError(
             "checkpoint",
             f"the whole checkpoint of a run in {path}",
