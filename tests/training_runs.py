@@ -4,6 +4,7 @@ Processes are forked from a server that has imported torch once, not from the te
 autograd threads would not survive.
 """
 
+import math
 import multiprocessing
 import os
 import time
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from neuralcollapse.report import read_history
 from neuralcollapse.training import TrainConfig, train
@@ -19,6 +21,12 @@ TINY = TrainConfig(width=0.125, epochs=3, per_class=20, batch_size=50, lr=0.05)
 
 server = multiprocessing.get_context("forkserver")
 server.set_forkserver_preload(["neuralcollapse.training.trainer", "neuralcollapse.metrics.presets"])
+
+
+def plain_network(input_shape, num_classes):
+    """A perceptron without batch norm."""
+    size = math.prod(input_shape)
+    return nn.Sequential(nn.Flatten(), nn.Linear(size, 32), nn.ReLU(), nn.Linear(32, num_classes))
 
 
 def without_seconds(records):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 from neuralcollapse.errors import NonFiniteError
 from neuralcollapse.training import TrainConfig, sgd_epochs
@@ -61,3 +61,51 @@ def test_divergence_stops_at_its_step(generator):
         r"learning rate, now 1e\+30",
     ):
         list(sgd_epochs(nn.Linear(3, 2), data, config))
+
+
+def test_only_a_look_at_every_thousandth_step_waits(generator, monkeypatch):
+    # The losses of a long epoch are looked at before it ends: the first bad one is still named.
+    monkeypatch.setattr("neuralcollapse.training.epochs.CHECK_STEPS", 3)
+    seen = []
+
+    class Spy(nn.Linear):
+        def forward(self, inputs):
+            seen.append(len(inputs))
+            return super().forward(inputs)
+
+    data = TensorDataset(torch.randn(40, 3, generator=generator), torch.arange(40) % 2)
+    config = TrainConfig(loss="mse", lr=1e30, batch_size=4, epochs=9, schedule="constant")
+    with pytest.raises(NonFiniteError, match=r"at step 2 \(epoch 1\)"):
+        list(sgd_epochs(Spy(3, 2), data, config))
+    assert len(seen) == 3
+
+
+def test_an_epoch_depends_on_seed_and_number_alone():
+    # Dropout draws from the global state: what happens between epochs does not matter to it.
+    def losses(disturb):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+        for epoch in sgd_epochs(model, data, TrainConfig(batch_size=4, epochs=3)):
+            if disturb:
+                torch.rand(epoch.number)
+            yield epoch.loss
+
+    data = TensorDataset(torch.arange(30.0).reshape(10, 3) / 30, torch.arange(10) % 2)
+    assert list(losses(disturb=True)) == list(losses(disturb=False))
+
+
+def test_a_data_set_given_out_row_by_row_gives_the_same_losses(generator):
+    class Rows(Dataset):
+        def __len__(self):
+            return len(data)
+
+        def __getitem__(self, row):
+            return data[row]
+
+    def losses(source):
+        torch.manual_seed(0)
+        config = TrainConfig(batch_size=4, epochs=2)
+        return [epoch.loss for epoch in sgd_epochs(nn.Linear(3, 2), source, config)]
+
+    data = TensorDataset(torch.randn(10, 3, generator=generator), torch.arange(10) % 2)
+    assert losses(data) == losses(Rows())

@@ -2,17 +2,15 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import Dataset, TensorDataset
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import measure
 from neuralcollapse.report import read_history
 from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs, train
-
-TINY = TrainConfig(width=0.125, epochs=3, per_class=20, batch_size=50, lr=0.05)
-
-
-def without_seconds(records):
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+from training_runs import TINY, quiet, without_seconds
 
 
 def test_the_run_folder_holds_what_was_returned(tmp_path):
@@ -22,6 +20,12 @@ def test_the_run_folder_holds_what_was_returned(tmp_path):
     kept = json.loads((tmp_path / "run/config.json").read_text())
     assert TrainConfig.from_dict(kept["config"]) == TINY
     assert torch.__version__.startswith(kept["versions"]["torch"].split("+")[0])
+    assert kept["hardware"]["processes"] == 1
+    weights = load_file(tmp_path / "run/model.safetensors")
+    expected = build_network("mlp", (1, 8, 8), 10, width=TINY.width).state_dict()
+    assert {name: v.shape for name, v in weights.items()} == {
+        name: v.shape for name, v in expected.items()
+    }
 
 
 def test_records_are_those_of_a_measurement_by_hand(tmp_path):
@@ -68,6 +72,110 @@ def test_the_progress_bar_shows_accuracy_and_collapse(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "3/3" in shown
     assert "NC1" in shown
+
+
+def test_layers_are_measured_in_the_same_pass(tmp_path):
+    # The output of the last ReLU is the feature vector itself.
+    plain = quiet(TINY, tmp_path / "plain")
+    records = quiet(TINY, tmp_path / "run", layers=["features", "features.3"])
+    for record, without in zip(records, plain, strict=True):
+        layers = record.pop("layers")
+        assert without_seconds([record]) == without_seconds([without])
+        for prefix in ("", "test_"):
+            for name in ("nc1_pinv", "nc1_trace_ratio", "nc2_etf", "cdnv"):
+                value = layers["features"][prefix + name]
+                assert value == pytest.approx(record[prefix + name], rel=1e-6)
+        assert layers["features.3"]["nc1_trace_ratio"] > layers["features"]["nc1_trace_ratio"]
+    assert read_history(tmp_path / "run")[0]["layers"].keys() == {"features", "features.3"}
+
+
+def test_an_unknown_layer_is_refused_before_training(tmp_path):
+    with pytest.raises(
+        NeuralCollapseError,
+        match=r"layers: expected names of the model's modules: features, features.0, .*got 'body'",
+    ):
+        quiet(TINY, tmp_path, layers=["body"])
+    assert not (tmp_path / "history.jsonl").exists()
+
+
+class Rows(Dataset):
+    """The same samples as a data set of tensors, given out one by one."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, row):
+        return self.data[row]
+
+
+def own_network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+def test_own_network_and_data(tmp_path):
+    data = load_dataset("digits").subset(20)
+    network = own_network()
+    before = network[1].weight.detach().clone()
+    first = quiet(TINY, tmp_path / "a", model=network, data=data)
+    assert not torch.equal(network[1].weight, before)
+    pair = (Rows(data.train), Rows(data.test))
+    second = quiet(TINY, tmp_path / "b", model=own_network(), data=pair)
+    assert without_seconds(first) == without_seconds(second)
+    given = json.loads((tmp_path / "b/config.json").read_text())["given"]
+    assert given == {"model": "Sequential", "data": "tuple"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"data": (TensorDataset(torch.zeros(2, 1), torch.arange(2)),) * 2},
+            "model: expected a network for the data sets given, got none; pass model= too",
+        ),
+        (
+            {"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 5))},
+            "data: expected labels below 5, the number of logits, got 9 among the train labels",
+        ),
+    ],
+)
+def test_network_and_data_must_go_together(tmp_path, options, message):
+    with pytest.raises(NeuralCollapseError, match=message):
+        quiet(TINY, tmp_path, **options)
+
+
+def test_a_head_with_a_bias_does_not_go_with_a_configuration_without(tmp_path):
+    network = build_network("mlp", (1, 8, 8), 10, head_bias=True)
+    config = TrainConfig(**TINY.to_dict() | {"head_bias": False})
+    with pytest.raises(NeuralCollapseError, match="head_bias: expected True, as the network's"):
+        quiet(config, tmp_path, model=network)
+
+
+def test_bfloat16_rounds_the_products_and_not_the_weights(tmp_path):
+    config = TrainConfig(**TINY.to_dict() | {"precision": "bf16"})
+    exact, rounded = quiet(TINY, tmp_path / "32"), quiet(config, tmp_path / "bf16")
+    for a, b in zip(exact, rounded, strict=True):
+        assert a["train_loss"] != b["train_loss"]
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=0.05)
+    weights = load_file(tmp_path / "bf16/model.safetensors")
+    assert weights["head.weight"].dtype == torch.float32
+
+
+def test_channels_last_changes_the_layout_alone(tmp_path):
+    config = TrainConfig(**TINY.to_dict() | {"net": "cnn", "epochs": 2})
+    plain = quiet(config, tmp_path / "a")
+    last = quiet(config, tmp_path / "b", channels_last=True)
+    assert last[0]["train_loss"] == pytest.approx(plain[0]["train_loss"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_alike(tmp_path):
+    plain = quiet(TINY, tmp_path / "a")
+    compiled = quiet(TINY, tmp_path / "b", compile=True)
+    assert compiled[-1]["train_loss"] == pytest.approx(plain[-1]["train_loss"], rel=1e-3)
 
 
 @pytest.mark.slow

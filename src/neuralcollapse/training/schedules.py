@@ -40,7 +40,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
     """
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:
-        return config.lr * (step + 1) / warmup
+        return config.lr * ((step + 1) / warmup)
     if config.schedule == "cosine":
         done = (step - warmup) / (config.epochs * steps_per_epoch - warmup)
         return config.lr * (1 + math.cos(math.pi * done)) / 2
