@@ -11,7 +11,9 @@ from neuralcollapse.report import read_history
 from neuralcollapse.training import TrainConfig
 from training_runs import TINY, apart, running, wait_for
 
-PLAIN = TrainConfig(**TINY.to_dict() | {"net": "training_runs:plain_network", "batch_size": 51})
+PLAIN = TrainConfig(
+    **TINY.to_dict() | {"net": "training_runs:plain_network", "width": 1.0, "batch_size": 51}
+)
 TWO = {"devices": 2, "strategy": "ddp_fork"}
 
 
