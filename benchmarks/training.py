@@ -84,12 +84,14 @@ class Trainer:
         self.number = 0
 
     def epoch(self) -> None:
+        """Train for one epoch."""
         self.number += 1
         train_epoch(
             self.number, self.forward, self.optimizer, self.batches, self.config, self.fabric
         )
 
     def measurement(self, layers: tuple[str, ...]) -> RunMeasurement:
+        """Return what measures the run."""
         return RunMeasurement(self.model, self.train, self.test, self.fabric.device, layers)
 
 
@@ -105,6 +107,7 @@ class Bare:
         self.steps = 1000 * math.ceil(case.train / case.batch_size)
 
     def epoch(self) -> None:
+        """Train for one epoch."""
         self.model.train()
         for rows in torch.randperm(len(self.labels)).split(self.batch_size):
             for group in self.optimizer.param_groups:
@@ -115,6 +118,7 @@ class Bare:
             self.step += 1
 
     def forward(self) -> None:
+        """Let training and test data through the network."""
         self.model.eval()
         with torch.no_grad():
             for images in (*self.inputs.split(512), *self.test.split(512)):
