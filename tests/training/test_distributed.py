@@ -6,10 +6,11 @@ The network has no batch norm: on CPUs, unlike on GPUs, it would see each proces
 import json
 
 import pytest
+import torch
 
 from neuralcollapse.report import read_history
-from neuralcollapse.training import TrainConfig
-from training_runs import TINY, apart, running, wait_for
+from neuralcollapse.training import TrainConfig, build_network
+from training_runs import TINY, apart, quiet, running, wait_for
 
 PLAIN = TrainConfig(
     **TINY.to_dict() | {"net": "training_runs:plain_network", "width": 1.0, "batch_size": 51}
@@ -39,10 +40,17 @@ def test_two_processes_give_the_metrics_of_one(tmp_path, alone):
     assert hardware["strategy"] == "DDPStrategy"
 
 
+@pytest.mark.slow
+def test_spawned_processes_do_not_train_the_memory_of_a_given_network(tmp_path, alone):
+    network = build_network(PLAIN.net, (1, 8, 8), 10, seed=PLAIN.seed)
+    before = network[1].weight.detach().clone()
+    records = quiet(PLAIN, tmp_path, model=network, devices=2, strategy="ddp_spawn")
+    assert_close(records, alone)
+    assert torch.equal(network[1].weight, before)
+
+
 def test_two_processes_go_on_where_one_was_killed(tmp_path, alone):
     history = tmp_path / "history.jsonl"
-    from training_runs import quiet
-
     with running(quiet, PLAIN, tmp_path, checkpoint_every=1) as process:
         wait_for(lambda: history.exists() and len(read_history(tmp_path)) == 2, process)
     assert_close(apart(PLAIN, tmp_path, resume=True, **TWO), alone)

@@ -43,8 +43,8 @@ class RunPlan:
         """Return the epochs after which to measure."""
         return measurement_epochs(self.config.epochs, every=self.measure_every, at=self.measure_at)
 
-    def description(self, fabric: Fabric) -> dict[str, Any]:
-        """Return the content of config.json."""
+    def identity(self) -> dict[str, Any]:
+        """Return the part of config.json that must be the same for a run to be gone on with."""
         at = None if self.measure_at is None else list(self.measure_at)
         return {
             "config": self.config.to_dict(),
@@ -57,9 +57,12 @@ class RunPlan:
                 "measure_at": at,
                 "layers": list(self.layers),
             },
-            "execution": {"compile": self.compile, "channels_last": self.channels_last},
-            **provenance(fabric),
         }
+
+    def description(self, fabric: Fabric) -> dict[str, Any]:
+        """Return the content of config.json."""
+        execution = {"compile": self.compile, "channels_last": self.channels_last}
+        return self.identity() | {"execution": execution} | provenance(fabric)
 
     def network_and_data(self) -> tuple[nn.Module, Dataset, Dataset]:
         """Return the untrained network, training data and test data.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from typing import Any
 
@@ -27,6 +28,8 @@ class Run:
     def __init__(self, fabric: Fabric, plan: RunPlan) -> None:
         self.fabric, self.plan, self.config = fabric, plan, plan.config
         self.model, train, test = plan.network_and_data()
+        if any(parameter.is_shared() for parameter in self.model.parameters()):
+            self.model = copy.deepcopy(self.model)  # spawned processes would train the same memory
         if plan.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if fabric.world_size > 1 and fabric.device.type == "cuda":

@@ -22,9 +22,6 @@ from neuralcollapse.training.checkpoints import (
     write_whole,
 )
 
-# What must be the same for a run to be gone on with; the rest of config.json is where it ran.
-IDENTITY = ("config", "given", "measurement")
-
 
 class RunFolder:
     """Files of a run: config.json, history.jsonl, checkpoint.pt and, at the end, model.safetensors.
@@ -62,18 +59,18 @@ class RunFolder:
                 "go on with resume, replace it with overwrite, or choose another folder",
             )
 
-    def require_same(self, description: Mapping[str, Any]) -> None:
+    def require_same(self, identity: Mapping[str, Mapping[str, Any]]) -> None:
         """Refuse to go on with a run that was made otherwise; the message names the keys.
 
         Parameters
         ----------
-        description
-            What config.json is to hold.
+        identity
+            What config.json must hold; the rest of it is where the run was made.
         """
         try:
             kept = json.loads(self.config.read_text())
-            before, now = ({key: d.get(key) for key in IDENTITY} for d in (kept, description))
-        except (OSError, ValueError, AttributeError) as error:
+            pairs = [(dict(kept.get(part) or {}), new) for part, new in identity.items()]
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise NeuralCollapseError(
                 "out",
                 f"the configuration of a run in {self.config}",
@@ -82,7 +79,7 @@ class RunFolder:
             ) from error
         differing = [
             f"{key} = {old.get(key)!r} there and {new.get(key)!r} now"
-            for old, new in ((before[part] or {}, now[part] or {}) for part in IDENTITY)
+            for old, new in pairs
             for key in sorted({*old, *new})
             if old.get(key) != new.get(key)
         ]
@@ -105,11 +102,11 @@ class RunFolder:
             Bytes that the run will need; refused now if they cannot be written.
         """
         with self.writing():
+            self._clear_killed_writes()
+            self.probe(size)
             # The weights go first: while they are there, the run counts as finished.
             for file in (self.weights, self.checkpoint, self.history):
                 file.unlink(missing_ok=True)
-            self._clear_killed_writes()
-            self.probe(size)
             write_whole(self.config, (json.dumps(description, indent=2) + "\n").encode())
 
     def resume(self) -> Checkpoint | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from lightning_fabric import Fabric
+from lightning_fabric.utilities import rank_zero_only
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -56,7 +57,8 @@ def train(
     out
         Folder of the run; made if it is not there.
     model
-        A network to train in place, instead of the one that the configuration names.
+        A network to train in place, instead of the one that the configuration names. Where
+        processes are spawned they train copies: the weights are then in the folder alone.
     data
         What to train and test on, instead of what the configuration names: `ImageData`, or a pair
         of data sets of inputs and labels.
@@ -114,12 +116,20 @@ def train(
         measure_at, layers, checkpoint_every, checkpoint_seconds, resume, overwrite, progress,
     )  # fmt: skip
     plan.epochs_measured()  # refuses bad values before anything is loaded
+    folder = plan.folder
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        if resume and folder.used:
+            folder.require_same(plan.identity())
+        elif not overwrite:
+            folder.require_unused()
+    if resume and folder.finished:
+        return folder.records()
     precision = precision_plugin(config)
     fabric = Fabric(
         accelerator=accelerator, strategy=strategy, devices=devices, precision=precision
     )
-    launch: Any = fabric.launch  # which is annotated for functions of one argument
-    return launch(_run, plan)
+    # Bound and not passed: Fabric looks through arguments, and stops at frozen dataclasses.
+    return fabric.launch(partial(_run, plan=plan))
 
 
 def _run(fabric: Fabric, plan: RunPlan) -> list[Record]:
@@ -128,17 +138,11 @@ def _run(fabric: Fabric, plan: RunPlan) -> list[Record]:
     Measuring is rare by its schedule, and on one process it is the same sums in the same order
     whatever the number of processes.
     """
-    first, folder = fabric.is_global_zero, plan.folder
-    description = plan.description(fabric)
-    going_on = first and plan.resume and folder.used
-    if going_on:
-        folder.require_same(description)
-    elif first and not plan.overwrite:
-        folder.require_unused()
-    if fabric.broadcast(going_on and folder.finished):
-        return fabric.broadcast(folder.records() if first else [])
-    run = Run(fabric, plan)
-    if first and not going_on:
-        folder.start(description, run.bytes_to_write())
-    run.restore(fabric.broadcast(folder.resume() if going_on else None))
+    run, checkpoint = Run(fabric, plan), None
+    if fabric.is_global_zero:
+        if plan.resume and plan.folder.used:
+            checkpoint = plan.folder.resume()
+        else:
+            plan.folder.start(plan.description(fabric), run.bytes_to_write())
+    run.restore(fabric.broadcast(checkpoint))
     return run.train()
