@@ -51,6 +51,7 @@ class Case:
     test: int
     batch_size: int
     layers: tuple[str, ...]
+    repeat: int
 
     def split(self, samples: int, seed: int) -> TensorDataset:
         """Return noise with a bright patch whose place tells the class."""
@@ -63,11 +64,11 @@ class Case:
 
 CASES = {
     # The digits of the demo: the smallest steps there are, so the largest overhead.
-    "mlp": Case("mlp", 1.0, (1, 8, 8), 1437, 360, 256, ("features.3", "features.6", "features.9")),
+    "mlp": Case("mlp", 1.0, (1, 8, 8), 1437, 360, 256, ("features.3", "features.6", "features.9"), 41),
     "cnn": Case(
-        "cnn", 1.0, (1, 28, 28), 2000, 400, 128, ("features.2", "features.5", "features.8")
+        "cnn", 1.0, (1, 28, 28), 6000, 1000, 128, ("features.2", "features.5", "features.8"), 7
     ),
-    "resnet18": Case("resnet18", 0.25, (3, 32, 32), 500, 100, 50, ()),
+    "resnet18": Case("resnet18", 0.25, (3, 32, 32), 500, 100, 50, ("stages.0", "stages.1", "stages.2"), 11),
 }
 
 
@@ -144,7 +145,7 @@ def rows(name: str, case: Case, smoke: bool) -> Iterator[list[str]]:
     if smoke:
         case = replace(case, train=60, test=30, batch_size=30)
     trainer, bare = Trainer(case), Bare(case)
-    repeat = 1 if smoke else 15
+    repeat = 1 if smoke else case.repeat
     if not smoke:  # the first epochs allocate
         trainer.epoch()
         bare.epoch()

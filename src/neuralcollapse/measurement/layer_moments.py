@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.layer_choice import checked_layers
+from neuralcollapse.measurement.layer_tap import LayerTap
 from neuralcollapse.measurement.measure import unpack_batch
 from neuralcollapse.metrics.class_distance import cdnv
 from neuralcollapse.metrics.presets import preset
@@ -19,16 +20,16 @@ from neuralcollapse.moments.class_moments import ClassMoments
 class LayerMoments:
     """Gather the class moments of named layers in a pass that something else makes.
 
-    A context manager. Batches pass through `watch`, which remembers their labels; a hook on each
-    layer adds its output. Maps over positions (n, c, ...) are averaged over them to (n, c), as the
-    usual networks do before their head. A pass that starts again counts afresh.
+    A context manager. Batches pass through `watch`, which knows their labels; between two of them
+    the network has run. Outputs with more than two axes are averaged over positions, as in
+    `measure_layers`. A pass that starts again counts afresh.
 
     Parameters
     ----------
     model
         The network.
     layers
-        Names as in ``model.named_modules()``.
+        Names as in ``model.named_modules()``, at least one.
     num_classes
         K.
     unpack
@@ -37,7 +38,7 @@ class LayerMoments:
     Raises
     ------
     NeuralCollapseError
-        If a name is not in the model; in a pass, if a layer's output is no tensor of samples, or
+        If a name is not in the model; in a pass, if a layer's output has not one row a sample, or
         a layer was not called once for each batch.
 
     Examples
@@ -58,39 +59,19 @@ class LayerMoments:
         num_classes: int,
         unpack: Callable[[Any], tuple[Any, Any]] = unpack_batch,
     ) -> None:
-        modules = dict(model.named_modules())
-        unknown = [name for name in layers if name not in modules or not name]
-        if unknown:
-            raise NeuralCollapseError(
-                "layers",
-                f"names of the model's modules: {', '.join(filter(None, modules))}",
-                ", ".join(map(repr, unknown)),
-                "choose among these",
-            )
         self.moments: dict[str, ClassMoments] = {}
-        self._modules = {name: modules[name] for name in layers}
+        self._names = set(checked_layers(model, layers))
+        self._tap = LayerTap(model, layers, "mean")
         self._num_classes, self._unpack = num_classes, unpack
-        self._labels: Tensor | None = None  # of the batch on its way through the network
-        self._calls: list[str] = []
-        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> LayerMoments:
-        for name, module in self._modules.items():
-            self._hooks.append(module.register_forward_hook(self._catch(name)))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
+    def __exit__(self, *_: object) -> None:
+        self._tap.__exit__()  # also of a pass that an error has ended
 
     def watch(self, loader: Iterable[Any]) -> Iterable[Any]:
-        """Return the same batches; what a layer puts out after each is added.
+        """Return the same batches; what the layers make of each is added.
 
         Parameters
         ----------
@@ -106,44 +87,27 @@ class LayerMoments:
             for name, moments in self.moments.items()
         }
 
-    def _catch(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if self._labels is None:  # not our pass
-                return
-            if not isinstance(output, Tensor) or output.shape[:1] != self._labels.shape:
-                shape = f" of shape {tuple(output.shape)}" if isinstance(output, Tensor) else ""
-                raise NeuralCollapseError(
-                    "layers",
-                    f"layers that return a tensor with {len(self._labels)} rows, one a sample",
-                    f"{type(output).__name__}{shape} from {name!r}",
-                    "choose another layer",
-                )
-            # Added at once: a layer after this one may work in place on its output.
-            rows = output.detach().reshape(len(output), -1)
-            if output.ndim > 2:
-                rows = output.detach().flatten(2).mean(2)
-            if name not in self.moments:
-                self.moments[name] = ClassMoments(self._num_classes, rows.shape[1])
-            self.moments[name].update(rows, self._labels.to(rows.device))
-            self._calls.append(name)
-
-        return hook
-
-    def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
-        """Start a pass: yield the batches of a loader, each known by its labels."""
+    def _pass(self, loader: Iterable[Any]) -> Iterator[Any]:
         self.moments = {}
-        for batch in loader:
-            self._labels = torch.as_tensor(self._unpack(batch)[1])
-            self._calls.clear()
-            yield batch
-            self._labels = None
-            if sorted(self._calls) != sorted(self._modules):
-                raise NeuralCollapseError(
-                    "layers",
-                    "layers that are called once in each forward pass",
-                    f"calls of {', '.join(map(repr, self._calls)) or 'none'}",
-                    "choose layers that are used once",
-                )
+        with self._tap:
+            for batch in loader:
+                yield batch
+                self._add(torch.as_tensor(self._unpack(batch)[1]))
+
+    def _add(self, labels: torch.Tensor) -> None:
+        found = self._tap.take(len(labels))
+        if found.keys() != self._names:
+            raise NeuralCollapseError(
+                "layers",
+                "layers that are called once in each forward pass",
+                f"calls of {', '.join(map(repr, found)) or 'none'}",
+                "choose layers that are used once",
+            )
+        for name, features in found.items():
+            if name not in self.moments:
+                dim = features.shape[1]
+                self.moments[name] = ClassMoments(self._num_classes, dim, device=features.device)
+            self.moments[name].update(features, labels.to(features.device))
 
 
 class _Watched:
@@ -153,4 +117,4 @@ class _Watched:
         self._loader, self._layers = loader, layers
 
     def __iter__(self) -> Iterator[Any]:
-        return self._layers.batches(self._loader)
+        return self._layers._pass(self._loader)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
@@ -16,6 +13,7 @@ from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_report import CollapseReport, SplitReport
+from neuralcollapse.measurement.evaluation import evaluating, run
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.measure_features import check_class_names, split_report
 from neuralcollapse.metrics.decisions import Decisions
@@ -94,7 +92,7 @@ def measure(
     """
     show = sys.stderr.isatty() if progress is None else progress
     unpack = unpack or unpack_batch
-    with _evaluating(model, device) as where, FeatureTap(model, head) as tap:
+    with evaluating(model, device) as where, FeatureTap(model, head) as tap:
         data = _Pass(model, loader, tap, where, unpack, show, "measuring")
         moments: ClassMoments | None = None
         kept: list[tuple[Tensor, Tensor, Tensor]] | None = []
@@ -208,11 +206,7 @@ class _Pass:
             batches = track(self._loader, self._title, total=total, transient=True, console=console)
         for batch in batches:
             inputs, labels = self._unpack(batch)
-            inputs = _to(inputs, self._device)
-            if isinstance(inputs, Mapping):
-                self._model(**inputs)
-            else:
-                self._model(inputs)
+            run(self._model, inputs, self._device)
             features, logits = self._tap.take()
             yield features, logits, torch.as_tensor(labels).to(features.device)
 
@@ -225,38 +219,3 @@ class _Pass:
                 "more",
                 "pass a DataLoader or a list, or raise feature_budget",
             )
-
-
-@contextmanager
-def _evaluating(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
-    """Evaluate without gradients; restore modes, device and random states at the end."""
-    modes = {module: module.training for module in model.modules()}
-    tensors = [*model.parameters(), *model.buffers()]
-    home = tensors[0].device if tensors else torch.device("cpu")
-    where = home if device is None else torch.device(device)
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-    cuda = range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices=cuda), torch.no_grad():
-        try:
-            if where != home:
-                model.to(where)
-            model.eval()
-            yield where
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
-            if where != home:
-                model.to(home)
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            random.setstate(python_state)
-
-
-def _to(value: Any, device: torch.device) -> Any:
-    """Move the tensors of an input, however nested, to a device."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, Mapping):
-        return {name: _to(item, device) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_to(item, device) for item in value)
-    return value

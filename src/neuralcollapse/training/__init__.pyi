@@ -1,6 +1,9 @@
 from .config import TrainConfig as TrainConfig
 from .data import DATASETS as DATASETS
 from .data import ImageData as ImageData
+from .data import download_dataset as download_dataset
+from .data import from_hugging_face as from_hugging_face
+from .data import from_torch as from_torch
 from .data import load_dataset as load_dataset
 from .data import read_idx as read_idx
 from .epochs import Epoch as Epoch

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import FeatureTap, LayerMoments, measure
+from neuralcollapse.measurement.layer_choice import checked_layers
 from neuralcollapse.training.batches import on_device
 
 MEASURE_BATCH = 512
@@ -53,7 +54,8 @@ class RunMeasurement:
         self._model, self._layers = model, tuple(layers)
         self._train, self._test = (_loader(part, device, workers) for part in (train, test))
         self.num_classes = _num_classes(model, self._train, device)
-        LayerMoments(model, layers, self.num_classes)  # refuses unknown names now
+        if layers:
+            checked_layers(model, layers)
         for name, part in (("train", train), ("test", test)):
             if isinstance(part, TensorDataset):
                 highest = int(part.tensors[1].max())
@@ -67,6 +69,9 @@ class RunMeasurement:
 
     def record(self) -> dict[str, Any]:
         """Return the values of `measure`, and of layers under ``layers`` if there are any."""
+        if not self._layers:
+            report = measure(self._model, self._train, test_loader=self._test, progress=False)
+            return dict(report.to_dict())
         train, test = (LayerMoments(self._model, self._layers, self.num_classes) for _ in range(2))
         with train, test:
             report = measure(
@@ -75,14 +80,12 @@ class RunMeasurement:
                 test_loader=test.watch(self._test),
                 progress=False,
             )
-        values: dict[str, Any] = report.to_dict()
-        if self._layers:
-            seen, unseen = train.values(), test.values()
-            values["layers"] = {
-                name: seen[name] | {f"test_{key}": value for key, value in unseen[name].items()}
-                for name in self._layers
-            }
-        return values
+        seen, unseen = train.values(), test.values()
+        layers = {
+            name: seen[name] | {f"test_{key}": value for key, value in unseen[name].items()}
+            for name in self._layers
+        }
+        return report.to_dict() | {"layers": layers}
 
 
 def _loader(data: Dataset, device: torch.device, workers: int) -> Iterable[Any]:

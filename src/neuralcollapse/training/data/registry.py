@@ -1,21 +1,27 @@
-"""Image data sets held whole in memory: one embedded, the others from files on this machine."""
+"""Which data sets there are, and how one is loaded."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
-from torch.utils.data import TensorDataset
-
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.training.data.idx import read_idx
+from neuralcollapse.training.data.cifar import CIFAR10, CIFAR100
+from neuralcollapse.training.data.digits import embedded_digits
 from neuralcollapse.training.data.image_data import ImageData
+from neuralcollapse.training.data.mnist import FASHION_MNIST, KMNIST, MNIST
+from neuralcollapse.training.data.source import DataSource
+from neuralcollapse.training.data.stl10 import STL10
+from neuralcollapse.training.data.svhn import SVHN
 
-DATA_VARIABLE = "NEURALCOLLAPSE_DATA"
+SOURCES: tuple[DataSource, ...] = (MNIST, FASHION_MNIST, KMNIST, CIFAR10, CIFAR100, STL10, SVHN)
+
+# Name -> loader of the data from the given folder, or from where it usually is. Put a function of
+# your own under a name of your own, and a TrainConfig can name it.
+DATASETS: dict[str, Callable[[Path | None], ImageData]] = {
+    "digits": embedded_digits,
+    **{source.name: source for source in SOURCES},
+}
 
 
 def load_dataset(
@@ -29,15 +35,19 @@ def load_dataset(
 ) -> ImageData:
     """Load a data set by its name; nothing is ever downloaded.
 
+    Grey images have pixels in [0, 1]. Colour images (CIFAR-10, CIFAR-100, STL-10, SVHN) are
+    standardised: each channel has mean 0 and standard deviation 1 over all training images, as in
+    Papyan, Han & Donoho 2020 and the papers reproduced here, whatever is then left out of them.
+
     Parameters
     ----------
     name
-        A key of `DATASETS`. ``"digits"``: 1,797 images of 8x8 pixels that come with scikit-learn,
-        split once and for all into 1,437 and 360, by class. ``"fashion-mnist"``: 60,000 and
-        10,000 images of 28x28 pixels, from IDX files.
+        A key of `DATASETS`: ``"digits"``, 1,797 images of 8x8 pixels that come with scikit-learn,
+        split once and for all into 1,437 and 360, by class; or ``"mnist"``, ``"fashion-mnist"``,
+        ``"kmnist"``, ``"cifar10"``, ``"cifar100"``, ``"stl10"``, ``"svhn"``, from files.
     root
-        Folder of the files. If omitted, the folder that the environment variable
-        NEURALCOLLAPSE_DATA names (or one in it called like the data set), then
+        Folder of the files, or of a subfolder called like the data set or as its archive names
+        it. If omitted, the folder that the environment variable NEURALCOLLAPSE_DATA names, then
         /usr/share/datasets, where Debian's packages put them. Not used for embedded data.
     per_class
         Keep so many training images of every class, all if None; see `ImageData.subset`.
@@ -54,105 +64,24 @@ def load_dataset(
     Raises
     ------
     NeuralCollapseError
-        If the name is unknown, a file is missing (the message says where it was looked for), or
-        a file is damaged.
+        If the name is unknown, a file is missing (the message says where it was looked for and
+        how to get it), or a file is damaged.
 
     Examples
     --------
     >>> data = load_dataset("digits")
     >>> len(data.train), len(data.test), data.input_shape, data.num_classes
     (1437, 360, (1, 8, 8), 10)
+    >>> load_dataset("digits", per_class=100, imbalance=10).class_sizes.tolist()
+    [100, 77, 59, 46, 35, 27, 21, 16, 12, 10]
     """
     if name not in DATASETS:
         raise NeuralCollapseError(
             "data", f"one of {', '.join(DATASETS)}", repr(name), "choose one of these"
         )
-    data = DATASETS[name](name, None if root is None else Path(root))
+    data = DATASETS[name](None if root is None else Path(root))
     if per_class is not None:
         data = data.subset(per_class)
     if imbalance != 1:
         data = data.long_tailed(imbalance)
     return data.with_label_noise(label_noise, seed) if label_noise else data
-
-
-def _digits(name: str, root: Path | None) -> ImageData:
-    pixels, labels = load_digits(return_X_y=True)
-    images = torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8) / 16
-    rows = range(len(labels))
-    splits = train_test_split(rows, test_size=360, random_state=0, stratify=labels)
-    classes = torch.from_numpy(labels).long()
-    train, test = (TensorDataset(images[rows], classes[rows]) for rows in splits)
-    return ImageData(name, train, test, tuple("0123456789"))
-
-
-def idx_files(class_names: tuple[str, ...]) -> Callable[[str, Path | None], ImageData]:
-    """Return the loader of a data set in MNIST's four IDX files.
-
-    Parameters
-    ----------
-    class_names
-        One a class, in the order of the labels.
-    """
-
-    def load(name: str, root: Path | None) -> ImageData:
-        folders = [root] if root else _usual_folders(name)
-        train, test = (_idx_split(name, split, folders, class_names) for split in ("train", "t10k"))
-        return ImageData(name, train, test, class_names)
-
-    return load
-
-
-def _usual_folders(name: str) -> list[Path]:
-    own = os.environ.get(DATA_VARIABLE)
-    folders = [Path(own), Path(own, name)] if own else []
-    return [*folders, Path("/usr/share/datasets", name)]
-
-
-def _idx_split(
-    name: str, split: str, folders: list[Path], class_names: tuple[str, ...]
-) -> TensorDataset:
-    images, labels = (
-        read_idx(_find(name, f"{split}-{kind}-ubyte", folders))
-        for kind in ("images-idx3", "labels-idx1")
-    )
-    if images.ndim != 3 or labels.shape != images.shape[:1] or labels.max() >= len(class_names):
-        raise NeuralCollapseError(
-            f"the {split} files of {name}",
-            f"images (n, height, width) and n labels below {len(class_names)}",
-            f"shapes {tuple(images.shape)}, {tuple(labels.shape)}, labels to {int(labels.max())}",
-            "take all four files from the same source",
-        )
-    return TensorDataset(images[:, None].float() / 255, labels.long())
-
-
-def _find(name: str, stem: str, folders: list[Path]) -> Path:
-    for folder in folders:
-        for path in (folder / stem, folder / f"{stem}.gz"):
-            if path.is_file():
-                return path
-    raise NeuralCollapseError(
-        "data",
-        f"{stem} or {stem}.gz",
-        f"no such file in {', '.join(map(str, folders))}",
-        f"install Debian's package dataset-{name}, or set {DATA_VARIABLE} to the files' folder",
-    )
-
-
-# Name -> loader of the data under that name, from the given folder or where it usually is.
-DATASETS: dict[str, Callable[[str, Path | None], ImageData]] = {
-    "digits": _digits,
-    "fashion-mnist": idx_files(
-        (
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
-        )
-    ),
-}
