@@ -5,7 +5,7 @@
 loop     one epoch of the trainer, without a measurement, over one epoch of a bare loop written by
          hand: the same network, order, loss, optimiser and schedule, no check and no record.
 measure  one measurement of training and test data, over the bare forward pass of both.
-layers   the same with three intermediate layers.
+layers   the same with every layer of `default_layers`.
 save     one checkpoint, in seconds of wall time: written, and on the disk.
 
 Process CPU time, one thread, interleaved, median of the repetitions; data in memory as float32.
@@ -18,7 +18,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from rich.table import Table
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
+from neuralcollapse.measurement import default_layers
 from neuralcollapse.training import TrainConfig, build_network
 from neuralcollapse.training.batches import Batches
 from neuralcollapse.training.checkpoints import Checkpoint, save_checkpoint
@@ -50,7 +51,6 @@ class Case:
     train: int
     test: int
     batch_size: int
-    layers: tuple[str, ...]
     repeat: int
 
     def split(self, samples: int, seed: int) -> TensorDataset:
@@ -64,11 +64,9 @@ class Case:
 
 CASES = {
     # The digits of the demo: the smallest steps there are, so the largest overhead.
-    "mlp": Case("mlp", 1.0, (1, 8, 8), 1437, 360, 256, ("features.3", "features.6", "features.9"), 41),
-    "cnn": Case(
-        "cnn", 1.0, (1, 28, 28), 6000, 1000, 128, ("features.2", "features.5", "features.8"), 7
-    ),
-    "resnet18": Case("resnet18", 0.25, (3, 32, 32), 500, 100, 50, ("stages.0", "stages.1", "stages.2"), 11),
+    "mlp": Case("mlp", 1.0, (1, 8, 8), 1437, 360, 256, repeat=41),
+    "cnn": Case("cnn", 1.0, (1, 28, 28), 6000, 1000, 128, repeat=7),
+    "resnet18": Case("resnet18", 0.25, (3, 32, 32), 500, 100, 50, repeat=11),
 }
 
 
@@ -91,7 +89,7 @@ class Trainer:
             self.number, self.forward, self.optimizer, self.batches, self.config, self.fabric
         )
 
-    def measurement(self, layers: tuple[str, ...]) -> RunMeasurement:
+    def measurement(self, layers: Sequence[str]) -> RunMeasurement:
         """Return what measures the run."""
         return RunMeasurement(self.model, self.train, self.test, self.fabric.device, layers)
 
@@ -150,11 +148,11 @@ def rows(name: str, case: Case, smoke: bool) -> Iterator[list[str]]:
         trainer.epoch()
         bare.epoch()
     ratios = {"loop": median_ratios(repeat, bare.epoch, trainer.epoch)[0]}
-    measured = [trainer.measurement(()).record]
-    if case.layers:
-        measured.append(trainer.measurement(case.layers).record)
+    measured = [
+        trainer.measurement(layers).record for layers in ((), default_layers(trainer.model))
+    ]
     values = median_ratios(repeat, bare.forward, *measured)
-    ratios |= dict(zip(("measure", "layers"), values, strict=False))
+    ratios |= dict(zip(("measure", "layers"), values, strict=True))
     size = sum(parameter.numel() for parameter in trainer.model.parameters())
     for what, ratio in ratios.items():
         yield [name, f"{size:,}", what, f"{ratio:.3f}", f"{GOALS[what]}"]

@@ -14,7 +14,8 @@ from neuralcollapse.measurement import FeatureTap, LayerMoments, measure
 from neuralcollapse.measurement.layer_choice import checked_layers
 from neuralcollapse.training.batches import on_device
 
-MEASURE_BATCH = 512
+# Samples in a forward pass: activations that stay in a CPU's cache, or that fill a GPU.
+CPU_BATCH, GPU_BATCH = 128, 1024
 
 
 class RunMeasurement:
@@ -91,10 +92,11 @@ class RunMeasurement:
 def _loader(data: Dataset, device: torch.device, workers: int) -> Iterable[Any]:
     """Return the batches of a data set, those of tensors as views without a copy."""
     data = on_device(data, device)
+    size = CPU_BATCH if device.type == "cpu" else GPU_BATCH
     if isinstance(data, TensorDataset):
-        parts = (tensor.split(MEASURE_BATCH) for tensor in data.tensors)
+        parts = (tensor.split(size) for tensor in data.tensors)
         return list(zip(*parts, strict=True))
-    return DataLoader(data, MEASURE_BATCH, num_workers=workers)
+    return DataLoader(data, size, num_workers=workers)
 
 
 def _num_classes(model: nn.Module, loader: Iterable[Any], device: torch.device) -> int:
