@@ -34,7 +34,7 @@ from neuralcollapse.training import TrainConfig, build_network
 from neuralcollapse.training.batches import Batches
 from neuralcollapse.training.checkpoints import Checkpoint, save_checkpoint
 from neuralcollapse.training.epochs import train_epoch
-from neuralcollapse.training.measuring import RunMeasurement
+from neuralcollapse.training.measuring import CPU_BATCH, RunMeasurement
 from neuralcollapse.training.optimizer import sgd
 
 CLASSES = 10
@@ -120,7 +120,7 @@ class Bare:
         """Let training and test data through the network."""
         self.model.eval()
         with torch.no_grad():
-            for images in (*self.inputs.split(512), *self.test.split(512)):
+            for images in (*self.inputs.split(CPU_BATCH), *self.test.split(CPU_BATCH)):
                 self.model(images)
 
 
@@ -148,9 +148,8 @@ def rows(name: str, case: Case, smoke: bool) -> Iterator[list[str]]:
         trainer.epoch()
         bare.epoch()
     ratios = {"loop": median_ratios(repeat, bare.epoch, trainer.epoch)[0]}
-    measured = [
-        trainer.measurement(layers).record for layers in ((), default_layers(trainer.model))
-    ]
+    choices = (), default_layers(trainer.model)
+    measured = [trainer.measurement(layers).record for layers in choices]
     values = median_ratios(repeat, bare.forward, *measured)
     ratios |= dict(zip(("measure", "layers"), values, strict=True))
     size = sum(parameter.numel() for parameter in trainer.model.parameters())

@@ -60,6 +60,13 @@ def test_a_history_is_replaced_only_when_asked(tmp_path):
     assert read_history(tmp_path) == records
 
 
+def test_a_checkpoint_more_than_every_epoch_is_refused(tmp_path):
+    with pytest.raises(
+        NeuralCollapseError, match="checkpoint_every: expected at least 1 epoch, got 0"
+    ):
+        train(TINY, tmp_path, checkpoint_every=0)
+
+
 def test_measuring_less_than_every_epoch_is_refused(tmp_path):
     with pytest.raises(
         NeuralCollapseError, match="measure_every: expected at least 1 epoch, got 0"

@@ -106,9 +106,9 @@ def train(
     neuralcollapse train --net cnn --epochs 100 --out runs/digits
 
     neuralcollapse train --data cifar10 --net resnet18 --epochs 120 --schedule step --milestones 40
-    --milestones 80 --weight-decay 5e-4 --batch-size 128 --layers features.stage1 --out runs/baseline
+    --milestones 80 --weight-decay 5e-4 --batch-size 128 --layers features.stage1 --out runs/base
 
-    neuralcollapse train --config runs/baseline/config.json --seed 1 --out runs/second
+    neuralcollapse train --config runs/base/config.json --seed 1 --out runs/second
 
     The same command with --resume goes on with a run that was stopped, by whatever.
     """

@@ -39,6 +39,23 @@ class RunPlan:
     overwrite: bool
     progress: bool
 
+    def __post_init__(self) -> None:
+        if self.resume and self.overwrite:
+            raise NeuralCollapseError(
+                "resume, overwrite",
+                "at most one of them",
+                "both",
+                "go on with a run or replace it",
+            )
+        if self.checkpoint_every is not None and self.checkpoint_every < 1:
+            raise NeuralCollapseError(
+                "checkpoint_every",
+                "at least 1 epoch",
+                str(self.checkpoint_every),
+                "leave it out to write by the clock alone",
+            )
+        self.epochs_measured()  # refuses bad values
+
     def epochs_measured(self) -> list[int]:
         """Return the epochs after which to measure."""
         return measurement_epochs(self.config.epochs, every=self.measure_every, at=self.measure_at)

@@ -13,7 +13,7 @@ from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.report.history import Record
-from neuralcollapse.training.batches import Batches
+from neuralcollapse.training.batches import Batches, on_device
 from neuralcollapse.training.checkpoints import Checkpoint
 from neuralcollapse.training.epochs import Epoch, train_epoch
 from neuralcollapse.training.measuring import RunMeasurement
@@ -34,6 +34,8 @@ class Run:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+        # Once for training and measuring.
+        train, test = (on_device(part, fabric.device) for part in (train, test))
         forward: Any = torch.compile(self.model) if plan.compile else self.model
         self.forward, self.optimizer = fabric.setup(forward, sgd(self.model, plan.config))
         self.batches = Batches(
@@ -85,17 +87,16 @@ class Run:
                         self.epoch + 1, self.forward, self.optimizer, self.batches, self.config,
                         self.fabric, self.plan.channels_last,
                     )  # fmt: skip
-                    save = self._checkpoint_is_due(epoch.number)
-                    if save or epoch.number in measured:
+                    save, measure = self._save_is_due(epoch.number), epoch.number in measured
+                    if save or measure:
                         self._require_finite_weights(epoch)
+                    if measure and self.fabric.is_global_zero:
+                        self._measure(epoch, time.perf_counter() - start)
                 except NonFiniteError as error:
                     raise self._with_checkpoint(error) from None
                 self.epoch = epoch.number
-                if self.fabric.is_global_zero:
-                    if epoch.number in measured:
-                        self._measure(epoch, time.perf_counter() - start)
-                    if save:
-                        self._save(time.perf_counter() - start)
+                if save and self.fabric.is_global_zero:
+                    self._save(time.perf_counter() - start)
                 self._show(bar, task)
             if self.fabric.is_global_zero:
                 self.plan.folder.finish(self.model.state_dict())
@@ -115,7 +116,7 @@ class Run:
         self.plan.folder.append(record)
         self.records.append(record)
 
-    def _checkpoint_is_due(self, epoch: int) -> bool:
+    def _save_is_due(self, epoch: int) -> bool:
         every, waited = self.plan.checkpoint_every, time.perf_counter() - self.saved_at
         due = epoch == self.config.epochs or waited >= self.plan.checkpoint_seconds
         return self.fabric.broadcast(due or (every is not None and epoch % every == 0))

@@ -11,7 +11,6 @@ from lightning_fabric.utilities import rank_zero_only
 from torch import nn
 from torch.utils.data import Dataset
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.report.history import Record
 from neuralcollapse.training.config import TrainConfig
 from neuralcollapse.training.data import ImageData
@@ -107,15 +106,10 @@ def train(
         If the loss or the weights are NaN or infinite; the message names the step, and the
         checkpoint before it stays.
     """
-    if resume and overwrite:
-        raise NeuralCollapseError(
-            "resume, overwrite", "at most one of them", "both", "go on with a run or replace it"
-        )
     plan = RunPlan(
         config, RunFolder(out), model, data, compile, channels_last, workers, measure_every,
         measure_at, layers, checkpoint_every, checkpoint_seconds, resume, overwrite, progress,
     )  # fmt: skip
-    plan.epochs_measured()  # refuses bad values before anything is loaded
     folder = plan.folder
     if getattr(rank_zero_only, "rank", 0) == 0:
         if resume and folder.used:
