@@ -61,7 +61,10 @@ def test_one_figure_alone_checks_no_claim(toy, tmp_path):
         (lambda out: load_study("ji2023"), "paper: expected one of ji2022.*, got 'ji2023'; choose"),
         (lambda out: verify("ji2023"), "paper: expected one of ji2022"),
         (lambda out: run_study("ji2023", FigureJob(out)), "paper: expected one of ji2022"),
-        (lambda out: run_study("ji2022", FigureJob(out), 7), "one of the figures 1, 2, 3, 4, 5 of ji2022, got 7; choose"),
+        (
+            lambda out: run_study("ji2022", FigureJob(out), 7),
+            "one of the figures 1, 2, 3, 4, 5 of ji2022, got 7; choose",
+        ),
     ],
 )
 def test_the_unknown_is_refused_with_what_is_known(call, message, tmp_path):

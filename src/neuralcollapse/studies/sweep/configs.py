@@ -99,7 +99,7 @@ def run_name(config: TrainConfig) -> str:
     """Return the folder name of a run: the same for the same configuration, else another.
 
     It depends only on the values that differ from the defaults, so that a run is still found when
-    a later version knows more options.
+    a later version knows more options; and not on where the data lies.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def run_name(config: TrainConfig) -> str:
     >>> run_name(TrainConfig(net="cnn", seed=3))
     'digits-cnn-seed3-e6aec9a5'
     """
-    values, defaults = config.to_dict(), TrainConfig().to_dict()
+    values, defaults = config.to_dict(), TrainConfig(data_root=config.data_root).to_dict()
     own = {name: value for name, value in values.items() if value != defaults[name]}
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
     net = config.net.rpartition(":")[2]

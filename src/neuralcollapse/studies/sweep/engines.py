@@ -54,8 +54,11 @@ def engine(
         with parallel_config("loky", n_jobs=count):
             yield count
         return
-    with _ray_cluster(workers, address) as count, parallel_config(
-        "ray", n_jobs=count, ray_remote_args={"num_cpus": 1, "num_gpus": gpus_per_run}
+    with (
+        _ray_cluster(workers, address) as count,
+        parallel_config(
+            "ray", n_jobs=count, ray_remote_args={"num_cpus": 1, "num_gpus": gpus_per_run}
+        ),
     ):
         yield count
 

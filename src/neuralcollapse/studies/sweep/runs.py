@@ -36,7 +36,7 @@ class SweepRun:
 
     @property
     def state(self) -> State:
-        """``"waiting"``, ``"begun"`` (perhaps in an earlier sweep), ``"finished"``, ``"failed"``."""
+        """Waiting, begun (perhaps in an earlier sweep), finished, or failed."""
         if self._failure.exists():
             return "failed"
         if is_finished(self.folder):

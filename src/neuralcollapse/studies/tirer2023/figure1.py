@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
 from neuralcollapse.files import write_npz
+from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.tirer2023.regularization import LAMBDA_H, LAMBDA_W, NOISE, within_ratios
 from neuralcollapse.studies.tirer2023.setting import Setting
-from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory.perturbation_spectrum import Variant
 
