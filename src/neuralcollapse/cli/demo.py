@@ -40,7 +40,6 @@ def demo(
             "data_root": None if named else data,
             "per_class": None if data == "digits" else 500,
             "net": net,
-            "width": 256 if net == "mlp" else 128,
             "loss": loss,
             "epochs": epochs,
             "weight_decay": weight_decay,

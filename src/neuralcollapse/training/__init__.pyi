@@ -2,9 +2,13 @@ from .config import TrainConfig as TrainConfig
 from .data import DATASETS as DATASETS
 from .data import ImageData as ImageData
 from .data import load_dataset as load_dataset
-from .idx import read_idx as read_idx
+from .data import read_idx as read_idx
 from .networks import MLP as MLP
+from .networks import NETWORKS as NETWORKS
+from .networks import VGG as VGG
+from .networks import DenseNet as DenseNet
+from .networks import ResNet as ResNet
 from .networks import SmallCNN as SmallCNN
-from .trainer import build_network as build_network
+from .networks import build_network as build_network
 from .trainer import sgd_epochs as sgd_epochs
 from .trainer import train as train

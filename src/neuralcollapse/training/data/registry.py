@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,71 +12,21 @@ from sklearn.model_selection import train_test_split
 from torch.utils.data import TensorDataset
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.training.idx import read_idx
+from neuralcollapse.training.data.idx import read_idx
+from neuralcollapse.training.data.image_data import ImageData
 
 DATA_VARIABLE = "NEURALCOLLAPSE_DATA"
 
 
-@dataclass(frozen=True)
-class ImageData:
-    """A labelled image data set, split into training and test images.
-
-    Attributes
-    ----------
-    name
-        Of the data set.
-    train, test
-        Images (n, channels, height, width), float32 in [0, 1], and labels (n,), int64.
-    class_names
-        One a class; label k is ``class_names[k]``.
-    """
-
-    name: str
-    train: TensorDataset
-    test: TensorDataset
-    class_names: tuple[str, ...]
-
-    @property
-    def num_classes(self) -> int:
-        """K, the number of classes."""
-        return len(self.class_names)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """(channels, height, width) of an image."""
-        return tuple(self.train.tensors[0].shape[1:])
-
-    def subset(self, per_class: int) -> ImageData:
-        """Return the same data with the first `per_class` training images of every class.
-
-        Parameters
-        ----------
-        per_class
-            At least 1, at most the size of the smallest class.
-
-        Raises
-        ------
-        NeuralCollapseError
-            If a class has not so many.
-        """
-        images, labels = self.train.tensors
-        smallest = int(torch.bincount(labels, minlength=self.num_classes).min())
-        if not 1 <= per_class <= smallest:
-            raise NeuralCollapseError(
-                "per_class",
-                f"1 to {smallest} images a class",
-                str(per_class),
-                "choose fewer, or leave it out for all images",
-            )
-        chosen = torch.cat(
-            [torch.nonzero(labels == k)[:per_class, 0] for k in range(self.num_classes)]
-        )
-        rows = chosen.sort().values
-        train = TensorDataset(images[rows], labels[rows])
-        return ImageData(self.name, train, self.test, self.class_names)
-
-
-def load_dataset(name: str, root: str | Path | None = None) -> ImageData:
+def load_dataset(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    per_class: int | None = None,
+    imbalance: float = 1.0,
+    label_noise: float = 0.0,
+    seed: int = 0,
+) -> ImageData:
     """Load a data set by its name; nothing is ever downloaded.
 
     Parameters
@@ -90,6 +39,12 @@ def load_dataset(name: str, root: str | Path | None = None) -> ImageData:
         Folder of the files. If omitted, the folder that the environment variable
         NEURALCOLLAPSE_DATA names (or one in it called like the data set), then
         /usr/share/datasets, where Debian's packages put them. Not used for embedded data.
+    per_class
+        Keep so many training images of every class, all if None; see `ImageData.subset`.
+    imbalance
+        Then thin the classes out; see `ImageData.long_tailed`.
+    label_noise, seed
+        Then make so many training labels wrong; see `ImageData.with_label_noise`.
 
     Returns
     -------
@@ -112,7 +67,12 @@ def load_dataset(name: str, root: str | Path | None = None) -> ImageData:
         raise NeuralCollapseError(
             "data", f"one of {', '.join(DATASETS)}", repr(name), "choose one of these"
         )
-    return DATASETS[name](name, None if root is None else Path(root))
+    data = DATASETS[name](name, None if root is None else Path(root))
+    if per_class is not None:
+        data = data.subset(per_class)
+    if imbalance != 1:
+        data = data.long_tailed(imbalance)
+    return data.with_label_noise(label_noise, seed) if label_noise else data
 
 
 def _digits(name: str, root: Path | None) -> ImageData:
