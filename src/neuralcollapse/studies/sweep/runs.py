@@ -14,7 +14,7 @@ from neuralcollapse.files import atomic_path
 from neuralcollapse.report import read_history
 from neuralcollapse.report.history import Record
 from neuralcollapse.training import TrainConfig, train
-from neuralcollapse.training.run_folder import is_finished
+from neuralcollapse.training.run_folder import RunFolder
 
 State = Literal["waiting", "begun", "finished", "failed"]
 
@@ -39,7 +39,7 @@ class SweepRun:
         """Waiting, begun (perhaps in an earlier sweep), finished, or failed."""
         if self._failure.exists():
             return "failed"
-        if is_finished(self.folder):
+        if RunFolder(self.folder).finished:
             return "finished"
         return "begun" if (self.folder / "history.jsonl").exists() else "waiting"
 
