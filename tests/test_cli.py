@@ -39,7 +39,9 @@ def test_the_demo_trains_tells_and_draws(tmp_path, options):
     assert result.exit_code == 0, result.output
     assert "NC1 class spread" in result.stdout
     names = {path.name for path in (tmp_path / "demo").iterdir()}
-    assert names == {"collapse.png", "accuracy.png", "margins.png", "history.jsonl", "config.json"}
+    figures = {"collapse.png", "accuracy.png", "margins.png"}
+    run_folder = {"config.json", "history.jsonl", "checkpoint.pt", "model.safetensors"}
+    assert names == figures | run_folder
     assert len((tmp_path / "demo/history.jsonl").read_text().splitlines()) == 2
     config = json.loads((tmp_path / "demo/config.json").read_text())["config"]
     assert (config["net"], config["loss"]) == (("cnn", "mse") if options else ("mlp", "ce"))

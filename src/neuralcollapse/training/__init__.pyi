@@ -3,6 +3,10 @@ from .data import DATASETS as DATASETS
 from .data import ImageData as ImageData
 from .data import load_dataset as load_dataset
 from .data import read_idx as read_idx
+from .epochs import Epoch as Epoch
+from .epochs import sgd_epochs as sgd_epochs
+from .losses import loss_function as loss_function
+from .measurement_schedule import measurement_epochs as measurement_epochs
 from .networks import MLP as MLP
 from .networks import NETWORKS as NETWORKS
 from .networks import VGG as VGG
@@ -10,5 +14,5 @@ from .networks import DenseNet as DenseNet
 from .networks import ResNet as ResNet
 from .networks import SmallCNN as SmallCNN
 from .networks import build_network as build_network
-from .trainer import sgd_epochs as sgd_epochs
+from .schedules import learning_rate as learning_rate
 from .trainer import train as train
