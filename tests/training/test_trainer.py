@@ -1,16 +1,12 @@
 import json
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.utils.data import TensorDataset
 
-from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import measure
 from neuralcollapse.report import read_history
 from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs, train
-from neuralcollapse.training.trainer import batch_loss
 
 TINY = TrainConfig(width=0.125, epochs=3, per_class=20, batch_size=50, lr=0.05)
 

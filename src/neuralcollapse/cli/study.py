@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -18,7 +18,7 @@ def study(
     figure: Annotated[int | None, typer.Option(help="Draw this figure alone.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; studies/PAPER if omitted.")] = None,
     scale: Annotated[
-        str,
+        Literal["quick", "medium", "paper"],
         typer.Option(
             help="quick: minutes on two cores. medium: Fashion-MNIST on one GPU. "
             "paper: the paper's own networks and data."

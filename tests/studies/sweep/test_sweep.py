@@ -16,7 +16,7 @@ GRID = {
     "base": {"epochs": 2, "per_class": 10, "width": 0.0625, "weight_decay": 0.0},
     "grid": {"seed": [0, 1], "lr": [0.05, 0.1]},
 }
-BROKEN = {"base": GRID["base"] | {"lr": 1e30, "epochs": 3}}
+BROKEN = {"base": GRID["base"] | {"lr": 1e30, "batch_size": 20}}
 QUIET = {"progress": False, "workers": 2}
 
 

@@ -114,9 +114,7 @@ def test_figure_3_gathers_each_run_in_its_place():
     base = TrainConfig(weight_decay=0.5)
     configs = figure3.decay_configs(base, (7, 8))
     assert configs[0] == replace(base, loss="mse", head_bias=False, head_weight_decay=0.5, seed=7)
-    told = [
-        [{"epoch": 1, **dict.fromkeys(figure3.METRICS, hash(config))}] for config in configs
-    ]
+    told = [[{"epoch": 1, **dict.fromkeys(figure3.METRICS, hash(config))}] for config in configs]
     record = figure3.record_decays(told)
     third = next(
         c for c in configs if (c.loss, c.weight_decay, c.head_weight_decay) == ("ce", 0.5, 0)

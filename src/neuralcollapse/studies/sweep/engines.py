@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -76,14 +78,15 @@ def _ray_cluster(workers: int | None, address: str | None) -> Iterator[int]:
     joined = ray.is_initialized()
     if not joined:
         try:
+            _knock(address)
             ray.init(
                 address=address,
                 num_cpus=workers if address is None else None,
                 include_dashboard=False if address is None else None,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
             )
-        except ConnectionError as error:
+        except OSError as error:  # of which ConnectionError is one
             raise NeuralCollapseError(
                 "address", "a running Ray cluster", str(error), "start one: ray start --head"
             ) from error
@@ -93,3 +96,10 @@ def _ray_cluster(workers: int | None, address: str | None) -> Iterator[int]:
     finally:
         if not joined:
             ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError if nobody listens at host:port, where Ray itself would wait for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=5).close()

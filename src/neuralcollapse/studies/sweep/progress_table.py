@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from neuralcollapse.studies.sweep.runs import SweepRun
+from neuralcollapse.studies.sweep.runs import State, SweepRun
 
 ROWS = 20
-ORDER = ("failed", "begun", "waiting", "finished")
-STYLES = {"failed": "red", "finished": "green", "waiting": "dim", "begun": ""}
+ORDER: tuple[State, ...] = ("failed", "begun", "waiting", "finished")
+STYLES: dict[State, str] = {"failed": "red", "finished": "green", "waiting": "dim", "begun": ""}
 
 
 def live_table(runs: Sequence[SweepRun]) -> Live:

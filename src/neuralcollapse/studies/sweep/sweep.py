@@ -44,8 +44,10 @@ class SweepReport:
         rows = []
         for run, config in zip(self.runs, configs, strict=True):
             last = run.records[-1] if run.records else {}
-            row = {name: config[name] for name in varied}
-            rows.append({"run": run.folder.name, **row, "state": run.state, **last})
+            row = {"run": run.folder.name, **{name: config[name] for name in varied}}
+            row["state"] = run.state
+            # What the run was told to vary wins, such as lr over that of its last update.
+            rows.append(row | {name: value for name, value in last.items() if name not in row})
         return pd.DataFrame(rows)
 
 

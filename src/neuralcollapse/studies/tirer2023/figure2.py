@@ -42,9 +42,7 @@ SEEDS = (0, 1, 2)
 Record = dict[str, NDArray[np.float64]]
 
 
-def record_depths(
-    config: TrainConfig, depth: int, folder: Path, progress: bool = False
-) -> Record:
+def record_depths(config: TrainConfig, depth: int, folder: Path, progress: bool = False) -> Record:
     """Train a perceptron layer by layer and end to end, and measure every hidden layer.
 
     Parameters
