@@ -25,7 +25,7 @@ from neuralcollapse.ood import METHODS, auroc, fpr_at_tpr, ood_scores, risk_cove
 from neuralcollapse.training import ImageData, TrainConfig, build_network, load_dataset, sgd_epochs
 
 torch.set_num_threads(1)
-CONFIG = TrainConfig(width=128, epochs=60, batch_size=64, weight_decay=5e-3)
+CONFIG = TrainConfig(width=0.5, epochs=60, batch_size=64, weight_decay=5e-3)
 
 
 def known_digits(classes):
@@ -47,7 +47,9 @@ def clothes():
 
 def compare(title, data, foreign):
     """Train on `data`, and print how every score tells its test images from foreign ones."""
-    network = build_network(CONFIG, data)
+    network = build_network(
+        CONFIG.net, data.input_shape, data.num_classes, width=CONFIG.width, seed=CONFIG.seed
+    )
     for _ in sgd_epochs(network, data.train, CONFIG):
         pass
     batches = [tuple(data.train.tensors)]

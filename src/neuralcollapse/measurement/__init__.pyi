@@ -3,6 +3,7 @@ from .feature_files import read_features as read_features
 from .feature_files import write_features as write_features
 from .feature_tap import FeatureTap as FeatureTap
 from .layer_choice import default_layers as default_layers
+from .layer_moments import LayerMoments as LayerMoments
 from .layer_profile import LayerProfile as LayerProfile
 from .layer_tap import LayerTap as LayerTap
 from .measure import measure as measure
