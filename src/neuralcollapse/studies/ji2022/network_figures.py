@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FormatStrFormatter,
+    FuncFormatter,
+    LogLocator,
+    NullLocator,
+)
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
 from neuralcollapse.report import interpolation_epoch
@@ -29,23 +35,23 @@ FIGURES = {
 # A constant learning rate, as in the gradient flow of the theory.
 COMMON: dict[str, Any] = {"weight_decay": 0.0, "schedule": "constant", "batch_size": 128}
 SCALES: dict[Scale, dict[str, Any]] = {
-    "quick": {"data": "digits", "width": 0.25, "epochs": 100, "lr": 0.02},
-    "medium": {"data": "fashion-mnist", "epochs": 60, "lr": 0.02, "precision": "bf16"},
-    "paper": {"epochs": 300, "lr": 0.02, "precision": "bf16"},
+    "quick": {"data": "digits", "width": 0.25, "epochs": 60, "lr": 0.1},
+    "medium": {"data": "fashion-mnist", "epochs": 60, "lr": 0.05, "precision": "bf16"},
+    "paper": {"epochs": 300, "lr": 0.05, "precision": "bf16"},
 }
 PANELS = {
-    "(a) variation of the norms": {
+    "(a) variation of norms": {
         "nc2_equinorm": ("class means", BLUE),
         "nc2_equinorm_head": ("classifier", ORANGE),
     },
     "(b) within-class variation": {"nc1_trace_ratio": ("features", BLUE)},
-    "(c) cosines, distance from −1/(K−1)": {
+    "(c) cosines, from −1/(K−1)": {
         "nc2_equiangular": ("class means", BLUE),
         "nc2_equiangular_head": ("classifier", ORANGE),
     },
-    "(d) distance of classifier and means": {"nc3_self_duality": ("distance", BLUE)},
+    "(d) classifier from means": {"nc3_self_duality": ("distance", BLUE)},
 }
-TICKS = (10, 100, 1_000, 10_000, 100_000)
+TICKS = (10, 30, 100, 300, 1_000, 3_000, 10_000, 100_000)
 
 
 def configs(number: int, scale: Scale, data_root: str | None = None) -> list[TrainConfig]:
@@ -77,22 +83,25 @@ def configs(number: int, scale: Scale, data_root: str | None = None) -> list[Tra
 
 
 def plot_networks(runs: dict[str, list[Record]], caption: str) -> Figure:
-    """Draw the four panels, one row a network, against the number of steps on a log log axis.
+    """Draw the four panels of each network against the number of steps on a log log axis.
 
     Parameters
     ----------
     runs
-        Histories by title.
+        Histories by title: one is drawn two by two, more one row each.
     caption
         Below the figure: the settings.
     """
-    with figure(len(runs), 4, 15, 0.8 + 3.2 * len(runs)) as (drawing, panels):
-        for row, (title, records) in enumerate(runs.items()):
-            for column, (heading, curves) in enumerate(PANELS.items()):
-                axes = panels[4 * row + column]
+    rows, columns = (2, 2) if len(runs) == 1 else (len(runs), 4)
+    with figure(rows, columns, 5.25 * columns, 0.8 + 3.2 * rows) as (drawing, panels):
+        for first, (title, records) in zip(range(0, 4 * len(runs), 4), runs.items(), strict=True):
+            four = panels[first : first + 4]
+            for axes, (heading, curves) in zip(four, PANELS.items(), strict=True):
                 _panel(axes, records, curves)
                 axes.set_title(heading)
-            panels[4 * row].set_ylabel(title)
+            four[0].set_ylabel(title)
+        for axes in panels[-columns:]:
+            axes.set_xlabel("steps, on a log log scale")
         drawing.supxlabel(caption, fontsize=8.5, color=GREY)
     return drawing
 
@@ -108,7 +117,9 @@ def _panel(axes: Axes, records: list[Record], curves: dict[str, tuple[str, str]]
     axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:,.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_yscale("log")
-    axes.set_xlabel("steps, on a log log scale")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_locator(NullLocator())
     reached = interpolation_epoch(records)
     if reached is not None:
         step = next(record["step"] for record in records if record["epoch"] == reached)
