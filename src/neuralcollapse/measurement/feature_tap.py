@@ -80,7 +80,9 @@ class FeatureTap:
     @property
     def weight(self) -> Float[Tensor, "K d"]:
         """Weight of the head, (K, d), detached."""
-        return self.head.get_parameter("weight").detach()
+        weight = self.head.weight  # of a fixed head, a buffer
+        assert isinstance(weight, Tensor)
+        return weight.detach()
 
     @property
     def bias(self) -> Float[Tensor, " K"] | None:

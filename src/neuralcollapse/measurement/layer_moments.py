@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.feature_pass import unpack_batch
 from neuralcollapse.measurement.layer_choice import checked_layers
 from neuralcollapse.measurement.layer_tap import LayerTap
-from neuralcollapse.measurement.measure import unpack_batch
 from neuralcollapse.metrics.class_distance import cdnv
 from neuralcollapse.metrics.presets import preset
 from neuralcollapse.moments.class_moments import ClassMoments

@@ -1,4 +1,4 @@
-"""LayerTap: what layers make of the samples on their way through a network."""
+"""LayerTap: the features of intermediate layers of a network, as it runs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,32 @@ Spatial = Literal["mean", "flatten"] | Callable[[Tensor], Tensor]
 
 
 class LayerTap:
-    """Catch the outputs of layers, as (n, d) features, while the network runs; a context manager.
+    """Catch the outputs of layers, as (n, d) features, while a network runs; a context manager.
 
     Parameters
     ----------
     model
         The network.
     names
-        Of its modules, as in ``model.named_modules()``.
+        Of the layers, as in ``model.named_modules()``.
     spatial
-        What to make of outputs with more than two axes, see `measure_layers`.
+        As in `measure_layers`.
+
+    Raises
+    ------
+    NeuralCollapseError
+        When the network runs, if a layer's output holds no tensor.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Conv2d(1, 3, 2), nn.ReLU(inplace=True))
+    >>> with LayerTap(model, ["0", "1"]) as layers:
+    ...     _ = model(torch.zeros(5, 1, 4, 4))
+    ...     {name: tuple(features.shape) for name, features in layers.take(5).items()}
+    {'0': (5, 3), '1': (5, 3)}
     """
 
-    def __init__(self, model: nn.Module, names: Sequence[str], spatial: Spatial) -> None:
+    def __init__(self, model: nn.Module, names: Sequence[str], spatial: Spatial = "mean") -> None:
         modules = dict(model.named_modules())
         self._layers = [(name, modules[name]) for name in names]
         self._spatial = spatial
@@ -51,12 +64,17 @@ class LayerTap:
         Parameters
         ----------
         num_samples
-            n, the rows that each must have.
+            n, the number of rows that each must have.
+
+        Returns
+        -------
+        dict
+            Layer to (n, d) features; further calls of one module have their number behind it.
 
         Raises
         ------
         NeuralCollapseError
-            If the features of a layer are no (n, d).
+            If an output is no (n, d) matrix.
         """
         calls, self._calls = self._calls, []
         times: dict[str, int] = {}

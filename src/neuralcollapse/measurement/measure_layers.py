@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.measurement.evaluation import evaluating, run
+from neuralcollapse.measurement.feature_pass import (
+    FeaturePass,
+    Unpack,
+    evaluating,
+    unpack_batch,
+)
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_choice import checked_layers
 from neuralcollapse.measurement.layer_profile import LayerProfile, LayerValues
 from neuralcollapse.measurement.layer_tap import LayerTap, Spatial
-from neuralcollapse.measurement.measure import Unpack, unpack_batch
 from neuralcollapse.metrics.nearest_center import ncc_accuracy
 from neuralcollapse.metrics.ranks import effective_rank
 from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio, separation_fuzziness
@@ -104,28 +106,21 @@ def measure_layers(
     names = checked_layers(model, layers)
     show = sys.stderr.isatty() if progress is None else progress
     unpack = unpack or unpack_batch
-    batches: Iterable[Any] = loader
-    if show:
-        total = len(loader) if isinstance(loader, Sized) else None
-        console = Console(stderr=True)
-        batches = track(loader, "measuring layers", total=total, transient=True, console=console)
     sums: _LayerSums | None = None
     with (
         evaluating(model, device) as where,
         FeatureTap(model, head) as tap,
         LayerTap(model, names, spatial) as outputs,
     ):
-        for batch in batches:
-            inputs, labels = unpack(batch)
-            run(model, inputs, where)
-            features, _ = tap.take()
+        data = FeaturePass(model, loader, tap, where, unpack, show, "measuring layers")
+        for features, _, labels in data:
             found = outputs.take(len(features))
             if sums is None:
                 ends_at_head = _same(list(found.values())[-1], features) if found else False
                 sums = _LayerSums(len(tap.weight), scatter_budget, feature_budget)
             if not ends_at_head:
                 found[f"input of {tap.name or 'the model'}"] = features
-            sums.update(found, torch.as_tensor(labels).to(features.device))
+            sums.update(found, labels)
         if sums is None or not sums.num_samples:
             raise NeuralCollapseError(
                 "loader", "at least one batch with samples", "none", "check the data set"
