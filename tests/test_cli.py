@@ -118,10 +118,10 @@ def test_study_lists_what_it_wrote(tmp_path, monkeypatch):
     study = studies.Study("toy2020", "A toy")
 
     @study.figure(1)
-    def draw(folder, progress):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "figure1.png").touch()
-        return [folder / "figure1.png"]
+    def draw(job):
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / "figure1.png").touch()
+        return [job.folder / "figure1.png"]
 
     monkeypatch.setattr("neuralcollapse.studies.papers.load_study", lambda paper: study)
     result = run("study", "toy2020", "--figure", 1, "--out", tmp_path)
