@@ -47,3 +47,12 @@ def test_broken_histories_are_refused(tmp_path, text, message):
 def test_a_missing_history_is_named(tmp_path):
     with pytest.raises(NeuralCollapseError, match=r"expected a history.jsonl, got no file .*void"):
         read_history(tmp_path / "void")
+
+
+def test_what_json_has_not_comes_back_from_any_depth(tmp_path):
+    record = {"epoch": 1, "layers": {"first": {"nc1_pinv": math.nan, "cdnv": math.inf, "d": 0.5}}}
+    append_record(tmp_path / "history.jsonl", record)
+    values = read_history(tmp_path)[0]["layers"]["first"]
+    assert math.isnan(values["nc1_pinv"])
+    assert math.isnan(values["cdnv"])
+    assert values["d"] == 0.5

@@ -14,18 +14,22 @@ from neuralcollapse.training import TrainConfig
 from training_runs import TINY, apart, quiet, running, stopping_in_write, wait_for, without_seconds
 
 KILLS = 20
-LONG = TrainConfig(**TINY.to_dict() | {"epochs": 30})
+LONG = TrainConfig(**TINY.to_dict() | {"epochs": 100})
+SHORT = TrainConfig(**TINY.to_dict() | {"epochs": 8})
 OPTIONS = {"measure_every": 1, "checkpoint_every": 1, "layers": ["features.3"]}
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    return apart(LONG, folder, **OPTIONS), load_file(folder / "model.safetensors")
+    ends = {}
+    for name, config in {"long": LONG, "short": SHORT}.items():
+        folder = tmp_path_factory.mktemp(name)
+        ends[config] = apart(config, folder, **OPTIONS), load_file(folder / "model.safetensors")
+    return ends
 
 
-def assert_same_end(folder, records, uninterrupted):
-    expected, weights = uninterrupted
+def assert_same_end(folder, records, end):
+    expected, weights = end
     assert without_seconds(records) == without_seconds(expected)
     assert read_history(folder) == records
     ended = load_file(folder / "model.safetensors")
@@ -42,12 +46,13 @@ def size(path):
 
 def test_killed_at_random_moments(tmp_path, uninterrupted):
     moments, history = random.Random(0), tmp_path / "history.jsonl"
+    epoch = uninterrupted[LONG][0][-1]["seconds"] / LONG.epochs
     reached = []
     for _ in range(KILLS):
         before = size(history)
         with running(quiet, LONG, tmp_path, resume=True, **OPTIONS) as process:
             wait_for(lambda: size(history) != before, process)  # noqa: B023
-            process.join(moments.uniform(0, 0.05))
+            process.join(moments.uniform(0, 2 * epoch))
             assert process.exitcode is None, "the run ended before it was killed"
             process.kill()
             process.join()
@@ -55,19 +60,19 @@ def test_killed_at_random_moments(tmp_path, uninterrupted):
         reached.append(size(history))
     assert len(set(reached)) > KILLS / 2  # kills met the run in different places
     records = apart(LONG, tmp_path, resume=True, **OPTIONS)
-    assert_same_end(tmp_path, records, uninterrupted)
+    assert_same_end(tmp_path, records, uninterrupted[LONG])
 
 
 @pytest.mark.parametrize(("nth", "part"), [(1, 0.0), (1, 0.5), (4, 0.5), (4, 1.0)])
 def test_killed_while_a_checkpoint_is_written(tmp_path, uninterrupted, nth, part):
     folder, marker = tmp_path / "run", tmp_path / "marker"
-    with running(stopping_in_write, LONG, folder, marker, nth, part, **OPTIONS) as process:
+    with running(stopping_in_write, SHORT, folder, marker, nth, part, **OPTIONS) as process:
         wait_for(marker.exists, process)
         assert process.is_alive()
     assert (folder / "checkpoint.pt").exists() == (nth > 1)
     assert len(read_history(folder)) == nth
-    records = apart(LONG, folder, resume=True, **OPTIONS)
-    assert_same_end(folder, records, uninterrupted)
+    records = apart(SHORT, folder, resume=True, **OPTIONS)
+    assert_same_end(folder, records, uninterrupted[SHORT])
 
 
 def interrupt_after(monkeypatch, epochs, error):
@@ -89,10 +94,10 @@ def test_an_interrupt_from_the_keyboard_leaves_a_folder_to_go_on_with(
     with monkeypatch.context() as patch:
         interrupt_after(patch, 7, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
-            quiet(LONG, tmp_path, **OPTIONS | {"checkpoint_every": 5})
+            quiet(SHORT, tmp_path, **OPTIONS | {"checkpoint_every": 5})
     assert len(read_history(tmp_path)) == 7
-    records = apart(LONG, tmp_path, resume=True, **OPTIONS)
-    assert_same_end(tmp_path, records, uninterrupted)
+    records = apart(SHORT, tmp_path, resume=True, **OPTIONS)
+    assert_same_end(tmp_path, records, uninterrupted[SHORT])
     assert [record["seconds"] for record in records] == sorted(r["seconds"] for r in records)
 
 

@@ -1,0 +1,87 @@
+import inspect
+import json
+import re
+from dataclasses import fields
+
+import pytest
+from typer.testing import CliRunner
+
+from neuralcollapse.cli import app
+from neuralcollapse.cli.train import CONFIG_OPTIONS, train
+from neuralcollapse.training import TrainConfig
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["train", *map(str, arguments)])
+
+
+def test_every_setting_has_an_option_and_every_help_its_default():
+    names = {field.name for field in fields(TrainConfig)}
+    assert set(CONFIG_OPTIONS) == names
+    declared = inspect.get_annotations(train, eval_str=True)
+    for field in fields(TrainConfig):
+        (option,) = declared[field.name].__metadata__
+        default = field.default
+        if default is True:
+            assert option.show_default == "yes"
+        elif default is not None:
+            text = f"{default:g}" if isinstance(default, float) else str(default)
+            assert option.show_default == text
+
+
+TINY = ("--accelerator", "cpu", "--width", 0.125, "--per-class", 20)
+
+
+def test_it_passes_on_what_it_is_given(tmp_path):
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({"epochs": 5, "lr": 0.01}))
+    options = (
+        "--config", settings, "--epochs", 3, "--schedule", "step", "--milestones", 1,
+        "--milestones", 2, "--no-head-bias", "--layers", "features.3", "--measure-every", 2,
+    )  # fmt: skip
+    result = run(*TINY, *options, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "NC1 class spread" in result.stdout
+    kept = json.loads((tmp_path / "run/config.json").read_text())
+    assert kept["config"]["lr"] == 0.01
+    assert kept["config"]["epochs"] == 3
+    assert kept["config"]["milestones"] == [1, 2]
+    assert kept["config"]["head_bias"] is False
+    records = [json.loads(line) for line in (tmp_path / "run/history.jsonl").open()]
+    assert [record["epoch"] for record in records] == [2, 3]
+    assert records[0]["layers"].keys() == {"features.3"}
+    again = run(*TINY, *options, "--out", tmp_path / "run", "--resume")
+    assert again.exit_code == 0
+    assert again.stdout.strip() in result.stdout
+    # The config.json of a run is a --config, too.
+    other = run("--config", tmp_path / "run/config.json", "--out", tmp_path / "other")
+    assert other.exit_code == 0, other.output
+    config = json.loads((tmp_path / "other/config.json").read_text())["config"]
+    assert config == kept["config"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ('{"learning_rate": 1}', "error: config: expected the keys data, .*got learning_rate; ch"),
+        ("[1]", "error: --config: expected a file with a JSON object"),
+        ("{", "error: --config: expected a file with a JSON object, got Expecting property name"),
+    ],
+)
+def test_unknown_settings_are_refused(tmp_path, settings, message):
+    file = tmp_path / "settings.json"
+    file.write_text(settings)
+    result = run("--config", file, "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert re.match(message, result.stderr)
+    assert not (tmp_path / "run").exists()
+
+
+def test_it_says_how_to_go_on_after_an_interrupt(tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("neuralcollapse.training.run.train_epoch", interrupted)
+    result = run(*TINY, "--out", tmp_path)
+    assert result.exit_code == 130
+    assert "The same command with --resume goes on" in result.output
