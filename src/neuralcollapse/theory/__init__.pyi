@@ -42,3 +42,4 @@ from .weight_decay import WeightDecayEscape as WeightDecayEscape
 from .weight_decay import WeightDecayOptimum as WeightDecayOptimum
 from .weight_decay import weight_decay_escape as weight_decay_escape
 from .weight_decay import weight_decay_optimum as weight_decay_optimum
+from .within_ratio import predicted_within_ratio as predicted_within_ratio
