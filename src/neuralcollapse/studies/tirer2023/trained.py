@@ -1,0 +1,89 @@
+"""Figures 2 and 3 as claims, on networks small enough to be trained at every verification."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.tirer2023 import figure2, figure3
+from neuralcollapse.studies.tirer2023.study import study
+from neuralcollapse.training import TrainConfig
+
+DEPTH, DEPTH_EPOCHS = 4, 15
+# A sixth of the figure's epochs, at six times the weight decay: their product is the paper's.
+DECAY_EPOCHS = figure3.CONFIG.epochs // 6
+DECAY = 6 * figure3.CONFIG.weight_decay
+
+
+@study.claim(
+    "fig2",
+    "Deeper hidden layers of a trained perceptron are more collapsed, NC1 and NC1~, whether the "
+    "layers are trained one by one on fixed earlier ones or all at once (on CIFAR-10 in the paper, "
+    "on digits here).",
+)
+def _depth() -> Iterator[Evidence]:
+    config = _changed(figure2.CONFIG, epochs=DEPTH_EPOCHS)
+    record = figure2.record_depths(depth=DEPTH, config=config)
+    note = f"digits, {DEPTH} hidden layers, {DEPTH_EPOCHS} epochs, {len(figure2.SEEDS)} seeds"
+    for way, title in (("layerwise", "one by one"), ("end_to_end", "all at once")):
+        for metric, (name, _) in figure2.CURVES.items():
+            values = record[f"{way}_{metric}"]
+            steepest = float((values[:, 1:] / values[:, :-1]).max())
+            words = f"{title}: largest {name} of a layer over that of the layer before"
+            yield Evidence(words, steepest, 1, relation="<=", note=note)
+
+
+@study.claim(
+    "fig3",
+    "The weight decay of the feature layers moves NC1 more than that of the head does, zeroed or "
+    "doubled: with squared error, without bias.",
+    correction="the paper trains ResNet18 on CIFAR-10, where it finds the same with cross-entropy; "
+    "a perceptron on digits, all that is tested here, does not show it there: zeroed, either decay "
+    "moves NC1 by about the same factor",
+)
+def _decays() -> Iterator[Evidence]:
+    config = _changed(figure3.CONFIG, epochs=DECAY_EPOCHS, weight_decay=DECAY)
+    record = figure3.record_decays(config=config)
+    note = (
+        f"digits, {DECAY_EPOCHS} epochs, weight decay {DECAY:g}, {len(figure3.SEEDS)} seeds, NC1 "
+        "at the end; the least of the seeds"
+    )
+    words = "|log(NC1 / baseline's)|, features' decay {} over head's decay {}"
+    for change in ("0", "× 2"):
+        features, head = _log_factors(record, "mse", change)
+        yield Evidence(
+            "squared error: " + words.format(change, change),
+            float((abs(features) / abs(head)).min()),
+            1,
+            relation=">=",
+            note=note,
+        )
+    features, head = _log_factors(record, "ce", "0")
+    yield Evidence(
+        "cross-entropy: NC1 without the features' decay over that without the head's, in logarithm",
+        float(np.median(features - head)),
+        0,
+        math.log(2),
+        note="median of the seeds; equal within a factor of 2",
+    )
+    accuracy = min(float(record[f"{loss}_accuracy"][..., -1].min()) for loss in figure3.LOSSES)
+    yield Evidence("least training accuracy", accuracy, 0.98, relation=">=")
+
+
+def _changed(config: TrainConfig, **values: Any) -> TrainConfig:
+    return TrainConfig.from_dict(config.to_dict() | values)
+
+
+def _log_factors(
+    record: figure3.Record, loss: str, change: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Log of the last NC1 over the baseline's, a seed each: features' decay changed, head's."""
+    last = np.log(record[f"{loss}_nc1_pinv"][:, :, -1])
+    names = list(figure3.DECAYS)
+    features, head = (names.index(f"{part} {change}") for part in ("features", "head"))
+    return last[features] - last[0], last[head] - last[0]
