@@ -33,3 +33,9 @@ def test_value_and_derivatives(sizes):
     np.testing.assert_allclose(point.hessian(V), turn, atol=1e-8)
     stack = rng.normal(size=(5, num_classes, d))
     np.testing.assert_allclose(point.hessian(stack), [point.hessian(v) for v in stack], atol=1e-13)
+    # Scaled coordinates: the same second-order expansion, with a Hessian near the identity.
+    y = rng.normal(size=V.shape)
+    change = point.unscale(y)
+    assert np.vdot(point.scaled_gradient, y) == pytest.approx(np.vdot(point.gradient, change))
+    curvature = np.vdot(change, point.hessian(change))
+    assert np.vdot(y, point.scaled_hessian(y)) == pytest.approx(curvature)

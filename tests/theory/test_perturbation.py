@@ -216,17 +216,33 @@ def test_predicted_trace_ratio_errs_to_second_order(factor_w, factor_h, moving):
     assert math.log10(coarse / fine) == pytest.approx(2, abs=0.02)
 
 
-def test_elasticities_are_the_log_derivatives_of_the_ratio():
-    def log_ratio(lambda_w, lambda_h):
-        means, labels = collapsed(4, 2, 10, lambda_w, lambda_h)
-        return math.log(PerturbationOperator(means, labels, lambda_w, lambda_h, 1).within_ratio())
+@pytest.mark.parametrize(
+    ("start", "stretch"), [("moving", 1.0), ("fixed", 1.0), ("fixed", 0.4), ("fixed", 2.5)]
+)
+@pytest.mark.parametrize("beta", [0.5, 20.0])
+def test_elasticities_are_the_log_derivatives_of_the_ratio(start, stretch, beta):
+    means, labels = collapsed(4, 2, 10, 0.5, 0.1, stretch)
 
-    means, labels = collapsed(4, 2, 10, 0.5, 0.1)
-    found = PerturbationOperator(means, labels, 0.5, 0.1, 1).elasticities()
+    def log_ratio(lambda_w, lambda_h):
+        moved = collapsed(4, 2, 10, lambda_w, lambda_h)[0] if start == "moving" else means
+        operator = PerturbationOperator(moved, labels, lambda_w, lambda_h, beta)
+        return math.log(operator.within_ratio())
+
+    found = PerturbationOperator(means, labels, 0.5, 0.1, beta).elasticities(start=start)
     up, down = math.exp(1e-5), math.exp(-1e-5)
     by_w = (log_ratio(0.5 * up, 0.1) - log_ratio(0.5 * down, 0.1)) / 2e-5
     by_h = (log_ratio(0.5, 0.1 * up) - log_ratio(0.5, 0.1 * down)) / 2e-5
     assert found == pytest.approx((by_w, by_h), abs=1e-8)
+
+
+def test_elasticities_of_the_moving_optimum_by_hand():
+    # a g / (beta + g) and 2 b lambda_h / (beta + lambda_h) over a + b, at K / d = 0.4.
+    means, labels = collapsed(4, 2, 10, 0.5, 0.1)
+    g = math.sqrt(0.2)
+    a, b = 0.4 / (1 + g) ** 2, 0.6 / 1.1**2
+    pull, decay = a * g / (1 + g), 2 * b * 0.1 / 1.1
+    found = PerturbationOperator(means, labels, 0.5, 0.1, 1.0).elasticities()
+    assert found == pytest.approx((pull / (a + b), -(pull + decay) / (a + b)), rel=1e-12)
 
 
 def test_a_first_order_operator_out_of_range_warns():
@@ -273,6 +289,11 @@ def test_an_unknown_variant_is_refused():
         inspect.unwrap(PerturbationOperator.__init__)(
             operator, np.eye(2), [0, 1], 1, 1, 1, "second"
         )
+
+
+def test_an_unknown_start_is_refused():
+    with pytest.raises(NeuralCollapseError, match="'moving' or 'fixed', got 'free'"):
+        inspect.unwrap(PerturbationOperator.elasticities)(build(), None, "free")
 
 
 def test_nan_is_refused():

@@ -5,6 +5,8 @@ from .certificate import SeparationCertificate as SeparationCertificate
 from .certificate import margin_bound as margin_bound
 from .certificate import separation_certificate as separation_certificate
 from .collapsed_path import collapsed_path_time as collapsed_path_time
+from .commuting_path import CommutingPath as CommutingPath
+from .commuting_path import commuting_path as commuting_path
 from .flow import CollapseErrors as CollapseErrors
 from .flow import FlowAsymptotics as FlowAsymptotics
 from .flow import FlowSolution as FlowSolution
@@ -42,3 +44,4 @@ from .weight_decay import WeightDecayEscape as WeightDecayEscape
 from .weight_decay import WeightDecayOptimum as WeightDecayOptimum
 from .weight_decay import weight_decay_escape as weight_decay_escape
 from .weight_decay import weight_decay_optimum as weight_decay_optimum
+from .within_ratio import predicted_within_ratio as predicted_within_ratio

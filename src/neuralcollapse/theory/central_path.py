@@ -148,7 +148,7 @@ def central_path(H0: Any, labels: Any, lambda_w: float, lambda_h: float, times: 
     moments = sufficient_statistics(H0, labels)
     lambda_w = positive("lambda_w", lambda_w)
     lambda_h = positive("lambda_h", lambda_h) if lambda_h else 0.0
-    instants = _increasing(times)
+    instants = increasing_times(times)
     _check_distinct(moments)
     flow = _ReducedFlow(moments, lambda_w, lambda_h)
     states = [flow.split(state) for state in flow.integrate(instants)]
@@ -236,7 +236,8 @@ class _ReducedFlow:
         return np.concatenate([self.drift(means, W).ravel(), -(W.T @ (W @ propagator)).ravel()])
 
 
-def _increasing(times: Any) -> Array:
+def increasing_times(times: Any) -> Array:
+    """Check that times are finite, at least 0 and increasing."""
     instants = torch.as_tensor(times, dtype=torch.float64).cpu()
     valid = instants.ndim == 1 and len(instants) > 0 and bool(torch.isfinite(instants).all())
     if not (valid and bool((instants.diff() > 0).all()) and float(instants[0]) >= 0):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.near_features_objective import Expansion, NearFeaturesObjective
+from neuralcollapse.theory.near_features_start import closed_form_starts
 from neuralcollapse.theory.sufficient_statistics import (
     HasMoments,
     sufficient_statistics,
@@ -27,7 +28,7 @@ Method = Literal["newton", "alternating"]
 Status = Literal["unique", "strict local minimum", "not unique", "not converged"]
 
 PRECISION = 1e-12  # of the gradient norm, relative to 1 + beta ||H0|| / N
-FLAT = 1e-9  # a curvature this small beside the Hessian's norm counts as zero
+FLAT = 1e-9  # a curvature this small beside the dominant part of the Hessian counts as zero
 TIE = 1e-12  # two values this close, relatively, count as equal
 
 
@@ -85,8 +86,9 @@ def near_features_minimizer(
     H is eliminated, and what remains is minimised over the head by Newton's method in a trust
     region, at a cost that does not depend on the number of samples. If
     :math:`\beta + \lambda_H > \max_k (K n_k / N) / \lambda_W` the stationary point is unique, for
-    every H0. Otherwise saddles are left along their direction of least curvature, both ways, and
-    for d = K, where a reflected frame can trap the descent, both reflections are tried.
+    every H0, and the descent begins at the best of several heads in closed form. Otherwise it is
+    repeated from each of them, saddles are left along their direction of least curvature, both
+    ways, and for d = K, where a reflected frame can trap the descent, both reflections are tried.
 
     Parameters
     ----------
@@ -138,7 +140,9 @@ def near_features_minimizer(
 
     unique = beta + lambda_h > float(moments.weights.max()) / lambda_w
     best, iterations, strict = (
-        (*descend(objective.start), True) if unique else _lowest(objective, descend)
+        (*descend(closed_form_starts(objective)[0]), True)
+        if unique
+        else _lowest(objective, descend, num_classes * tolerance)
     )
     W = torch.from_numpy(best.argument)
     means, within = (torch.from_numpy(part) for part in objective.best_moments(best.argument))
@@ -185,21 +189,25 @@ def _alternate(
     return point, max_iterations
 
 
-def _lowest(objective: NearFeaturesObjective, descend: Descent) -> tuple[Expansion, int, bool]:
+def _lowest(
+    objective: NearFeaturesObjective, descend: Descent, tolerance: float
+) -> tuple[Expansion, int, bool]:
     """Descend from every start and past every saddle; say whether the lowest point is strict."""
-    starts = [objective.start, *_reflection(objective)]
-    flat = FLAT * objective.scale
+    starts = closed_form_starts(objective)
+    starts += _reflection(starts[0])
     found = []
     for start in starts:  # grows while saddles are met
         point, iterations = descend(start)
-        curvature, direction = _least_curvature(point, flat)
+        curvature, direction = _least_curvature(point)
         beside = (
-            [_beside(point, direction), _beside(point, -direction)] if curvature < -flat else []
+            [_beside(point, direction), _beside(point, -direction)] if curvature < -FLAT else []
         )
         starts += [lower for lower in beside if lower is not None]
-        found.append((point, iterations, curvature > flat))
+        found.append((point, iterations, curvature > FLAT))
     least = min(point.value for point, *_ in found)
-    best, *others = (run for run in found if run[0].value - least <= TIE * abs(least))
+    level = [run for run in found if run[0].value - least <= TIE * abs(least)]
+    settled = [run for run in level if np.linalg.norm(run[0].gradient) <= tolerance]
+    best, *others = settled or level
     tied = any(
         not np.allclose(point.argument, best[0].argument, rtol=1e-5, atol=1e-5)
         for point, *_ in others
@@ -207,23 +215,23 @@ def _lowest(objective: NearFeaturesObjective, descend: Descent) -> tuple[Expansi
     return best[0], best[1], best[2] and not tied
 
 
-def _reflection(objective: NearFeaturesObjective) -> list[Array]:
+def _reflection(start: Array) -> list[Array]:
     """For d = K, the start with its least singular direction reflected."""
-    num_classes, dim = objective.means.shape
+    num_classes, dim = start.shape
     if num_classes != dim:
         return []  # frames of fewer or more vectors than dimensions form a connected set
-    left, singular, right = np.linalg.svd(objective.means)
+    left, singular, right = np.linalg.svd(start)
     singular[-1] *= -1
-    return [objective.best_head((left * singular) @ right, objective.within)]
+    return [(left * singular) @ right]
 
 
-def _least_curvature(point: Expansion, flat: float) -> tuple[float, Array]:
-    """Lowest eigenvalue of the Hessian, to 1 % or within `flat`, and its eigenvector."""
+def _least_curvature(point: Expansion) -> tuple[float, Array]:
+    """Lowest eigenvalue of the scaled Hessian, to 1 % or within FLAT, and its eigenvector."""
     shape, size = point.argument.shape, point.argument.size
 
     def shifted(vector: Array) -> Array:
         # The shift makes the relative tolerance of the eigensolver an absolute one near zero.
-        return point.hessian(vector.reshape(shape)).ravel() + flat * vector
+        return point.scaled_hessian(vector.reshape(shape)).ravel() + FLAT * vector
 
     values, vectors = eigsh(
         LinearOperator((size, size), matvec=shifted, dtype=np.float64),
@@ -232,7 +240,8 @@ def _least_curvature(point: Expansion, flat: float) -> tuple[float, Array]:
         tol=0.01,
         v0=np.random.default_rng(0).normal(size=size),
     )
-    return float(values[0]) - flat, vectors[:, 0].reshape(shape)
+    direction = point.unscale(vectors[:, 0].reshape(shape))
+    return float(values[0]) - FLAT, direction / np.linalg.norm(direction)
 
 
 def _beside(saddle: Expansion, direction: Array) -> Array | None:

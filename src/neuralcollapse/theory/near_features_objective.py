@@ -41,8 +41,10 @@ class NearFeaturesObjective:
         self.lambda_w, self.lambda_h, self.beta = lambda_w, lambda_h, beta
         self.mu = lambda_h + beta
         shrunk = beta / self.mu * self.means
-        self.cross = self.weights[:, None] * shrunk  # D X
-        self.scatter = shrunk.T @ self.cross + len(shrunk) * (beta / self.mu) ** 2 * self.within
+        cross = self.weights[:, None] * shrunk  # D X
+        scatter = shrunk.T @ cross + len(shrunk) * (beta / self.mu) ** 2 * self.within  # C
+        self.scales, self.axes = np.linalg.eigh(scatter)
+        self.cross = cross @ self.axes
         energy = np.vdot(self.weights, (self.means**2).sum(1)) + len(shrunk) * self.within.trace()
         self.energy = float(energy)  # K ||H0||^2 / N
         self.constant = beta * lambda_h / (2 * self.mu) * self.energy
@@ -68,19 +70,13 @@ class NearFeaturesObjective:
         G = self.shrinkage(W)
         return (W + self.beta * self.means) @ G, self.beta**2 * G @ self.within @ G
 
-    @property
-    def start(self) -> Array:
-        """Optimal head for H0 itself."""
-        return self.best_head(self.means, self.within)
-
-    @property
-    def scale(self) -> float:
-        """Size of the Hessian, to tell a flat direction from rounding."""
-        return float(np.linalg.norm(self.scatter, 2)) + self.lambda_w
-
 
 class Expansion:
-    """Value, gradient and Hessian of the reduced objective at one head.
+    r"""Value, gradient and Hessian of the reduced objective at one head.
+
+    All is computed in the eigenbases of W W^T and C, where the dominant part of the Hessian,
+    :math:`V \mapsto N^{-1} V C + \lambda_W V`, is diagonal; scaled by the root of that diagonal,
+    the Hessian is near the identity, which spares conjugate gradients and Lanczos most steps.
 
     Parameters
     ----------
@@ -92,26 +88,44 @@ class Expansion:
 
     def __init__(self, objective: NearFeaturesObjective, W: Array) -> None:
         self.objective, self.argument = objective, W
-        mu, weights = objective.mu, objective.weights
-        self.inverse = np.linalg.inv(np.eye(len(W)) + W @ W.T / mu)
-        projected = W @ objective.scatter - objective.cross
-        fit = projected @ W.T - W @ objective.cross.T + np.diag(weights)
-        self.pull = self.inverse @ projected
-        self.curl = self.inverse @ fit @ self.inverse
-        decay = objective.lambda_w / 2 * float(np.vdot(W, W))
-        self.value = float(np.vdot(self.inverse, fit)) / 2 + decay + objective.constant
-        self.gradient = self.pull - self.curl @ W / mu + objective.lambda_w * W
+        self.mu, lambda_w = objective.mu, objective.lambda_w
+        rotated = W @ objective.axes
+        spread, self.turn = np.linalg.eigh(rotated @ rotated.T)
+        self.head = self.turn.T @ rotated
+        cross = self.turn.T @ objective.cross
+        self.shrink = 1 / (1 + spread[:, None] / self.mu)  # N^-1
+        self.projected = self.head * objective.scales - cross
+        fit = self.projected @ self.head.T - self.head @ cross.T
+        fit += (self.turn.T * objective.weights) @ self.turn
+        self.pull = self.shrink * self.projected
+        self.curl = self.shrink * fit * self.shrink.T
+        decay = lambda_w / 2 * float(np.vdot(W, W))
+        self.value = float(self.shrink[:, 0] @ fit.diagonal()) / 2 + decay + objective.constant
+        gradient = self.pull - self.curl @ self.head / self.mu + lambda_w * self.head
+        self.gradient = self.turn @ gradient @ objective.axes.T
+        self.diagonal = self.shrink * objective.scales.clip(min=0) + lambda_w
+        self.root = np.sqrt(self.diagonal)
+        self.scaled_gradient = gradient / self.root
 
     def hessian(self, direction: Array) -> Array:
         """Apply the Hessian to a direction (K, d), or to a stack of them (..., K, d)."""
-        V, W, inverse = direction, self.argument, self.inverse
-        mu, lambda_w = self.objective.mu, self.objective.lambda_w
-        turn = _twice_symmetric(V @ W.T) / mu
-        image = V @ self.objective.scatter
-        change = _twice_symmetric(image @ W.T - V @ self.objective.cross.T)
-        curl = inverse @ change @ inverse - _twice_symmetric(inverse @ turn @ self.curl)
-        return inverse @ (image - turn @ self.pull) - (curl @ W + self.curl @ V) / mu + lambda_w * V
+        axes = self.objective.axes
+        return self.turn @ self._curve(self.turn.T @ direction @ axes) @ axes.T
+
+    def scaled_hessian(self, direction: Array) -> Array:
+        """Apply the Hessian to a direction (K, d), both in scaled coordinates."""
+        return self._curve(direction / self.root) / self.root
+
+    def unscale(self, direction: Array) -> Array:
+        """Return the change of the head that scaled coordinates stand for."""
+        return self.turn @ (direction / self.root) @ self.objective.axes.T
+
+    def _curve(self, V: Array) -> Array:
+        turn = self.shrink * _twice_symmetric(V @ self.head.T) / self.mu
+        change = self.shrink * _twice_symmetric(V @ self.projected.T) * self.shrink.T
+        curl = change - _twice_symmetric(turn @ self.curl)
+        return self.diagonal * V - turn @ self.pull - (curl @ self.head + self.curl @ V) / self.mu
 
 
 def _twice_symmetric(matrix: Array) -> Array:
-    return matrix + np.swapaxes(matrix, -1, -2)
+    return matrix + matrix.swapaxes(-1, -2)

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.linear_map import checked_change, linear_operator
-from neuralcollapse.theory.perturbation_spectrum import PerturbationSpectrum
+from neuralcollapse.theory.perturbation_ratio import PerturbationRatio
 from neuralcollapse.theory.sufficient_statistics import class_means
 
 
-class PerturbationOperator(PerturbationSpectrum):
+class PerturbationOperator(PerturbationRatio):
     r"""The linear map from a change of collapsed H0 to that of the near-features minimiser.
 
     At balanced H0 whose class means are :math:`h_0 R`, R (K, d) of orthonormal rows, without

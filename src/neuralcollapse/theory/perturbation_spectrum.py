@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -168,89 +167,3 @@ class PerturbationSpectrum:
                 (abs(inside), num_classes * (n - 1)),
             ]
         return tuple(Multiple(*pair) for pair in sorted(values, reverse=True) if pair[1])
-
-    def within_ratio(self, within: Any = None) -> float:
-        r"""Predict Tr Sigma_W of the minimiser over that of H0, near collapse.
-
-        .. math:: \pi q^2 + (1 - \pi) p^2, \qquad
-            \pi = \mathrm{Tr}(R \Sigma_W R^\top) / \mathrm{Tr}\, \Sigma_W
-
-        with p and q the gains of within-class deviations out of the span of the means and in it.
-
-        Parameters
-        ----------
-        within
-            (d, d) within-class scatter of H0, up to scale; isotropic if omitted.
-
-        Returns
-        -------
-        float
-            The ratio.
-
-        Raises
-        ------
-        NeuralCollapseError
-            If the scatter is not (d, d) of positive trace.
-        """
-        parallel = self._parallel_share(within)
-        *_, out, inside = self._gains.values()
-        return parallel * inside**2 + (1 - parallel) * out**2
-
-    def elasticities(self, within: Any = None) -> tuple[float, float]:
-        r"""Return the relative change of the within ratio per relative change of each lambda.
-
-        For exact gains at the optimal radius, which moves along with the lambdas, and a scatter
-        that keeps its share in the span of the means:
-
-        .. math::
-            \frac{\partial \ln}{\partial \ln \lambda_H} =
-            - \frac{a g / (\beta + g) + 2 b \lambda_H / (\beta + \lambda_H)}{a + b}, \qquad
-            \frac{\partial \ln}{\partial \ln \lambda_W} = \frac{a g / (\beta + g)}{a + b},
-
-        with :math:`a = \pi q^2`, :math:`b = (1 - \pi) p^2`: within the span of the means, both
-        act equally strongly and oppositely; outside it lambda_w does nothing.
-
-        Parameters
-        ----------
-        within
-            (d, d) within-class scatter of H0, up to scale; isotropic if omitted.
-
-        Returns
-        -------
-        lambda_w, lambda_h : float
-            The two elasticities.
-
-        Raises
-        ------
-        NeuralCollapseError
-            If the class means of H0 are not at the optimal radius, or the variant is not exact.
-        """
-        optimal = math.sqrt(self.lambda_w / self.lambda_h) - self.lambda_w
-        if self.variant != "exact" or not math.isclose(self.start_radius**2, optimal, rel_tol=1e-8):
-            raise NeuralCollapseError(
-                "means",
-                f"squared norm {optimal:.6g}, and the exact variant",
-                f"squared norm {self.start_radius**2:.6g}, variant {self.variant!r}",
-                "take the means of regularized_mse_minimizer",
-            )
-        parallel = self._parallel_share(within)
-        g = math.sqrt(self.lambda_h / self.lambda_w)
-        inside = parallel * self._gains["within parallel"] ** 2
-        out = (1 - parallel) * self._gains["within orthogonal"] ** 2
-        pull = inside * g / (self.beta + g)
-        decay = 2 * out * self.lambda_h / (self.beta + self.lambda_h)
-        return pull / (inside + out), -(pull + decay) / (inside + out)
-
-    def _parallel_share(self, within: Any) -> float:
-        num_classes, dim = self.frame.shape
-        if within is None:
-            return num_classes / dim
-        scatter = finite_matrix("within", within).cpu()
-        if scatter.shape != (dim, dim) or not float(scatter.trace()) > 0:
-            raise NeuralCollapseError(
-                "within",
-                f"a scatter of shape ({dim}, {dim}) and positive trace",
-                f"shape {tuple(scatter.shape)}",
-                "pass the within-class scatter of H0",
-            )
-        return float(((self.frame @ scatter) * self.frame).sum() / scatter.trace())

@@ -16,16 +16,22 @@ ROUNDING = 1e-12  # below this relative decrease, differences of values are roun
 class Point(Protocol):
     """An objective expanded to second order about one argument.
 
-    ``argument``, ``value`` and ``gradient`` are what they say; ``hessian(v)`` is the product of
-    the Hessian with v, of the shape of the argument.
+    ``argument``, ``value`` and ``gradient`` are what they say. ``scaled_gradient`` and
+    ``scaled_hessian(v)`` are gradient and Hessian in coordinates of the point's choice, in which
+    the trust region is a ball: the nearer the Hessian is to the identity there, the better.
+    ``unscale(v)`` is the change of the argument that they stand for.
     """
 
     argument: Array
     value: float
     gradient: Array
+    scaled_gradient: Array
 
-    def hessian(self, direction: Array) -> Array:
-        """Apply the Hessian."""
+    def scaled_hessian(self, direction: Array) -> Array:
+        """Apply the Hessian in scaled coordinates."""
+
+    def unscale(self, direction: Array) -> Array:
+        """Map scaled coordinates to a change of the argument."""
 
 
 P = TypeVar("P", bound="Point")
@@ -37,8 +43,9 @@ def trust_region_newton(
     """Minimise by Steihaug's trust-region Newton method with conjugate gradients.
 
     Once the predicted decrease is within the rounding of the values, the ratio of actual to
-    predicted decrease says nothing; the last steps are then full Newton steps, kept while they
-    lower the gradient norm. So the gradient norm reaches its rounding floor, not its square root.
+    predicted decrease says nothing; the last steps are then full Newton steps, until three in a
+    row do not lower the gradient norm (in a curved valley some raise it before the next lower it).
+    So the gradient norm reaches its rounding floor, not its square root.
 
     Parameters
     ----------
@@ -61,18 +68,21 @@ def trust_region_newton(
     ----------
     Steihaug 1983; Nocedal & Wright 2006, Algorithms 4.1 and 7.2.
     """
-    point = expand(start)
-    radius = max(1.0, float(np.linalg.norm(start)))
+    point = best = expand(start)
+    rises = 0
+    radius = math.sqrt(abs(point.value)) or 1.0  # at unit curvature, this gains half the value
     for iteration in range(max_iterations):
         slope = float(np.linalg.norm(point.gradient))
         if slope <= tolerance:
             return point, iteration
-        step, predicted = _steihaug(point, radius, min(0.1, math.sqrt(slope)) * slope)
-        trial = expand(point.argument + step)
+        step, predicted = _steihaug(point, radius)
+        trial = expand(point.argument + point.unscale(step))
         if predicted <= ROUNDING * abs(point.value):
-            if np.linalg.norm(trial.gradient) >= slope:
-                return point, iteration + 1
             point = trial
+            if np.linalg.norm(point.gradient) < np.linalg.norm(best.gradient):
+                best, rises = point, 0
+            elif (rises := rises + 1) == 3:
+                return best, iteration + 1
             continue
         ratio = (point.value - trial.value) / predicted
         length = float(np.linalg.norm(step))
@@ -81,19 +91,21 @@ def trust_region_newton(
         elif ratio > 0.75 and length > 0.99 * radius:
             radius *= 2
         if ratio > 0.1:
-            point = trial
-    return point, max_iterations
+            point = best = trial
+    return best, max_iterations
 
 
-def _steihaug(point: Point, radius: float, tolerance: float) -> tuple[Array, float]:
+def _steihaug(point: Point, radius: float) -> tuple[Array, float]:
     """Minimise the quadratic model in the ball; return the step and the decrease it predicts."""
-    step = np.zeros_like(point.gradient)
-    residual = point.gradient
+    residual = point.scaled_gradient
+    step = np.zeros_like(residual)
+    slope = float(np.linalg.norm(residual))
+    tolerance = min(0.1, math.sqrt(slope)) * slope
     direction = -residual
     squared = float(np.vdot(residual, residual))
     decrease = 0.0
     for _ in range(2 * step.size):
-        image = point.hessian(direction)
+        image = point.scaled_hessian(direction)
         curvature = float(np.vdot(direction, image))
         length = squared / curvature if curvature > 0 else math.inf
         if curvature <= 0 or np.linalg.norm(step + length * direction) >= radius:

@@ -68,6 +68,7 @@ class SweepRun:
         options
             Further arguments of `train`.
         """
+        before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
             train(self.config, self.folder, resume=True, progress=False, **options)
@@ -78,6 +79,8 @@ class SweepRun:
             }
             with atomic_path(self._failure) as path:
                 path.write_text(json.dumps(report, indent=2) + "\n")
+        finally:
+            torch.set_num_threads(before)
 
     @property
     def _failure(self) -> Path:

@@ -7,4 +7,5 @@ from neuralcollapse.studies.tirer2023 import free_features as free_features
 from neuralcollapse.studies.tirer2023 import linear_map as linear_map
 from neuralcollapse.studies.tirer2023 import paths as paths
 from neuralcollapse.studies.tirer2023 import regularization as regularization
+from neuralcollapse.studies.tirer2023 import trained as trained
 from neuralcollapse.studies.tirer2023.study import study as study

@@ -1,0 +1,109 @@
+"""The central path where means and scatter share their directions: each goes its own way."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.integrate import solve_ivp
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.theory.central_path import increasing_times
+from neuralcollapse.validation import finite_matrix, positive
+
+
+class CommutingPath(NamedTuple):
+    """(T, m) singular values of the class means, and variances along their directions."""
+
+    radii: Float[Tensor, "T m"]
+    variances: Float[Tensor, "T m"]
+
+
+def commuting_path(
+    radii: Any, variances: Any, num_classes: int, lambda_w: float, lambda_h: float, times: Any
+) -> CommutingPath:
+    r"""Follow the central path along common singular directions of means and scatter.
+
+    If the classes are balanced, the class means are :math:`U \mathrm{diag}(h) V^\top` and
+    :math:`\Sigma_W V = V \mathrm{diag}(s)`, they stay so, and with
+    :math:`a = K s + \lambda_W` every direction is a flow of two numbers,
+
+    .. math::
+        \dot h = \frac{a h}{(a + h^2)^2} - \lambda_H h, \qquad
+        \dot s = -2 \Bigl( \frac{h^2}{(a + h^2)^2} + \lambda_H \Bigr) s.
+
+    For :math:`\lambda_H = 0` each keeps :math:`h^2 + K s + \lambda_W \ln s`; for s = 0 its time is
+    that of `collapsed_path_time`.
+
+    Parameters
+    ----------
+    radii
+        (m,) singular values h at time 0.
+    variances
+        (m,) variances s at time 0, at least 0.
+    num_classes
+        K >= 2.
+    lambda_w
+        Weight decay of the head, above 0.
+    lambda_h
+        Weight decay of the features, at least 0.
+    times
+        (T,) times, at least 0 and increasing.
+
+    Returns
+    -------
+    CommutingPath
+        h and s at each time.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If shapes differ, a variance is negative, or a strength or a time is out of range.
+    NonFiniteError
+        If a number is NaN or infinite.
+
+    References
+    ----------
+    Ours; Tirer, Huang & Niles-Weed 2023, Equation 4, is the flow.
+
+    Examples
+    --------
+    >>> path = commuting_path([1.0, 2.0], [0.1, 0.1], 3, 0.5, 0.1, [0.0, 100.0])
+    >>> path.radii[1] ** 2  # both tend to sqrt(lambda_w / lambda_h) - lambda_w
+    tensor([1.7361, 1.7361], dtype=torch.float64)
+    """
+    h, s = (
+        finite_matrix(name, torch.as_tensor(value, dtype=torch.float64)[None])[0].numpy()
+        for name, value in (("radii", radii), ("variances", variances))
+    )
+    if h.shape != s.shape or num_classes < 2 or (s < 0).any():
+        raise NeuralCollapseError(
+            "variances",
+            "one variance of at least 0 for each radius, of at least 2 classes",
+            f"{s.tolist()} for {len(h)} radii, {num_classes} classes",
+            "project the scatter on the right singular vectors of the class means",
+        )
+    lambda_w = positive("lambda_w", lambda_w)
+    lambda_h = positive("lambda_h", lambda_h) if lambda_h else 0.0
+    instants = increasing_times(times)
+
+    def velocity(_: float, state: np.ndarray) -> np.ndarray:
+        radius, log_decay = state.reshape(2, -1)
+        a = num_classes * s * np.exp(log_decay) + lambda_w
+        pull = radius / (a + radius**2)  # the head
+        drift = a * pull / (a + radius**2) - lambda_h * radius
+        return np.concatenate([drift, -2 * (pull**2 + lambda_h)])
+
+    state, now, rows = np.concatenate([h, 0 * s]), 0.0, []
+    for time in instants:
+        if time > now:
+            solution = solve_ivp(velocity, (now, time), state, "DOP853", rtol=1e-12, atol=1e-14)
+            now, state = time, solution.y[:, -1]
+        rows.append(state.reshape(2, -1))
+    found = np.array(rows)
+    return CommutingPath(
+        torch.from_numpy(found[:, 0].copy()), torch.from_numpy(s * np.exp(found[:, 1]))
+    )
