@@ -11,11 +11,14 @@ from torch.utils.data import TensorDataset
 from neuralcollapse.metrics.presets import preset
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.training import MLP, ImageData, TrainConfig, sgd_epochs
+from neuralcollapse.training.networks import MLP_UNITS, scaled
 
 Collapse = dict[str, list[float]]
 
 
-def layerwise_features(data: ImageData, depth: int, config: TrainConfig) -> list[Tensor]:
+def layerwise_features(
+    data: ImageData, depth: int, config: TrainConfig, device: str = "cpu"
+) -> list[Tensor]:
     """Train one hidden layer after the other, each with a new head, the earlier ones fixed.
 
     Parameters
@@ -26,27 +29,31 @@ def layerwise_features(data: ImageData, depth: int, config: TrainConfig) -> list
         Number of hidden layers.
     config
         Of every stage: `width` of the hidden layer, loss, optimiser, epochs, seed.
+    device
+        Where to train, all data at once.
 
     Returns
     -------
     list of Tensor
-        Training features (N, width) of each hidden layer, the first one first.
+        Training features (N, 256 width) of each hidden layer, the first one first.
     """
-    inputs, labels = data.train.tensors
+    inputs, labels = (part.to(device) for part in data.train.tensors)
     features = [inputs.flatten(1)]
     for stage in range(depth):
-        network = _network(features[-1].shape[1], 1, data.num_classes, config, stage)
+        network = _network(features[-1].shape[1], 1, data.num_classes, config, stage).to(device)
         _train(network, features[-1], labels, config)
         features += _hidden(network, features[-1])
     return features[1:]
 
 
-def end_to_end_features(data: ImageData, depth: int, config: TrainConfig) -> list[Tensor]:
+def end_to_end_features(
+    data: ImageData, depth: int, config: TrainConfig, device: str = "cpu"
+) -> list[Tensor]:
     """Train all hidden layers at once.
 
     Parameters
     ----------
-    data, depth, config
+    data, depth, config, device
         As in `layerwise_features`.
 
     Returns
@@ -54,8 +61,8 @@ def end_to_end_features(data: ImageData, depth: int, config: TrainConfig) -> lis
     list of Tensor
         As in `layerwise_features`.
     """
-    inputs, labels = data.train.tensors
-    network = _network(math.prod(data.input_shape), depth, data.num_classes, config, 0)
+    inputs, labels = (part.to(device) for part in data.train.tensors)
+    network = _network(math.prod(data.input_shape), depth, data.num_classes, config, 0).to(device)
     _train(network, inputs, labels, config)
     return _hidden(network, inputs)
 
@@ -82,7 +89,7 @@ def collapse_by_depth(features: list[Tensor], labels: Tensor, num_classes: int) 
 def _network(inputs: int, depth: int, num_classes: int, config: TrainConfig, stage: int) -> MLP:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1000 * config.seed + stage)
-        return MLP(inputs, [config.width] * depth, num_classes, config.head_bias)
+        return MLP(inputs, [scaled(MLP_UNITS, config.width)] * depth, num_classes, config.head_bias)
 
 
 def _train(network: MLP, inputs: Tensor, labels: Tensor, config: TrainConfig) -> None:

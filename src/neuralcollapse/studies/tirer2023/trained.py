@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +14,10 @@ from numpy.typing import NDArray
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.tirer2023 import figure2, figure3
 from neuralcollapse.studies.tirer2023.study import study
-from neuralcollapse.training import TrainConfig
+from neuralcollapse.training import TrainConfig, train
 
 DEPTH, DEPTH_EPOCHS = 4, 15
-# A sixth of the figure's epochs, at six times the weight decay: their product is the paper's.
-DECAY_EPOCHS = figure3.CONFIG.epochs // 6
-DECAY = 6 * figure3.CONFIG.weight_decay
+SHORTER = 6  # times fewer epochs than the figure, at as many times its weight decay
 
 
 @study.claim(
@@ -27,8 +27,9 @@ DECAY = 6 * figure3.CONFIG.weight_decay
     "on digits here).",
 )
 def _depth() -> Iterator[Evidence]:
-    config = _changed(figure2.CONFIG, epochs=DEPTH_EPOCHS)
-    record = figure2.record_depths(depth=DEPTH, config=config)
+    config = TrainConfig(**figure2.COMMON | figure2.SCALES["quick"] | {"epochs": DEPTH_EPOCHS})
+    with TemporaryDirectory() as folder:
+        record = figure2.record_depths(config, DEPTH, Path(folder))
     note = f"digits, {DEPTH} hidden layers, {DEPTH_EPOCHS} epochs, {len(figure2.SEEDS)} seeds"
     for way, title in (("layerwise", "one by one"), ("end_to_end", "all at once")):
         for metric, (name, _) in figure2.CURVES.items():
@@ -47,11 +48,15 @@ def _depth() -> Iterator[Evidence]:
     "moves NC1 by about the same factor",
 )
 def _decays() -> Iterator[Evidence]:
-    config = _changed(figure3.CONFIG, epochs=DECAY_EPOCHS, weight_decay=DECAY)
-    record = figure3.record_decays(config=config)
+    config = TrainConfig(**figure3.COMMON | figure3.SCALES["quick"])
+    config = replace(
+        config, epochs=config.epochs // SHORTER, weight_decay=config.weight_decay * SHORTER
+    )
+    seeds = figure3.SEEDS["quick"]
+    record = _record_ends(figure3.decay_configs(config, seeds))
     note = (
-        f"digits, {DECAY_EPOCHS} epochs, weight decay {DECAY:g}, {len(figure3.SEEDS)} seeds, NC1 "
-        "at the end; the least of the seeds"
+        f"digits, {config.epochs} epochs, weight decay {config.weight_decay:g}, {len(seeds)} "
+        "seeds, NC1 at the end; the least of the seeds"
     )
     words = "|log(NC1 / baseline's)|, features' decay {} over head's decay {}"
     for change in ("0", "× 2"):
@@ -75,8 +80,20 @@ def _decays() -> Iterator[Evidence]:
     yield Evidence("least training accuracy", accuracy, 0.98, relation=">=")
 
 
-def _changed(config: TrainConfig, **values: Any) -> TrainConfig:
-    return TrainConfig.from_dict(config.to_dict() | values)
+def _record_ends(configs: list[TrainConfig]) -> figure3.Record:
+    """Train one after the other, and gather what is measured after the last epoch."""
+    with TemporaryDirectory() as folder:
+        histories = [
+            train(
+                config,
+                Path(folder, str(number)),
+                measure_at=[config.epochs],
+                accelerator="cpu",
+                progress=False,
+            )
+            for number, config in enumerate(configs)
+        ]
+    return figure3.record_decays(histories)
 
 
 def _log_factors(

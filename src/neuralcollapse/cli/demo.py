@@ -1,0 +1,60 @@
+"""demo: train a small network, and watch it collapse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from neuralcollapse.cli.app import app
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A data set, see: neuralcollapse data; or a folder with Fashion-MNIST's IDX files."
+        ),
+    ] = "digits",
+    net: Annotated[str, typer.Option(help="mlp, cnn, resnet18 ...")] = "mlp",
+    loss: Annotated[str, typer.Option(help="ce (cross-entropy) or mse.")] = "ce",
+    epochs: Annotated[int, typer.Option(min=1)] = 400,
+    weight_decay: Annotated[float, typer.Option(min=0.0)] = 0.01,
+    seed: int = 0,
+    out: Annotated[Path, typer.Option(help="Folder of figures and history.")] = Path("demo"),
+) -> None:
+    """Train a small network past 100 % training accuracy and watch it collapse.
+
+    An earlier run in the same folder is replaced. Of Fashion-MNIST, 500 training images a class
+    are used, which takes about five times as long as the digits.
+    """
+    import torch
+
+    from neuralcollapse.report import plot_history, summary_table, summary_text
+    from neuralcollapse.training import DATASETS, TrainConfig, train
+
+    named = data in DATASETS
+    config = TrainConfig.from_dict(
+        {
+            "data": data if named else "fashion-mnist",
+            "data_root": None if named else data,
+            "per_class": None if data == "digits" else 500,
+            "net": net,
+            "loss": loss,
+            "epochs": epochs,
+            "weight_decay": weight_decay,
+            "seed": seed,
+        }
+    )
+    if data == "digits":
+        torch.set_num_threads(1)  # layers this small only wait for a second thread
+    console = Console(highlight=False)
+    records = train(config, out, measure_every=1, overwrite=True)
+    console.print(summary_table(records))
+    console.print(summary_text(records))
+    figures = plot_history(records, out)
+    names = ", ".join(path.name for path in figures)
+    console.print(f"Written to {out}: {names}, history.jsonl, config.json", markup=False)
