@@ -1,3 +1,4 @@
+from . import generalization as generalization
 from . import geometry as geometry
 from . import measurement as measurement
 from . import metrics as metrics

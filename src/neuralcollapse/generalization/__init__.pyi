@@ -1,0 +1,13 @@
+from . import certificates as certificates
+from .certificates import CrossFitCertificate as CrossFitCertificate
+from .certificates import ErrorCertificate as ErrorCertificate
+from .certificates import cantelli_plug_in as cantelli_plug_in
+from .certificates import cantelli_upper as cantelli_upper
+from .certificates import cdnv_error_bound as cdnv_error_bound
+from .certificates import certify_report as certify_report
+from .certificates import clopper_pearson_upper as clopper_pearson_upper
+from .certificates import cross_fit_certificate as cross_fit_certificate
+from .certificates import distribution_free_floor as distribution_free_floor
+from .certificates import error_certificate as error_certificate
+from .certificates import margin_ramp_upper as margin_ramp_upper
+from .certificates import pair_risks as pair_risks

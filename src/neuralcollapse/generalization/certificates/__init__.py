@@ -1,0 +1,5 @@
+"""Error certificates from held-out margins, and the estimates that only explain them."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,355 @@
+"""The error certificate: what a held-out sample proves about the error on new data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import atomic_path
+from neuralcollapse.generalization.certificates.cantelli import cantelli_plug_in, cantelli_upper
+from neuralcollapse.generalization.certificates.class_distance import cdnv_error_bound
+from neuralcollapse.generalization.certificates.clopper_pearson import clopper_pearson_upper
+from neuralcollapse.generalization.certificates.floor import distribution_free_floor
+from neuralcollapse.generalization.certificates.held_out import (
+    check_never_trained_on,
+    failure_probability,
+    finite_margins,
+)
+from neuralcollapse.generalization.certificates.margin_ramp import margin_ramp_upper
+from neuralcollapse.generalization.certificates.wording import percent
+from neuralcollapse.measurement import CollapseReport
+from neuralcollapse.moments import ClassMoments
+from neuralcollapse.validation import integer_labels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HEADLINE, RAMP, CANTELLI = "Clopper-Pearson", "margin ramp", "Cantelli, clipped"
+RAMP_HALVINGS = 4  # thresholds: the median training margin, and its half, ..., its sixteenth
+NO_COVERAGE = "population identity, plug-in, no coverage"
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorCertificate:
+    """An upper bound on the error of one classifier, and what other methods say beside it.
+
+    Attributes
+    ----------
+    upper
+        The certificate: with probability at least `confidence` over the held-out sample, the
+        error on new data is at most this. It is Clopper and Pearson's bound, and was chosen before
+        the data: the least of several bounds would not hold with that probability.
+    confidence
+        Of each statement by itself.
+    errors, n
+        Misclassified held-out samples (ties among them), and all.
+    floor
+        What the median of any distribution-free bound from n samples is at least.
+    table
+        One row a method: ``upper``, ``covers`` (whether it is an upper bound with probability
+        `confidence` under every distribution; the other rows explain and certify nothing),
+        ``assumes``.
+    per_class
+        One row a class, the highest bound first: ``class``, ``n``, ``errors``, ``error_rate``,
+        ``upper``; all the bounds hold together with probability `confidence`. None without labels.
+    refused
+        Method to reason why it is not in the table.
+
+    Examples
+    --------
+    >>> certificate = error_certificate([2.0] * 99 + [-1.0])
+    >>> round(certificate.upper, 4), certificate.errors, certificate.n
+    (0.0466, 1, 100)
+    """
+
+    upper: float
+    confidence: float
+    errors: int
+    n: int
+    floor: float
+    table: pd.DataFrame
+    per_class: pd.DataFrame | None
+    refused: dict[str, str]
+
+    @property
+    def error_rate(self) -> float:
+        """Share of the held-out samples that are misclassified."""
+        return self.errors / self.n
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain numbers, strings, lists and dictionaries, fit for JSON."""
+        classes = self.per_class
+        if classes is not None:  # a class without a sample has no error rate
+            classes = classes.astype(object).where(classes.notna(), None)
+        return {
+            "upper": self.upper,
+            "confidence": self.confidence,
+            "errors": self.errors,
+            "n": self.n,
+            "error_rate": self.error_rate,
+            "floor": self.floor,
+            "methods": self.table.reset_index().to_dict(orient="records"),
+            "refused": dict(self.refused),
+            "per_class": None if classes is None else classes.to_dict(orient="records"),
+        }
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw the bounds of all methods, and those of the classes, beside the errors seen.
+
+        Parameters
+        ----------
+        path
+            Image to write, such as ``certificate.png``.
+        """
+        from neuralcollapse.generalization.certificates.figure import plot_certificate
+
+        figure = plot_certificate(self)
+        if path is not None:
+            with atomic_path(path) as temporary:
+                figure.savefig(temporary)
+        return figure
+
+    def __repr__(self) -> str:
+        return (
+            f"ErrorCertificate(upper={self.upper:.4g}, confidence={self.confidence:g}, "
+            f"errors={self.errors}, n={self.n})"
+        )
+
+    def __str__(self) -> str:
+        console = Console(width=100, color_system=None)
+        with console.capture() as captured:
+            for part in self._parts():
+                console.print(part, markup=False, highlight=False)
+        return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+    def _parts(self) -> Iterator[Table | str]:
+        yield (
+            f"At {percent(self.confidence)} confidence the error on new data is at most "
+            f"{percent(self.upper)}: {self.errors:,} of {self.n:,} held-out samples are "
+            f"misclassified ({percent(self.error_rate)})."
+        )
+        table = Table("method", box=SIMPLE_HEAD)
+        table.add_column("error at most", justify="right")
+        table.add_column("certifies")
+        table.add_column("rests on")
+        for name, row in self.table.iterrows():
+            table.add_row(
+                str(name), percent(row["upper"]), "yes" if row["covers"] else "no", row["assumes"]
+            )
+        yield table
+        for name, reason in self.refused.items():
+            yield f"Left out, {name}: {reason}."
+        if self.per_class is not None:
+            worst = self.per_class.iloc[0]
+            yield (
+                f"Least is known of class {worst['class']}: {worst['errors']} of {worst['n']} "
+                f"wrong, at most {percent(worst['upper'])} (all classes at once)."
+            )
+        yield (
+            f"No method that holds for all data promises less than {percent(self.floor)} in more "
+            f"than half of its uses with {self.n:,} samples."
+        )
+
+
+def error_certificate(
+    margins: Any,
+    confidence: float = 0.95,
+    *,
+    labels: Any = None,
+    class_names: Sequence[str] | None = None,
+    train_margins: Any = None,
+    moments: ClassMoments | None = None,
+    held_out_ids: Any = None,
+    train_ids: Any = None,
+) -> ErrorCertificate:
+    """Certify the error of a classifier from its margins on samples it was not trained on.
+
+    The headline is `clopper_pearson_upper` of the count of margins that are not above zero. Beside
+    it stand the bounds that use more of the margins, `margin_ramp_upper` and `cantelli_upper`,
+    whose thresholds come from the training margins alone; and, as explanation only, what the
+    spread of margins and classes would allow if the sample were the population.
+
+    Parameters
+    ----------
+    margins
+        (n,) margins of held-out samples, independent draws of the data the classifier will meet,
+        which training, early stopping and selection never saw; see `sample_margins`.
+    confidence
+        Probability in (0, 1) at which each statement holds.
+    labels
+        (n,) their classes 0..K-1, for a bound on each class.
+    class_names
+        (K,) names of the classes; the labels themselves if omitted.
+    train_margins
+        Margins of the training samples, for the methods that need a scale.
+    moments
+        Moments of the held-out features, for the row of the CDNV.
+    held_out_ids, train_ids
+        Names of the held-out samples (n,) and of all training samples, to be refused if they meet.
+
+    Returns
+    -------
+    ErrorCertificate
+        To print, tabulate or plot.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there is no margin, the confidence is not in (0, 1), labels or names do not fit, there
+        are fewer than two classes, or the held-out sample meets the training sample.
+    NonFiniteError
+        If a margin is NaN or infinite.
+
+    References
+    ----------
+    Clopper & Pearson 1934, for the headline; the other rows name theirs.
+
+    Examples
+    --------
+    >>> certificate = error_certificate([2.0, 3.0, 1.0, 2.0] * 50, train_margins=[4.0])
+    >>> certificate.table["upper"].round(4).to_dict()  # doctest: +ELLIPSIS
+    {'Clopper-Pearson': 0.0149, 'margin ramp': 0.0228, 'Cantelli, clipped': ...
+    """
+    delta = failure_probability(confidence)
+    held_out = finite_margins("margins", margins, axes=1)
+    n, errors = len(held_out), int((held_out <= 0).sum())
+    check_never_trained_on(held_out_ids, train_ids, n)
+    upper = clopper_pearson_upper(errors, n, confidence)
+    rows = [(HEADLINE, upper, True, "held-out samples, drawn as new ones are")]
+    scale = None if train_margins is None else _scale(held_out, train_margins)
+    refused = {}
+    if scale is None or scale <= 0:
+        reason = (
+            "its scale is the median training margin, and train_margins is missing"
+            if scale is None
+            else f"its scale is the median training margin, which is {scale:.4g}, not above 0"
+        )
+        refused = {RAMP: reason, CANTELLI: reason}
+    else:
+        thresholds = scale / 2.0 ** np.arange(RAMP_HALVINGS + 1)
+        ramp = margin_ramp_upper(held_out, thresholds, confidence)
+        rows.append((RAMP, ramp, True, "the same, and training margins; cannot beat the count"))
+        if n < 2:
+            refused[CANTELLI] = "a variance needs at least two samples"
+        else:
+            value = cantelli_upper(held_out, scale, confidence)
+            rows.append((CANTELLI, value, True, "the same, and training margins"))
+    rows.append(("Cantelli, plug-in", cantelli_plug_in(held_out), False, NO_COVERAGE))
+    if moments is not None:
+        meaning = f"{NO_COVERAGE}; of the nearest class mean"
+        rows.append(("CDNV, plug-in", cdnv_error_bound(moments), False, meaning))
+    return ErrorCertificate(
+        upper,
+        float(confidence),
+        errors,
+        n,
+        distribution_free_floor(n, confidence),
+        pd.DataFrame(rows, columns=["method", "upper", "covers", "assumes"]).set_index("method"),
+        _per_class(held_out, labels, class_names, delta),
+        refused,
+    )
+
+
+def certify_report(report: CollapseReport, confidence: float = 0.95) -> ErrorCertificate:
+    """Certify the error of a measured classifier from the test data of its report.
+
+    Everything is in the report already: margins and labels of every test sample, training margins
+    for the scale, moments of the test features.
+
+    Parameters
+    ----------
+    report
+        Of ``measure(model, loader, test_loader=...)`` or ``measure_features(...,
+        test_features=...)``, whose test data training, early stopping and selection never saw.
+    confidence
+        Probability in (0, 1) at which each statement holds.
+
+    Returns
+    -------
+    ErrorCertificate
+        With a bound on each class.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the report has no test data or no head, or the confidence is not in (0, 1).
+
+    Examples
+    --------
+    >>> import torch
+    >>> import neuralcollapse as nc
+    >>> x, y = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1]
+    >>> head = torch.tensor([[-1.0], [1.0]])
+    >>> report = nc.measure_features(x, y, head, test_features=0.9 * x, test_labels=y)
+    >>> certify_report(report)
+    ErrorCertificate(upper=0.5271, confidence=0.95, errors=0, n=4)
+    """
+    test = report.test
+    if test is None or not len(test.decisions.margins):
+        raise NeuralCollapseError(
+            "report",
+            "test data and a head",
+            "no test data" if test is None else "no margins",
+            "measure with test_loader or test_features, and with the head",
+        )
+    return error_certificate(
+        test.decisions.margins,
+        confidence,
+        labels=test.decisions.labels.cpu(),
+        class_names=report.class_names,
+        train_margins=report.margins,
+        moments=test.moments,
+    )
+
+
+def _scale(held_out: np.ndarray, train_margins: Any) -> float:
+    """Return the median training margin, if the training margins are not the held-out ones."""
+    train = finite_margins("train_margins", train_margins, axes=1)
+    if len(held_out) > 1 and np.array_equal(train, held_out):
+        raise NeuralCollapseError(
+            "margins",
+            "margins of samples that were not trained on",
+            "the training margins",
+            "certify on a held-out sample: nothing follows from the training sample",
+        )
+    return float(np.median(train))
+
+
+def _per_class(
+    held_out: np.ndarray, labels: Any, class_names: Sequence[str] | None, delta: float
+) -> pd.DataFrame | None:
+    """Return Clopper and Pearson's bound on each class, each at a share delta / K."""
+    if labels is None:
+        return None
+    num_classes = None if class_names is None else len(class_names)
+    true = integer_labels("labels", labels, len(held_out), num_classes).numpy()
+    counts = np.bincount(true, minlength=num_classes or 0)
+    if len(counts) < 2:
+        raise NeuralCollapseError(
+            "labels", "at least 2 classes", str(len(counts)), "one class has no rival"
+        )
+    errors = np.bincount(true, held_out <= 0, len(counts)).astype(int)
+    # Of a class without a sample nothing is known; the count 1 of 1 says so.
+    upper = clopper_pearson_upper(
+        np.where(counts, errors, 1), np.maximum(counts, 1), 1 - delta / len(counts)
+    )
+    names = range(len(counts)) if class_names is None else class_names
+    table = pd.DataFrame(
+        {
+            "class": list(names),
+            "n": counts,
+            "errors": errors,
+            "error_rate": errors / np.where(counts, counts, np.nan),
+            "upper": upper,
+        }
+    )
+    return table.sort_values("upper", ascending=False, ignore_index=True, kind="stable")

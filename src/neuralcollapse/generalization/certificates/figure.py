@@ -1,0 +1,96 @@
+"""The picture of a certificate: what each method says, and each class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from neuralcollapse.figure_style import BLUE, GREY, LABEL_POINTS, ORANGE, PURPLE, figure
+from neuralcollapse.generalization.certificates.wording import percent
+
+if TYPE_CHECKING:
+    from neuralcollapse.generalization.certificates.error_certificate import ErrorCertificate
+
+SHOWN_CLASSES = 20  # of more, those with the highest bounds
+SMALLEST = 1e-6  # where less is drawn, zero too: the axis is logarithmic
+
+
+def plot_certificate(certificate: ErrorCertificate) -> Figure:
+    """Draw the bounds of the methods and, with labels, those of the classes.
+
+    Parameters
+    ----------
+    certificate
+        From `error_certificate`.
+
+    Returns
+    -------
+    matplotlib Figure
+        One panel, or two.
+    """
+    classes = certificate.per_class
+    columns = 1 if classes is None else 2
+    lines = 6 if classes is None else max(6, min(len(classes), SHOWN_CLASSES))
+    with figure(1, columns, 5.6 * columns, 2.2 + 0.3 * lines) as (drawing, panels):
+        _methods(panels[0], certificate)
+        if classes is not None:
+            _classes(panels[1], certificate)
+        drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    return drawing
+
+
+def _methods(axes: Axes, certificate: ErrorCertificate) -> None:
+    table = certificate.table
+    for place, (_, row) in enumerate(table.iterrows()):
+        color, face = (BLUE, BLUE) if row["covers"] else (GREY, "white")
+        shown = max(row["upper"], SMALLEST)
+        axes.plot(shown, place, "o", ms=8, color=color, mfc=face, mew=1.8)
+        axes.annotate(
+            percent(row["upper"]),
+            (shown, place),
+            xytext=(9, 0),
+            textcoords="offset points",
+            color=color,
+            size=LABEL_POINTS,
+            va="center",
+        )
+    _error_axis(axes, certificate)
+    axes.axvline(certificate.floor, color=PURPLE, ls=":", label="floor of any such bound")
+    for kind, face, color in (("certifies", BLUE, BLUE), ("explains only", "white", GREY)):
+        axes.plot([], [], "o", ms=8, color=color, mfc=face, mew=1.8, label=kind)
+    axes.set_yticks(range(len(table)), [str(name) for name in table.index])
+    axes.set_ylim(len(table) - 0.3, -0.7)
+    axes.set_title(f"Error at most, at {percent(certificate.confidence)} confidence")
+    axes.set_xlabel(f"error ({certificate.n:,} held-out samples)")
+
+
+def _classes(axes: Axes, certificate: ErrorCertificate) -> None:
+    assert certificate.per_class is not None
+    table = certificate.per_class.head(SHOWN_CLASSES)
+    for place, (_, row) in enumerate(table.iterrows()):
+        axes.plot([row["error_rate"], row["upper"]], [place, place], color=GREY, lw=1)
+        axes.plot(row["error_rate"], place, "|", ms=10, mew=1.8, color=ORANGE)
+        axes.plot(row["upper"], place, "o", ms=6, color=BLUE)
+    axes.set_yticks(range(len(table)), [str(name) for name in table["class"]])
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axes.set_xlim(left=0)
+    axes.grid(axis="y", visible=False)
+    axes.set_title(f"Each class, all at {percent(certificate.confidence)} confidence")
+    axes.set_xlabel("error: seen (bar) and at most (dot)")
+    axes.set_ylabel("class")
+
+
+def _error_axis(axes: Axes, certificate: ErrorCertificate) -> None:
+    """Lay out a logarithmic axis of errors, with the share of errors seen if there are any."""
+    axes.set_xscale("log")
+    if certificate.errors:
+        axes.axvline(certificate.error_rate, color=ORANGE, label="errors seen")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axes.xaxis.set_major_locator(LogLocator(numticks=6))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.25)  # room for the numbers

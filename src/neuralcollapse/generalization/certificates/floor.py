@@ -1,0 +1,53 @@
+"""The floor: what no method can promise less than, without assuming something of the data."""
+
+from __future__ import annotations
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.generalization.certificates.held_out import failure_probability
+
+
+def distribution_free_floor(num_samples: int, confidence: float = 0.95) -> float:
+    r"""Return what the median of every distribution-free upper bound on the error is at least.
+
+    .. math:: \mathrm{median}\, U \;\ge\; 1 - (2 \delta)^{1/n} \;\approx\; \ln(1 / 2\delta) / n
+
+    It holds for each data distribution P, also one without any error, and for every U that is an
+    upper bound with probability 1 - delta under all distributions. Proof: mix in misclassified
+    samples with probability p. The sample has none of them with probability (1 - p)^n, so that
+    P(U < p) (1 - p)^n <= delta, hence P(U < p) <= 1/2 as long as (1 - p)^n >= 2 delta.
+
+    So no measure of collapse on n samples, however deep, certifies less: what it says beyond the
+    count of errors comes from an assumption.
+
+    Parameters
+    ----------
+    num_samples
+        n >= 1, held-out samples.
+    confidence
+        1 - delta, in (0, 1).
+
+    Returns
+    -------
+    float
+        In [0, 1); 0 where the confidence is at most 1/2.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If n < 1 or the confidence is not in (0, 1).
+
+    Notes
+    -----
+    Ours. A bound that beats it is not wrong, but it is then no bound for some distribution.
+
+    Examples
+    --------
+    >>> round(distribution_free_floor(100), 6)  # ln(10) / 100 = 0.0230
+    0.022763
+    """
+    delta = failure_probability(confidence)
+    if num_samples < 1:
+        raise NeuralCollapseError(
+            "num_samples", "at least one sample", str(num_samples), "hold out some of the data"
+        )
+    return max(0.0, float(1 - (2 * delta) ** (1 / num_samples)))

@@ -1,0 +1,148 @@
+"""What a held-out sample must be before anything is concluded from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+
+
+def failure_probability(confidence: float) -> float:
+    """Return delta = 1 - confidence, the probability at which a certificate may be wrong.
+
+    Parameters
+    ----------
+    confidence
+        In (0, 1), such as 0.95.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is not.
+
+    Examples
+    --------
+    >>> failure_probability(0.75)
+    0.25
+    """
+    if not 0 < confidence < 1:
+        raise NeuralCollapseError(
+            "confidence", "a number in (0, 1)", str(confidence), "use 0.95 for 95 %"
+        )
+    return 1 - float(confidence)
+
+
+def finite_margins(argument: str, value: Any, axes: int | None = None) -> np.ndarray:
+    """Return margins as finite float64, at least one along the last axis.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        Tensor, array or sequence (..., n): leading axes are samples apart from each other.
+    axes
+        How many axes there must be; any number from 1 if omitted.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the number of axes is wrong or there is no margin.
+    NonFiniteError
+        If a margin is NaN or infinite.
+
+    Examples
+    --------
+    >>> finite_margins("margins", torch.tensor([1, -2]))
+    array([ 1., -2.])
+    """
+    plain = value.detach().cpu() if isinstance(value, torch.Tensor) else value
+    margins = np.asarray(plain, dtype=np.float64)
+    if margins.ndim != axes if axes is not None else margins.ndim < 1:
+        raise NeuralCollapseError(
+            argument,
+            f"{axes} axis" if axes is not None else "at least one axis",
+            f"shape {margins.shape}",
+            "pass one margin a sample, see nc.metrics.sample_margins",
+        )
+    if margins.size == 0:
+        raise NeuralCollapseError(
+            argument, "at least one sample", "none", "hold out some of the data"
+        )
+    bad = int((~np.isfinite(margins)).sum())
+    if bad:
+        raise NonFiniteError(
+            argument,
+            "finite numbers",
+            f"{bad} NaN or infinite of {margins.size}",
+            "find which samples they belong to: leaving them out would bias the certificate",
+        )
+    return margins
+
+
+def check_never_trained_on(held_out_ids: Any, train_ids: Any, num_held_out: int) -> None:
+    """Refuse a held-out sample that meets the training sample, or itself twice.
+
+    Parameters
+    ----------
+    held_out_ids, train_ids
+        Names of the samples, any that compare equal when the sample is the same.
+    num_held_out
+        How many held-out samples there are.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If only one of the lists is given, the number of held-out ids differs, one occurs twice, or
+        one is a training id as well.
+
+    Examples
+    --------
+    >>> check_never_trained_on(["a", "b"], ["c"], 2)
+    """
+    if held_out_ids is None and train_ids is None:
+        return
+    if held_out_ids is None or train_ids is None:
+        missing = "held_out_ids" if held_out_ids is None else "train_ids"
+        raise NeuralCollapseError(
+            missing, "ids of both samples or of neither", "one of them", f"pass {missing} as well"
+        )
+    held_out, train = (_names(ids) for ids in (held_out_ids, train_ids))
+    if len(held_out) != num_held_out:
+        raise NeuralCollapseError(
+            "held_out_ids", f"{num_held_out}, one a margin", str(len(held_out)), "pass one a margin"
+        )
+    if len(set(held_out)) < len(held_out):
+        raise NeuralCollapseError(
+            "held_out_ids",
+            "each sample once",
+            f"{len(held_out) - len(set(held_out))} repeated",
+            "count a sample once: repeats are not new evidence",
+        )
+    shared = set(train).intersection(held_out)
+    if shared:
+        some = ", ".join(sorted(map(str, shared))[:3])
+        raise NeuralCollapseError(
+            "held_out_ids",
+            "samples that were not trained on",
+            f"{len(shared)} that are training ids too ({some}{', ...' if len(shared) > 3 else ''})",
+            "certify on samples that training, early stopping and selection never saw",
+        )
+
+
+def number_or_array(values: Any) -> Any:
+    """Return one bound as a float, and bounds of many samples as the array that they are.
+
+    Examples
+    --------
+    >>> number_or_array(np.array(0.5)), number_or_array(np.array([0.5]))
+    (0.5, array([0.5]))
+    """
+    return float(values) if np.ndim(values) == 0 else values
+
+
+def _names(ids: Any) -> list:
+    return ids.tolist() if hasattr(ids, "tolist") else list(ids)

@@ -1,0 +1,256 @@
+"""Ours: which statements about held-out data keep their promise, and which only explain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import binom, norm
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from neuralcollapse.generalization.certificates import (
+    cantelli_plug_in,
+    cantelli_upper,
+    cdnv_error_bound,
+    certify_report,
+    clopper_pearson_upper,
+    distribution_free_floor,
+    margin_ramp_upper,
+)
+from neuralcollapse.geometry import simplex_etf
+from neuralcollapse.measurement import measure
+from neuralcollapse.moments import ClassMoments
+from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.gao2023.held_out_worlds import NUM_CLASSES, WORLDS, World
+from neuralcollapse.studies.gao2023.study import study
+from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs
+
+CONFIDENCE = 0.95
+REPLICATES = 2000
+RARE = 1e-4  # how often a count may leave the limits set for it, if the statement is true
+
+Samples = tuple[Tensor, Tensor]  # inputs and labels
+
+# Name -> bounds of margins (replicates, n), given a scale from training margins.
+Method = Callable[[np.ndarray, float], np.ndarray]
+CERTIFICATES: dict[str, Method] = {
+    "Clopper-Pearson": lambda m, scale: clopper_pearson_upper((m <= 0).sum(-1), m.shape[-1]),
+    "margin ramp": lambda m, scale: margin_ramp_upper(m, scale / 2.0 ** np.arange(5)),
+    "Cantelli, clipped": cantelli_upper,
+}
+PLUG_INS: dict[str, Method] = {
+    "Cantelli, plug-in": lambda m, scale: cantelli_plug_in(m),
+    "normal, plug-in": lambda m, scale: norm.sf(m.mean(-1) / m.std(-1, ddof=1)),
+}
+
+
+def coverage_table(
+    worlds: Sequence[World] = WORLDS, n: int = 400, replicates: int = REPLICATES, seed: int = 0
+) -> pd.DataFrame:
+    """Draw held-out samples again and again, and count how often each bound is one.
+
+    Parameters
+    ----------
+    worlds
+        Where the samples come from.
+    n
+        Held-out samples.
+    replicates
+        How many times they are drawn.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    DataFrame
+        One row a world and method: ``world``, ``error`` (the true one), ``method``,
+        ``certifies``, ``coverage`` (share of the draws whose bound is at least the error; nominal
+        0.95), ``median`` of the bound.
+    """
+    generator = np.random.default_rng(seed)
+    rows = []
+    for world in worlds:
+        scale = float(np.median(world.draw(1, 600, generator)))  # a training sample's, apart
+        margins, error = world.draw(replicates, n, generator), world.error
+        for name, method in (CERTIFICATES | PLUG_INS).items():
+            bounds = method(margins, scale)
+            rows.append(
+                {
+                    "world": world.name,
+                    "error": error,
+                    "method": name,
+                    "certifies": name in CERTIFICATES,
+                    "coverage": float((bounds >= error).mean()),
+                    "median": float(np.median(bounds)),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _slack(share: float, replicates: int = REPLICATES) -> float:
+    """Return how far below `share` a share of the replicates falls but once in 10,000 times."""
+    return share - float(binom.ppf(RARE, replicates, share)) / replicates
+
+
+@study.claim(
+    "certificate-coverage",
+    "Ours: Clopper-Pearson's bound, the squared margin ramp and Cantelli's on clipped margins hold "
+    "with 95 % probability in every one of five worlds: normal, heavy tails, wrong-class atoms, "
+    "deep collapse, and deep collapse with atoms.",
+)
+def _coverage() -> Iterator[Evidence]:
+    for n in (100, 400):
+        table = coverage_table(n=n)
+        for name in CERTIFICATES:
+            own = table[table["method"] == name].sort_values("coverage")
+            yield Evidence(
+                f"{name}: least coverage of five worlds, n = {n}",
+                own["coverage"].iloc[0],
+                CONFIDENCE,
+                _slack(CONFIDENCE),
+                ">=",
+                note=f"{own['world'].iloc[0]}; {REPLICATES} draws",
+            )
+
+
+@study.claim(
+    "collapse-plug-ins-fail",
+    "Ours: what collapse measured on the sample seems to allow is no bound. In deep collapse with "
+    "a few samples on a wrong class's mean, Cantelli's inequality and the CDNV with plugged-in "
+    "moments hold only if the sample has one of these: with probability 1 - (1 - p)^n.",
+)
+def _plug_ins_fail() -> Iterator[Evidence]:
+    for atoms, n in ((0.005, 100), (0.005, 400), (0.02, 100)):
+        coverage = _by_method(World("", 0.02, atoms), n, "coverage")
+        expected = 1 - (1 - atoms) ** n
+        yield Evidence(
+            f"coverage of Cantelli's plug-in, p = {atoms}, n = {n}",
+            coverage["Cantelli, plug-in"],
+            expected,
+            _slack(expected),
+        )
+    replicates, atoms, n = 400, 0.02, 100
+    bounds = _cdnv_bounds(World("", 0.02, atoms), n, replicates)
+    expected = 1 - (1 - atoms) ** n
+    yield Evidence(
+        f"coverage of the CDNV's plug-in, p = {atoms}, n = {n}",
+        float((bounds >= atoms).mean()),
+        expected,
+        _slack(expected, replicates),
+        note=f"{replicates} draws of features in 8 dimensions",
+    )
+    heavy = _by_method(World("", 0.25, degrees=3), 400, "coverage")
+    yield Evidence(
+        "coverage of the normal plug-in, heavy tails, n = 400",
+        heavy["normal, plug-in"],
+        CONFIDENCE - _slack(CONFIDENCE),
+        relation="<=",
+        note="less than chance makes of 0.95",
+    )
+
+
+@study.claim(
+    "certificate-floor",
+    "Ours: without an assumption on the data no bound from n samples is below 1 - (2 delta)^(1/n) "
+    "in more than half of its uses, however deep the collapse; what is, fails in a mixture.",
+)
+def _floor() -> Iterator[Evidence]:
+    n = 400
+    floor = distribution_free_floor(n, CONFIDENCE)
+    medians = _by_method(World("", 0.02), n, "median")
+    for name in CERTIFICATES:
+        comparison = f"{name}: median in deep collapse, n = {n}"
+        yield Evidence(comparison, medians[name], floor, relation=">=")
+    low = "Cantelli, plug-in"
+    yield Evidence(f"{low}: the same", medians[low], floor, relation="<=")
+    yield Evidence(
+        f"{low}: coverage with a share of atoms as large as the floor",
+        _by_method(World("", 0.02, floor), n, "coverage")[low],
+        1 - (1 - floor) ** n,
+        _slack(1 - (1 - floor) ** n),
+        "<=",
+        note="the proof's mixture: 1 - 2 delta",
+    )
+
+
+@study.claim(
+    "collapse-does-not-transfer",
+    "Ours: collapse is deeper on training samples than on held-out ones, so that the error it "
+    "seems to allow does not carry over; the certificate from the held-out count does.",
+)
+def _digits() -> Iterator[Evidence]:
+    ratios, errors, uppers, cantelli, cdnv = [], [], [], [], []
+    for seed in range(3):
+        network, train, held_out, test = _trained_on_digits(seed)
+        report = measure(network, [train], test_loader=[held_out], progress=False)
+        assert report.test is not None
+        certificate = certify_report(report)
+        inputs, labels = test
+        with torch.no_grad():
+            error = float((network(inputs).argmax(1) != labels).double().mean())
+        errors.append(error)
+        uppers.append(certificate.upper)
+        ratios.append(error / certificate.upper)
+        cantelli.append(
+            cantelli_plug_in(report.margins) / cantelli_plug_in(report.test.decisions.margins)
+        )
+        cdnv.append(report["cdnv"] / report["test_cdnv"])
+    yield Evidence(
+        "error on 597 more digits, over its certificate from 600: largest of 3 seeds",
+        max(ratios),
+        1,
+        relation="<=",
+        note=f"errors {_listed(errors)}, certificates {_listed(uppers)}; fixed ETF head",
+    )
+    for name, ratio in (("Cantelli's plug-in", cantelli), ("CDNV", cdnv)):
+        comparison = f"{name}, training over held-out: largest of 3 seeds"
+        yield Evidence(comparison, max(ratio), 1, relation="<=")
+
+
+def _by_method(world: World, n: int, column: str) -> dict[str, float]:
+    """Return a column of the coverage table of one world, by method."""
+    table = coverage_table([world], n)
+    return dict(zip(table["method"], table[column], strict=True))
+
+
+def _cdnv_bounds(world: World, n: int, replicates: int) -> np.ndarray:
+    """Return the CDNV's plug-in of samples of features in 8 dimensions, one a replicate."""
+    generator = torch.Generator().manual_seed(0)
+    vertices = simplex_etf(NUM_CLASSES, 8, generator=generator)
+    labels = torch.arange(n) % NUM_CLASSES
+    bounds = []
+    for _ in range(replicates):
+        wrong = torch.rand(n, generator=generator) < world.atoms
+        noise = torch.randn(n, 8, generator=generator, dtype=torch.float64)
+        features = vertices[labels] + world.deviation * noise
+        features[wrong] = vertices[(labels[wrong] + 1) % NUM_CLASSES]
+        moments = ClassMoments(NUM_CLASSES, 8, scatter=False).update(features, labels)
+        bounds.append(cdnv_error_bound(moments))
+    return np.array(bounds)
+
+
+def _trained_on_digits(seed: int) -> tuple[nn.Module, Samples, Samples, Samples]:
+    """Return a network trained on 600 digits; these, 600 held out, and the other 597."""
+    data = load_dataset("digits")
+    inputs, labels = (
+        torch.cat(parts) for parts in zip(data.train.tensors, data.test.tensors, strict=True)
+    )
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    train, held_out, test = ((inputs[rows], labels[rows]) for rows in order.split(600))
+    config = TrainConfig(
+        width=64, epochs=60, batch_size=64, weight_decay=1e-3, head_bias=False, seed=seed
+    )
+    network = build_network(config, data)
+    with torch.no_grad():
+        network.head.weight.copy_(5 * simplex_etf(data.num_classes, 64, "block"))
+    network.head.weight.requires_grad_(False)
+    for _ in sgd_epochs(network, TensorDataset(*train), config):
+        pass
+    return network.eval(), train, held_out, test
+
+
+def _listed(shares: list[float]) -> str:
+    return ", ".join(f"{share:.3f}" for share in shares)
