@@ -8,6 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 import neuralcollapse as nc
+from made_up_run import write_run
 from neuralcollapse import studies
 from neuralcollapse.cli import app
 from neuralcollapse.measurement import write_features
@@ -17,7 +18,9 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["measure", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["demo", "--help"], ["measure", "--help"], ["report", "--help"]]
+)
 def test_help_does_not_load_torch(arguments):
     program = (
         "import sys\n"
@@ -39,7 +42,9 @@ def test_the_demo_trains_tells_and_draws(tmp_path, options):
     assert result.exit_code == 0, result.output
     assert "NC1 class spread" in result.stdout
     names = {path.name for path in (tmp_path / "demo").iterdir()}
-    assert names == {"collapse.png", "accuracy.png", "margins.png", "history.jsonl", "config.json"}
+    figures = {"collapse.png", "accuracy.png", "margins.png"}
+    assert names >= figures | {"history.jsonl", "config.json", "report.html"}
+    assert "report.html" in result.stdout.splitlines()[-1]
     assert len((tmp_path / "demo/history.jsonl").read_text().splitlines()) == 2
     config = json.loads((tmp_path / "demo/config.json").read_text())["config"]
     assert (config["net"], config["loss"]) == (("cnn", "mse") if options else ("mlp", "ce"))
@@ -63,6 +68,31 @@ def test_bad_input_ends_with_one_line_and_status_two(tmp_path, arguments, messag
     assert result.stderr.startswith(message)
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.output
+
+
+def test_report_writes_one_page_about_all_runs(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    runs = [write_run(tmp_path / name, epochs=3, snapshots=2) for name in ("first", "second")]
+    page = tmp_path / "page.html"
+    result = run("report", *runs, "--out", page)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(page)
+    text = page.read_text()
+    assert "first" in text
+    assert "second" in text
+    assert opened == []
+    assert run("report", runs[0], "--out", page, "--open").exit_code == 0
+    assert opened == [page.as_uri()]
+    assert "second" not in page.read_text()
+
+
+def test_report_refuses_a_folder_without_history_in_one_line(tmp_path):
+    result = run("report", tmp_path, "--out", tmp_path / "page.html")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: path: expected a history.jsonl, got no file")
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_measure_prints_writes_and_draws(tmp_path):

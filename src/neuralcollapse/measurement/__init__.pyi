@@ -4,8 +4,9 @@ from .feature_files import write_features as write_features
 from .feature_tap import FeatureTap as FeatureTap
 from .measure import measure as measure
 from .measure_features import measure_features as measure_features
-from .snapshots import LayerMoments as LayerMoments
+from .snapshots import LayerBefore as LayerBefore
 from .snapshots import Snapshot as Snapshot
 from .snapshots import read_snapshots as read_snapshots
+from .snapshots import remove_snapshots as remove_snapshots
 from .snapshots import snapshot_epochs as snapshot_epochs
 from .snapshots import write_snapshot as write_snapshot

@@ -17,6 +17,7 @@ from neuralcollapse.files import write_npz
 from neuralcollapse.measurement.collapse_report import CollapseReport, SplitReport
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.moments.class_moments import ClassMoments
 
 FOLDER = "snapshots"
 FORMAT = 1  # of the file; raised when a reader of the old one would misread the new one
@@ -25,8 +26,8 @@ CLOSEST_PAIRS = 20
 
 
 @dataclass(frozen=True, eq=False)
-class LayerMoments:
-    """First two class moments of a layer's features, as `near_features_minimizer` takes them.
+class LayerBefore:
+    """First two class moments of an earlier layer, as `near_features_minimizer` takes them.
 
     Attributes
     ----------
@@ -96,7 +97,7 @@ class Snapshot:
     pair_margins: Float[Tensor, "K K"] | None = None
     held_out_margins: Float[Tensor, " n"] | None = None
     held_out_labels: Int[Tensor, " n"] | None = None
-    before: LayerMoments | None = None
+    before: LayerBefore | None = None
 
     @property
     def present(self) -> list[int]:
@@ -105,7 +106,7 @@ class Snapshot:
 
 
 def write_snapshot(
-    folder: str | Path, epoch: int, report: CollapseReport, *, before: CollapseReport | None = None
+    folder: str | Path, epoch: int, report: CollapseReport, *, before: ClassMoments | None = None
 ) -> Path:
     """Write the geometry of a measurement into the folder of a run, atomically.
 
@@ -119,7 +120,8 @@ def write_snapshot(
     report
         The measurement.
     before
-        That of the layer before, with its scatter, for the prediction of one layer from the other.
+        Moments of the layer before, on the same samples and with their scatter, for the
+        prediction of one layer from the other.
 
     Returns
     -------
@@ -156,9 +158,7 @@ def write_snapshot(
     return write_npz(Path(folder, FOLDER, f"epoch-{epoch:06d}.npz"), arrays)
 
 
-def snapshot(
-    epoch: int, report: CollapseReport, *, before: CollapseReport | None = None
-) -> Snapshot:
+def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None = None) -> Snapshot:
     """Return what `write_snapshot` writes.
 
     Parameters
@@ -213,6 +213,21 @@ def read_snapshots(folder: str | Path) -> list[Snapshot]:
     return [_read(path) for path in sorted(Path(folder, FOLDER).glob("epoch-*.npz"))]
 
 
+def remove_snapshots(folder: str | Path, after: int = -1) -> None:
+    """Remove the snapshots of a run, of a run that starts over or goes on from an earlier epoch.
+
+    Parameters
+    ----------
+    folder
+        Of the run; nothing need be there.
+    after
+        Only those of later epochs; all if omitted.
+    """
+    for path in Path(folder, FOLDER).glob("epoch-*.npz"):
+        if int(path.stem.removeprefix("epoch-")) > after:
+            path.unlink()
+
+
 def snapshot_epochs(epochs: int, count: int = 40) -> list[int]:
     """Return epochs to take snapshots after: evenly spaced in log time, the first and the last.
 
@@ -257,16 +272,15 @@ def _levels(split: SplitReport, num_classes: int) -> tuple[Tensor | None, float 
     return torch.from_numpy(np.stack(table)), float(np.median(margins.numpy()))
 
 
-def _layer(before: CollapseReport, counts: Tensor) -> LayerMoments:
-    moments = before.train.moments
+def _layer(moments: ClassMoments, counts: Tensor) -> LayerBefore:
     if moments.counts.tolist() != counts.tolist() or not moments.scatter:
         raise NeuralCollapseError(
             "before",
-            f"a report of the same samples with its scatter, {counts.tolist()} of each class",
+            f"moments of the same samples with their scatter, {counts.tolist()} of each class",
             f"{moments.counts.tolist()} of each class, scatter {moments.scatter}",
             "measure both layers on the same data",
         )
-    return LayerMoments(moments.means.cpu(), moments.within.cpu(), moments.counts.cpu())
+    return LayerBefore(moments.means.cpu(), moments.within.cpu(), moments.counts.cpu())
 
 
 def _read(path: Path) -> Snapshot:
@@ -295,4 +309,4 @@ def _restored(arrays: dict[str, Any]) -> Snapshot:
     layer = {
         name.removeprefix("before_"): values.pop(name) for name in list(values) if "before_" in name
     }
-    return Snapshot(**values, before=LayerMoments(**layer) if layer else None)
+    return Snapshot(**values, before=LayerBefore(**layer) if layer else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from neuralcollapse.generalization import error_certificate
 from neuralcollapse.measurement.snapshots import Snapshot
 from neuralcollapse.report.html.wording import number, share
 
@@ -24,10 +25,6 @@ def certificate_data(shot: Snapshot) -> dict[str, Any] | None:
         Sentence, table of methods and the least certain classes; None without test margins.
     """
     if shot.held_out_margins is None or not len(shot.held_out_margins):
-        return None
-    try:
-        from neuralcollapse.generalization import error_certificate
-    except ImportError:
         return None
     found = error_certificate(
         shot.held_out_margins,

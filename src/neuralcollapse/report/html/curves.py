@@ -50,6 +50,7 @@ NOTES = {
 }
 TITLES = {"train_loss": "training loss", "lr": "learning rate"}
 SHARES = ("nc4_agreement", "ncc_accuracy", "accuracy")
+OF_HEAD = tuple(f"test_{name}" for name in NOTES if name.endswith("_head"))
 SIGNED = ("margin_min", "margin_normalized")
 
 
@@ -76,7 +77,9 @@ def curve_data(run: Run) -> dict[str, Any]:
         "step": None if None in steps else steps,
         "fitted": next(fitted, None),
         "series": {
-            name: [short(_number(record.get(name))) for record in records] for name in names
+            name: [short(_number(record.get(name))) for record in records]
+            for name in names
+            if name not in OF_HEAD  # test data does not change the head
         },
     }
 
@@ -100,7 +103,7 @@ def charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "group": reading.group if reading else TRAINING,
-                "title": reading.title if reading else TITLES[name],
+                "title": _typeset(reading.title if reading else TITLES[name]),
                 "note": note,
                 "kind": kind,
                 "collapsed": _collapsed(name, runs),
@@ -116,6 +119,10 @@ def grouped(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for group, note in GROUPS.items()
         if any(chart["group"] == group for chart in found)
     ]
+
+
+def _typeset(title: str) -> str:
+    return title.replace("^+", "⁺").replace("K-1", "K−1")
 
 
 def _collapsed(name: str, runs: Sequence[Run]) -> float | None:

@@ -57,6 +57,7 @@ def layer_peeled_data(shot: Snapshot) -> dict[str, Any]:
     return {
         "missing": None,
         "balanced": len(set(sizes.tolist())) == 1,
+        "sizes": f"{int(sizes.min()):,} to {int(sizes.max()):,}",
         "rows": [*_geometry_rows(vectors), *_margin_row(shot)],
         "angles": _angles(vectors),
         "norms": _norms(vectors, shot, present),
@@ -121,20 +122,22 @@ def _angles(vectors: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
     everything = np.concatenate([*found.values(), wanted])
     low, high = float(everything.min()), float(everything.max())
     edges = np.linspace(low - 0.02, high + 0.02, BINS + 1)
+    fine = (edges[-1] - edges[0]) / 150
     return {
         "edges": [short(edge) for edge in edges],
         "shares": {
             name: [short(n / max(len(values), 1)) for n in np.histogram(values, edges)[0]]
             for name, values in found.items()
         },
-        "predicted": sorted({round(float(value), 4) for value in wanted})[:60],
+        # No nearer to each other than a line is wide.
+        "predicted": sorted({short(round(x / fine) * fine) for x in wanted.tolist()}),
     }
 
 
 def _norms(
     vectors: dict[str, tuple[Tensor, Tensor]], shot: Snapshot, present: list[int]
 ) -> dict[str, Any]:
-    """Return the length of each class's vectors over their root mean square, largest class first."""
+    """Return the lengths of class vectors over their root mean square, largest class first."""
     order = shot.counts[present].argsort(descending=True, stable=True)
     return {
         "names": [shot.class_names[present[k]] for k in order.tolist()],

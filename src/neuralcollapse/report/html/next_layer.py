@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from neuralcollapse.measurement.snapshots import Snapshot
@@ -48,8 +47,9 @@ def next_layer_data(shot: Snapshot) -> dict[str, Any] | None:
         "unproved": sum(each.status not in ("unique", "strict local minimum") for each in found),
         "text": (
             f"From this layer to the next, tr Sw / tr Sb went from {number(before)} to "
-            f"{number(after)}. The model comes nearest to that at β = {number(nearest[1])}, where "
-            f"it predicts {number(nearest[0])} (λ_W = {LAMBDA_W:g}, λ_H = {LAMBDA_H:g})."
+            f"{number(after)}. Of β from {number(BETAS[0])} to {number(BETAS[-1])}, the model "
+            f"comes nearest to that at β = {number(nearest[1])}, with {number(nearest[0])} "
+            f"(λ_W = {LAMBDA_W:g}, λ_H = {LAMBDA_H:g})."
         ),
     }
 
@@ -59,6 +59,7 @@ def trace_ratio(means: Tensor, within: float) -> float:
 
     Examples
     --------
+    >>> import torch
     >>> trace_ratio(torch.tensor([[-2.0], [2.0]]), 1.0)
     0.25
     """

@@ -36,12 +36,12 @@ def pack(values: Any, dtype: str = "<f4") -> str:
 
 
 def script_json(value: Any) -> str:
-    """Return JSON that is safe inside a script element, whatever the strings in it.
+    r"""Return JSON that is safe inside a script element, whatever the strings in it.
 
     Examples
     --------
     >>> script_json({"name": "</script>"})
-    '{"name":"\\\\u003c/script\\\\u003e"}'
+    '{"name":"\\u003c/script\\u003e"}'
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
     for character in "<>&":

@@ -74,18 +74,21 @@ def render_page(runs: Sequence[Run]) -> str:
     found = charts(runs)
     sections = [_sections(run) for run in runs]
     theory = [_drawn(each["layer_peeled"], each["next_layer"]) for each in sections]
+    curves, shapes = [curve_data(run) for run in runs], [geometry_data(run) for run in runs]
     data = {
         "classes": runs[0].class_names,
         "charts": found,
         "runs": [
             {
                 "name": run.name,
-                "curves": curve_data(run),
-                "geometry": geometry_data(run),
+                "curves": columns,
+                "geometry": shape,
                 "margins": each["margins"] and each["margins"]["picture"],
                 "theory": drawn,
             }
-            for run, each, drawn in zip(runs, sections, theory, strict=True)
+            for run, columns, shape, each, drawn in zip(
+                runs, curves, shapes, sections, theory, strict=True
+            )
         ],
     }
     environment = Environment(
@@ -98,17 +101,32 @@ def render_page(runs: Sequence[Run]) -> str:
     return environment.get_template("page.html").render(
         runs=runs,
         title=" · ".join(run.name for run in runs),
+        subtitle=_subtitle(runs),
         sections=sections,
         groups=grouped(found),
         tested=any(key.startswith("test_") for run in runs for key in run.records[-1]),
-        stepped=all(entry["curves"]["step"] is not None for entry in data["runs"]),
-        geometry=[entry["geometry"] for entry in data["runs"]],
+        stepped=all(columns["step"] is not None for columns in curves),
+        geometry=shapes,
         settings=settings_data(runs),
         version=version("neuralcollapse"),
         style=Markup(_asset("page.css")),
         script=Markup("\n".join(_asset(f"{name}.js") for name in SCRIPTS)),
         data=Markup(script_json(data)),
     )
+
+
+def _subtitle(runs: Sequence[Run]) -> str:
+    first, parts = runs[0], ["Neural collapse"]
+    names = [str(first.config[key]) for key in ("net", "loss") if first.config.get(key)]
+    if len(runs) > 1:
+        parts.append(f"{len(runs)} runs")
+    elif names and first.config.get("data"):
+        parts.append(f"{', '.join(names)} on {first.config['data']}")
+    if first.class_names:
+        parts.append(f"{len(first.class_names)} classes")
+    if len(runs) == 1:
+        parts.append(f"{len(first.records)} measurements, to epoch {first.records[-1]['epoch']:g}")
+    return " · ".join(parts)
 
 
 def _sections(run: Run) -> dict[str, Any]:

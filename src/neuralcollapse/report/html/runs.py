@@ -77,9 +77,7 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
                 f"the keys {', '.join(list(record)[:5])}",
                 "pass the folder of a training run",
             )
-    return Run(
-        name or folder.resolve().name, records, read_snapshots(folder), _provenance(folder)
-    )
+    return Run(name or folder.resolve().name, records, read_snapshots(folder), _provenance(folder))
 
 
 def read_runs(folders: Iterable[str | Path]) -> list[Run]:

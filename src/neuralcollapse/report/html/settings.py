@@ -28,9 +28,7 @@ def settings_data(runs: Sequence[Run]) -> list[dict[str, Any]]:
         "Measured": [_measured(run) for run in runs],
     }
     return [
-        {"name": name, "rows": _rows(columns)}
-        for name, columns in groups.items()
-        if any(columns)
+        {"name": name, "rows": _rows(columns)} for name, columns in groups.items() if any(columns)
     ]
 
 

@@ -182,7 +182,7 @@ def _part(ratio: float) -> str:
     for share_, word in ((0.5, "half"), (1 / 3, "a third"), (0.25, "a quarter")):
         if abs(ratio - share_) < 0.02:
             return word
-    return f"{number(100 * ratio)} %"
+    return f"{100 * ratio:.2g} %"
 
 
 def _verdict(group: str, name: str, last: Record, text: str) -> Verdict:

@@ -12,6 +12,8 @@ def number(value: float | None) -> str:
     --------
     >>> number(0.000123456), number(12345.0), number(3.0), number(float("nan"))
     ('0.000123', '12,300', '3', 'undefined')
+    >>> number(-0.5), number(2.5e-7)
+    ('−0.5', '2.5·10⁻⁷')
     """
     if value is None or math.isnan(value):
         return "undefined"
@@ -21,9 +23,9 @@ def number(value: float | None) -> str:
         return "0"
     if not 1e-4 <= abs(value) < 1e6:
         mantissa, exponent = f"{value:.2e}".split("e")
-        return f"{float(mantissa):g}·10{_raised(int(exponent))}"
+        return f"{float(mantissa):g}·10{_raised(int(exponent))}".replace("-", "−")
     rounded = float(f"{value:.3g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:g}"
+    return (f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:g}").replace("-", "−")
 
 
 def share(value: float | None) -> str:

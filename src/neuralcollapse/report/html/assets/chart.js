@@ -1,5 +1,5 @@
 // One chart: axes with a few ticks, curves, bars, points, and upright or level lines.
-const HEIGHT = 190, LEFT = 46, RIGHT = 10, TOP = 8, BOTTOM = 22;
+const HEIGHT = 160, LEFT = 42, RIGHT = 10, TOP = 8, BOTTOM = 22;
 
 class Chart {
   // Draws into a .plot element; `xScale(from, to)` and `yScale(from, to)` make the axes.

@@ -89,16 +89,20 @@ function setUpCurves(data) {
   function point(entry) {
     const { drawn, cursor, chart, values } = entry;
     const epoch = epochs[Number(read.value)];
-    const parts = series(chart).map((line) => {
+    const parts = new Map();  // of several runs, train and test share a place
+    let step = null;
+    for (const line of series(chart)) {
       const found = line.run.curves.epoch.findIndex((e) => e >= epoch);
       const i = found < 0 ? line.run.curves.epoch.length - 1 : found;
-      const part = html("span", `${line.name} `);
-      part.append(html("b", shown(seen(chart, line.values[i]))));
-      return [part, time(line.run)[i]];
-    });
-    values.replaceChildren(...parts.map(([part]) => part));
-    if (!drawn || !parts.length) return;
-    const at = drawn.x.place(state.x === "loglog" ? parts[0][1] : Math.max(epoch, state.x === "log" ? 1 : 0));
+      step ??= time(line.run)[i];
+      const name = data.runs.length > 1 ? line.run.name : line.name;
+      if (parts.has(name)) parts.get(name).append(" / ");
+      else parts.set(name, html("span", `${name} `));
+      parts.get(name).append(html("b", shown(seen(chart, line.values[i]))));
+    }
+    values.replaceChildren(...parts.values());
+    if (!drawn || !parts.size) return;
+    const at = drawn.x.place(state.x === "loglog" ? step : Math.max(epoch, state.x === "log" ? 1 : 0));
     cursor.setAttribute("x1", at);
     cursor.setAttribute("x2", at);
   }
@@ -109,7 +113,7 @@ function setUpCurves(data) {
       ? data.runs.map((run, r) => [run.name, colour(r), false])
       : [["train", colour(0), false]];
     if (section.querySelector("[name=split]"))
-      keys.push(several ? ["dashed: test", "var(--quiet)", true] : ["test", colour(1), true]);
+      keys.push(several ? ["test, after the stroke in the numbers", "var(--quiet)", true] : ["test", colour(1), true]);
     document.getElementById("legend").replaceChildren(...keys.map(([name, stroke, dashed]) => {
       const line = svg("svg", { viewBox: "0 0 26 8", "aria-hidden": "true" });
       const path = { d: "M1 4H25", style: `stroke:${stroke};stroke-width:2;${dashed ? "stroke-dasharray:5 4" : ""}` };

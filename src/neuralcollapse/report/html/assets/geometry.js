@@ -24,6 +24,7 @@ function setUpGeometry(data) {
       part.hidden = geometry === null;
     });
     if (!geometry) return;
+    state.show = document.querySelector("[name=gram]:checked").value;
     state.view = Math.min(state.view, geometry.views.length - 1);
     slider.max = geometry.epochs.length - 1;
     slider.value = geometry.epochs.length - 1;
@@ -139,6 +140,9 @@ function setUpGeometry(data) {
     }));
   redrawn(element("gram"), () => gram.draw());
   redrawn(element("space"), () => space.draw());
+  // Among many classes the cosines of a collapsed network are all one pale colour.
+  const wide = data.runs.some((run) => run.geometry && run.geometry.gram.classes.length > 20);
+  if (wide) document.querySelector("[name=gram][value=deviation]").checked = true;
   const start = data.runs.findIndex((run) => run.geometry);
   choose(start);
   return { choose, draw };

@@ -14,24 +14,31 @@ function linearScale(low, high, from, to, count = 4) {
   return { place, ticks: ticks.map((t) => [t, shown(Number(t.toPrecision(12)))]) };
 }
 
+// The finest of these series that has few enough members between the ends.
+function logTicks(low, high, most) {
+  const series = [[1, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]].map((factors) => [factors, 1]);
+  for (let every = 2; every < 40; every++) series.push([[1], every]);
+  for (const [factors, every] of series) {
+    const values = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high) + 1; power++) {
+      if (power % every) continue;
+      for (const factor of factors) {
+        const value = Number((factor * 10 ** power).toPrecision(3));
+        if (value >= low * 0.999 && value <= high * 1.001) values.push(value);
+      }
+    }
+    if (values.length <= most) return values.length ? values : [Number(low.toPrecision(2))];
+  }
+  return [];
+}
+
 // Logarithmic; with a floor, zero has a place below the least value.
 function logScale(low, high, from, to, count = 4, floor = false) {
   const bottom = Math.log10(low), top = Math.max(Math.log10(high), bottom + 0.05);
   const start = floor ? from + (to - from) * 0.1 : from;
   const place = (value) =>
     value > 0 ? start + ((Math.log10(value) - bottom) / (top - bottom)) * (to - start) : from;
-  const decades = Math.floor(top + 1e-9) - Math.ceil(bottom - 1e-9) + 1;
-  const ticks = [];
-  const factors = decades >= 3 ? [1] : decades >= 2 ? [1, 3] : [1, 2, 3, 5, 7];
-  const every = Math.max(1, Math.ceil(decades / (count + 1)));
-  for (let power = Math.floor(bottom); power <= Math.ceil(top); power++) {
-    for (const factor of factors) {
-      const value = factor * 10 ** power;
-      if (value < low * 0.999 || value > high * 1.001) continue;
-      if (decades >= 3 && power % every !== 0) continue;
-      ticks.push([value, shown(Number(value.toPrecision(3)))]);
-    }
-  }
+  const ticks = logTicks(low, high, count + 1).map((value) => [value, shown(value)]);
   if (floor) ticks.unshift([0, "0"]);
   return { place, ticks };
 }

@@ -38,7 +38,7 @@ class Space {
     const b = -x * Math.sin(this.turn) + y * Math.cos(this.turn);
     const depth = b * Math.cos(this.tilt) - z * Math.sin(this.tilt);
     const up = z * Math.cos(this.tilt) + b * Math.sin(this.tilt);
-    const scale = (0.36 * size) / this.reach / (1 + 0.14 * (depth / this.reach));
+    const scale = (0.43 * size) / this.reach / (1 + 0.14 * (depth / this.reach));
     return { x: size / 2 + a * scale, y: size / 2 - up * scale, depth, scale };
   }
 
@@ -50,7 +50,7 @@ class Space {
     const row = (array, k) => [array[3 * k], array[3 * k + 1], array[3 * k + 2]];
     const at = classes.map((_, k) => this.#project(row(points, k), size));
     const aim = targets && classes.map((_, k) => this.#project(row(targets, k), size));
-    const [blue, green, quiet, ink] = ["--c0", "--good", "--quiet", "--ink"].map(themed);
+    const [blue, green, quiet, ink, paper] = ["--c0", "--good", "--quiet", "--ink", "--paper"].map(themed);
     const count = classes.length;
     const centre = this.#project([0, 0, 0], size);
 
@@ -71,6 +71,8 @@ class Space {
       if (stroke) { context.strokeStyle = stroke; context.lineWidth = 1.3; context.stroke(); }
     };
 
+    const ball = centre.scale * (targets ? Math.hypot(...row(targets, 0)) : 0);
+    if (count > 6 && ball) disc(centre, ball, null, css(quiet, 0.25));
     if (count <= 6) {
       for (let i = 0; i < count; i++) {
         for (let j = 0; j < i; j++) {
@@ -85,10 +87,10 @@ class Space {
       if (count > 6) line(centre, at[k], css(quiet, 0.28 * alpha), 1);
       if (aim) {
         line(at[k], aim[k], css(green, 0.9), 1);
-        disc(aim[k], count > 30 ? 3 : 5.5, null, css(green, alpha));
+        disc(aim[k], count > 30 ? 3 : 6.5, null, css(green, alpha));
       }
       disc(at[k], spread[k] * at[k].scale, css(blue, count > 30 ? 0.05 : 0.1), null);
-      disc(at[k], count > 30 ? 2.4 : 4.2, css(blue, alpha), null);
+      disc(at[k], count > 30 ? 2.4 : 4.8, css(blue, alpha), null);
     }
     if (count > 40) return;
     context.font = `12px ${getComputedStyle(document.body).fontFamily}`;
@@ -98,11 +100,13 @@ class Space {
       context.textAlign = right ? "left" : "right";
       const name = this.names[classes[k]];
       const text = name.length > 14 ? `${name.slice(0, 13)}…` : name;
+      const width = context.measureText(text).width + 2;
+      const x = right ? Math.min(at[k].x + 9, size - width) : Math.max(at[k].x - 9, width);
       context.lineWidth = 3;
-      context.strokeStyle = css(themed("--paper"), 0.8);
-      context.strokeText(text, at[k].x + (right ? 9 : -9), at[k].y);
+      context.strokeStyle = css(paper, 0.8);
+      context.strokeText(text, x, at[k].y);
       context.fillStyle = css(ink);
-      context.fillText(text, at[k].x + (right ? 9 : -9), at[k].y);
+      context.fillText(text, x, at[k].y);
     }
   }
 }

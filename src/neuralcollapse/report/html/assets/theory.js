@@ -78,8 +78,10 @@ function drawMargins(matrix, { classes, values }) {
   const packed = unpack(values, Float32Array), count = classes.length;
   const margin = (i, j) => packed[i * count + j];
   const finite = Array.from(packed).filter(Number.isFinite);
-  const high = Math.max(...finite, 1e-9);
+  const high = Math.max(...finite, 1e-9), low = Math.max(0, Math.min(...finite));
+  const ends = matrix.canvas.parentElement.querySelectorAll(".ramp span");
+  [low, high].forEach((end, i) => { ends[i].textContent = shown(end); });
   const [light, dark] = ["--zero", "--cold"].map(themed), none = css(themed("--line"), 0.4);
   matrix.show(classes, margin, (value, i, j) =>
-    i === j ? none : css(mix(light, dark, Math.max(0, value) / high)), (value) => value <= 0);
+    i === j ? none : css(mix(light, dark, Math.max(0, value - low) / (high - low || 1))), (value) => value <= 0);
 }
