@@ -24,11 +24,18 @@ METRICS = {"nc1_trace_ratio": "NC1~", "nc1_pinv": "NC1", "nc2_etf": "NC2"}
 
 torch.set_num_threads(1)
 config = TrainConfig(
-    loss="mse", head_bias=False, width=64, weight_decay=8.5e-3, batch_size=64, epochs=40
+    loss="mse", head_bias=False, width=0.25, weight_decay=8.5e-3, batch_size=64, epochs=40
 )
 data = load_dataset(config.data)
 images, labels = data.train.tensors
-network = build_network(config, data)
+network = build_network(
+    config.net,
+    data.input_shape,
+    data.num_classes,
+    width=config.width,
+    head_bias=config.head_bias,
+    seed=config.seed,
+)
 for _ in sgd_epochs(network, data.train, config):
     pass
 

@@ -11,7 +11,9 @@ from .geometry import nearest_etf as nearest_etf
 from .geometry import simplex_etf as simplex_etf
 from .measurement import CollapseReport as CollapseReport
 from .measurement import FeatureTap as FeatureTap
+from .measurement import LayerProfile as LayerProfile
 from .measurement import measure as measure
 from .measurement import measure_features as measure_features
+from .measurement import measure_layers as measure_layers
 from .metrics import CollapseMetrics as CollapseMetrics
 from .moments import ClassMoments as ClassMoments

@@ -29,7 +29,7 @@ def report():
 
 def test_it_is_a_mapping_and_a_missing_metric_lists_the_others(report):
     assert dict(report) == report.to_dict()
-    assert len(report) == 2 * 17
+    assert len(report) == 2 * 18
     with pytest.raises(KeyError, match="no metric 'nc1' was measured; there are: nc1_pinv, "):
         report["nc1"]
 

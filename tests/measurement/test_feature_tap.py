@@ -6,6 +6,7 @@ from torch import nn
 
 from neuralcollapse import FeatureTap
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.training import NETWORKS, build_network
 
 
 class Wrapped(nn.Module):
@@ -33,6 +34,8 @@ OUTPUTS = {
     "nested": lambda z: {"out": [None, (z,)]},
     "dataclass": Output,
     "log-softmax": lambda z: z.log_softmax(1),
+    "logits beside others": lambda z: {"aux": z * 2, "logits": z},
+    "logits, then no more": lambda z: Output(z.softmax(1)),
 }
 
 
@@ -98,6 +101,122 @@ class Twice(nn.Module):
 
     def forward(self, x):
         return self.head(self.head(x))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_head_of_every_network_is_found(name, generator):
+    network = build_network(name, (1, 8, 8), 5, width=0.0625).eval()
+    images = torch.randn(2, 1, 8, 8, generator=generator)
+    with FeatureTap(network) as tap:
+        network(images)
+        features, _ = tap.take()
+    assert tap.name == "head"
+    torch.testing.assert_close(features, network.features(images).detach())
+
+
+class Distilled(nn.Module):
+    """As timm's: the logits of two heads are averaged, and get_classifier tells them."""
+
+    def __init__(self, both):
+        super().__init__()
+        self.head, self.head_dist, self.both = nn.Linear(4, 3), nn.Linear(4, 3), both
+
+    def get_classifier(self):
+        return (self.head, self.head_dist) if self.both else self.head
+
+    def forward(self, x):
+        return (self.head(x) + self.head_dist(x)) / 2
+
+
+def test_the_classifier_that_a_model_names_is_its_head(generator):
+    inputs = torch.randn(5, 4, generator=generator)
+    with FeatureTap(Distilled(both=False)) as tap:
+        tap.model(inputs)
+        assert torch.equal(tap.take()[1], tap.model.head(inputs))
+    assert tap.name == "head"
+    with (
+        pytest.raises(NeuralCollapseError, match="2 of these candidates: 'head', 'head_dist'"),
+        FeatureTap(Distilled(both=True)) as tap,
+    ):
+        tap.model(inputs)
+
+
+class Extra(nn.Module):
+    """Returns, beside its logits, another linear layer's output."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.score = nn.Linear(4, 3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        hidden = self.embed(x)
+        return {"logits": self.score(hidden.relu()), "hidden_states": (hidden,)}
+
+
+def test_what_the_model_calls_logits_goes_first():
+    with FeatureTap(Extra()) as tap:
+        tap.model(torch.ones(2, 4))
+        assert tap.take()[0].shape == (2, 3)
+    assert tap.name == "score"
+
+
+class Decoder(nn.Module):
+    """As transformers' decoders: the head sees every token, the model returns the last one's."""
+
+    def __init__(self, pick=lambda scores, ends: scores[torch.arange(len(scores)), ends]):
+        super().__init__()
+        self.score, self.pick = nn.Linear(4, 3, bias=False), pick
+
+    def forward(self, tokens, ends):
+        return Output(self.pick(self.score(tokens), ends))
+
+
+@pytest.mark.parametrize("head", [None, "score"])
+def test_a_head_on_every_token_gives_the_token_whose_logits_are_returned(head, generator):
+    tokens, ends = torch.randn(6, 5, 4, generator=generator), torch.tensor([0, 4, 2, 2, 1, 3])
+    with FeatureTap(Decoder(), head) as tap:
+        for _ in range(2):
+            output = tap.model(tokens, ends)
+            features, logits = tap.take()
+            assert torch.equal(features, tokens[torch.arange(6), ends])
+            assert torch.equal(logits, output.logits)
+    assert tap.name == "score"
+    assert hooks(tap.model) == 0
+
+
+def test_averaged_tokens_are_no_features_of_a_sample():
+    with FeatureTap(Decoder(lambda scores, ends: scores.mean(1)), "score") as tap:
+        tap.model(torch.randn(6, 5, 4), None)
+        with pytest.raises(NeuralCollapseError, match=r"\(6, 5, 4\) into 'score'; pool tokens"):
+            tap.take()
+
+
+def test_the_heads_of_transformers_are_found(generator):
+    transformers = pytest.importorskip("transformers")
+    ids = torch.randint(3, 40, (6, 7), generator=generator)
+    images = torch.randn(6, 1, 8, 8, generator=generator)
+    size = {
+        "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 16, "num_labels": 3,
+    }  # fmt: skip
+    text = size | {"vocab_size": 40, "pad_token_id": 0}
+    picture = size | {"image_size": 8, "patch_size": 4, "num_channels": 1}
+    cases = [
+        ("Bert", "ForSequenceClassification", text, ids, "classifier"),
+        ("Roberta", "ForSequenceClassification", text, ids, "classifier.out_proj"),
+        ("ViT", "ForImageClassification", picture, images, "classifier"),
+        ("Llama", "ForSequenceClassification", text, ids, "score"),
+    ]
+    for family, task, settings, inputs, head in cases:
+        config = getattr(transformers, f"{family}Config")(**settings)
+        model = getattr(transformers, family + task)(config).eval()
+        with FeatureTap(model) as tap, torch.no_grad():
+            output = model(inputs, output_hidden_states=True)
+            features, logits = tap.take()
+        assert tap.name == head
+        assert torch.equal(logits, output.logits)
+        module = model.get_submodule(head)
+        torch.testing.assert_close(module(features), logits, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

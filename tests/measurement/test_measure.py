@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.measurement.measure import _evaluating
+from neuralcollapse.measurement.feature_pass import evaluating
 
 
 def network(generator=0):
@@ -98,7 +98,7 @@ def test_nothing_is_left_behind(model, data):
 def test_python_random_state_is_restored_too(model):
     # By itself: the type checker of the test run draws from it when `measure` returns.
     random.seed(5)
-    with _evaluating(model, None):
+    with evaluating(model, None):
         inside = random.random()
     assert random.random() == inside
 

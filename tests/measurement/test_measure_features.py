@@ -11,6 +11,7 @@ COLLAPSED = {
     **dict.fromkeys(("nc2_equinorm", "nc2_equiangular", "nc2_etf", "nc3_product", *HEAD), 0.0),
     **dict.fromkeys(("nc4_agreement", "ncc_accuracy", "accuracy"), 1.0),
     "margin_normalized": 5 / 4,
+    "margin_collapse_ratio": 1.0,
 }
 
 
@@ -22,7 +23,10 @@ def test_a_perfect_etf_gives_every_collapsed_value():
     report = nc.measure_features(2 * vertices[labels], labels, head)
     for name, value in COLLAPSED.items():
         assert report[name] == pytest.approx(value, abs=1e-7), name
-        if name != "margin_normalized":  # its scale counts the offset and the bias
+        if name not in (
+            "margin_normalized",
+            "margin_collapse_ratio",
+        ):  # its scale counts the offset and the bias
             assert shifted[name] == pytest.approx(value, abs=1e-7), name
     assert report["margin_min"] == pytest.approx(2 * 4 * 5 / 4)
 

@@ -60,9 +60,11 @@ def expected_values():
     moments = ClassMoments(K, D).update(features, labels)
     decisions = Decisions(centers)
     decisions.update(features, labels, logits)
+    normalized = decisions.margin_min / margin_scale(moments, head.weight, head.bias)
     return {
         **summarize(moments, head.weight, head.bias),
-        "margin_normalized": decisions.margin_min / margin_scale(moments, head.weight, head.bias),
+        "margin_normalized": normalized,
+        "margin_collapse_ratio": normalized * (K - 1) / K,
         "accuracy": decisions.accuracy,
         "ncc_accuracy": decisions.ncc_accuracy,
         "nc4_agreement": decisions.agreement,
@@ -106,7 +108,8 @@ def test_only_what_was_given_is_measured():
         names = set(of_features)
         names |= {n for n in everything if n.endswith("_head") or "nc3" in n} if own_head else set()
         names |= {"accuracy", "margin_min"} if own_logits is not None else set()
-        names |= {"margin_normalized"} if own_logits is not None and own_head else set()
+        if own_logits is not None and own_head:
+            names |= {"margin_normalized", "margin_collapse_ratio"}
         names |= {"ncc_accuracy"} if own_centers is not None else set()
         names |= {"nc4_agreement"} if own_logits is not None and own_centers is not None else set()
         assert name in names

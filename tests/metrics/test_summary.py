@@ -29,10 +29,12 @@ def test_every_value_is_that_of_the_function_of_its_name(case):
         "nc3_product": metrics.product_duality(weight, means),
         "margin_normalized": margin / metrics.margin_scale(moments, case.weight, case.bias),
     }
+    present = len(means)
+    expected["margin_collapse_ratio"] = expected["margin_normalized"] * (present - 1) / present
     values = summarize(moments, case.weight, case.bias, margin)
     assert list(values) == list(expected)
     assert values == pytest.approx(expected, rel=1e-9, abs=1e-12)
-    assert list(summarize(moments, case.weight)) == list(expected)[:-1]
+    assert list(summarize(moments, case.weight)) == list(expected)[:-2]
     assert list(summarize(moments)) == list(expected)[:7]
 
 
@@ -59,6 +61,7 @@ def test_collapse_is_zero_and_its_margin_the_ceiling():
     moments = ClassMoments(5, 7).update(3 * vertices, torch.arange(5))
     values = summarize(moments, vertices, margin_min=3 * 5 / 4)
     assert values.pop("margin_normalized") == pytest.approx(5 / 4)
+    assert values.pop("margin_collapse_ratio") == pytest.approx(1)
     assert values == pytest.approx(dict.fromkeys(values, 0), abs=1e-13)
 
 

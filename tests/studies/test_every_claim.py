@@ -8,6 +8,7 @@ from neuralcollapse.studies.papers import PAPERS
 OF_THE_PAPER = {
     "ji2022": {"def2.1", "thm3.1", "thm3.2", "thm3.3", "cor3.1", "def3.1", "ex3.1", "fig2"},
     "tirer2023": {"thm2.1", "cor2.2", "thm3.1", "cor3.2", "thm4.1", "thm4.2", "sec4-lambdas"},
+    "gao2023": {"thm4.1", "thm4.4", "cor4.5", "thm4.8", "thm4.10", "fig4"},
 }
 CLAIMS = [claim for paper in PAPERS for claim in load_study(paper).claims]
 

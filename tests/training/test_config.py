@@ -16,7 +16,7 @@ def test_a_dict_and_back():
     ("values", "message"),
     [
         ({"nett": "mlp", "wd": 1}, "config: expected the keys data, .*got nett, wd; check the sp"),
-        ({"net": "vit"}, "net: expected one of mlp, cnn, got 'vit'"),
+        ({"net": "vit"}, "net: expected one of mlp, cnn.* or package.module:callable, got 'vit'"),
         ({"loss": "hinge"}, "loss: expected one of ce, mse, got 'hinge'"),
         ({"schedule": "linear"}, "schedule: expected one of cosine, step, constant, got 'linear'"),
         ({"weight_decay": -1.0}, r"weight_decay: expected a number in \[0, inf\), got -1.0"),
@@ -30,7 +30,12 @@ def test_a_dict_and_back():
         ({"batch_size": 0}, "batch_size: expected a whole number of at least 1, got 0"),
         ({"epochs": 0}, "epochs: expected a whole number of at least 1, got 0"),
         ({"per_class": 0}, "per_class: expected a whole number of at least 1, got 0"),
-        ({"width": 30}, "width: expected a multiple of 4, got 30"),
+        ({"width": 0.0}, "width: expected a finite number above 0, got 0.0"),
+        ({"width": math.inf}, "width: expected a finite number above 0, got inf"),
+        ({"imbalance": 0.5}, "imbalance: expected a finite number of at least 1, got 0.5"),
+        ({"imbalance": math.nan}, "imbalance: expected a finite number of at least 1, got nan"),
+        ({"label_noise": 1.0}, r"label_noise: expected a number in \[0, 1\), got 1.0"),
+        ({"label_noise": -0.1}, r"label_noise: expected a number in \[0, 1\), got -0.1"),
     ],
 )
 def test_bad_values_are_refused(values, message):
@@ -42,7 +47,8 @@ def test_bad_values_are_refused(values, message):
     ("name", "value", "message"),
     [
         ("epochs", "3", "epochs: expected a whole number of at least 1, got '3'"),
-        ("width", 8.0, "width: expected a whole number of at least 1, got 8.0"),
+        ("width", "wide", "width: expected a finite number above 0, got 'wide'"),
+        ("net", 3, "net: expected one of mlp, .*, got 3"),
         ("head_bias", 1, "head_bias: expected True or False, got 1"),
         ("seed", "x", "seed: expected a whole number, got 'x'"),
         ("lr", "fast", "lr: expected a finite number above 0, got 'fast'"),

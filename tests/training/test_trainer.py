@@ -12,7 +12,7 @@ from neuralcollapse.report import read_history
 from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs, train
 from neuralcollapse.training.trainer import batch_loss
 
-TINY = TrainConfig(width=32, epochs=3, per_class=20, batch_size=50, lr=0.05)
+TINY = TrainConfig(width=0.125, epochs=3, per_class=20, batch_size=50, lr=0.05)
 
 
 def without_seconds(records):
@@ -68,14 +68,6 @@ def test_a_decay_of_the_head_needs_a_head():
         next(sgd_epochs(nn.Linear(3, 2), data, TrainConfig(head_weight_decay=0.0)))
 
 
-@pytest.mark.parametrize("net", ["mlp", "cnn"])
-def test_the_head_has_a_bias_or_not(net):
-    data = load_dataset("digits")
-    for bias in (True, False):
-        model = build_network(TrainConfig(net=net, width=16, head_bias=bias), data)
-        assert (model.head.bias is not None) == bias
-
-
 def test_every_sample_is_seen_once_an_epoch():
     class Spy(nn.Linear):
         def forward(self, inputs):
@@ -105,7 +97,7 @@ def test_the_run_folder_holds_what_was_returned(tmp_path):
 def test_records_are_those_of_a_measurement_by_hand(tmp_path):
     records = train(TINY, tmp_path, progress=False)
     data = load_dataset("digits").subset(20)
-    model = build_network(TINY, data)
+    model = build_network("mlp", data.input_shape, data.num_classes, width=TINY.width)
     for record, epoch in zip(records, sgd_epochs(model, data.train, TINY), strict=True):
         report = measure(model, [data.train.tensors], test_loader=[data.test.tensors])
         assert record["train_loss"] == epoch.loss
@@ -165,13 +157,6 @@ def test_loss_of_uniform_logits(loss):
     expected = {"ce": np.log(4), "mse": 0.5}[loss]
     value = batch_loss(torch.zeros(6, 4), torch.arange(6) % 4, loss)
     assert float(value) == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize("net", ["mlp", "cnn"])
-def test_features_have_the_width_of_the_configuration(net):
-    data = load_dataset("digits")
-    for width in (16, 64):
-        assert build_network(TrainConfig(net=net, width=width), data).head.in_features == width
 
 
 @pytest.mark.slow

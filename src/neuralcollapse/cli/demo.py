@@ -14,9 +14,12 @@ from neuralcollapse.cli.app import app
 @app.command()
 def demo(
     data: Annotated[
-        str, typer.Option(help="digits, fashion-mnist, or a folder with Fashion-MNIST's IDX files.")
+        str,
+        typer.Option(
+            help="A data set, see: neuralcollapse data; or a folder with Fashion-MNIST's IDX files."
+        ),
     ] = "digits",
-    net: Annotated[str, typer.Option(help="mlp or cnn.")] = "mlp",
+    net: Annotated[str, typer.Option(help="mlp, cnn, resnet18 ...")] = "mlp",
     loss: Annotated[str, typer.Option(help="ce (cross-entropy) or mse.")] = "ce",
     epochs: Annotated[int, typer.Option(min=1)] = 400,
     weight_decay: Annotated[float, typer.Option(min=0.0)] = 0.01,
@@ -41,7 +44,6 @@ def demo(
             "data_root": None if named else data,
             "per_class": None if data == "digits" else 500,
             "net": net,
-            "width": 256 if net == "mlp" else 128,
             "loss": loss,
             "epochs": epochs,
             "weight_decay": weight_decay,

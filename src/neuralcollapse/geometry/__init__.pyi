@@ -1,3 +1,12 @@
+from .alignment import ALIGNMENT_RULES as ALIGNMENT_RULES
+from .alignment import align as align
+from .alignment import hungarian_permutation as hungarian_permutation
+from .alignment import procrustes_rotation as procrustes_rotation
+from .orthant_margin import FittableETF as FittableETF
+from .orthant_margin import OrthantMargins as OrthantMargins
+from .orthant_margin import fittable_etf as fittable_etf
+from .orthant_margin import orthant_margins as orthant_margins
+from .rotation import random_isometry as random_isometry
 from .sel import simplex_encoded_labels as simplex_encoded_labels
 from .sel import simplex_encoded_spectrum as simplex_encoded_spectrum
 from .simplex_etf import NearestETF as NearestETF

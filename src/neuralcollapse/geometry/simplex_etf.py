@@ -12,6 +12,7 @@ from scipy.linalg import helmert
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.geometry.rotation import random_isometry
 from neuralcollapse.validation import finite_matrix
 
 Orientation = Literal["haar", "axis", "block"]
@@ -70,7 +71,7 @@ def simplex_etf(
     """
     _check_size(num_classes, dim)
     if orientation == "haar":
-        vertices = standard_simplex(num_classes) @ _random_isometry(num_classes - 1, dim, generator)
+        vertices = standard_simplex(num_classes) @ random_isometry(num_classes - 1, dim, generator)
     elif orientation == "axis" and dim == num_classes - 1:
         vertices = standard_simplex(num_classes)
     elif orientation in ("axis", "block"):
@@ -228,14 +229,6 @@ def _check_size(num_classes: int, dim: int) -> None:
             f"dim = {dim}",
             "K equiangular points span K - 1 dimensions: use more dimensions or fewer classes",
         )
-
-
-def _random_isometry(rows: int, dim: int, generator: torch.Generator | None) -> Tensor:
-    """Draw (rows, dim) orthonormal rows from the Haar measure: QR of a Gaussian, signs fixed."""
-    device = generator.device if generator is not None else None
-    gaussian = torch.randn(dim, rows, generator=generator, dtype=torch.float64, device=device)
-    orthonormal, upper = torch.linalg.qr(gaussian)
-    return (orthonormal * upper.diagonal().sign()).T
 
 
 def _coordinate_simplex(num_classes: int, dim: int, width: int | None) -> Tensor:

@@ -2,6 +2,9 @@ from .collapse_report import CollapseReport as CollapseReport
 from .feature_files import read_features as read_features
 from .feature_files import write_features as write_features
 from .feature_tap import FeatureTap as FeatureTap
+from .layer_choice import default_layers as default_layers
+from .layer_profile import LayerProfile as LayerProfile
+from .layer_tap import LayerTap as LayerTap
 from .measure import measure as measure
 from .measure_features import measure_features as measure_features
 from .snapshots import LayerBefore as LayerBefore
@@ -10,3 +13,6 @@ from .snapshots import read_snapshots as read_snapshots
 from .snapshots import remove_snapshots as remove_snapshots
 from .snapshots import snapshot_epochs as snapshot_epochs
 from .snapshots import write_snapshot as write_snapshot
+from .measure_layers import measure_layers as measure_layers
+from .separation_law import SeparationLaw as SeparationLaw
+from .separation_law import fit_separation_law as fit_separation_law

@@ -19,7 +19,7 @@ from neuralcollapse.files import atomic_path
 from neuralcollapse.measurement.readings import READINGS
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.decisions import Decisions
-from neuralcollapse.metrics.margins import margin_ceiling
+from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.moments.class_moments import ClassMoments
 

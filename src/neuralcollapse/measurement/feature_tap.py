@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -29,8 +29,11 @@ class FeatureTap:
 
     Whatever the network returns (a tensor, a tuple, a dict), features and logits are taken at the
     head itself. Without `head`, the first forward pass finds it: the linear layer whose output the
-    network returns, or, if it returns something made from it, the only one with an output of the
-    same shape. Hooks are removed when the context ends, also by an exception.
+    network returns, under the name `logits` if it names it; or, if it returns something made from
+    it, the only one with an output of the same shape; or the one that the network's
+    ``get_classifier()`` returns, as in timm. A head that is applied to every token, as in the
+    decoders of transformers, gives one row a sample: the token whose logits are returned. Hooks
+    are removed when the context ends, also by an exception.
 
     Parameters
     ----------
@@ -77,7 +80,9 @@ class FeatureTap:
     @property
     def weight(self) -> Float[Tensor, "K d"]:
         """Weight of the head, (K, d), detached."""
-        return self.head.get_parameter("weight").detach()
+        weight = self.head.weight  # of a fixed head, a buffer
+        assert isinstance(weight, Tensor)
+        return weight.detach()
 
     @property
     def bias(self) -> Float[Tensor, " K"] | None:
@@ -87,7 +92,7 @@ class FeatureTap:
 
     def __enter__(self) -> FeatureTap:
         if self._head is not None:
-            self._watch(self.name, self._head)
+            self._attend(self.name, self._head)
         else:
             for name, module in self.model.named_modules():
                 if isinstance(module, nn.Linear):
@@ -149,11 +154,16 @@ class FeatureTap:
                 "none was called",
                 "pass the last layer as head=, a module or its name, with a weight of shape (K, d)",
             )
-        returned = list(_tensors(output))
+        returned = list(tensors_of(_logits_of(output)))
         matches = [call for call in self._calls if any(call.logits is t for t in returned)]
         if not matches:
             shapes = {tensor.shape for tensor in returned if tensor.ndim > 1}
             matches = [call for call in self._calls if call.logits.shape in shapes]
+        if not matches:
+            matches = [call for call in self._calls if _of_one_token(call, returned) is not call]
+        if len({call.name for call in matches}) != 1:
+            classifier = getattr(model, "get_classifier", lambda: None)()
+            matches = [call for call in self._calls if call.module is classifier] or matches
         names = dict.fromkeys(call.name for call in matches)
         if len(names) != 1:
             listed = names or dict.fromkeys(call.name for call in self._calls)
@@ -165,10 +175,43 @@ class FeatureTap:
             )
         self.name, self._head = matches[0].name, matches[0].module
         self._calls = matches
+        self._pick(model, args, output)
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
-        self._watch(self.name, self._head)
+        self._attend(self.name, self._head)
+
+    def _attend(self, name: str, head: nn.Module) -> None:
+        """Watch the head, and what the model returns, which may be the logits of one token."""
+        self._watch(name, head)
+        # Registered last, so that it runs after the hook of a model that is its own head.
+        self._hooks.append(self.model.register_forward_hook(self._pick))
+
+    def _pick(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if any(call.logits.ndim == 3 for call in self._calls):
+            returned = list(tensors_of(_logits_of(output)))
+            self._calls = [_of_one_token(call, returned) for call in self._calls]
+
+
+def _of_one_token(call: _Call, returned: list[Tensor]) -> _Call:
+    """Reduce a call with tokens (n, T, d) to those whose logits are returned; else leave it."""
+    if call.logits.ndim != 3:
+        return call
+    for logits in returned:
+        if logits.shape == call.logits[:, 0].shape:
+            found = (call.logits == logits[:, None]).all(2)
+            if bool(found.any(1).all()):
+                rows, tokens = torch.arange(len(logits)), found.int().argmax(1).cpu()
+                return replace(call, features=call.features[rows, tokens], logits=logits)
+    return call
+
+
+def _logits_of(output: Any) -> Any:
+    """Return what the output calls its logits; all of it if it calls nothing so."""
+    named = output.get("logits") if isinstance(output, Mapping) else None
+    if named is None and not isinstance(output, (Tensor, Mapping)):
+        named = getattr(output, "logits", None)
+    return output if named is None else named
 
 
 def _find(model: nn.Module, head: nn.Module | str) -> tuple[str, nn.Module]:
@@ -197,15 +240,26 @@ def _find(model: nn.Module, head: nn.Module | str) -> tuple[str, nn.Module]:
     return found[0]
 
 
-def _tensors(output: Any) -> Iterator[Tensor]:
-    """Every tensor in what a model returned, however nested."""
+def tensors_of(output: Any) -> Iterator[Tensor]:
+    """Yield every tensor in what a module returned, however nested.
+
+    Parameters
+    ----------
+    output
+        A tensor, or a mapping, sequence or object that holds some.
+
+    Examples
+    --------
+    >>> [tensor.item() for tensor in tensors_of({"a": torch.tensor(1), "b": [torch.tensor(2)]})]
+    [1, 2]
+    """
     if isinstance(output, Tensor):
         yield output
     elif isinstance(output, Mapping):
         for value in output.values():
-            yield from _tensors(value)
+            yield from tensors_of(value)
     elif isinstance(output, (list, tuple)):
         for value in output:
-            yield from _tensors(value)
+            yield from tensors_of(value)
     elif hasattr(output, "__dict__"):
-        yield from _tensors(vars(output))
+        yield from tensors_of(vars(output))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE
 from neuralcollapse.geometry.simplex_etf import nearest_etf
-from neuralcollapse.metrics.margins import margin_ceiling, margin_scale
+from neuralcollapse.metrics.margin_scale import margin_ceiling, margin_scale
 
 if TYPE_CHECKING:
     from neuralcollapse.measurement.collapse_report import CollapseReport

@@ -87,4 +87,7 @@ READINGS: dict[str, Reading] = {
     "accuracy": Reading(DECISIONS, "accuracy", "1", _share),
     "margin_min": Reading(DECISIONS, "least margin, in logits", "grows", _margin),
     "margin_normalized": Reading(DECISIONS, "least margin / its scale", "K/(K-1)", _margin),
+    "margin_collapse_ratio": Reading(
+        DECISIONS, "that, as a share of K/(K-1)", "1", _distance(0.05, 0.5, 1)
+    ),
 }

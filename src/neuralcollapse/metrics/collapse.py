@@ -121,8 +121,8 @@ class CollapseMetrics(Metric):
         labels
             (n,) in 0..K-1.
         logits
-            (n, K), adds ``accuracy`` and ``margin_min``; ``margin_normalized`` with a head, and
-            ``nc4_agreement`` with centres.
+            (n, K), adds ``accuracy`` and ``margin_min``; ``margin_normalized`` and
+            ``margin_collapse_ratio`` with a head, and ``nc4_agreement`` with centres.
 
         Raises
         ------
@@ -165,7 +165,7 @@ class CollapseMetrics(Metric):
             left_out = () if self._sizes[2] else SCATTER_METRICS
             values = {name: math.nan for name in names if name not in left_out}
             if head is not None and "margin_min" in shares:
-                values["margin_normalized"] = math.nan
+                values |= dict.fromkeys(("margin_normalized", "margin_collapse_ratio"), math.nan)
         elif head is None:
             values = summarize(tally.moments)
         else:

@@ -1,8 +1,7 @@
-"""Margins: by how much the true class wins, and the scale-free value that collapse tends to."""
+"""Margins: by how much the true class wins, for each sample and each pair of classes."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -10,8 +9,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.metrics.head import checked_bias, checked_head
-from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.validation import finite_matrix, integer_labels
 
 
@@ -80,6 +77,37 @@ def margins_in_place(scores: Tensor, labels: Tensor) -> Float[Tensor, " n"]:
     return (true - rivals).squeeze(1)
 
 
+def margin_min(logits: Tensor, labels: Any) -> float:
+    r"""Return p_min, the least margin of all samples: above zero when every decision is right.
+
+    Parameters
+    ----------
+    logits, labels
+        As in `sample_margins`.
+
+    Returns
+    -------
+    float
+        In the units of the logits; NaN if a logit is NaN, or there is no sample.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If K < 2, or the labels do not fit.
+
+    References
+    ----------
+    Gao et al. 2023, Theorem 4.1.
+
+    Examples
+    --------
+    >>> margin_min(torch.tensor([[3.0, 1.0, 2.5], [0.0, 0.0, 4.0]]), [0, 2])
+    0.5
+    """
+    margins = sample_margins(logits, labels)
+    return float(margins.min()) if len(margins) else float("nan")
+
+
 def pair_margins(logits: Tensor, labels: Any) -> Float[Tensor, "K K"]:
     r"""Return the least margin of each class against each other, over its samples.
 
@@ -120,79 +148,3 @@ def pair_margins(logits: Tensor, labels: Any) -> Float[Tensor, "K K"]:
     gamma = torch.full_like(scores[:1], float("inf")).repeat(num_classes, 1)
     gamma.scatter_reduce_(0, true[:, None].expand_as(differences), differences, "amin")
     return gamma.fill_diagonal_(float("nan"))
-
-
-def margin_ceiling(num_classes: int) -> float:
-    """Return K/(K-1), the normalised margin of a collapsed classifier, which none exceeds.
-
-    Parameters
-    ----------
-    num_classes
-        K >= 2.
-
-    Returns
-    -------
-    float
-        The ceiling for classes of equal size.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If K < 2.
-
-    Examples
-    --------
-    >>> margin_ceiling(5)
-    1.25
-    """
-    if num_classes < 2:
-        raise NeuralCollapseError(
-            "num_classes", "at least 2", str(num_classes), "one class has no margin"
-        )
-    return num_classes / (num_classes - 1)
-
-
-def margin_scale(moments: ClassMoments, weight: Tensor, bias: Tensor | None = None) -> float:
-    r"""Return the scale tau that makes a margin comparable between networks and epochs.
-
-    .. math:: \tau = \sqrt{\textstyle\sum_k \tfrac{n_k}{N} \|w_k - \bar w\|^2}
-        \; \sqrt{\tfrac1N \textstyle\sum_i \|x_i\|^2}
-
-    A bias counts as one more feature, of value 1. For classes of equal size the normalised
-    margin ``p_min / tau`` is at most K/(K-1), with equality exactly at collapse, while the raw
-    margin grows without limit with the norms.
-
-    Parameters
-    ----------
-    moments
-        Moments of the features that enter the head.
-    weight, bias
-        (K, d) and (K,) of the head.
-
-    Returns
-    -------
-    float
-        >= 0, in the units of a logit.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If the shapes differ or there is no sample.
-
-    Notes
-    -----
-    The normalisation and its ceiling are ours; the paper's raw margin is not scale-free.
-
-    Examples
-    --------
-    >>> moments = ClassMoments(2, 1).update(torch.tensor([[-2.0], [2.0]]), [0, 1])
-    >>> margin_scale(moments, torch.tensor([[-3.0], [3.0]]))
-    6.0
-    """
-    head = checked_head(moments, weight)
-    mean_square = moments.squared_norm / max(moments.num_samples, 1)
-    if bias is not None:
-        head = torch.cat([head, checked_bias(bias, head)[:, None]], dim=1)
-        mean_square += 1
-    head_squares = (head - head.mean(0)).square().sum(1)
-    return math.sqrt(float(moments.class_weights("pooled") @ head_squares) * mean_square)

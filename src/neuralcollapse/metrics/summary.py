@@ -13,7 +13,7 @@ from neuralcollapse.metrics.equiangularity import (
     etf_distance,
 )
 from neuralcollapse.metrics.head import checked_head
-from neuralcollapse.metrics.margins import margin_scale
+from neuralcollapse.metrics.margin_scale import margin_ceiling, margin_scale, normalized_margin
 from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.metrics.self_duality import product_duality, self_duality
 from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio
@@ -65,8 +65,9 @@ def summarize(
         with a scatter, ``nc1_pinv`` and ``vci``; with a head, ``nc2_equinorm_head``,
         ``nc2_equiangular_head``, ``nc2_etf_head`` of all its rows, and ``nc3_self_duality``,
         ``nc3_product`` over the classes that have samples; with a head and a margin,
-        ``margin_normalized``. Zero when collapsed, the last K/(K-1). NaN or infinity stand where
-        the function of the metric says so, such as for equal class means.
+        ``margin_normalized`` and ``margin_collapse_ratio``. Zero when collapsed, the last two
+        K/(K-1) and 1. NaN or infinity stand where the function of the metric says so, such as for
+        equal class means.
 
     Raises
     ------
@@ -101,10 +102,7 @@ def summarize(
     values["nc3_self_duality"] = self_duality(head[moments.present], rows)
     values["nc3_product"] = product_duality(head[moments.present], rows)
     if margin_min is not None:
-        values["margin_normalized"] = _over(margin_min, margin_scale(moments, head, bias))
+        ratio = normalized_margin(margin_min, margin_scale(moments, head, bias))
+        values["margin_normalized"] = ratio
+        values["margin_collapse_ratio"] = ratio / margin_ceiling(len(rows))
     return values
-
-
-def _over(margin: float, scale: float) -> float:
-    # A head of equal rows, or features that are all zero, have no margin to normalise.
-    return margin / scale if scale > 0 else float("nan")

@@ -14,7 +14,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
 from neuralcollapse.studies.claims import Evidence, Study, Verdict, judge
 
-PAPERS = ("ji2022", "tirer2023")
+PAPERS = ("ji2022", "tirer2023", "gao2023")
 
 
 def load_study(paper: str) -> Study:

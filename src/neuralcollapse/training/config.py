@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.training.networks import check_network
 
 CHOICES = {
-    "net": ("mlp", "cnn"),
     "loss": ("ce", "mse"),
     "schedule": ("cosine", "step", "constant"),
 }
@@ -26,11 +26,16 @@ class TrainConfig:
         See `load_dataset`.
     per_class
         Train on so many images of every class, all if None.
+    imbalance
+        Size of the largest over that of the smallest class, at least 1; see
+        `ImageData.long_tailed`.
+    label_noise
+        Share of training labels drawn anew from the other classes, in [0, 1); see
+        `ImageData.with_label_noise`.
     net
-        ``"mlp"`` or ``"cnn"``, see `build_network`.
+        A key of `NETWORKS`, or ``"package.module:callable"``; see `build_network`.
     width
-        Width of the two hidden layers of the MLP; four times the channels of the first
-        convolution of the CNN. The features have this dimension either way.
+        Multiplies the number of units or channels of every hidden layer.
     loss
         ``"ce"``: cross-entropy. ``"mse"``: half the squared distance of the logits from the
         one-hot label. Both are means over samples.
@@ -63,8 +68,10 @@ class TrainConfig:
     data: str = "digits"
     data_root: str | None = None
     per_class: int | None = None
+    imbalance: float = 1.0
+    label_noise: float = 0.0
     net: str = "mlp"
-    width: int = 256
+    width: float = 1.0
     loss: str = "ce"
     weight_decay: float = 1e-2
     head_weight_decay: float | None = None
@@ -80,13 +87,12 @@ class TrainConfig:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise self._refused(name, f"one of {', '.join(choices)}")
-        for name in ("width", "batch_size", "epochs", "per_class"):
+        check_network(self.net)
+        for name in ("batch_size", "epochs", "per_class"):
             value = getattr(self, name)
             optional = name == "per_class" and value is None
             if not optional and not (isinstance(value, int) and value >= 1):
                 raise self._refused(name, "a whole number of at least 1")
-        if self.width % 4:
-            raise self._refused("width", "a multiple of 4")
         if not isinstance(self.head_bias, bool):
             raise self._refused("head_bias", "True or False")
         if not isinstance(self.seed, int):
@@ -95,13 +101,18 @@ class TrainConfig:
             ("weight_decay", math.inf),
             ("head_weight_decay", math.inf),
             ("momentum", 1),
+            ("label_noise", 1),
         ):
             value = getattr(self, name)
             optional = name == "head_weight_decay" and value is None
             if not optional and not (isinstance(value, (int, float)) and 0 <= value < high):
                 raise self._refused(name, f"a number in [0, {high})")
-        if not (isinstance(self.lr, (int, float)) and 0 < self.lr < math.inf):
-            raise self._refused("lr", "a finite number above 0")
+        for name in ("lr", "width"):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and 0 < value < math.inf):
+                raise self._refused(name, "a finite number above 0")
+        if not (isinstance(self.imbalance, (int, float)) and 1 <= self.imbalance < math.inf):
+            raise self._refused("imbalance", "a finite number of at least 1")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:

@@ -22,8 +22,8 @@ from neuralcollapse.files import atomic_path
 from neuralcollapse.measurement import measure
 from neuralcollapse.report.history import Record, append_record
 from neuralcollapse.training.config import TrainConfig
-from neuralcollapse.training.data import ImageData, load_dataset
-from neuralcollapse.training.networks import MLP, SmallCNN
+from neuralcollapse.training.data import load_dataset
+from neuralcollapse.training.networks import build_network
 
 MEASURE_BATCH = 2048
 
@@ -79,10 +79,22 @@ def train(
         raise NeuralCollapseError(
             "out", "a folder without a history", str(history), "choose another, or overwrite=True"
         )
-    data = load_dataset(config.data, config.data_root)
-    if config.per_class is not None:
-        data = data.subset(config.per_class)
-    model = build_network(config, data)
+    data = load_dataset(
+        config.data,
+        config.data_root,
+        per_class=config.per_class,
+        imbalance=config.imbalance,
+        label_noise=config.label_noise,
+        seed=config.seed,
+    )
+    model = build_network(
+        config.net,
+        data.input_shape,
+        data.num_classes,
+        width=config.width,
+        head_bias=config.head_bias,
+        seed=config.seed,
+    )
     with atomic_path(Path(out, "config.json")) as path:
         path.write_text(json.dumps(_provenance(config), indent=2) + "\n")
     history.unlink(missing_ok=True)
@@ -107,25 +119,6 @@ def train(
                 records.append(record)
             bar.update(task, completed=epoch.number, description=_headline(records))
     return records
-
-
-def build_network(config: TrainConfig, data: ImageData) -> MLP | SmallCNN:
-    """Return the untrained network of a configuration; torch's global random state is kept.
-
-    Parameters
-    ----------
-    config
-        Names the network, its width and the seed of its weights.
-    data
-        Tells shapes and number of classes.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        if config.net == "cnn":
-            channels, width = data.input_shape[0], config.width // 4
-            return SmallCNN(channels, data.num_classes, width, config.head_bias)
-        size, hidden = math.prod(data.input_shape), [config.width] * 3
-        return MLP(size, hidden, data.num_classes, config.head_bias)
 
 
 @dataclass(frozen=True)

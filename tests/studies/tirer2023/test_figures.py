@@ -15,7 +15,7 @@ from neuralcollapse.studies.tirer2023.layerwise import (
 from neuralcollapse.training import TrainConfig, load_dataset
 
 TINY = TrainConfig(
-    loss="mse", head_bias=False, width=16, batch_size=100, epochs=2, weight_decay=1e-2
+    loss="mse", head_bias=False, width=1 / 16, batch_size=100, epochs=2, weight_decay=1e-2
 )
 
 
@@ -87,7 +87,7 @@ def test_figure_2_is_drawn(tmp_path, monkeypatch):
 def test_figure_3_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(figure3, "SEEDS", (0, 1))
     monkeypatch.setattr(figure3, "MEASURE_EVERY", 2)
-    config = TrainConfig(width=16, batch_size=300, epochs=3, weight_decay=0.1)
+    config = TrainConfig(width=1 / 16, batch_size=300, epochs=3, weight_decay=0.1)
     record = figure3.record_decays(config=config)
     assert record["epochs"].tolist() == [2, 3]
     for loss in ("mse", "ce"):

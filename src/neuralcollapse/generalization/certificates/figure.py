@@ -12,7 +12,7 @@ from neuralcollapse.figure_style import BLUE, GREY, LABEL_POINTS, ORANGE, PURPLE
 from neuralcollapse.generalization.certificates.wording import percent
 
 if TYPE_CHECKING:
-    from neuralcollapse.generalization.certificates.error_certificate import ErrorCertificate
+    from neuralcollapse.generalization.certificates.certificate import ErrorCertificate
 
 SHOWN_CLASSES = 20  # of more, those with the highest bounds
 SMALLEST = 1e-6  # where less is drawn, zero too: the axis is logarithmic

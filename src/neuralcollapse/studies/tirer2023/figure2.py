@@ -20,13 +20,14 @@ from neuralcollapse.studies.tirer2023.layerwise import (
 )
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.training import TrainConfig, load_dataset
+from neuralcollapse.training.networks import MLP_UNITS
 
 WAYS = {"layerwise": layerwise_features, "end_to_end": end_to_end_features}
 CURVES = {"nc1_pinv": ("NC1", BLUE), "nc1_trace_ratio": ("ÑC1", ORANGE)}
 CONFIG = TrainConfig(
     loss="mse",
     head_bias=False,
-    width=64,
+    width=0.25,
     weight_decay=8.5e-3,
     batch_size=64,
     epochs=30,
@@ -113,9 +114,10 @@ def draw(folder: Path, progress: bool = False) -> list[Path]:
     path = write_npz(folder / "figure2.npz", record)
     caption = (
         "The paper trains on CIFAR-10. Ours: digits (8 × 8 pixels), "
-        f"width {CONFIG.width}, batch norm, squared error without bias, {CONFIG.epochs} epochs "
-        f"(layer by layer: each), weight decay {CONFIG.weight_decay:g},\nlearning rate "
-        f"{CONFIG.lr:g} falling by 10 at each third; {len(SEEDS)} seeds (line: median, band: "
-        "range). NC1 = tr(Σ$_W$Σ$_B^+$)/K, ÑC1 = tr Σ$_W$ / tr Σ$_B$."
+        f"width {MLP_UNITS * CONFIG.width:g}, batch norm, squared error without bias, "
+        f"{CONFIG.epochs} epochs (layer by layer: each), weight decay "
+        f"{CONFIG.weight_decay:g},\nlearning rate {CONFIG.lr:g} falling by 10 at each "
+        f"third; {len(SEEDS)} seeds (line: median, band: range). "
+        "NC1 = tr(Σ$_W$Σ$_B^+$)/K, ÑC1 = tr Σ$_W$ / tr Σ$_B$."
     )
     return [path, save(plot_depths(record, caption), folder / "figure2.png")]

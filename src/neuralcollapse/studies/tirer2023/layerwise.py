@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 from neuralcollapse.metrics.presets import preset
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.training import MLP, ImageData, TrainConfig, sgd_epochs
+from neuralcollapse.training.networks import MLP_UNITS, scaled
 
 Collapse = dict[str, list[float]]
 
@@ -30,7 +31,7 @@ def layerwise_features(data: ImageData, depth: int, config: TrainConfig) -> list
     Returns
     -------
     list of Tensor
-        Training features (N, width) of each hidden layer, the first one first.
+        Training features (N, 256 width) of each hidden layer, the first one first.
     """
     inputs, labels = data.train.tensors
     features = [inputs.flatten(1)]
@@ -82,7 +83,7 @@ def collapse_by_depth(features: list[Tensor], labels: Tensor, num_classes: int) 
 def _network(inputs: int, depth: int, num_classes: int, config: TrainConfig, stage: int) -> MLP:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1000 * config.seed + stage)
-        return MLP(inputs, [config.width] * depth, num_classes, config.head_bias)
+        return MLP(inputs, [scaled(MLP_UNITS, config.width)] * depth, num_classes, config.head_bias)
 
 
 def _train(network: MLP, inputs: Tensor, labels: Tensor, config: TrainConfig) -> None:

@@ -1,163 +1,31 @@
-"""The error certificate: what a held-out sample proves about the error on new data."""
+"""From held-out margins, or from a report, to a certificate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path
 from neuralcollapse.generalization.certificates.cantelli import cantelli_plug_in, cantelli_upper
+from neuralcollapse.generalization.certificates.certificate import ErrorCertificate
 from neuralcollapse.generalization.certificates.class_distance import cdnv_error_bound
 from neuralcollapse.generalization.certificates.clopper_pearson import clopper_pearson_upper
 from neuralcollapse.generalization.certificates.floor import distribution_free_floor
 from neuralcollapse.generalization.certificates.held_out import (
     check_never_trained_on,
-    failure_probability,
     finite_margins,
 )
 from neuralcollapse.generalization.certificates.margin_ramp import margin_ramp_upper
-from neuralcollapse.generalization.certificates.wording import percent
+from neuralcollapse.generalization.certificates.per_class import class_uppers
 from neuralcollapse.measurement import CollapseReport
 from neuralcollapse.moments import ClassMoments
-from neuralcollapse.validation import integer_labels
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 HEADLINE, RAMP, CANTELLI = "Clopper-Pearson", "margin ramp", "Cantelli, clipped"
 RAMP_HALVINGS = 4  # thresholds: the median training margin, and its half, ..., its sixteenth
 NO_COVERAGE = "population identity, plug-in, no coverage"
-
-
-@dataclass(frozen=True, eq=False)
-class ErrorCertificate:
-    """An upper bound on the error of one classifier, and what other methods say beside it.
-
-    Attributes
-    ----------
-    upper
-        The certificate: with probability at least `confidence` over the held-out sample, the
-        error on new data is at most this. It is Clopper and Pearson's bound, and was chosen before
-        the data: the least of several bounds would not hold with that probability.
-    confidence
-        Of each statement by itself.
-    errors, n
-        Misclassified held-out samples (ties among them), and all.
-    floor
-        What the median of any distribution-free bound from n samples is at least.
-    table
-        One row a method: ``upper``, ``covers`` (whether it is an upper bound with probability
-        `confidence` under every distribution; the other rows explain and certify nothing),
-        ``assumes``.
-    per_class
-        One row a class, the highest bound first: ``class``, ``n``, ``errors``, ``error_rate``,
-        ``upper``; all the bounds hold together with probability `confidence`. None without labels.
-    refused
-        Method to reason why it is not in the table.
-
-    Examples
-    --------
-    >>> certificate = error_certificate([2.0] * 99 + [-1.0])
-    >>> round(certificate.upper, 4), certificate.errors, certificate.n
-    (0.0466, 1, 100)
-    """
-
-    upper: float
-    confidence: float
-    errors: int
-    n: int
-    floor: float
-    table: pd.DataFrame
-    per_class: pd.DataFrame | None
-    refused: dict[str, str]
-
-    @property
-    def error_rate(self) -> float:
-        """Share of the held-out samples that are misclassified."""
-        return self.errors / self.n
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain numbers, strings, lists and dictionaries, fit for JSON."""
-        classes = self.per_class
-        if classes is not None:  # a class without a sample has no error rate
-            classes = classes.astype(object).where(classes.notna(), None)
-        return {
-            "upper": self.upper,
-            "confidence": self.confidence,
-            "errors": self.errors,
-            "n": self.n,
-            "error_rate": self.error_rate,
-            "floor": self.floor,
-            "methods": self.table.reset_index().to_dict(orient="records"),
-            "refused": dict(self.refused),
-            "per_class": None if classes is None else classes.to_dict(orient="records"),
-        }
-
-    def plot(self, path: str | Path | None = None) -> Figure:
-        """Draw the bounds of all methods, and those of the classes, beside the errors seen.
-
-        Parameters
-        ----------
-        path
-            Image to write, such as ``certificate.png``.
-        """
-        from neuralcollapse.generalization.certificates.figure import plot_certificate
-
-        figure = plot_certificate(self)
-        if path is not None:
-            with atomic_path(path) as temporary:
-                figure.savefig(temporary)
-        return figure
-
-    def __repr__(self) -> str:
-        return (
-            f"ErrorCertificate(upper={self.upper:.4g}, confidence={self.confidence:g}, "
-            f"errors={self.errors}, n={self.n})"
-        )
-
-    def __str__(self) -> str:
-        console = Console(width=100, color_system=None)
-        with console.capture() as captured:
-            for part in self._parts():
-                console.print(part, markup=False, highlight=False)
-        return "\n".join(line.rstrip() for line in captured.get().splitlines())
-
-    def _parts(self) -> Iterator[Table | str]:
-        yield (
-            f"At {percent(self.confidence)} confidence the error on new data is at most "
-            f"{percent(self.upper)}: {self.errors:,} of {self.n:,} held-out samples are "
-            f"misclassified ({percent(self.error_rate)})."
-        )
-        table = Table("method", box=SIMPLE_HEAD)
-        table.add_column("error at most", justify="right")
-        table.add_column("certifies")
-        table.add_column("rests on")
-        for name, row in self.table.iterrows():
-            table.add_row(
-                str(name), percent(row["upper"]), "yes" if row["covers"] else "no", row["assumes"]
-            )
-        yield table
-        for name, reason in self.refused.items():
-            yield f"Left out, {name}: {reason}."
-        if self.per_class is not None:
-            worst = self.per_class.iloc[0]
-            yield (
-                f"Least is known of class {worst['class']}: {worst['errors']} of {worst['n']} "
-                f"wrong, at most {percent(worst['upper'])} (all classes at once)."
-            )
-        yield (
-            f"No method that holds for all data promises less than {percent(self.floor)} in more "
-            f"than half of its uses with {self.n:,} samples."
-        )
 
 
 def error_certificate(
@@ -219,7 +87,6 @@ def error_certificate(
     >>> certificate.table["upper"].round(4).to_dict()  # doctest: +ELLIPSIS
     {'Clopper-Pearson': 0.0149, 'margin ramp': 0.0228, 'Cantelli, clipped': ...
     """
-    delta = failure_probability(confidence)
     held_out = finite_margins("margins", margins, axes=1)
     n, errors = len(held_out), int((held_out <= 0).sum())
     check_never_trained_on(held_out_ids, train_ids, n)
@@ -254,7 +121,7 @@ def error_certificate(
         n,
         distribution_free_floor(n, confidence),
         pd.DataFrame(rows, columns=["method", "upper", "covers", "assumes"]).set_index("method"),
-        _per_class(held_out, labels, class_names, delta),
+        None if labels is None else class_uppers(held_out, labels, class_names, confidence),
         refused,
     )
 
@@ -322,34 +189,3 @@ def _scale(held_out: np.ndarray, train_margins: Any) -> float:
             "certify on a held-out sample: nothing follows from the training sample",
         )
     return float(np.median(train))
-
-
-def _per_class(
-    held_out: np.ndarray, labels: Any, class_names: Sequence[str] | None, delta: float
-) -> pd.DataFrame | None:
-    """Return Clopper and Pearson's bound on each class, each at a share delta / K."""
-    if labels is None:
-        return None
-    num_classes = None if class_names is None else len(class_names)
-    true = integer_labels("labels", labels, len(held_out), num_classes).numpy()
-    counts = np.bincount(true, minlength=num_classes or 0)
-    if len(counts) < 2:
-        raise NeuralCollapseError(
-            "labels", "at least 2 classes", str(len(counts)), "one class has no rival"
-        )
-    errors = np.bincount(true, held_out <= 0, len(counts)).astype(int)
-    # Of a class without a sample nothing is known; the count 1 of 1 says so.
-    upper = clopper_pearson_upper(
-        np.where(counts, errors, 1), np.maximum(counts, 1), 1 - delta / len(counts)
-    )
-    names = range(len(counts)) if class_names is None else class_names
-    table = pd.DataFrame(
-        {
-            "class": list(names),
-            "n": counts,
-            "errors": errors,
-            "error_rate": errors / np.where(counts, counts, np.nan),
-            "upper": upper,
-        }
-    )
-    return table.sort_values("upper", ascending=False, ignore_index=True, kind="stable")

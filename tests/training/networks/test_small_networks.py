@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from neuralcollapse.training import MLP, SmallCNN
+from neuralcollapse.training import MLP, SmallCNN, build_network
 
 CASES = [
     (lambda: MLP(64, [32, 16], 5), (7, 1, 8, 8), 16),
@@ -43,3 +43,17 @@ def test_samples_do_not_see_each_other_in_evaluation(generator):
     images = torch.randn(4, 1, 9, 9, generator=generator)
     alone = torch.cat([model(image[None]) for image in images])
     torch.testing.assert_close(model(images), alone, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("net", "dim"), [("mlp", 256), ("cnn", 128)])
+def test_the_features_have_the_width_asked_for(net, dim):
+    for width in (0.25, 0.5, 1.0):
+        network = build_network(net, (1, 8, 8), 10, width=width)
+        assert network.head.in_features == dim * width
+
+
+@pytest.mark.parametrize("net", ["mlp", "cnn"])
+def test_the_head_has_a_bias_or_not(net):
+    for bias in (True, False):
+        network = build_network(net, (1, 8, 8), 10, width=0.1, head_bias=bias)
+        assert (network.head.bias is not None) == bias

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,8 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.training.data.gzipped import read_bytes
+from neuralcollapse.training.data.splits import damaged
 
 # Third byte of the magic number -> element type, big-endian as stored.
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -51,28 +51,23 @@ def read_idx(path: str | Path) -> Tensor:
     """
     content = _content(Path(path))
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in DTYPES:
-        raise _broken(path, "the magic number of an IDX file (0 0 type rank)", content[:4].hex(" "))
+        raise damaged(
+            Path(path), "the magic number of an IDX file (0 0 type rank)", content[:4].hex(" ")
+        )
     dtype, rank = np.dtype(DTYPES[content[2]]), content[3]
     start = 4 + 4 * rank
     if len(content) < start:
-        raise _broken(path, f"a header of {start} bytes", f"{len(content)} bytes")
+        raise damaged(Path(path), f"a header of {start} bytes", f"{len(content)} bytes")
     shape = np.frombuffer(content, ">u4", rank, offset=4).tolist()
     size = start + math.prod(shape) * dtype.itemsize
     if len(content) != size:
-        raise _broken(path, f"{size} bytes for shape {tuple(shape)}", f"{len(content)} bytes")
+        raise damaged(Path(path), f"{size} bytes for shape {tuple(shape)}", f"{len(content)} bytes")
     array = np.frombuffer(content, dtype, offset=start).reshape(shape)
     return torch.from_numpy(array.astype(dtype.newbyteorder("=")))
 
 
 def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+        return read_bytes(path)
     except FileNotFoundError as error:
         raise NeuralCollapseError("path", "an IDX file", f"no file {path}", "check it") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _broken(path, "whole gzip data", str(error)) from error
-
-
-def _broken(path: str | Path, expected: str, got: str) -> NeuralCollapseError:
-    return NeuralCollapseError(f"file {path}", expected, got, "fetch the file again")

@@ -1,0 +1,54 @@
+"""data: which data sets are here, and how to get the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from neuralcollapse.cli.app import app
+
+
+@app.command()
+def data(
+    name: Annotated[str | None, typer.Argument(help="One data set: read it, describe it.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the files; $NEURALCOLLAPSE_DATA if omitted.")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch it, through torchvision or OpenML.")
+    ] = False,
+) -> None:
+    """List the data sets to train on, where they are, and how to get the rest.
+
+    Nothing is fetched from the network without --download.
+    Examples: neuralcollapse data, or neuralcollapse data cifar10 --root data --download
+    """
+    from neuralcollapse.errors import NeuralCollapseError
+    from neuralcollapse.training.data import data_table, download_dataset, load_dataset
+
+    console = Console(highlight=False)
+    if name is None:
+        if download:
+            raise NeuralCollapseError(
+                "--download", "the name of a data set", "none", "run: neuralcollapse data NAME ..."
+            )
+        console.print(data_table(root))
+        return
+    if download:
+        path = download_dataset(name, root)
+        console.print(f"Written to {path}.", markup=False, soft_wrap=True)
+        root = path.parent
+    images = load_dataset(name, root)
+    pixels = "×".join(map(str, (*images.input_shape[1:], images.input_shape[0])))
+    low, high = int(images.class_sizes.min()), int(images.class_sizes.max())
+    each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    console.print(
+        f"{name}: {len(images.train):,} training and {len(images.test):,} test images of {pixels}, "
+        f"{images.num_classes} classes of {each} training images.\n"
+        f"Classes: {', '.join(images.class_names)}.",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,44 @@
+"""Whether a bound says anything about new data: what was fitted on the sample it is computed on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from neuralcollapse.errors import NeuralCollapseError
+
+Fitted = Literal["nothing", "head", "network"]
+
+VALIDITY: dict[Fitted, str] = {
+    "nothing": "valid, but needlessly loose: nothing was fitted on this sample, so counting its "
+    "errors gives a better certificate",
+    "head": "valid: it holds for every head on features that do not depend on this sample",
+    "network": "not valid: the features were fitted on this sample, and the bound allows for the "
+    "choice of the head alone; read it as a description of the fit",
+}
+
+
+def check_fitted(fitted: str) -> None:
+    """Refuse an unknown answer to what was fitted on the sample.
+
+    Parameters
+    ----------
+    fitted
+        ``"nothing"``, ``"head"`` or ``"network"``.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is none of them.
+
+    Examples
+    --------
+    >>> check_fitted("head")
+    """
+    if fitted not in VALIDITY:
+        raise NeuralCollapseError(
+            "fitted",
+            "'nothing', 'head' or 'network'",
+            repr(fitted),
+            "say what was fitted on this very sample: a bound is valid only if the features were "
+            "not",
+        )

@@ -1,0 +1,55 @@
+"""Random rotations: orthonormal rows drawn from the Haar measure."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+
+
+def random_isometry(
+    rows: int, dim: int, generator: torch.Generator | None = None
+) -> Float[Tensor, "m d"]:
+    """Draw m orthonormal rows in d dimensions from the Haar measure.
+
+    With m = d this is a uniformly random element of O(d), reflections included. The law does not
+    change under multiplication by an orthogonal matrix from either side.
+
+    Parameters
+    ----------
+    rows, dim
+        1 <= m <= d.
+    generator
+        Random state; torch's global one if omitted.
+
+    Returns
+    -------
+    Tensor of shape (m, d), float64
+        Q with Q Q^T = I.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there is no row, or there are more rows than dimensions.
+
+    References
+    ----------
+    Mezzadri 2007, "How to generate random matrices from the classical compact groups".
+
+    Examples
+    --------
+    >>> Q = random_isometry(3, 3, torch.Generator().manual_seed(0))
+    >>> torch.allclose(Q @ Q.T, torch.eye(3, dtype=torch.float64))
+    True
+    """
+    if not 1 <= rows <= dim:
+        raise NeuralCollapseError(
+            "rows", f"1 <= rows <= dim = {dim}", str(rows), "orthonormal rows cannot outnumber d"
+        )
+    device = generator.device if generator is not None else None
+    gaussian = torch.randn(dim, rows, generator=generator, dtype=torch.float64, device=device)
+    orthonormal, upper = torch.linalg.qr(gaussian)
+    # LAPACK's signs are a convention; only those of the diagonal make the law that of Haar.
+    return (orthonormal * upper.diagonal().sign()).T

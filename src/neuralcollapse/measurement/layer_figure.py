@@ -1,0 +1,111 @@
+"""The picture of a layer profile: four panels against depth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, figure
+
+if TYPE_CHECKING:
+    from neuralcollapse.measurement.layer_profile import LayerProfile
+
+NAMED = 20  # more names below each other's panels would overlap
+
+
+def plot_profile(profile: LayerProfile) -> Figure:
+    """Draw fuzziness with the fitted law, both NC1, effective rank, and nearest-mean accuracy.
+
+    Parameters
+    ----------
+    profile
+        What `measure_layers` returned.
+
+    Returns
+    -------
+    matplotlib Figure
+        11 x 8 inches.
+    """
+    with figure(2, 2, 11, 8) as (drawing, panels):
+        _fuzziness(panels[0], profile)
+        _nc1(panels[1], profile)
+        _rank(panels[2], profile)
+        _accuracy(panels[3], profile)
+        names = [layer.layer for layer in profile]
+        depths = range(1, len(names) + 1)
+        for axes in panels:
+            axes.set_xlim(0.5, len(names) + 0.5)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for axes in panels[2:]:
+            if len(names) <= NAMED:
+                axes.set_xticks(depths, names, rotation=90, fontsize=8)
+            else:
+                axes.set_xlabel("depth of the layer")
+        for axes in panels[:2]:
+            if len(names) <= NAMED:
+                axes.set_xticks(depths)
+        drawing.suptitle(
+            f"Collapse by layer: {profile.num_samples:,} samples of {profile.num_classes} classes",
+            x=0.01,
+            ha="left",
+        )
+    return drawing
+
+
+def _curve(axes: Axes, values: list[float], label: str, color: str) -> None:
+    axes.plot(range(1, len(values) + 1), values, "o-", ms=4, color=color, label=label)
+
+
+def _log_where_positive(axes: Axes, values: list[float]) -> None:
+    if any(value > 0 and np.isfinite(value) for value in values):
+        axes.set_yscale("log")
+
+
+def _fuzziness(axes: Axes, profile: LayerProfile) -> None:
+    values = profile["separation_fuzziness"]
+    _curve(axes, values, "measured", BLUE)
+    law = profile.law
+    if law is not None:
+        depths = (1, len(values))
+        label = f"law: × {law.ratio:.3g} a layer, r² = {law.r_squared:.3f}"
+        axes.plot(depths, [law.at(depth) for depth in depths], "--", color=GREY, label=label)
+    _log_where_positive(axes, values)
+    axes.set_title("Separation fuzziness tr(Sw Sb⁺)")
+    axes.legend()
+
+
+def _nc1(axes: Axes, profile: LayerProfile) -> None:
+    _curve(axes, profile["nc1_pinv"], "NC1 = tr(Sw Sb⁺)/K", BLUE)
+    _curve(axes, profile["nc1_trace_ratio"], "NC1~ = tr Sw / tr Sb", ORANGE)
+    _log_where_positive(axes, profile["nc1_pinv"] + profile["nc1_trace_ratio"])
+    axes.set_title("Class spread")
+    axes.legend()
+
+
+def _rank(axes: Axes, profile: LayerProfile) -> None:
+    _curve(axes, profile["effective_rank"], "effective rank", PURPLE)
+    axes.axhline(
+        profile.num_classes - 1,
+        ls="--",
+        color=GREY,
+        label=f"collapse: K − 1 = {profile.num_classes - 1}",
+    )
+    axes.set_ylim(bottom=0)
+    axes.set_title("Directions that the features fill")
+    axes.legend()
+
+
+def _accuracy(axes: Axes, profile: LayerProfile) -> None:
+    values = profile["ncc_accuracy"]
+    axes.set_title("Accuracy of the nearest class mean")
+    if np.isnan(values).all():
+        text = "the features were too many to keep"
+        axes.text(0.5, 0.5, text, ha="center", transform=axes.transAxes)
+        return
+    _curve(axes, values, "nearest mean", GREEN)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_ylim(top=1 + 0.02 * (1 - min(values)) + 1e-3)

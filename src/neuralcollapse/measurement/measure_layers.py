@@ -1,0 +1,215 @@
+"""measure_layers: the collapse of every layer of a network, in one forward pass."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.measurement.feature_pass import (
+    FeaturePass,
+    Unpack,
+    evaluating,
+    unpack_batch,
+)
+from neuralcollapse.measurement.feature_tap import FeatureTap
+from neuralcollapse.measurement.layer_choice import checked_layers
+from neuralcollapse.measurement.layer_profile import LayerProfile, LayerValues
+from neuralcollapse.measurement.layer_tap import LayerTap, Spatial
+from neuralcollapse.metrics.nearest_center import ncc_accuracy
+from neuralcollapse.metrics.ranks import effective_rank
+from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio, separation_fuzziness
+from neuralcollapse.moments.class_moments import ClassMoments
+
+
+def measure_layers(
+    model: nn.Module,
+    loader: Iterable[Any],
+    layers: Sequence[str] | None = None,
+    *,
+    spatial: Spatial = "mean",
+    head: nn.Module | str | None = None,
+    device: torch.device | str | None = None,
+    scatter_budget: int = 2**31,
+    feature_budget: int = 2**29,
+    unpack: Unpack | None = None,
+    progress: bool | None = None,
+) -> LayerProfile:
+    """Measure how far the classes have collapsed at every layer, from the first to the head.
+
+    The network runs once over the data, in evaluation mode and without gradients. Of each layer
+    only class moments are kept, (d, d) numbers, whatever the size of the data; and, as long as
+    they fit, the features, which the nearest-mean accuracy needs once the class means are known.
+
+    Parameters
+    ----------
+    model
+        The classifier.
+    loader
+        As in `measure`.
+    layers
+        Names of modules, as in ``model.named_modules()``, in any order. If omitted: the blocks of
+        a network that repeats any, else its activations, see `default_layers`. The input of the
+        head is added as the last layer, unless it is the last of these already.
+    spatial
+        What to make of outputs with more than two axes. ``"mean"``: the average over all
+        positions, of a map (n, channels, height, width) or tokens (n, tokens, d). ``"flatten"``:
+        every position is a feature of its own. Or a function from the output to (n, d).
+    head
+        As in `measure`.
+    device
+        As in `measure`.
+    scatter_budget
+        Bytes that the moments of all layers together may take.
+    feature_budget
+        Bytes of features to keep; beyond, there is no nearest-mean accuracy.
+    unpack, progress
+        As in `measure`.
+
+    Returns
+    -------
+    LayerProfile
+        ``print`` it, ``.plot("layers.png")``, or look at ``.to_frame()`` and ``.law``.
+
+    Raises
+    ------
+    NonFiniteError
+        If a layer gives NaN or infinity; which layer, which batch.
+    NeuralCollapseError
+        If a name is not in the model, an output is no tensor with one row a sample, the moments
+        need more than their budget, a layer is not called alike in every batch, or as in
+        `measure`.
+
+    References
+    ----------
+    He & Su 2023, "A law of data separation in deep learning" (the fuzziness and its law); Tirer,
+    Huang & Niles-Weed 2023, Section 5 (NC1 by depth). Averages over positions are ours.
+
+    Examples
+    --------
+    Each layer of this linear network halves what the classes have not in common with their means.
+
+    >>> halve = torch.diag(torch.tensor([1.0, 0.5]))
+    >>> model = nn.Sequential(*[nn.Linear(2, 2, bias=False) for _ in range(5)])
+    >>> for layer in model:
+    ...     _ = layer.weight.data.copy_(halve)
+    >>> means = torch.tensor([[-1.0, 0.0], [1.0, 0.0]]).repeat(2, 1)
+    >>> features = means + torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, -1.0], [0.0, -1.0]])
+    >>> profile = measure_layers(model, [(features, torch.tensor([0, 1, 0, 1]))])
+    >>> [round(value, 6) for value in profile["nc1_trace_ratio"]]
+    [0.25, 0.0625, 0.015625, 0.003906]
+    """
+    names = checked_layers(model, layers)
+    show = sys.stderr.isatty() if progress is None else progress
+    unpack = unpack or unpack_batch
+    sums: _LayerSums | None = None
+    with (
+        evaluating(model, device) as where,
+        FeatureTap(model, head) as tap,
+        LayerTap(model, names, spatial) as outputs,
+    ):
+        data = FeaturePass(model, loader, tap, where, unpack, show, "measuring layers")
+        for features, _, labels in data:
+            found = outputs.take(len(features))
+            if sums is None:
+                ends_at_head = _same(list(found.values())[-1], features) if found else False
+                sums = _LayerSums(len(tap.weight), scatter_budget, feature_budget)
+            if not ends_at_head:
+                found[f"input of {tap.name or 'the model'}"] = features
+            sums.update(found, labels)
+        if sums is None or not sums.num_samples:
+            raise NeuralCollapseError(
+                "loader", "at least one batch with samples", "none", "check the data set"
+            )
+        return sums.profile()
+
+
+class _LayerSums:
+    """Class moments of every layer, and its features as long as there is room."""
+
+    def __init__(self, num_classes: int, scatter_budget: int, feature_budget: int) -> None:
+        self._num_classes, self._budget, self._room = num_classes, scatter_budget, feature_budget
+        self._moments: dict[str, ClassMoments] = {}
+        self._kept: dict[str, list[Tensor]] | None = {}
+        self._labels: list[Tensor] = []
+
+    @property
+    def num_samples(self) -> int:
+        return sum(map(len, self._labels))
+
+    def update(self, found: dict[str, Tensor], labels: Tensor) -> None:
+        """Add a batch."""
+        if not self._moments:
+            self._require_room(found)
+            for name, features in found.items():
+                dim = features.shape[1]
+                self._moments[name] = ClassMoments(self._num_classes, dim, device=features.device)
+        if found.keys() != self._moments.keys():
+            raise NeuralCollapseError(
+                "layers",
+                "the same calls of layers in every batch",
+                ", ".join(sorted(found.keys() ^ self._moments.keys())) + " in some only",
+                "leave these layers out",
+            )
+        self._labels.append(labels)
+        self._room -= sum(features.nbytes for features in found.values())
+        if self._room < 0:
+            self._kept = None
+        for name, features in found.items():
+            try:
+                self._moments[name].update(features, labels)
+            except NonFiniteError as error:
+                raise NonFiniteError(
+                    f"layer {name}", error.expected, error.got, error.remedy
+                ) from error
+            if self._kept is not None:
+                self._kept.setdefault(name, []).append(features)
+
+    def profile(self) -> LayerProfile:
+        labels = torch.cat(self._labels)
+        layers = tuple(
+            _values(name, moments, None if self._kept is None else self._kept[name], labels)
+            for name, moments in self._moments.items()
+        )
+        present = int(next(iter(self._moments.values())).present.sum())
+        return LayerProfile(layers, len(labels), present)
+
+    def _require_room(self, found: dict[str, Tensor]) -> None:
+        needs = {name: 8 * features.shape[1] ** 2 for name, features in found.items()}
+        total = sum(needs.values())
+        if total > self._budget:
+            widest = max(needs, key=lambda name: needs[name])
+            raise NeuralCollapseError(
+                "scatter_budget",
+                f"at least {total:,} bytes for the scatters of {len(needs)} layers",
+                f"{self._budget:,}",
+                f"the widest is {widest} with {found[widest].shape[1]:,} features: use "
+                "spatial='mean', fewer layers, or a larger budget",
+            )
+
+
+def _values(
+    name: str, moments: ClassMoments, kept: list[Tensor] | None, labels: Tensor
+) -> LayerValues:
+    covariance = moments.within + moments.between_scatter("pooled", "sample_mean")
+    accuracy = float("nan")
+    if kept is not None:
+        accuracy = ncc_accuracy(torch.cat(kept), labels, moments.means)
+    return LayerValues(
+        layer=name,
+        dim=moments.dim,
+        separation_fuzziness=separation_fuzziness(moments),
+        nc1_pinv=nc1_pinv(moments),
+        nc1_trace_ratio=nc1_trace_ratio(moments),
+        effective_rank=effective_rank(torch.linalg.eigvalsh(covariance)),
+        ncc_accuracy=accuracy,
+    )
+
+
+def _same(left: Tensor, right: Tensor) -> bool:
+    """Whether two layers have the same features, up to the rounding of an average."""
+    return left.shape == right.shape and torch.allclose(left, right, rtol=1e-4, atol=1e-6)

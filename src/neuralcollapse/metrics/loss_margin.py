@@ -1,0 +1,273 @@
+"""What a small cross-entropy says about the least margin, and the other way round."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.margin_scale import margin_ceiling
+from neuralcollapse.validation import finite_matrix, integer_labels, positive
+
+
+def cross_entropy_losses(logits: Any, labels: Any) -> Float[Tensor, " n"]:
+    r"""Return the cross-entropy of each sample, exact however small it is.
+
+    .. math:: \ell = \log\Bigl(1 + \sum_{j \ne y} e^{-(s_y - s_j)}\Bigr)
+
+    From differences of scores: the usual log-softmax rounds losses below 1e-16 to 0, and what
+    follows from a loss would then be off by round-off alone.
+
+    Parameters
+    ----------
+    logits
+        (n, K) scores, K >= 2, finite.
+    labels
+        (n,) in 0..K-1.
+
+    Returns
+    -------
+    Tensor of shape (n,), float64
+        In nats, > 0 unless it underflows.
+
+    Raises
+    ------
+    NonFiniteError
+        If a logit is not finite.
+    NeuralCollapseError
+        If K < 2, or the labels do not fit.
+
+    Examples
+    --------
+    >>> cross_entropy_losses([[40.0, 0.0]], [0])
+    tensor([4.2484e-18], dtype=torch.float64)
+    """
+    scores = finite_matrix("logits", logits)
+    if scores.shape[1] < 2:
+        raise NeuralCollapseError(
+            "logits", "shape (n, K), K >= 2", str(tuple(scores.shape)), "pass one column a class"
+        )
+    true = integer_labels("labels", labels, len(scores), scores.shape[1]).to(scores.device)
+    excess = scores - scores.gather(1, true[:, None])
+    rivals = excess.scatter(1, true[:, None], float("-inf")).logsumexp(1)
+    return torch.logaddexp(rivals, torch.zeros_like(rivals))
+
+
+def margin_lower_bound(losses: Any, statistic: Literal["max", "sum"] = "max") -> float:
+    r"""Return the least margin that cross-entropies this small allow.
+
+    .. math:: p_{\min} \;\ge\; -\log(e^{L} - 1), \qquad
+        L = \max_i \ell_i \quad\text{or}\quad L = \sum_i \ell_i
+
+    because every sample has :math:`\ell \ge \log(1 + e^{-m})`. Above zero exactly if
+    L < log 2: then every sample is right. The largest loss gives the better bound; the sum is what
+    training minimises.
+
+    Parameters
+    ----------
+    losses
+        (n,) cross-entropies of all samples, >= 0, see `cross_entropy_losses`.
+    statistic
+        ``"max"`` or ``"sum"``.
+
+    Returns
+    -------
+    float
+        In the units of the logits; inf if all losses are 0.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there is no loss, one is negative or not finite, or the statistic is unknown.
+
+    Notes
+    -----
+    A correction to Gao et al. 2023, Theorem 4.1, as it is usually read: with the *mean* loss it is
+    false, see `margin_lower_bound_of_mean`.
+
+    Examples
+    --------
+    >>> round(margin_lower_bound([0.1, 0.2]), 4), round(margin_lower_bound([0.1, 0.2], "sum"), 4)
+    (1.5078, 1.0502)
+    """
+    values = torch.as_tensor(losses, dtype=torch.float64)
+    if values.ndim != 1 or not len(values):
+        raise NeuralCollapseError(
+            "losses",
+            "shape (n,), n >= 1",
+            str(tuple(values.shape)),
+            "pass the loss of each sample; a mean alone goes to margin_lower_bound_of_mean",
+        )
+    if not bool((torch.isfinite(values) & (values >= 0)).all()):
+        raise NeuralCollapseError(
+            "losses",
+            "finite numbers of at least 0",
+            f"from {float(values.min()):g} to {float(values.max()):g}",
+            "pass cross-entropies in nats, unweighted and without label smoothing",
+        )
+    if statistic not in ("max", "sum"):
+        raise NeuralCollapseError(
+            "statistic", "'max' or 'sum'", repr(statistic), "the mean alone does not bound it"
+        )
+    return _margin_of(float(values.max() if statistic == "max" else values.sum()))
+
+
+def margin_lower_bound_of_mean(mean_loss: float, num_samples: int) -> float:
+    r"""Return the least margin that a mean cross-entropy this small allows: N times it is the sum.
+
+    .. math:: p_{\min} \;\ge\; -\log(e^{N \bar\ell} - 1)
+
+    The factor N cannot be left out: of scores (5, 0) three times and (0.2, 0) once, the mean loss
+    is 0.155, for which the formula without N gives 1.79, while the least margin is 0.2.
+
+    Parameters
+    ----------
+    mean_loss
+        Mean cross-entropy of all samples, > 0.
+    num_samples
+        N >= 1.
+
+    Returns
+    -------
+    float
+        In the units of the logits.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If an argument is out of range.
+
+    References
+    ----------
+    Gao et al. 2023, Theorem 4.1, corrected.
+
+    Examples
+    --------
+    >>> round(margin_lower_bound_of_mean(0.1546, 4), 4)
+    0.1555
+    """
+    if num_samples < 1:
+        raise NeuralCollapseError("num_samples", "at least 1", str(num_samples), "count them all")
+    return _margin_of(num_samples * positive("mean_loss", mean_loss))
+
+
+def mean_loss_upper_bound(margin: float, num_classes: int) -> float:
+    r"""Return the largest mean cross-entropy of samples with margins of at least `margin`.
+
+    .. math:: \bar\ell \;\le\; \log\bigl(1 + (K-1) e^{-p_{\min}}\bigr)
+
+    The converse of `margin_lower_bound`; equality when every score difference is p_min.
+
+    Parameters
+    ----------
+    margin
+        p_min.
+    num_classes
+        K >= 2.
+
+    Returns
+    -------
+    float
+        In nats.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If K < 2.
+
+    Examples
+    --------
+    >>> mean_loss_upper_bound(0.0, 2) == math.log(2)
+    True
+    """
+    margin_ceiling(num_classes)  # refuses K < 2
+    return _softplus(math.log(num_classes - 1) - margin)
+
+
+def mean_loss_floor(scale: float, num_classes: int) -> float:
+    r"""Return the least mean cross-entropy of classes of equal size at this scale of the logits.
+
+    .. math:: \bar\ell \;\ge\; \log\bigl(1 + (K-1) e^{-\tau K / (K-1)}\bigr)
+
+    Attained exactly at collapse (Jensen's inequality, twice, and the ceiling of the margin). So the
+    cross-entropy goes to 0 only if tau goes to infinity.
+
+    Parameters
+    ----------
+    scale
+        tau >= 0, see `margin_scale`.
+    num_classes
+        K >= 2.
+
+    Returns
+    -------
+    float
+        In nats.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If K < 2.
+
+    Notes
+    -----
+    Ours.
+
+    Examples
+    --------
+    >>> round(mean_loss_floor(2.0, 2), 6)  # log(1 + exp(-4))
+    0.01815
+    """
+    return mean_loss_upper_bound(scale * margin_ceiling(num_classes), num_classes)
+
+
+def normalized_margin_lower_bound(mean_loss: float, num_samples: int, scale: float) -> float:
+    r"""Return the least normalised margin that a mean cross-entropy this small allows.
+
+    .. math:: q = \frac{p_{\min}}{\tau} \;\ge\; -\frac{\log(e^{N \bar\ell} - 1)}{\tau}
+
+    If the mean loss is within a factor 1 + k of `mean_loss_floor`, this is
+    K/(K-1) - log(N (K-1) (1+k)) / tau - o(1/tau): the margin approaches its ceiling like 1/tau, and
+    what goes to infinity is tau alone.
+
+    Parameters
+    ----------
+    mean_loss, num_samples
+        As in `margin_lower_bound_of_mean`.
+    scale
+        tau > 0, see `margin_scale`.
+
+    Returns
+    -------
+    float
+        A lower bound on q.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If an argument is out of range.
+
+    Notes
+    -----
+    Ours: the scale-free form of Gao et al. 2023, Theorem 4.1, as corrected.
+
+    Examples
+    --------
+    >>> round(normalized_margin_lower_bound(0.01, 10, 4.0), 4)
+    0.563
+    """
+    return margin_lower_bound_of_mean(mean_loss, num_samples) / positive("scale", scale)
+
+
+def _margin_of(loss: float) -> float:
+    """Return -log(expm1(loss)), which must not overflow for a large loss."""
+    return math.inf if loss == 0 else -(loss + math.log(-math.expm1(-loss)))
+
+
+def _softplus(x: float) -> float:
+    """Return log(1 + e^x)."""
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))

@@ -1,0 +1,158 @@
+"""Perceptrons on digits with every alignment of a fixed head, from the same seeds and orders."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from neuralcollapse.geometry import align
+from neuralcollapse.training import PerceptronConfig, initial_means, load_dataset, train_ensemble
+
+Data = tuple[Tensor, Tensor, Tensor, Tensor]
+TRAIN_IMAGES = 300
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all runs of a design share.
+
+    Attributes
+    ----------
+    config
+        The perceptrons and their training.
+    scale
+        Norm of the head's rows.
+    seeds
+        Of the initial weights.
+    orders
+        Orders of the data for each seed.
+    split_seed
+        Of the 300 training images.
+    """
+
+    config: PerceptronConfig
+    scale: float = 5.0
+    seeds: tuple[int, ...] = tuple(range(10))
+    orders: int = 2
+    split_seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that determines the runs, JSON-ready, versions and threads included."""
+        config = asdict(self.config) | {"dtype": str(self.config.dtype)}
+        packages = ("neuralcollapse", "torch", "numpy", "scikit-learn")
+        return {
+            **vars(self),
+            "config": config,
+            "train_images": TRAIN_IMAGES,
+            "versions": {"python": platform.python_version()}
+            | {name: version(name) for name in packages},
+            "threads": torch.get_num_threads(),
+        }
+
+
+@cache
+def digits_split(split_seed: int) -> Data:
+    """Return training inputs and labels, 300 by class, and the other 1,497 for testing.
+
+    Parameters
+    ----------
+    split_seed
+        Determines which.
+    """
+    data = load_dataset("digits")
+    images, labels = (
+        torch.cat(part) for part in zip(data.train.tensors, data.test.tensors, strict=True)
+    )
+    train, test = train_test_split(
+        range(len(labels)), train_size=TRAIN_IMAGES, random_state=split_seed, stratify=labels
+    )
+    inputs = images.flatten(1)
+    return inputs[train], labels[train], inputs[test], labels[test]
+
+
+def run_alignments(
+    setting: Setting,
+    heads: Mapping[Any, Tensor],
+    rules: Sequence[str] = (),
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Train every head from every seed with every order of the data.
+
+    Parameters
+    ----------
+    setting
+        What they share.
+    heads
+        (K, d) unit rows of each alignment, by name.
+    rules
+        Rules of `align`, applied to the first head and the untrained network of each seed.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    DataFrame
+        One run a row: ``alignment`` (the name, or the rule), ``seed``, ``order``, ``value`` (test
+        accuracy), ``converged`` (whether training accuracy is 1 at the end), ``train_accuracy``,
+        ``epochs_to_fit``.
+    """
+    train_inputs, train_labels, test_inputs, test_labels = digits_split(setting.split_seed)
+    first = next(iter(heads.values()))
+    runs, rows = [], []
+    for seed in setting.seeds:
+        means = initial_means(seed, train_inputs, train_labels, setting.config)
+        placed = {**heads, **{rule: align(first, means, rule) for rule in rules}}
+        for name, head in placed.items():
+            for order in range(setting.orders):
+                runs.append((name, seed, order))
+                rows.append(setting.scale * head)
+    trained = train_ensemble(
+        train_inputs,
+        train_labels,
+        torch.stack(rows),
+        [seed for _, seed, _ in runs],
+        [order for _, _, order in runs],
+        setting.config,
+        progress,
+    )
+    train_accuracy = trained.accuracy(train_inputs, train_labels).numpy()
+    table = pd.DataFrame(runs, columns=["alignment", "seed", "order"])
+    return table.assign(
+        value=trained.accuracy(test_inputs, test_labels).numpy(),
+        converged=train_accuracy == 1,
+        train_accuracy=train_accuracy,
+        epochs_to_fit=trained.epochs_to_fit.numpy(),
+    )
+
+
+def to_record(table: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return runs as JSON-ready columns, with None for an epoch that never came.
+
+    Parameters
+    ----------
+    table
+        From `run_alignments`.
+    """
+    columns = {str(name): table[name].tolist() for name in table}
+    epochs = columns["epochs_to_fit"]
+    return columns | {"epochs_to_fit": [e if e == e else None for e in epochs]}
+
+
+def from_record(record: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Return the runs that `to_record` recorded.
+
+    Parameters
+    ----------
+    record
+        Columns.
+    """
+    return pd.DataFrame(dict(record)).astype({"epochs_to_fit": float})

@@ -1,0 +1,88 @@
+"""Theorem 4.10: the exponential rate, of fresh samples and of classes that do not meet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neuralcollapse.generalization import center_deviation_probability, nearest_center_error_bound
+from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.gao2023.digits import HALF, trained_digits
+from neuralcollapse.studies.gao2023.study import study
+
+RUNS = 2000
+
+
+@study.claim(
+    "thm4.10",
+    "If every feature is within rho of its class mean and the means are more than 2 rho apart, the "
+    "nearest mean of n samples a class errs with a probability exponentially small in n.",
+    correction="the samples must be fresh: features of the training set are not independent, and "
+    "Hoeffding's inequality does not apply to them; with fresh ones it is "
+    "2 K exp(-n (D - 2 rho)^2 / (8 rho^2)), free of the dimension, and exponential only because "
+    "the supports are assumed apart",
+)
+def _centers() -> Iterator[Evidence]:
+    rng = np.random.default_rng(0)
+    K, n = 3, 30
+    excess, informative = -1.0, 0
+    for dim in (1, 10):
+        noise = rng.normal(size=(RUNS, K, n, dim))
+        noise /= np.linalg.norm(noise, axis=-1, keepdims=True)
+        off = np.linalg.norm(noise.mean(2), axis=-1).max(1)
+        for t in (0.3, 0.45, 0.6):
+            bound = center_deviation_probability(K, n, t, 1.0)
+            informative += bound < 1
+            excess = max(excess, np.mean(off >= t) - bound)
+    note = (
+        f"{RUNS} draws on spheres in 1 and 10 dimensions, K = 3, n = 30; {informative} of 6 below 1"
+    )
+    yield Evidence("largest excess of P(a mean is off by t)", excess, 0, 0, "<=", note)
+    centers = np.array([0.0, 3.0])
+    fresh = centers + rng.choice([-1.0, 1.0], size=(RUNS, 8, 2))
+    means = fresh.mean(1)
+    new = np.array([-1.0, 1.0, 2.0, 4.0])  # all that a class can be
+    nearest = np.abs(new[None, :, None] - means[:, None]).argmin(2)
+    error = np.mean(nearest != np.array([0, 0, 1, 1]))
+    bound = nearest_center_error_bound(2, 8, 3.0, 1.0)
+    note = "two classes at 0 and 3, features at distance 1, n = 8"
+    yield Evidence("mean error of the nearest fresh mean", error, bound, 0, "<=", note)
+    yield from _digits()
+
+
+def _digits() -> Iterator[Evidence]:
+    """Show on a trained network why training features may not stand in for fresh ones."""
+    trained = trained_digits(HALF)
+    own = trained.features(trained.inputs)
+    means = torch.stack([own[trained.labels == k].mean(0) for k in range(10)])
+    radius = _radii(own, trained.labels, means)
+    fresh = trained.features(trained.fresh_inputs)
+    truth = torch.stack([fresh[trained.fresh_labels == k].mean(0) for k in range(10)])
+    test = trained.features(trained.test_inputs)
+    # Leave-one-out distances of training features are n / (n-1) times those from the mean of all.
+    reach = radius[trained.test_labels] * HALF / (HALF - 1)
+    beyond = (test - means[trained.test_labels]).norm(dim=1) > reach
+    note = (
+        f"rho: the largest distance of {HALF} training features from the mean of the others; were "
+        "these drawn like new ones, the share would be 1 in 51"
+    )
+    share = float(beyond.double().mean())
+    yield Evidence("share of test features beyond rho", share, 1 / (HALF + 1), 0, ">=", note)
+    # What the inequality would allow, were training features independent and rho theirs.
+    allowed = radius * math.sqrt(2 * math.log(2 * 10 / 0.05) / HALF)
+    ratio = float(((means - truth).norm(dim=1) / allowed).max())
+    note = "true means from the other training images: what is unproved need not be wrong"
+    yield Evidence("training means off the true ones, over the 95 % limit", ratio, 1, 0, "<=", note)
+    distances = torch.cdist(truth, truth).fill_diagonal_(math.inf)
+    separation = float(distances.min() / (2 * _radii(fresh, trained.fresh_labels, truth).max()))
+    note = "fresh features: the assumption D > 2 rho does not hold"
+    yield Evidence("D / 2 rho", separation, 1, 0, "<=", note)
+
+
+def _radii(features: Tensor, labels: Tensor, means: Tensor) -> Tensor:
+    distances = (features - means[labels]).norm(dim=1)
+    return torch.stack([distances[labels == k].max() for k in range(len(means))])

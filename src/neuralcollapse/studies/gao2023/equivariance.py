@@ -1,0 +1,150 @@
+"""Proposition A (ours): with linear features, SGD cannot tell an ETF from a rotated one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from neuralcollapse.geometry import procrustes_rotation, random_isometry, simplex_etf
+from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.gao2023.alignment_runs import digits_split
+from neuralcollapse.studies.gao2023.study import study
+from neuralcollapse.training import FixedHead
+
+DIM, STEPS, BATCH, SCALE = 16, 300, 25, 5.0
+Optimizer = Callable[..., torch.optim.Optimizer]
+
+
+def logits_after_training(
+    turn: Tensor, head: Tensor, optimizer: Optimizer, relu_features: bool, seed: int = 0
+) -> Tensor:
+    """Train a perceptron from an initial last layer turned by `turn`; return its test logits.
+
+    Parameters
+    ----------
+    turn
+        (d, d) orthogonal Q; the last feature layer starts at Q A, b = 0.
+    head
+        (K, d) fixed head as it is used, so already turned.
+    optimizer
+        Makes one from parameters.
+    relu_features
+        Whether a ReLU follows the last feature layer.
+    seed
+        Of the weights and the batches, the same for every `turn`.
+
+    Returns
+    -------
+    Tensor of shape (n, K), float64
+        On the test images.
+    """
+    inputs, labels, test_inputs, _ = digits_split(0)
+    generator = torch.Generator().manual_seed(seed)
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in ((inputs.shape[1], 64), (64, 64), (64, DIM)):
+        layer = nn.Linear(fan_in, fan_out, dtype=torch.float64)
+        nn.init.normal_(layer.weight, std=(2 / fan_in) ** 0.5, generator=generator)
+        nn.init.zeros_(layer.bias)
+        layers += [layer, nn.ReLU()]
+    with torch.no_grad():
+        layer.weight.copy_(turn @ layer.weight)
+    features = layers if relu_features else layers[:-1]
+    model = nn.Sequential(*features, FixedHead(SCALE * head, dtype=torch.float64))
+    descent = optimizer(model.parameters())
+    for _ in range(STEPS):
+        rows = torch.randint(len(labels), (BATCH,), generator=generator)
+        descent.zero_grad()
+        cross_entropy(model(inputs[rows].double()), labels[rows]).backward()
+        descent.step()
+    with torch.no_grad():
+        logits: Tensor = model(test_inputs.double())
+    return logits
+
+
+def sgd(parameters: Iterator[Tensor]) -> torch.optim.Optimizer:
+    """Stochastic gradient descent with momentum and weight decay."""
+    return torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=1e-3)
+
+
+def adam(parameters: Iterator[Tensor]) -> torch.optim.Optimizer:
+    """Adam, which scales every coordinate by itself."""
+    return torch.optim.Adam(parameters, lr=0.001)
+
+
+def logit_change(turn: Tensor, head: Tensor, optimizer: Optimizer, relu_features: bool) -> float:
+    """Return how far the logits after training change if last layer and head are turned.
+
+    Parameters
+    ----------
+    turn, head, optimizer, relu_features
+        As in `logits_after_training`, but the head before it is turned.
+    """
+    plain = logits_after_training(torch.eye(DIM).double(), head, optimizer, relu_features)
+    turned = logits_after_training(turn, head @ turn.T, optimizer, relu_features)
+    return float((plain - turned).abs().max())
+
+
+@study.claim(
+    "propA",
+    "Ours: with linear features and an initial last layer whose law no rotation changes, SGD with "
+    "momentum and weight decay gives a fixed head and its rotations, permutations of an ETF among "
+    "them, the same law of every training and test curve: alignment has no main effect at all.",
+)
+def _equivariance() -> Iterator[Evidence]:
+    generator = torch.Generator().manual_seed(0)
+    head = simplex_etf(10, DIM, generator=generator)
+    rotation = random_isometry(DIM, DIM, generator)
+    permuted = head[torch.randperm(10, generator=generator)]
+    permuting = procrustes_rotation(head, permuted)
+    coordinates = torch.eye(DIM).double()[torch.randperm(DIM, generator=generator)]
+    words = f"largest change of a test logit after {STEPS} steps,"
+    yield Evidence(
+        f"{words} rotated", logit_change(rotation, head, sgd, False), 0, 1e-10, note="linear, SGD"
+    )
+    yield Evidence(
+        "the same, classes permuted", logit_change(permuting, head, sgd, False), 0, 1e-10
+    )
+    yield Evidence(
+        "largest error of the rotation that permutes the classes",
+        float((head @ permuting.T - permuted).abs().max()),
+        0,
+        1e-12,
+    )
+    broken = "not so"
+    yield Evidence(
+        f"{words} rotated",
+        logit_change(rotation, head, adam, False),
+        0.1,
+        relation=">=",
+        note=f"linear, Adam: {broken}",
+    )
+    yield Evidence(
+        f"{words} rotated",
+        logit_change(rotation, head, sgd, True),
+        0.1,
+        relation=">=",
+        note=f"ReLU, SGD: {broken}",
+    )
+    for name, optimizer in (("SGD", sgd), ("Adam", adam)):
+        yield Evidence(
+            f"{words} coordinates permuted",
+            logit_change(coordinates, head, optimizer, True),
+            0,
+            1e-10,
+            note=f"ReLU, {name}: these survive",
+        )
+    axis = simplex_etf(10, DIM, "axis")
+    order = torch.cat([torch.randperm(10, generator=generator), torch.arange(10, DIM)])
+    turn = torch.eye(DIM).double()[order]
+    yield Evidence(
+        "the same, classes of the axis ETF permuted",
+        logit_change(turn, axis, sgd, True),
+        0,
+        1e-10,
+        note="ReLU, SGD: for this ETF they are permutations of coordinates",
+    )
+    error = float((axis @ turn.T - axis[order[:10].argsort()]).abs().max())
+    yield Evidence("largest error of their being so", error, 0, 1e-14)

@@ -1,0 +1,62 @@
+"""What data there is on this machine, and how to get the rest, as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from neuralcollapse.training.data.registry import DATASETS, SOURCES
+from neuralcollapse.training.data.source import DATA_VARIABLE
+
+
+def data_table(root: str | Path | None = None) -> Table:
+    """List every data set of `DATASETS`: what it is, and where it was found.
+
+    Only the presence of files is looked at; the sizes are the published ones.
+
+    Parameters
+    ----------
+    root
+        As in `load_dataset`.
+
+    Returns
+    -------
+    rich.table.Table
+        To print with ``rich.print``.
+    """
+    folder = None if root is None else Path(root)
+    table = Table(box=SIMPLE_HEAD, caption_justify="left")
+    table.caption = (
+        f"Set {DATA_VARIABLE} to the folder of the files, or fetch a set into it with: "
+        "neuralcollapse data NAME --download"
+    )
+    table.add_column("data", no_wrap=True)
+    for heading in ("train", "test", "classes", "pixels"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("here, or how to get it", overflow="fold")
+    table.add_row("digits", "1,437", "360", "10", "8×8", "[green]comes with scikit-learn[/green]")
+    for source in SOURCES:
+        channels, height, width = source.input_shape
+        paths = source.locate(folder)
+        place = source.origin if paths is None else str(_place(paths[0]))
+        color = "yellow" if paths is None else "green"
+        table.add_row(
+            source.name,
+            *(f"{size:,}" for size in source.sizes),
+            str(len(source.class_names)),
+            f"{height}×{width}" + (f"×{channels}" if channels > 1 else ""),
+            f"[{color}]{escape(place)}[/{color}]",
+        )
+    known = {"digits", *(source.name for source in SOURCES)}
+    for name in DATASETS:
+        if name not in known:
+            table.add_row(escape(name), "", "", "", "", "[green]registered here[/green]")
+    return table
+
+
+def _place(path: Path) -> Path:
+    """Name the folder of several files, or the one file itself."""
+    return path if path.is_dir() or path.suffix == ".safetensors" else path.parent

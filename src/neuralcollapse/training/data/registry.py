@@ -1,0 +1,87 @@
+"""Which data sets there are, and how one is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.training.data.cifar import CIFAR10, CIFAR100
+from neuralcollapse.training.data.digits import embedded_digits
+from neuralcollapse.training.data.image_data import ImageData
+from neuralcollapse.training.data.mnist import FASHION_MNIST, KMNIST, MNIST
+from neuralcollapse.training.data.source import DataSource
+from neuralcollapse.training.data.stl10 import STL10
+from neuralcollapse.training.data.svhn import SVHN
+
+SOURCES: tuple[DataSource, ...] = (MNIST, FASHION_MNIST, KMNIST, CIFAR10, CIFAR100, STL10, SVHN)
+
+# Name -> loader of the data from the given folder, or from where it usually is. Put a function of
+# your own under a name of your own, and a TrainConfig can name it.
+DATASETS: dict[str, Callable[[Path | None], ImageData]] = {
+    "digits": embedded_digits,
+    **{source.name: source for source in SOURCES},
+}
+
+
+def load_dataset(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    per_class: int | None = None,
+    imbalance: float = 1.0,
+    label_noise: float = 0.0,
+    seed: int = 0,
+) -> ImageData:
+    """Load a data set by its name; nothing is ever downloaded.
+
+    Grey images have pixels in [0, 1]. Colour images (CIFAR-10, CIFAR-100, STL-10, SVHN) are
+    standardised: each channel has mean 0 and standard deviation 1 over all training images, as in
+    Papyan, Han & Donoho 2020 and the papers reproduced here, whatever is then left out of them.
+
+    Parameters
+    ----------
+    name
+        A key of `DATASETS`: ``"digits"``, 1,797 images of 8x8 pixels that come with scikit-learn,
+        split once and for all into 1,437 and 360, by class; or ``"mnist"``, ``"fashion-mnist"``,
+        ``"kmnist"``, ``"cifar10"``, ``"cifar100"``, ``"stl10"``, ``"svhn"``, from files.
+    root
+        Folder of the files, or of a subfolder called like the data set or as its archive names
+        it. If omitted, the folder that the environment variable NEURALCOLLAPSE_DATA names, then
+        /usr/share/datasets, where Debian's packages put them. Not used for embedded data.
+    per_class
+        Keep so many training images of every class, all if None; see `ImageData.subset`.
+    imbalance
+        Then thin the classes out; see `ImageData.long_tailed`.
+    label_noise, seed
+        Then make so many training labels wrong; see `ImageData.with_label_noise`.
+
+    Returns
+    -------
+    ImageData
+        The images and labels as tensors.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the name is unknown, a file is missing (the message says where it was looked for and
+        how to get it), or a file is damaged.
+
+    Examples
+    --------
+    >>> data = load_dataset("digits")
+    >>> len(data.train), len(data.test), data.input_shape, data.num_classes
+    (1437, 360, (1, 8, 8), 10)
+    >>> load_dataset("digits", per_class=100, imbalance=10).class_sizes.tolist()
+    [100, 77, 59, 46, 35, 27, 21, 16, 12, 10]
+    """
+    if name not in DATASETS:
+        raise NeuralCollapseError(
+            "data", f"one of {', '.join(DATASETS)}", repr(name), "choose one of these"
+        )
+    data = DATASETS[name](None if root is None else Path(root))
+    if per_class is not None:
+        data = data.subset(per_class)
+    if imbalance != 1:
+        data = data.long_tailed(imbalance)
+    return data.with_label_noise(label_noise, seed) if label_noise else data

@@ -1,0 +1,5 @@
+"""Classifiers by name, each a map to non-negative features and a linear layer called `head`."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

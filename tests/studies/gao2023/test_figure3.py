@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from neuralcollapse.studies import run_study
+from neuralcollapse.studies.gao2023 import figure3
+from neuralcollapse.training import TrainConfig
+
+
+def made_up(accuracy, test):
+    accuracy, test = np.array(accuracy), np.array(test)
+    record = {"epochs": np.arange(1.0, accuracy.shape[1] + 1)}
+    for net in figure3.NETWORKS:
+        record |= {f"{net}_{name}": 0.1 * test for name in figure3.METRICS}
+        record |= {f"{net}_accuracy": accuracy, f"{net}_test_accuracy": test}
+    return record
+
+
+def test_the_data_is_fitted_from_the_epoch_after_which_all_stays_right():
+    record = made_up(
+        [[0.5, 1, 1, 1], [1, 0.9, 1, 1], [0.5, 0.6, 0.7, 1], [1, 1, 1, 0.9]],
+        [[0.1, 0.2, 0.3, 0.5], [0.1, 0.2, 0.3, 0.5], [0.1, 0.2, 0.3, 0.5], [0.1, 0.2, 0.3, 0.5]],
+    )
+    np.testing.assert_array_equal(figure3.fitted_epochs(record, "mlp"), [2, 3, 4, np.nan])
+    rises = figure3.rises_after_fit(record, "mlp")
+    np.testing.assert_allclose(rises, [0.3, 0.2, 0, np.nan], atol=1e-12)
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+def test_it_is_drawn_with_and_without_an_epoch_at_which_all_is_right(fitted, tmp_path):
+    accuracy = [[0.5, 1.0, 1.0]] if fitted else [[0.5, 0.6, 0.7]]
+    drawing = figure3.plot_margins(made_up(accuracy, [[0.5, 0.8, 0.9]]), "Ours.")
+    path = tmp_path / "figure.png"
+    drawing.savefig(path)
+    assert imread(path).shape[1] >= 900
+    words = [text.get_text() for axes in drawing.axes for text in axes.texts]
+    assert words.count("all training\nimages right") == (6 if fitted else 0)
+
+
+def test_the_record_is_that_of_the_runs(monkeypatch):
+    monkeypatch.setattr(figure3, "SEEDS", (0, 1))
+    monkeypatch.setattr(figure3, "NETWORKS", {"mlp": "Perceptron"})
+    record = figure3.record_margins(TrainConfig(per_class=5, batch_size=25, epochs=2))
+    assert record["epochs"].tolist() == [1, 2]
+    names = {f"mlp_{name}" for name in (*figure3.METRICS, "accuracy")}
+    assert set(record) == names | {"epochs"}
+    assert all(record[name].shape == (2, 2) for name in names)
+    ratio = record["mlp_margin_collapse_ratio"]
+    assert (np.sign(ratio) == np.sign(record["mlp_margin_min"])).all()
+    assert (ratio <= 1).all()
+    assert not np.array_equal(record["mlp_margin_min"][0], record["mlp_margin_min"][1])
+
+
+@pytest.mark.slow
+def test_margins_grow_once_all_is_right(tmp_path):
+    path, picture = run_study("gao2023", tmp_path, 3, progress=False)
+    with np.load(path) as file:
+        record = dict(file)
+    for net in figure3.NETWORKS:
+        first = figure3.fitted_epochs(record, net)
+        assert (first < 30).all()
+        for seed, epoch in enumerate(first):
+            at = int(np.flatnonzero(record["epochs"] == epoch)[0])
+            for name in ("margin_min", "margin_collapse_ratio"):
+                curve = record[f"{net}_{name}"][seed]
+                assert curve[-1] > 2 * curve[at] > 0
+        assert record[f"{net}_margin_collapse_ratio"].max() < 1
+    assert imread(picture).shape[1] >= 900
