@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from neuralcollapse.metrics.margins import margin_ceiling
+from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.report.html import Run, read_run
 from neuralcollapse.report.html.curves import MAX_POINTS, NOTES, charts, curve_data, grouped
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neuralcollapse.measurement.readings import DECISIONS, NC1, NC2, NC3, NC4, READINGS
-from neuralcollapse.metrics.margins import margin_ceiling
+from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.report.history import Record
 from neuralcollapse.report.html.packing import short
 from neuralcollapse.report.html.runs import Run

@@ -10,7 +10,7 @@ import torch
 
 from neuralcollapse.measurement.readings import DECISIONS, NC1, NC2, NC3, NC4, READINGS
 from neuralcollapse.measurement.snapshots import Snapshot
-from neuralcollapse.metrics.margins import margin_ceiling
+from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.report.history import Record
 from neuralcollapse.report.html.runs import Run
 from neuralcollapse.report.html.wording import listed, number, share
