@@ -21,7 +21,7 @@ from neuralcollapse.metrics import sample_margins
 from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs
 
 torch.set_num_threads(1)
-config = TrainConfig(width=64, weight_decay=2e-3, batch_size=64, epochs=100)
+config = TrainConfig(width=0.25, weight_decay=2e-3, batch_size=64, epochs=100)
 data = load_dataset(config.data)
 images, labels = (
     torch.cat(parts) for parts in zip(data.train.tensors, data.test.tensors, strict=True)
@@ -33,7 +33,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 def trained_on(samples):
     """Return a network trained on these samples."""
-    network = build_network(config, data)
+    network = build_network(config.net, data.input_shape, data.num_classes, width=config.width)
     for _ in sgd_epochs(network, TensorDataset(*samples), config):
         pass
     return network.eval()

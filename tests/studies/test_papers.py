@@ -4,7 +4,15 @@ import math
 import pytest
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.studies import Evidence, Study, load_study, papers, run_study, verify
+from neuralcollapse.studies import (
+    Evidence,
+    FigureJob,
+    Study,
+    load_study,
+    papers,
+    run_study,
+    verify,
+)
 
 
 @pytest.fixture
@@ -19,10 +27,10 @@ def toy(monkeypatch):
     for number in (3, 1):
 
         @study.figure(number)
-        def _draw(folder, progress, number=number):
-            path = folder / f"figure{number}.txt"
+        def _draw(job, number=number):
+            path = job.folder / f"figure{number}.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"progress {progress}")
+            path.write_text(f"progress {job.progress}")
             return [path]
 
     monkeypatch.setattr(papers, "load_study", lambda paper: study)
@@ -30,7 +38,7 @@ def toy(monkeypatch):
 
 
 def test_the_whole_study_is_figures_then_verdicts(toy, tmp_path):
-    written = run_study("toy2022", tmp_path / "new", progress=False)
+    written = run_study("toy2022", FigureJob(tmp_path / "new"))
     assert [path.name for path in written] == ["figure1.txt", "figure3.txt", "claims.jsonl"]
     assert written[0].read_text() == "progress False"
     (line,) = written[-1].read_text().splitlines()
@@ -44,7 +52,7 @@ def test_the_whole_study_is_figures_then_verdicts(toy, tmp_path):
 
 def test_one_figure_alone_checks_no_claim(toy, tmp_path):
     toy.claims.clear()
-    assert run_study("toy2022", tmp_path, 3, progress=False) == [tmp_path / "figure3.txt"]
+    assert run_study("toy2022", FigureJob(tmp_path), 3) == [tmp_path / "figure3.txt"]
 
 
 @pytest.mark.parametrize(
@@ -52,8 +60,11 @@ def test_one_figure_alone_checks_no_claim(toy, tmp_path):
     [
         (lambda out: load_study("ji2023"), "paper: expected one of ji2022.*, got 'ji2023'; choose"),
         (lambda out: verify("ji2023"), "paper: expected one of ji2022"),
-        (lambda out: run_study("ji2023", out), "paper: expected one of ji2022"),
-        (lambda out: run_study("ji2022", out, 7), "one of the figures 2 of ji2022, got 7; choose"),
+        (lambda out: run_study("ji2023", FigureJob(out)), "paper: expected one of ji2022"),
+        (
+            lambda out: run_study("ji2022", FigureJob(out), 7),
+            "one of the figures 1, 2, 3, 4, 5 of ji2022, got 7; choose",
+        ),
     ],
 )
 def test_the_unknown_is_refused_with_what_is_known(call, message, tmp_path):

@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -7,8 +8,9 @@ from neuralcollapse.training import TrainConfig
 
 
 def test_a_dict_and_back():
-    config = TrainConfig(net="cnn", loss="mse", lr=0.5, seed=3)
+    config = TrainConfig(net="cnn", loss="mse", lr=0.5, seed=3, schedule="step", milestones=(2, 5))
     assert TrainConfig.from_dict(config.to_dict()) == config
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert TrainConfig.from_dict({}) == TrainConfig()
 
 
@@ -17,7 +19,7 @@ def test_a_dict_and_back():
     [
         ({"nett": "mlp", "wd": 1}, "config: expected the keys data, .*got nett, wd; check the sp"),
         ({"net": "vit"}, "net: expected one of mlp, cnn.* or package.module:callable, got 'vit'"),
-        ({"loss": "hinge"}, "loss: expected one of ce, mse, got 'hinge'"),
+        ({"loss": "hinge"}, "loss: expected one of ce, mse, focal, got 'hinge'"),
         ({"schedule": "linear"}, "schedule: expected one of cosine, step, constant, got 'linear'"),
         ({"weight_decay": -1.0}, r"weight_decay: expected a number in \[0, inf\), got -1.0"),
         ({"weight_decay": math.nan}, r"weight_decay: expected a number in \[0, inf\), got nan"),
@@ -35,6 +37,36 @@ def test_a_dict_and_back():
         ({"imbalance": 0.5}, "imbalance: expected a finite number of at least 1, got 0.5"),
         ({"imbalance": math.nan}, "imbalance: expected a finite number of at least 1, got nan"),
         ({"label_noise": 1.0}, r"label_noise: expected a number in \[0, 1\), got 1.0"),
+        ({"seed": -1}, r"seed: expected a whole number in \[0, inf\), got -1"),
+        ({"precision": "16"}, "precision: expected one of 32, bf16, got '16'"),
+        (
+            {"epochs": 5, "warmup_epochs": 5},
+            r"warmup_epochs: expected a whole number in \[0, 5\), got 5",
+        ),
+        ({"label_smoothing": 1.0}, r"label_smoothing: expected a number in \[0, 1\), got 1.0"),
+        (
+            {"loss": "mse", "label_smoothing": 0.1},
+            "label_smoothing: expected none unless loss is 'ce', got 0.1",
+        ),
+        ({"focal_gamma": 1.0}, "focal_gamma: expected none unless loss is 'focal', got 1.0"),
+        (
+            {"loss": "focal", "focal_gamma": -1.0},
+            r"focal_gamma: expected a number in \[0, inf\), got -1.0",
+        ),
+        ({"milestones": [3]}, r"milestones: expected none unless schedule is 'step', got \(3,\)"),
+        (
+            {"schedule": "step", "milestones": [30, 20]},
+            r"milestones: expected rising whole numbers in \(0, 400\), got \(30, 20\)",
+        ),
+        (
+            {"schedule": "step", "milestones": [400]},
+            r"milestones: expected rising whole numbers in \(0, 400\), got \(400,\)",
+        ),
+        ({"lr_factor": 0.5}, "lr_factor: expected none unless schedule is 'step', got 0.5"),
+        (
+            {"schedule": "step", "lr_factor": 1.0},
+            r"lr_factor: expected a number in \(0, 1\), got 1.0",
+        ),
         ({"label_noise": -0.1}, r"label_noise: expected a number in \[0, 1\), got -0.1"),
     ],
 )
@@ -50,7 +82,7 @@ def test_bad_values_are_refused(values, message):
         ("width", "wide", "width: expected a finite number above 0, got 'wide'"),
         ("net", 3, "net: expected one of mlp, .*, got 3"),
         ("head_bias", 1, "head_bias: expected True or False, got 1"),
-        ("seed", "x", "seed: expected a whole number, got 'x'"),
+        ("seed", "x", r"seed: expected a whole number in \[0, inf\), got 'x'"),
         ("lr", "fast", "lr: expected a finite number above 0, got 'fast'"),
         ("weight_decay", None, r"weight_decay: expected a number in \[0, inf\), got None"),
     ],
@@ -60,14 +92,3 @@ def test_values_of_the_wrong_type_are_refused(name, value, message):
     object.__setattr__(config, name, value)  # below the type check of the test run
     with pytest.raises(NeuralCollapseError, match=message):
         config.__post_init__()
-
-
-def test_schedules_at_known_places():
-    def at(schedule):
-        config = TrainConfig(schedule=schedule, lr=0.8)
-        return [config.lr_at(fraction) for fraction in (0.0, 0.25, 0.5, 0.75, 1 - 1e-9)]
-
-    half = math.sqrt(0.5)
-    assert at("cosine") == pytest.approx([0.8, 0.4 * (1 + half), 0.4, 0.4 * (1 - half), 0])
-    assert at("step") == pytest.approx([0.8, 0.8, 0.08, 0.008, 0.008])
-    assert at("constant") == [0.8] * 5

@@ -1,88 +1,16 @@
 import json
 
-import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
-from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import measure
 from neuralcollapse.report import read_history
 from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs, train
-from neuralcollapse.training.trainer import batch_loss
-
-TINY = TrainConfig(width=0.125, epochs=3, per_class=20, batch_size=50, lr=0.05)
-
-
-def without_seconds(records):
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
-
-
-@pytest.mark.parametrize("loss", ["ce", "mse"])
-def test_sgd_is_the_textbook_update(loss, generator):
-    inputs = torch.randn(7, 4, generator=generator)
-    labels = torch.tensor([0, 1, 2, 0, 1, 2, 0])
-    config = TrainConfig(
-        loss=loss, lr=0.3, momentum=0.8, weight_decay=0.05, batch_size=7, epochs=5, schedule="step"
-    )
-    model = nn.Linear(4, 3, bias=False)
-    weight = model.weight.detach().double().numpy().copy()
-    losses = [epoch.loss for epoch in sgd_epochs(model, TensorDataset(inputs, labels), config)]
-    x, targets = inputs.double().numpy(), np.eye(3)[labels.numpy()]
-    velocity = np.zeros_like(weight)
-    for epoch, lr in enumerate((0.3, 0.3, 0.03, 0.03, 0.003)):
-        scores = x @ weight.T
-        if loss == "ce":
-            shares = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
-            expected = -np.log((shares * targets).sum(1)).mean()
-            gradient = (shares - targets).T @ x / 7
-        else:
-            expected = 0.5 * ((scores - targets) ** 2).sum() / 7
-            gradient = (scores - targets).T @ x / 7
-        assert losses[epoch] == pytest.approx(expected, rel=1e-5)
-        velocity = 0.8 * velocity + gradient + 0.05 * weight
-        weight = weight - lr * velocity
-    np.testing.assert_allclose(model.weight.detach().numpy(), weight, atol=1e-6)
-
-
-def test_the_head_may_decay_at_a_rate_of_its_own():
-    # Zero inputs give no gradient but that of the decay: each step multiplies by 1 - lr decay.
-    data = TensorDataset(torch.zeros(6, 3), torch.arange(6) % 2)
-    config = TrainConfig(
-        loss="mse", lr=0.1, momentum=0.0, weight_decay=0.5, head_weight_decay=2.0, epochs=3,
-        batch_size=6, schedule="constant", head_bias=False,
-    )  # fmt: skip
-    model = nn.Sequential()
-    model.add_module("features", nn.Linear(3, 4, bias=False))
-    model.add_module("head", nn.Linear(4, 2, bias=False))
-    before = [parameter.detach().clone() for parameter in model.parameters()]
-    list(sgd_epochs(model, data, config))
-    for parameter, start, factor in zip(model.parameters(), before, (0.95, 0.8), strict=True):
-        torch.testing.assert_close(parameter.detach(), factor**3 * start)
-
-
-def test_a_decay_of_the_head_needs_a_head():
-    data = TensorDataset(torch.zeros(2, 3), torch.arange(2))
-    with pytest.raises(NeuralCollapseError, match="model: expected a layer called head, got none"):
-        next(sgd_epochs(nn.Linear(3, 2), data, TrainConfig(head_weight_decay=0.0)))
-
-
-def test_every_sample_is_seen_once_an_epoch():
-    class Spy(nn.Linear):
-        def forward(self, inputs):
-            seen.append(inputs[:, 0].tolist())
-            return super().forward(inputs)
-
-    seen: list[list[float]] = []
-    data = TensorDataset(torch.arange(10.0)[:, None], torch.arange(10) % 2)
-    config = TrainConfig(batch_size=4, epochs=2, lr=1e-6)
-    epochs = list(sgd_epochs(Spy(1, 2), data, config))
-    assert [len(batch) for batch in seen] == [4, 4, 2] * 2
-    for epoch in (seen[:3], seen[3:]):
-        assert sorted(row for batch in epoch for row in batch) == list(range(10))
-    assert seen[:3] != seen[3:]
-    assert [(epoch.number, epoch.step) for epoch in epochs] == [(1, 3), (2, 6)]
+from training_runs import TINY, quiet, without_seconds
 
 
 def test_the_run_folder_holds_what_was_returned(tmp_path):
@@ -92,6 +20,12 @@ def test_the_run_folder_holds_what_was_returned(tmp_path):
     kept = json.loads((tmp_path / "run/config.json").read_text())
     assert TrainConfig.from_dict(kept["config"]) == TINY
     assert torch.__version__.startswith(kept["versions"]["torch"].split("+")[0])
+    assert kept["hardware"]["processes"] == 1
+    weights = load_file(tmp_path / "run/model.safetensors")
+    expected = build_network("mlp", (1, 8, 8), 10, width=TINY.width).state_dict()
+    assert {name: v.shape for name, v in weights.items()} == {
+        name: v.shape for name, v in expected.items()
+    }
 
 
 def test_records_are_those_of_a_measurement_by_hand(tmp_path):
@@ -126,15 +60,11 @@ def test_a_history_is_replaced_only_when_asked(tmp_path):
     assert read_history(tmp_path) == records
 
 
-def test_divergence_stops_at_its_step(generator):
-    data = TensorDataset(torch.randn(8, 3, generator=generator), torch.arange(8) % 2)
-    config = TrainConfig(loss="mse", lr=1e30, batch_size=4, epochs=9, schedule="constant")
+def test_a_checkpoint_more_than_every_epoch_is_refused(tmp_path):
     with pytest.raises(
-        NonFiniteError,
-        match=r"train_loss: expected a finite loss, got (inf|nan) at step 2 \(epoch 1\); lower the "
-        r"learning rate, now 1e\+30",
+        NeuralCollapseError, match="checkpoint_every: expected at least 1 epoch, got 0"
     ):
-        list(sgd_epochs(nn.Linear(3, 2), data, config))
+        train(TINY, tmp_path, checkpoint_every=0)
 
 
 def test_measuring_less_than_every_epoch_is_refused(tmp_path):
@@ -151,12 +81,108 @@ def test_the_progress_bar_shows_accuracy_and_collapse(tmp_path, capsys):
     assert "NC1" in shown
 
 
-@pytest.mark.parametrize("loss", ["ce", "mse"])
-def test_loss_of_uniform_logits(loss):
-    # Cross-entropy log K; squared distance of 0 from a one-hot row, halved.
-    expected = {"ce": np.log(4), "mse": 0.5}[loss]
-    value = batch_loss(torch.zeros(6, 4), torch.arange(6) % 4, loss)
-    assert float(value) == pytest.approx(expected, rel=1e-6)
+def test_layers_are_measured_in_the_same_pass(tmp_path):
+    # The output of the last ReLU is the feature vector itself.
+    plain = quiet(TINY, tmp_path / "plain")
+    records = quiet(TINY, tmp_path / "run", layers=["features", "features.3"])
+    for record, without in zip(records, plain, strict=True):
+        layers = record.pop("layers")
+        assert without_seconds([record]) == without_seconds([without])
+        for prefix in ("", "test_"):
+            for name in ("nc1_pinv", "nc1_trace_ratio", "nc2_etf", "cdnv"):
+                value = layers["features"][prefix + name]
+                assert value == pytest.approx(record[prefix + name], rel=1e-6)
+        assert layers["features.3"]["nc1_trace_ratio"] > layers["features"]["nc1_trace_ratio"]
+    assert read_history(tmp_path / "run")[0]["layers"].keys() == {"features", "features.3"}
+
+
+def test_an_unknown_layer_is_refused_before_training(tmp_path):
+    with pytest.raises(
+        NeuralCollapseError,
+        match="layers: expected names of modules of the model, got 'body'; choose among",
+    ):
+        quiet(TINY, tmp_path, layers=["body"])
+    assert not (tmp_path / "history.jsonl").exists()
+
+
+class Rows(Dataset):
+    """The same samples as a data set of tensors, given out one by one."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, row):
+        return self.data[row]
+
+
+def own_network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+def test_own_network_and_data(tmp_path):
+    data = load_dataset("digits").subset(20)
+    network = own_network()
+    before = network[1].weight.detach().clone()
+    first = quiet(TINY, tmp_path / "a", model=network, data=data)
+    assert not torch.equal(network[1].weight, before)
+    pair = (Rows(data.train), Rows(data.test))
+    second = quiet(TINY, tmp_path / "b", model=own_network(), data=pair)
+    assert without_seconds(first) == without_seconds(second)
+    given = json.loads((tmp_path / "b/config.json").read_text())["given"]
+    assert given == {"model": "Sequential", "data": "tuple"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"data": (TensorDataset(torch.zeros(2, 1), torch.arange(2)),) * 2},
+            "model: expected a network for the data sets given, got none; pass model= too",
+        ),
+        (
+            {"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 5))},
+            "data: expected labels below 5, the number of logits, got 9 among the train labels",
+        ),
+    ],
+)
+def test_network_and_data_must_go_together(tmp_path, options, message):
+    with pytest.raises(NeuralCollapseError, match=message):
+        quiet(TINY, tmp_path, **options)
+
+
+def test_a_head_with_a_bias_does_not_go_with_a_configuration_without(tmp_path):
+    network = build_network("mlp", (1, 8, 8), 10, head_bias=True)
+    config = TrainConfig(**TINY.to_dict() | {"head_bias": False})
+    with pytest.raises(NeuralCollapseError, match="head_bias: expected True, as the network's"):
+        quiet(config, tmp_path, model=network)
+
+
+def test_bfloat16_rounds_the_products_and_not_the_weights(tmp_path):
+    config = TrainConfig(**TINY.to_dict() | {"precision": "bf16"})
+    exact, rounded = quiet(TINY, tmp_path / "32"), quiet(config, tmp_path / "bf16")
+    for a, b in zip(exact, rounded, strict=True):
+        assert a["train_loss"] != b["train_loss"]
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=0.05)
+    weights = load_file(tmp_path / "bf16/model.safetensors")
+    assert weights["head.weight"].dtype == torch.float32
+
+
+def test_channels_last_changes_the_layout_alone(tmp_path):
+    config = TrainConfig(**TINY.to_dict() | {"net": "cnn", "epochs": 2})
+    plain = quiet(config, tmp_path / "a")
+    last = quiet(config, tmp_path / "b", channels_last=True)
+    assert last[0]["train_loss"] == pytest.approx(plain[0]["train_loss"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_alike(tmp_path):
+    plain = quiet(TINY, tmp_path / "a")
+    compiled = quiet(TINY, tmp_path / "b", compile=True)
+    assert compiled[-1]["train_loss"] == pytest.approx(plain[-1]["train_loss"], rel=1e-3)
 
 
 @pytest.mark.slow

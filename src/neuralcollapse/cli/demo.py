@@ -53,7 +53,7 @@ def demo(
     if data == "digits":
         torch.set_num_threads(1)  # layers this small only wait for a second thread
     console = Console(highlight=False)
-    records = train(config, out, overwrite=True)
+    records = train(config, out, measure_every=1, overwrite=True)
     console.print(summary_table(records))
     console.print(summary_text(records))
     figures = plot_history(records, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -17,6 +17,24 @@ def study(
     paper: Annotated[str, typer.Argument(help="Which paper: ji2022, tirer2023 or gao2023.")],
     figure: Annotated[int | None, typer.Option(help="Draw this figure alone.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; studies/PAPER if omitted.")] = None,
+    scale: Annotated[
+        Literal["quick", "medium", "paper"],
+        typer.Option(
+            help="quick: minutes on two cores. medium: Fashion-MNIST on one GPU. "
+            "paper: the paper's own networks and data."
+        ),
+    ] = "quick",
+    data_root: Annotated[
+        str | None, typer.Option(help="Folder of the data's files; see neuralcollapse data.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="Networks are trained by processes or ray.")] = (
+        "processes"
+    ),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Networks trained at once; as many as cores.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster, or auto.")] = None,
+    retry: Annotated[bool, typer.Option(help="Train again the networks that failed.")] = False,
     features: Annotated[
         Path | None,
         typer.Option(help="tirer2023: predict the collapse of the layer after these features."),
@@ -25,15 +43,21 @@ def study(
     lambda_h: Annotated[float, typer.Option(help="Weight decay of the features.")] = 0.01,
     beta: Annotated[float, typer.Option(help="Pull of the features towards those given.")] = 1.0,
 ) -> None:
-    """Redraw a paper's figures from the theory's own models, and record its claims.
+    """Redraw a paper's figures, from the theory's own models and from networks trained here.
+
+    All figures, and the record of the paper's claims, unless one figure is asked for. A study that
+    was stopped goes on where it was when it is called again.
 
     Examples: neuralcollapse study ji2022 --figure 2, or
+    neuralcollapse study tirer2023 --figure 3 --scale medium --data-root ~/data, or
     neuralcollapse study tirer2023 --features features.npz --beta 0.1
     """
-    from neuralcollapse.studies import run_study
+    from neuralcollapse.studies import FigureJob, run_study
 
     if features is None:
-        for path in run_study(paper, out or Path("studies", paper), figure):
+        how = {"engine": engine, "workers": workers, "address": address, "retry": retry}
+        folder = out or Path("studies", paper)
+        for path in run_study(paper, FigureJob(folder, scale, True, data_root, how), figure):
             print(path)
         return
     if paper != "tirer2023":

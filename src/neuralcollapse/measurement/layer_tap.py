@@ -55,6 +55,8 @@ class LayerTap:
     def __exit__(self, *_: object) -> None:
         for hook in self._hooks:
             hook.remove()
+        self._hooks.clear()
+        self._calls.clear()
 
     def take(self, num_samples: int) -> dict[str, Tensor]:
         """Return the features of each call since the last time, in the order of the calls.

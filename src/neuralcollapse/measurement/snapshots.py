@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,8 @@ def remove_snapshots(folder: str | Path, after: int = -1) -> None:
     for path in Path(folder, FOLDER).glob("epoch-*.npz"):
         if int(path.stem.removeprefix("epoch-")) > after:
             path.unlink()
+    for half_written in Path(folder, FOLDER).glob(".epoch-*"):  # by a process that was killed
+        shutil.rmtree(half_written, ignore_errors=True)
 
 
 def snapshot_epochs(epochs: int, count: int = 40) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -23,16 +24,24 @@ def append_record(path: str | Path, record: Mapping[str, Any]) -> None:
         The history.jsonl of a run; made if it is not there.
     record
         Names and JSON values. NaN and infinity, which JSON has not, become null.
+
+    Raises
+    ------
+    OSError
+        If the line cannot be written whole; the file is then as it was before.
     """
-    finite = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in record.items()
-    }
-    line = json.dumps(finite, allow_nan=False) + "\n"
+    line = (json.dumps(_without_nan(record), allow_nan=False) + "\n").encode()
     # Unbuffered: the line reaches the file in one write, so that no crash of ours cuts it.
     with open(path, "ab", buffering=0) as file:
-        file.write(line.encode())
-        os.fsync(file.fileno())
+        before = file.tell()
+        try:
+            written = file.write(line)
+            if written != len(line):  # a disk that fills up takes a part and says nothing
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(before)
+            raise
 
 
 def read_history(path: str | Path) -> list[Record]:
@@ -88,7 +97,21 @@ def _parsed(path: Path, number: int, line: str) -> Record:
         raise _broken(path, number, f"{error.msg} at column {error.colno}") from error
     if not isinstance(record, dict):
         raise _broken(path, number, type(record).__name__)
-    return {name: math.nan if value is None else value for name, value in record.items()}
+    return {name: _with_nan(value) for name, value in record.items()}
+
+
+def _without_nan(value: Any) -> Any:
+    """Replace the floats that JSON has not, however deep, by None."""
+    if isinstance(value, Mapping):
+        return {name: _without_nan(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _with_nan(value: Any) -> Any:
+    """Replace None, however deep, by NaN."""
+    if isinstance(value, dict):
+        return {name: _with_nan(item) for name, item in value.items()}
+    return math.nan if value is None else value
 
 
 def _broken(path: Path, number: int, got: str) -> NeuralCollapseError:

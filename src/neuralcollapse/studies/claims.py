@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from neuralcollapse.errors import NeuralCollapseError
+
+if TYPE_CHECKING:
+    from neuralcollapse.studies.figure_job import FigureJob
 
 Relation = Literal["=", "<=", ">="]
 Outcome = Literal["holds", "holds as corrected", "fails", "error"]
@@ -60,7 +63,7 @@ class Evidence:
 
 
 Check = Callable[[], Iterator[Evidence]]
-Figure = Callable[[Path, bool], list[Path]]
+Figure = Callable[["FigureJob"], list[Path]]
 
 
 @dataclass(frozen=True)
@@ -183,8 +186,7 @@ class Study:
     claims
         In the order registered.
     figures
-        By their number in the paper. Each writes its files into a folder, with or without a
-        progress bar, and returns their paths.
+        By their number in the paper. Each does a `FigureJob`, and returns the files written.
 
     Examples
     --------

@@ -13,6 +13,7 @@ from rich.progress import track
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
 from neuralcollapse.studies.claims import Evidence, Study, Verdict, judge
+from neuralcollapse.studies.figure_job import FigureJob
 
 PAPERS = ("ji2022", "tirer2023", "gao2023")
 
@@ -74,21 +75,18 @@ def verify(paper: str | None = None, progress: bool = False) -> list[Verdict]:
     return [judge(claim) for claim in shown]
 
 
-def run_study(
-    paper: str, out: str | Path, figure: int | None = None, progress: bool = True
-) -> list[Path]:
+def run_study(paper: str, job: FigureJob, figure: int | None = None) -> list[Path]:
     """Redraw a paper's figures, and record the verdict of each of its claims.
 
     Parameters
     ----------
     paper
         Short name, one of `PAPERS`.
-    out
-        Folder to write to, made if it is not there. Records lie beside the figures they feed.
+    job
+        The folder to write to, made if it is not there, and the scale. Records lie beside the
+        figures they feed.
     figure
         Number of the only figure to draw; all figures and the claims if omitted.
-    progress
-        Show progress bars.
 
     Returns
     -------
@@ -98,9 +96,9 @@ def run_study(
     Raises
     ------
     NeuralCollapseError
-        If the paper, or the figure in it, is unknown.
+        If the paper, or the figure in it, is unknown, or a network could not be trained.
     """
-    study, folder = load_study(paper), Path(out)
+    study = load_study(paper)
     if figure is not None and figure not in study.figures:
         raise NeuralCollapseError(
             "figure",
@@ -109,9 +107,9 @@ def run_study(
             "choose a known figure or omit it for all",
         )
     numbers = sorted(study.figures) if figure is None else [figure]
-    written = [path for number in numbers for path in study.figures[number](folder, progress)]
+    written = [path for number in numbers for path in study.figures[number](job)]
     if figure is None:
-        written.append(_record(verify(paper, progress), folder / "claims.jsonl"))
+        written.append(_record(verify(paper, job.progress), job.folder / "claims.jsonl"))
     return written
 
 

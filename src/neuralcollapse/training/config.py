@@ -5,14 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.training.networks import check_network
 
 CHOICES = {
-    "loss": ("ce", "mse"),
+    "loss": ("ce", "mse", "focal"),
     "schedule": ("cosine", "step", "constant"),
+    "precision": ("32", "bf16"),
+}
+# What acts in one case alone, and would else be silently without effect.
+ONLY_WITH = {
+    "label_smoothing": ("loss", "ce"),
+    "focal_gamma": ("loss", "focal"),
+    "milestones": ("schedule", "step"),
+    "lr_factor": ("schedule", "step"),
 }
 
 
@@ -37,8 +46,11 @@ class TrainConfig:
     width
         Multiplies the number of units or channels of every hidden layer.
     loss
-        ``"ce"``: cross-entropy. ``"mse"``: half the squared distance of the logits from the
-        one-hot label. Both are means over samples.
+        ``"ce"``, ``"mse"`` or ``"focal"``, a mean over samples; see `loss_function`.
+    label_smoothing
+        In [0, 1): share of the target of cross-entropy that is spread over all classes evenly.
+    focal_gamma
+        Exponent of the focal loss, at least 0 (cross-entropy); 2 if None.
     weight_decay
         Added to the gradient, times the weights, by the optimiser; on all parameters.
     head_weight_decay
@@ -49,10 +61,22 @@ class TrainConfig:
     lr, momentum
         Of stochastic gradient descent.
     schedule
-        How the learning rate goes on from `lr`: ``"cosine"`` falls to 0, ``"step"`` falls by 10
-        at one and at two thirds of the epochs (Papyan, Han & Donoho 2020), ``"constant"``.
-    batch_size, epochs, seed
-        The seed determines initial weights and order of samples.
+        How the learning rate goes on from `lr`: ``"cosine"``, ``"step"`` or ``"constant"``; see
+        `learning_rate`.
+    milestones
+        Epochs at whose end the learning rate falls, if the schedule is ``"step"``; at one and two
+        thirds of the run if None (Papyan, Han & Donoho 2020).
+    lr_factor
+        What it is multiplied by at each, in (0, 1); 0.1 if None.
+    warmup_epochs
+        Epochs in which the learning rate first rises to `lr`; less than `epochs`.
+    batch_size, epochs
+        Samples in a step, over all processes together; passes over the data.
+    precision
+        ``"32"``: float32. ``"bf16"``: the network's products in bfloat16, weights in float32.
+        Collapse is measured in float32 either way.
+    seed
+        Determines initial weights, order of samples and what else is random.
 
     Raises
     ------
@@ -73,14 +97,20 @@ class TrainConfig:
     net: str = "mlp"
     width: float = 1.0
     loss: str = "ce"
+    label_smoothing: float = 0.0
+    focal_gamma: float | None = None
     weight_decay: float = 1e-2
     head_weight_decay: float | None = None
     head_bias: bool = True
     lr: float = 0.05
     momentum: float = 0.9
     schedule: str = "cosine"
+    milestones: tuple[int, ...] | None = None
+    lr_factor: float | None = None
+    warmup_epochs: int = 0
     batch_size: int = 256
     epochs: int = 400
+    precision: str = "32"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -95,16 +125,20 @@ class TrainConfig:
                 raise self._refused(name, "a whole number of at least 1")
         if not isinstance(self.head_bias, bool):
             raise self._refused("head_bias", "True or False")
-        if not isinstance(self.seed, int):
-            raise self._refused("seed", "a whole number")
+        for name, high in (("seed", math.inf), ("warmup_epochs", self.epochs)):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and 0 <= value < high):
+                raise self._refused(name, f"a whole number in [0, {high})")
         for name, high in (
             ("weight_decay", math.inf),
             ("head_weight_decay", math.inf),
             ("momentum", 1),
             ("label_noise", 1),
+            ("label_smoothing", 1),
+            ("focal_gamma", math.inf),
         ):
             value = getattr(self, name)
-            optional = name == "head_weight_decay" and value is None
+            optional = name in ("head_weight_decay", "focal_gamma") and value is None
             if not optional and not (isinstance(value, (int, float)) and 0 <= value < high):
                 raise self._refused(name, f"a number in [0, {high})")
         for name in ("lr", "width"):
@@ -113,6 +147,14 @@ class TrainConfig:
                 raise self._refused(name, "a finite number above 0")
         if not (isinstance(self.imbalance, (int, float)) and 1 <= self.imbalance < math.inf):
             raise self._refused("imbalance", "a finite number of at least 1")
+        if self.lr_factor is not None and not 0 < self.lr_factor < 1:
+            raise self._refused("lr_factor", "a number in (0, 1)")
+        marks = (0, *(self.milestones or ()), self.epochs)
+        if any(late <= early for early, late in pairwise(marks)):
+            raise self._refused("milestones", f"rising whole numbers in (0, {self.epochs})")
+        for name, (other, needed) in ONLY_WITH.items():
+            if getattr(self, name) not in (None, 0) and getattr(self, other) != needed:
+                raise self._refused(name, f"none unless {other} is {needed!r}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
@@ -134,25 +176,14 @@ class TrainConfig:
             raise NeuralCollapseError(
                 "config", f"the keys {', '.join(names)}", ", ".join(unknown), "check the spelling"
             )
-        return cls(**values)
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**{**values, **lists})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as a JSON-ready dict."""
-        return asdict(self)
-
-    def lr_at(self, fraction: float) -> float:
-        """Return the learning rate when this fraction of the run is done.
-
-        Parameters
-        ----------
-        fraction
-            In [0, 1).
-        """
-        if self.schedule == "cosine":
-            return self.lr * (1 + math.cos(math.pi * fraction)) / 2
-        if self.schedule == "step":
-            return self.lr * 0.1 ** int(3 * fraction)
-        return self.lr
+        values = asdict(self)
+        lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
+        return values | lists
 
     def _refused(self, name: str, expected: str) -> NeuralCollapseError:
         got = repr(getattr(self, name))

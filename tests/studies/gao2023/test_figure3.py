@@ -2,15 +2,16 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from neuralcollapse.studies import run_study
+from neuralcollapse.studies import FigureJob, run_study
 from neuralcollapse.studies.gao2023 import figure3
-from neuralcollapse.training import TrainConfig
+
+NAMES = tuple(figure3.CASES["quick"])
 
 
 def made_up(accuracy, test):
     accuracy, test = np.array(accuracy), np.array(test)
     record = {"epochs": np.arange(1.0, accuracy.shape[1] + 1)}
-    for net in figure3.NETWORKS:
+    for net in NAMES:
         record |= {f"{net}_{name}": 0.1 * test for name in figure3.METRICS}
         record |= {f"{net}_accuracy": accuracy, f"{net}_test_accuracy": test}
     return record
@@ -21,15 +22,15 @@ def test_the_data_is_fitted_from_the_epoch_after_which_all_stays_right():
         [[0.5, 1, 1, 1], [1, 0.9, 1, 1], [0.5, 0.6, 0.7, 1], [1, 1, 1, 0.9]],
         [[0.1, 0.2, 0.3, 0.5], [0.1, 0.2, 0.3, 0.5], [0.1, 0.2, 0.3, 0.5], [0.1, 0.2, 0.3, 0.5]],
     )
-    np.testing.assert_array_equal(figure3.fitted_epochs(record, "mlp"), [2, 3, 4, np.nan])
-    rises = figure3.rises_after_fit(record, "mlp")
+    np.testing.assert_array_equal(figure3.fitted_epochs(record, NAMES[0]), [2, 3, 4, np.nan])
+    rises = figure3.rises_after_fit(record, NAMES[0])
     np.testing.assert_allclose(rises, [0.3, 0.2, 0, np.nan], atol=1e-12)
 
 
 @pytest.mark.parametrize("fitted", [True, False])
 def test_it_is_drawn_with_and_without_an_epoch_at_which_all_is_right(fitted, tmp_path):
     accuracy = [[0.5, 1.0, 1.0]] if fitted else [[0.5, 0.6, 0.7]]
-    drawing = figure3.plot_margins(made_up(accuracy, [[0.5, 0.8, 0.9]]), "Ours.")
+    drawing = figure3.plot_margins(made_up(accuracy, [[0.5, 0.8, 0.9]]), NAMES, "Ours.")
     path = tmp_path / "figure.png"
     drawing.savefig(path)
     assert imread(path).shape[1] >= 900
@@ -37,26 +38,31 @@ def test_it_is_drawn_with_and_without_an_epoch_at_which_all_is_right(fitted, tmp
     assert words.count("all training\nimages right") == (6 if fitted else 0)
 
 
-def test_the_record_is_that_of_the_runs(monkeypatch):
-    monkeypatch.setattr(figure3, "SEEDS", (0, 1))
-    monkeypatch.setattr(figure3, "NETWORKS", {"mlp": "Perceptron"})
-    record = figure3.record_margins(TrainConfig(per_class=5, batch_size=25, epochs=2))
+def test_the_record_is_that_of_the_runs(monkeypatch, tmp_path):
+    monkeypatch.setitem(figure3.SEEDS, "quick", (0, 1))
+    monkeypatch.setitem(figure3.CASES, "quick", {"Tiny": {"net": "mlp", "width": 0.25}})
+    small = {"per_class": 5, "batch_size": 25, "epochs": 2}
+    monkeypatch.setitem(figure3.COMMON, "quick", small)
+    path, picture = figure3.draw(FigureJob(tmp_path))
+    with np.load(path) as file:
+        record = dict(file)
     assert record["epochs"].tolist() == [1, 2]
-    names = {f"mlp_{name}" for name in (*figure3.METRICS, "accuracy")}
+    names = {f"Tiny_{name}" for name in (*figure3.METRICS, "accuracy")}
     assert set(record) == names | {"epochs"}
     assert all(record[name].shape == (2, 2) for name in names)
-    ratio = record["mlp_margin_collapse_ratio"]
-    assert (np.sign(ratio) == np.sign(record["mlp_margin_min"])).all()
+    ratio = record["Tiny_margin_collapse_ratio"]
+    assert (np.sign(ratio) == np.sign(record["Tiny_margin_min"])).all()
     assert (ratio <= 1).all()
-    assert not np.array_equal(record["mlp_margin_min"][0], record["mlp_margin_min"][1])
+    assert not np.array_equal(record["Tiny_margin_min"][0], record["Tiny_margin_min"][1])
+    assert imread(picture).shape[0] >= 500
 
 
 @pytest.mark.slow
 def test_margins_grow_once_all_is_right(tmp_path):
-    path, picture = run_study("gao2023", tmp_path, 3, progress=False)
+    path, picture = run_study("gao2023", FigureJob(tmp_path), 3)
     with np.load(path) as file:
         record = dict(file)
-    for net in figure3.NETWORKS:
+    for net in NAMES:
         first = figure3.fitted_epochs(record, net)
         assert (first < 30).all()
         for seed, epoch in enumerate(first):

@@ -7,6 +7,7 @@ import pytest
 
 from neuralcollapse.figure_style import save
 from neuralcollapse.geometry import ALIGNMENT_RULES, orthant_margins
+from neuralcollapse.studies import FigureJob
 from neuralcollapse.studies.gao2023 import alignment, figure4, rotation_figure, rotation_replication
 from neuralcollapse.studies.gao2023.rotation_replication import (
     CONFIG,
@@ -40,7 +41,7 @@ def small(monkeypatch):
 
 def test_figure_4_is_drawn_with_its_record(small, tmp_path, monkeypatch):
     monkeypatch.setattr(figure4, "record_replication", lambda folder, progress: [])
-    path, picture = figure4.draw(tmp_path)
+    path, picture = figure4.draw(FigureJob(tmp_path))
     assert picture.stat().st_size > 20000
     record = json.loads(path.read_text())
     assert len(record) == 4

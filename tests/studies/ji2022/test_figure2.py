@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from neuralcollapse.studies import run_study
+from neuralcollapse.studies import FigureJob, run_study
 from neuralcollapse.studies.ji2022 import figure2
 from neuralcollapse.studies.ji2022.dynamics import EXACT_EXPONENTS
 from neuralcollapse.studies.ji2022.figure2_plot import PANELS, plot_dynamics
@@ -13,7 +13,7 @@ def written(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figure2, "SEEDS", (1,))
         patch.setattr(figure2, "LOG_TIMES", np.geomspace(1, 1e8, 65))
-        yield run_study("ji2022", tmp_path_factory.mktemp("study"), 2, progress=False)
+        yield run_study("ji2022", FigureJob(tmp_path_factory.mktemp("study")), 2)
 
 
 @pytest.fixture(scope="module")

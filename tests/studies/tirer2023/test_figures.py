@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from matplotlib.image import imread
 
 from neuralcollapse.metrics.presets import preset
 from neuralcollapse.moments import ClassMoments
-from neuralcollapse.studies import run_study
+from neuralcollapse.studies import FigureJob, run_study
 from neuralcollapse.studies.tirer2023 import figure1, figure2, figure3
 from neuralcollapse.studies.tirer2023.layerwise import (
     collapse_by_depth,
@@ -31,7 +33,7 @@ def records(path):
 
 
 def test_figure_1_has_the_spectra_of_the_paper(tmp_path):
-    written = run_study("tirer2023", tmp_path, 1, progress=False)
+    written = run_study("tirer2023", FigureJob(tmp_path), 1)
     names = ["figure1.npz", "figure1.png", "figure1_strengths.png"]
     assert [path.name for path in written] == names
     for path in written[1:]:
@@ -69,9 +71,12 @@ def test_a_deeper_stage_leaves_the_earlier_layers_alone():
         assert torch.equal(shallow, deep)
 
 
-def test_figure_2_is_drawn(tmp_path, monkeypatch):
+def test_figure_2_is_drawn_and_what_is_trained_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(figure2, "SEEDS", (0, 1))
-    record = figure2.record_depths(depth=3, config=TINY)
+    monkeypatch.setattr(figure2, "DEPTH", 3)
+    monkeypatch.setitem(figure2.SCALES, "quick", {"width": TINY.width, "epochs": TINY.epochs})
+    path, picture = figure2.draw(FigureJob(tmp_path))
+    record = records(path)
     assert set(record) == {
         f"{way}_{name}"
         for way in ("layerwise", "end_to_end")
@@ -79,16 +84,19 @@ def test_figure_2_is_drawn(tmp_path, monkeypatch):
     }
     assert all(values.shape == (2, 3) for values in record.values())
     assert all((values > 0).all() for values in record.values())
-    drawing = figure2.plot_depths(record, "Ours.")
-    drawing.savefig(tmp_path / "figure.png")
-    check_picture(tmp_path / "figure.png")
+    check_picture(picture)
+    monkeypatch.setattr(figure2, "WAYS", dict.fromkeys(figure2.WAYS))  # None cannot be called
+    for name, values in records(figure2.draw(FigureJob(tmp_path))[0]).items():
+        assert np.array_equal(values, record[name])
 
 
 def test_figure_3_is_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(figure3, "SEEDS", (0, 1))
+    monkeypatch.setitem(figure3.SEEDS, "quick", (0, 1))
     monkeypatch.setattr(figure3, "MEASURE_EVERY", 2)
-    config = TrainConfig(width=1 / 16, batch_size=300, epochs=3, weight_decay=0.1)
-    record = figure3.record_decays(config=config)
+    small = {"width": 0.0625, "batch_size": 300, "epochs": 3, "weight_decay": 0.1}
+    monkeypatch.setitem(figure3.SCALES, "quick", small)
+    path, picture = figure3.draw(FigureJob(tmp_path))
+    record = records(path)
     assert record["epochs"].tolist() == [2, 3]
     for loss in ("mse", "ce"):
         assert record[f"{loss}_nc1_pinv"].shape == (5, 2, 2)
@@ -99,13 +107,27 @@ def test_figure_3_is_drawn(tmp_path, monkeypatch):
         assert all(spread >= 1 for _, spread in effects.values())
         assert len({round(value, 12) for value in last[:, 0]}) == 5
     assert f"features 0: {effects['features 0'][0]:.2g}" in figure3._effects(record)
-    figure3.plot_decays(record, "Ours.").savefig(tmp_path / "figure.png")
-    check_picture(tmp_path / "figure.png")
+    check_picture(picture)
+
+
+def test_figure_3_gathers_each_run_in_its_place():
+    base = TrainConfig(weight_decay=0.5)
+    configs = figure3.decay_configs(base, (7, 8))
+    assert configs[0] == replace(base, loss="mse", head_bias=False, head_weight_decay=0.5, seed=7)
+    told = [[{"epoch": 1, **dict.fromkeys(figure3.METRICS, hash(config))}] for config in configs]
+    record = figure3.record_decays(told)
+    third = next(
+        c for c in configs if (c.loss, c.weight_decay, c.head_weight_decay) == ("ce", 0.5, 0)
+    )
+    assert third.seed == 7
+    assert third.head_bias
+    place = list(figure3.DECAYS).index("head 0")
+    assert record["ce_nc2_etf"][place, 0, 0] == float(hash(third))
 
 
 @pytest.mark.slow
 def test_figure_2_falls_with_depth(tmp_path):
-    path, picture = run_study("tirer2023", tmp_path, 2, progress=False)
+    path, picture = run_study("tirer2023", FigureJob(tmp_path), 2)
     for name, values in records(path).items():
         if "nc1" in name:
             assert values.shape == (3, 10)
@@ -116,7 +138,7 @@ def test_figure_2_falls_with_depth(tmp_path):
 
 @pytest.mark.slow
 def test_figure_3_moves_most_without_decay_of_the_features(tmp_path):
-    path, picture = run_study("tirer2023", tmp_path, 3, progress=False)
+    path, picture = run_study("tirer2023", FigureJob(tmp_path), 3)
     record = records(path)
     effects = figure3.final_effects(record, "mse", "nc1_pinv")
     assert effects["features 0"][0] > 5

@@ -45,13 +45,14 @@ NOTES = {
     "accuracy": "share of samples that are right",
     "margin_min": "grows without limit as norms grow",
     "margin_normalized": "free of scale: rises towards its ceiling K/(K−1)",
+    "margin_collapse_ratio": "the same as a share of its value at collapse: rises to 1",
     "train_loss": "mean over an epoch, as it was trained on",
     "lr": "of the last update before the measurement",
 }
 TITLES = {"train_loss": "training loss", "lr": "learning rate"}
 SHARES = ("nc4_agreement", "ncc_accuracy", "accuracy")
 OF_HEAD = tuple(f"test_{name}" for name in NOTES if name.endswith("_head"))
-SIGNED = ("margin_min", "margin_normalized")
+SIGNED = ("margin_min", "margin_normalized", "margin_collapse_ratio")
 
 
 def curve_data(run: Run) -> dict[str, Any]:

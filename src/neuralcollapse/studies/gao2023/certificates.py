@@ -26,7 +26,7 @@ from neuralcollapse.moments import ClassMoments
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.gao2023.held_out_worlds import NUM_CLASSES, WORLDS, World
 from neuralcollapse.studies.gao2023.study import study
-from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs
+from neuralcollapse.training import MLP, TrainConfig, build_network, load_dataset, sgd_epochs
 
 CONFIDENCE = 0.95
 REPLICATES = 2000
@@ -241,9 +241,17 @@ def _trained_on_digits(seed: int) -> tuple[nn.Module, Samples, Samples, Samples]
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     train, held_out, test = ((inputs[rows], labels[rows]) for rows in order.split(600))
     config = TrainConfig(
-        width=64, epochs=60, batch_size=64, weight_decay=1e-3, head_bias=False, seed=seed
+        width=0.25, epochs=60, batch_size=64, weight_decay=1e-3, head_bias=False, seed=seed
     )
-    network = build_network(config, data)
+    network = build_network(
+        config.net,
+        data.input_shape,
+        data.num_classes,
+        width=config.width,
+        head_bias=config.head_bias,
+        seed=seed,
+    )
+    assert isinstance(network, MLP)
     with torch.no_grad():
         network.head.weight.copy_(5 * simplex_etf(data.num_classes, 64, "block"))
     network.head.weight.requires_grad_(False)

@@ -3,134 +3,172 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich.progress import track
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, figure, save
 from neuralcollapse.files import write_npz
+from neuralcollapse.studies.figure_job import FigureJob, Scale
 from neuralcollapse.studies.gao2023.study import study
-from neuralcollapse.training import TrainConfig, train
+from neuralcollapse.training import TrainConfig
 
-NETWORKS = {"mlp": "Perceptron", "cnn": "Small CNN"}
 METRICS = {
     "margin_min": ("Least margin p_min", BLUE),
     "margin_collapse_ratio": ("Share of the margin's ceiling", GREEN),
     "test_accuracy": ("Test accuracy", ORANGE),
 }
-# Few images, so that there is something left to learn when all of them are fitted.
-CONFIG = TrainConfig(per_class=30, batch_size=50, epochs=60)
-SEEDS = (0, 1, 2)
-MEASURE_EVERY = 1
+# Quick: few images, so that there is something left to learn when all of them are fitted.
+COMMON: dict[Scale, dict[str, Any]] = {
+    "quick": {"per_class": 30, "batch_size": 50, "epochs": 60},
+    "medium": {
+        "data": "fashion-mnist",
+        "batch_size": 128,
+        "epochs": 60,
+        "weight_decay": 5e-4,
+        "precision": "bf16",
+    },
+    "paper": {"batch_size": 128, "epochs": 200, "weight_decay": 5e-4},
+}
+CASES: dict[Scale, dict[str, dict[str, Any]]] = {
+    "quick": {"Perceptron": {"net": "mlp"}, "Small CNN": {"net": "cnn"}},
+    "medium": {"ResNet18": {"net": "resnet18"}, "VGG13": {"net": "vgg13"}},
+    "paper": {
+        f"{title}, {name}": {"net": net, "data": data}
+        for net, title in (("resnet18", "ResNet18"), ("vgg13", "VGG13"))
+        for data, name in (("cifar10", "CIFAR-10"), ("cifar100", "CIFAR-100"))
+    },
+}
+SEEDS: dict[Scale, tuple[int, ...]] = {"quick": (0, 1, 2), "medium": (0,), "paper": (0, 1, 2)}
 
 Record = dict[str, NDArray[np.float64]]
 
 
-def record_margins(config: TrainConfig = CONFIG, progress: bool = False) -> Record:
-    """Train each network with each seed, and keep margins and accuracies.
+def margin_configs(scale: Scale, data_root: str | None = None) -> list[TrainConfig]:
+    """Return what is trained: every case with every seed, the seed fastest.
 
     Parameters
     ----------
-    config
-        Its network and seed are varied.
-    progress
-        Show a progress bar.
+    scale
+        See `FigureJob`.
+    data_root
+        Of the data's files.
+    """
+    return [
+        TrainConfig.from_dict(COMMON[scale] | case | {"seed": seed, "data_root": data_root})
+        for case, seed in itertools.product(CASES[scale].values(), SEEDS[scale])
+    ]
+
+
+def record_margins(
+    names: Sequence[str], histories: Sequence[Sequence[Mapping[str, Any]]]
+) -> Record:
+    """Gather margins and accuracies of the runs.
+
+    Parameters
+    ----------
+    names
+        Of the cases.
+    histories
+        Of the runs of `margin_configs`, in its order.
 
     Returns
     -------
     dict of arrays
-        ``epochs`` (T,); ``{net}_{metric}`` (seeds, T) for the metrics of `METRICS` and
+        ``epochs`` (T,); ``{case}_{metric}`` (seeds, T) for the metrics of `METRICS` and
         ``accuracy``, that of the training images.
     """
-    rows: dict[str, list[list[float]]] = {}
-    epochs: list[float] = []
-    runs = list(itertools.product(NETWORKS, SEEDS))
-    for net, seed in track(runs, "training", disable=not progress, transient=True):
-        own = TrainConfig.from_dict(config.to_dict() | {"net": net, "seed": seed})
-        with TemporaryDirectory() as folder:
-            history = train(own, folder, measure_every=MEASURE_EVERY, progress=False)
-        epochs = [record["epoch"] for record in history]
-        for name in (*METRICS, "accuracy"):
-            rows.setdefault(f"{net}_{name}", []).append([record[name] for record in history])
-    return {"epochs": np.array(epochs, float)} | {name: np.array(v) for name, v in rows.items()}
+    keys = (*METRICS, "accuracy")
+    curves = np.array([[[r[key] for key in keys] for r in run] for run in histories], float)
+    cases = curves.reshape(len(names), -1, *curves.shape[1:])
+    epochs = np.array([record["epoch"] for record in histories[0]], float)
+    return {"epochs": epochs} | {
+        f"{name}_{key}": cases[i, ..., j]
+        for i, name in enumerate(names)
+        for j, key in enumerate(keys)
+    }
 
 
-def fitted_epochs(record: Record, net: str) -> NDArray[np.float64]:
+def fitted_epochs(record: Record, case: str) -> NDArray[np.float64]:
     """Return the first epoch of each seed after which all training images are right, and stay so.
 
     Parameters
     ----------
     record
         From `record_margins`.
-    net
-        ``"mlp"`` or ``"cnn"``.
+    case
+        Name of a network, such as ``"Perceptron"``.
 
     Returns
     -------
     array of shape (seeds,)
         NaN where there is none.
     """
-    right = record[f"{net}_accuracy"] == 1
+    right = record[f"{case}_accuracy"] == 1
     stays = np.logical_and.accumulate(right[:, ::-1], 1)[:, ::-1]
     return np.where(stays.any(1), record["epochs"][stays.argmax(1)], np.nan)
 
 
-def rises_after_fit(record: Record, net: str) -> NDArray[np.float64]:
+def rises_after_fit(record: Record, case: str) -> NDArray[np.float64]:
     """Return by how much test accuracy rises from that epoch to the last, for each seed.
 
     Parameters
     ----------
-    record, net
+    record, case
         As in `fitted_epochs`.
     """
-    accuracy = record[f"{net}_test_accuracy"]
-    first = fitted_epochs(record, net)
+    accuracy = record[f"{case}_test_accuracy"]
+    first = fitted_epochs(record, case)
     at = np.array(
         [np.interp(e, record["epochs"], row) for e, row in zip(first, accuracy, strict=True)]
     )
     return accuracy[:, -1] - at
 
 
-def plot_margins(record: Record, caption: str) -> Figure:
+def plot_margins(record: Record, names: Sequence[str], caption: str) -> Figure:
     """Draw the margins and the test accuracy against epochs, one network a column.
 
     Parameters
     ----------
     record
         From `record_margins`.
+    names
+        Of the networks.
     caption
         Below the figure: the settings.
     """
-    with figure(3, 2, 10.5, 9.6) as (drawing, panels):
-        for axes, ((metric, (title, color)), (net, name)) in zip(
-            panels, itertools.product(METRICS.items(), NETWORKS.items()), strict=True
+    columns = len(names)
+    with figure(3, columns, 5.25 * columns, 9.6) as (drawing, panels):
+        for axes, ((metric, (title, color)), name) in zip(
+            panels, itertools.product(METRICS.items(), names), strict=True
         ):
-            _curves(axes, record, net, metric, color)
+            _curves(axes, record, name, metric, color)
             axes.set_title(f"{name}: {title[0].lower() + title[1:]}")
         for row in range(3):
-            _share_limits(panels[2 * row : 2 * row + 2])
-        for axes in panels[:4]:
+            _share_limits(panels[columns * row : columns * (row + 1)])
+        for axes in panels[: 2 * columns]:
             axes.axhline(0, color=GREY, lw=1)
-        for axes in panels[4:]:
+        last = np.concatenate([record[f"{name}_test_accuracy"][:, -1] for name in names])
+        for axes in panels[2 * columns :]:
             axes.set_xlabel("epoch")
-            top = axes.get_ylim()[1]
-            axes.set_ylim(max(axes.get_ylim()[0], 0.8), top)
+            # The first epochs would hide what happens after the fit.
+            axes.set_ylim(bottom=max(axes.get_ylim()[0], 2 * last.min() - 1 - 0.05))
         drawing.supxlabel(caption, fontsize=8.5, color=GREY)
     return drawing
 
 
-def _curves(axes: Axes, record: Record, net: str, metric: str, color: str) -> None:
-    epochs, seeds = record["epochs"], record[f"{net}_{metric}"]
+def _curves(axes: Axes, record: Record, name: str, metric: str, color: str) -> None:
+    epochs, seeds = record["epochs"], record[f"{name}_{metric}"]
     for values in seeds:
         axes.plot(epochs, values, color=color, lw=0.9, alpha=0.45)
     axes.plot(epochs, np.median(seeds, 0), color=color, lw=2.2)
     axes.set_xlim(0, epochs[-1])
-    fitted = np.median(fitted_epochs(record, net))
+    fitted = np.median(fitted_epochs(record, name))
     if np.isfinite(fitted):
         axes.axvline(fitted, color=GREY, ls="--", lw=1.2)
         axes.annotate(
@@ -152,22 +190,29 @@ def _share_limits(panels: list[Axes]) -> None:
 
 
 @study.figure(3)
-def draw(folder: Path, progress: bool = False) -> list[Path]:
-    """Write the record and the figure, on the digits."""
-    record = record_margins(progress=progress)
-    path = write_npz(folder / "figure3.npz", record)
+def draw(job: FigureJob) -> list[Path]:
+    """Train the networks, and write the record and the figure."""
+    names = list(CASES[job.scale])
+    configs = margin_configs(job.scale, job.data_root)
+    record = record_margins(names, job.train(configs, measure_every=1))
+    stem = job.folder / f"figure3_{job.scale}"
+    path = write_npz(stem.with_suffix(".npz"), record)
+    drawing = plot_margins(record, names, _caption(configs[0], names, record))
+    return [path, save(drawing, stem.with_suffix(".png"))]
+
+
+def _caption(config: TrainConfig, names: Sequence[str], record: Record) -> str:
     rises = "; ".join(
         f"{name} {100 * rise.mean():+.1f} points (from {100 * rise.min():+.1f} to "
         f"{100 * rise.max():+.1f})"
-        for net, name in NETWORKS.items()
-        for rise in [rises_after_fit(record, net)]
+        for name in names
+        for rise in [rises_after_fit(record, name)]
     )
-    caption = (
-        "The paper trains on CIFAR and others. Ours: digits (8 × 8 pixels), "
-        f"{CONFIG.per_class} training images of each class, 360 test images, batches of "
-        f"{CONFIG.batch_size}, learning rate {CONFIG.lr:g} falling as a cosine,\nweight decay "
-        f"{CONFIG.weight_decay:g}; thin: {len(SEEDS)} seeds, thick: their median. The ceiling of "
-        "p_min is tau K / (K - 1). Test accuracy after all training images are right:\n"
-        f"{rises}. One test image is 0.3 points."
+    images = "all" if config.per_class is None else f"{config.per_class}"
+    return (
+        f"The paper trains on CIFAR and others. Ours: {config.data}, {images} training images of "
+        f"each class, batches of {config.batch_size}, learning rate {config.lr:g} falling as a "
+        f"cosine,\nweight decay {config.weight_decay:g}; thin: each seed, thick: their median. The "
+        "ceiling of p_min is tau K / (K - 1). Test accuracy after all training images are right:\n"
+        f"{rises}."
     )
-    return [path, save(plot_margins(record, caption), folder / "figure3.png")]

@@ -15,6 +15,7 @@ from neuralcollapse.files import atomic_path
 from neuralcollapse.generalization import AlignmentEffects, alignment_effects
 from neuralcollapse.generalization.alignment_figure import draw_alignments
 from neuralcollapse.geometry import ALIGNMENT_RULES, orthant_margins
+from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.gao2023.alignment import Kind, alignments, run_figure4, setting
 from neuralcollapse.studies.gao2023.alignment_runs import to_record
 from neuralcollapse.studies.gao2023.rotation_figure import record_replication
@@ -103,9 +104,9 @@ def _caption(effects: dict[tuple[Kind, int], AlignmentEffects]) -> str:
 
 
 @study.figure(4)
-def draw(folder: Path, progress: bool = False) -> list[Path]:
+def draw(job: FigureJob) -> list[Path]:
     """Write the runs, their analysis and the figure; and the replication of the rotation effect."""
-    runs = run_figure4(progress)
+    runs = run_figure4(job.progress)
     effects = effects_of(runs)
     panels: dict[str, Any] = {
         f"{kind}, {dim} features": {
@@ -115,11 +116,11 @@ def draw(folder: Path, progress: bool = False) -> list[Path]:
         }
         for (kind, dim), table in runs.items()
     }
-    path = folder / "figure4.json"
+    path = job.folder / "figure4.json"
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(panels, allow_nan=False) + "\n")
     return [
         path,
-        save(plot_figure4(effects), folder / "figure4.png"),
-        *record_replication(folder, progress),
+        save(plot_figure4(effects), job.folder / "figure4.png"),
+        *record_replication(job.folder, job.progress),
     ]

@@ -108,14 +108,16 @@ def _ceiling() -> Iterator[Evidence]:
     yield Evidence("largest |share - 1| at collapse", error, 0, 1e-12, note="K to 50, any scale")
     labels = torch.arange(4).repeat_interleave(3)
     W0, H0 = (0.3 * torch.randn(rows, 6, generator=generator).double() for rows in (4, 12))
-    flow = gradient_flow(W0, H0, labels, [100.0, 1000.0])
+    flow = gradient_flow(
+        W0, H0, labels, [1e4, 1e5]
+    )  # the limit: at log t = 100 it is off by some 1 %
     margins = [margin_min(H @ W.T, labels) for W, H in zip(flow.W, flow.H, strict=True)]
     gaps = [1 - _ratio(H, labels, W) for W, H in zip(flow.W, flow.H, strict=True)]
     yield Evidence(
-        "p_min (1 - share) at log t = 1000, over that at 100",
+        "p_min (1 - share) at log t = 1e5, over that at 1e4",
         margins[1] * gaps[1] / (margins[0] * gaps[0]),
         1,
-        0.01,
+        1e-3,
         note="gradient flow of free features, K = 4",
     )
     yield Evidence("p_min alone, likewise", margins[1] / margins[0], 5, 0, ">=")

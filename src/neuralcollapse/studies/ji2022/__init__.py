@@ -4,4 +4,5 @@ from neuralcollapse.studies.ji2022 import bound as bound
 from neuralcollapse.studies.ji2022 import dynamics as dynamics
 from neuralcollapse.studies.ji2022 import figure2 as figure2
 from neuralcollapse.studies.ji2022 import landscape as landscape
+from neuralcollapse.studies.ji2022 import network_figures as network_figures
 from neuralcollapse.studies.ji2022.study import study as study

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from neuralcollapse.files import atomic_path, write_npz
+from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.ji2022.dynamics import EXACT_EXPONENTS
 from neuralcollapse.studies.ji2022.figure2_plot import plot_dynamics
 from neuralcollapse.studies.ji2022.flows import Kind, Problem
@@ -54,10 +55,11 @@ def record_dynamics(progress: bool = False) -> Record:
 
 
 @study.figure(2)
-def draw(folder: Path, progress: bool = False) -> list[Path]:
+def draw(job: FigureJob) -> list[Path]:
     """Write the records, the figure in the paper's range, and the figure to log t = 1e8."""
-    record = record_dynamics(progress)
-    paths = [folder / "figure2.npz", folder / "figure2.png", folder / "figure2_extended.png"]
+    record = record_dynamics(job.progress)
+    names = ("figure2.npz", "figure2.png", "figure2_extended.png")
+    paths = [job.folder / name for name in names]
     write_npz(paths[0], record)
     problem = Problem()
     settings = (

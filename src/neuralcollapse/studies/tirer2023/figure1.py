@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
 from neuralcollapse.files import write_npz
+from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.tirer2023.regularization import LAMBDA_H, LAMBDA_W, NOISE, within_ratios
 from neuralcollapse.studies.tirer2023.setting import Setting
 from neuralcollapse.studies.tirer2023.study import study
@@ -148,12 +149,12 @@ def _caption(drawing: Figure, text: str) -> None:
 
 
 @study.figure(1)
-def draw(folder: Path, progress: bool = False) -> list[Path]:
+def draw(job: FigureJob) -> list[Path]:
     """Write the records, the spectra, and the effect of the two strengths."""
     record = record_spectra()
-    path = write_npz(folder / "figure1.npz", record)
+    path = write_npz(job.folder / "figure1.npz", record)
     return [
         path,
-        save(plot_spectra(record), folder / "figure1.png"),
-        save(plot_strengths(record), folder / "figure1_strengths.png"),
+        save(plot_spectra(record), job.folder / "figure1.png"),
+        save(plot_strengths(record), job.folder / "figure1_strengths.png"),
     ]

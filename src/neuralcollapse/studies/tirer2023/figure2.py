@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
@@ -13,6 +17,8 @@ from rich.progress import track
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
 from neuralcollapse.files import write_npz
+from neuralcollapse.studies.figure_job import FigureJob, Scale
+from neuralcollapse.studies.sweep import run_name
 from neuralcollapse.studies.tirer2023.layerwise import (
     collapse_by_depth,
     end_to_end_features,
@@ -20,37 +26,33 @@ from neuralcollapse.studies.tirer2023.layerwise import (
 )
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.training import TrainConfig, load_dataset
-from neuralcollapse.training.networks import MLP_UNITS
+from neuralcollapse.training.networks import MLP_UNITS, scaled
 
 WAYS = {"layerwise": layerwise_features, "end_to_end": end_to_end_features}
 CURVES = {"nc1_pinv": ("NC1", BLUE), "nc1_trace_ratio": ("ÑC1", ORANGE)}
-CONFIG = TrainConfig(
-    loss="mse",
-    head_bias=False,
-    width=0.25,
-    weight_decay=8.5e-3,
-    batch_size=64,
-    epochs=30,
-    schedule="step",
-)
+COMMON: dict[str, Any] = {"loss": "mse", "head_bias": False, "schedule": "step"}
+SCALES: dict[Scale, dict[str, Any]] = {
+    "quick": {"width": 0.25, "weight_decay": 8.5e-3, "batch_size": 64, "epochs": 30},
+    "medium": {"data": "fashion-mnist", "weight_decay": 1e-3, "batch_size": 128, "epochs": 20},
+    "paper": {"data": "cifar10", "weight_decay": 5e-4, "batch_size": 128, "epochs": 100},
+}
+DEPTH = 10
 SEEDS = (0, 1, 2)
 
 Record = dict[str, NDArray[np.float64]]
 
 
-def record_depths(
-    data: str = "digits", depth: int = 10, config: TrainConfig = CONFIG, progress: bool = False
-) -> Record:
+def record_depths(config: TrainConfig, depth: int, folder: Path, progress: bool = False) -> Record:
     """Train a perceptron layer by layer and end to end, and measure every hidden layer.
 
     Parameters
     ----------
-    data
-        See `load_dataset`.
-    depth
-        Number of hidden layers.
     config
         Of each training: every stage has all of its epochs. The seed is that of `SEEDS`.
+    depth
+        Number of hidden layers.
+    folder
+        Keeps what is finished, and is looked at before anything is trained.
     progress
         Show a progress bar.
 
@@ -59,15 +61,20 @@ def record_depths(
     dict of arrays
         ``{way}_{metric}`` (seeds, depth), way ``layerwise`` or ``end_to_end``.
     """
-    images = load_dataset(data, config.data_root)
-    labels = images.train.tensors[1]
-    rows: dict[str, list[list[float]]] = {}
-    runs = [(way, seed) for way in WAYS for seed in SEEDS]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    images = load_dataset(config.data, config.data_root)
+    runs = list(itertools.product(WAYS, SEEDS))
+    rows: dict[str, list[NDArray[np.float64]]] = {}
     for way, seed in track(runs, "training", disable=not progress, transient=True):
-        own = TrainConfig.from_dict(config.to_dict() | {"seed": seed})
-        features = WAYS[way](images, depth, own)
-        for name, values in collapse_by_depth(features, labels, images.num_classes).items():
-            rows.setdefault(f"{way}_{name}", []).append(values)
+        own = replace(config, seed=seed)
+        file = folder / f"{way}-depth{depth}-{run_name(own)}.npz"
+        if not file.exists():
+            features = WAYS[way](images, depth, own, device)
+            labels = images.train.tensors[1].to(device)
+            write_npz(file, collapse_by_depth(features, labels, images.num_classes))
+        with np.load(file) as kept:
+            for name, values in kept.items():
+                rows.setdefault(f"{way}_{name}", []).append(values)
     return {name: np.array(values) for name, values in rows.items()}
 
 
@@ -108,16 +115,17 @@ def _band(axes: Axes, values: NDArray[np.float64], label: str, color: str) -> No
 
 
 @study.figure(2)
-def draw(folder: Path, progress: bool = False) -> list[Path]:
-    """Write the records and the figure, on the digits."""
-    record = record_depths(progress=progress)
-    path = write_npz(folder / "figure2.npz", record)
+def draw(job: FigureJob) -> list[Path]:
+    """Train the perceptrons, and write the records and the figure."""
+    config = TrainConfig.from_dict({"data_root": job.data_root} | COMMON | SCALES[job.scale])
+    record = record_depths(config, DEPTH, job.folder / "runs", job.progress)
+    stem = job.folder / f"figure2_{job.scale}"
+    path = write_npz(stem.with_suffix(".npz"), record)
     caption = (
-        "The paper trains on CIFAR-10. Ours: digits (8 × 8 pixels), "
-        f"width {MLP_UNITS * CONFIG.width:g}, batch norm, squared error without bias, "
-        f"{CONFIG.epochs} epochs (layer by layer: each), weight decay "
-        f"{CONFIG.weight_decay:g},\nlearning rate {CONFIG.lr:g} falling by 10 at each "
-        f"third; {len(SEEDS)} seeds (line: median, band: range). "
-        "NC1 = tr(Σ$_W$Σ$_B^+$)/K, ÑC1 = tr Σ$_W$ / tr Σ$_B$."
+        f"The paper trains on CIFAR-10. Ours: {config.data}, width "
+        f"{scaled(MLP_UNITS, config.width)}, batch norm, squared error without bias, "
+        f"{config.epochs} epochs (layer by layer: each), weight decay {config.weight_decay:g},\n"
+        f"learning rate {config.lr:g} falling by 10 at each third; {len(SEEDS)} seeds (line: "
+        "median, band: range). NC1 = tr(Σ$_W$Σ$_B^+$)/K, ÑC1 = tr Σ$_W$ / tr Σ$_B$."
     )
-    return [path, save(plot_depths(record, caption), folder / "figure2.png")]
+    return [path, save(plot_depths(record, caption), stem.with_suffix(".png"))]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
-from rich.progress import track
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
 from neuralcollapse.files import write_npz
-from neuralcollapse.measurement import measure
-from neuralcollapse.metrics.presets import preset
+from neuralcollapse.studies.figure_job import FigureJob, Scale
 from neuralcollapse.studies.tirer2023.study import study
-from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs
-from neuralcollapse.training.networks import MLP_UNITS
+from neuralcollapse.training import TrainConfig
 
 DECAYS = {  # name: factors on the weight decay of the feature layers and of the head
     "baseline": (1.0, 1.0),
@@ -35,73 +34,79 @@ STYLES: dict[str, dict[str, Any]] = {
     "features × 2": {"color": BLUE},
     "features 0": {"color": BLUE, "ls": (0, (2, 1.2))},
 }
-# The weight decay times the sum of all learning rates is that of a run of the paper's 120 epochs
-# of 391 steps at 5e-4: fewer and smaller epochs need more of it.
-CONFIG = TrainConfig(width=0.25, weight_decay=8.5e-3, batch_size=64, epochs=120, schedule="step")
 LOSSES = {"mse": "Squared error, no bias", "ce": "Cross-entropy, bias"}
-SEEDS = (0, 1, 2)
+METRICS = ("nc1_pinv", "nc1_trace_ratio", "nc2_etf", "accuracy")
 MEASURE_EVERY = 5
+# Learning rate and momentum are the paper's at every scale, and its product of weight decay and
+# the sum of all learning rates: fewer and smaller epochs need more decay.
+COMMON: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "schedule": "step"}
+SCALES: dict[Scale, dict[str, Any]] = {
+    "quick": {"width": 0.25, "weight_decay": 8.5e-3, "batch_size": 64, "epochs": 120},
+    "medium": {
+        "data": "fashion-mnist",
+        "net": "resnet18",
+        "weight_decay": 1.25e-3,
+        "batch_size": 128,
+        "epochs": 40,
+        "precision": "bf16",
+    },
+    "paper": {
+        "data": "cifar10",
+        "net": "resnet18",
+        "weight_decay": 5e-4,
+        "batch_size": 128,
+        "epochs": 120,
+    },
+}
+SEEDS: dict[Scale, tuple[int, ...]] = {"quick": (0, 1, 2), "medium": (0,), "paper": (0, 1, 2)}
 
 Record = dict[str, NDArray[np.float64]]
 
 
-def record_decays(
-    data: str = "digits", config: TrainConfig = CONFIG, progress: bool = False
-) -> Record:
-    """Train with each weight decay and loss, and measure NC1 and NC2 every few epochs.
+def decay_configs(base: TrainConfig, seeds: Sequence[int]) -> list[TrainConfig]:
+    """Return what is trained: each loss with each weight decay and seed, the seed fastest.
 
     Parameters
     ----------
-    data
-        See `load_dataset`.
-    config
+    base
         The baseline; its loss, bias, seed and decays are varied.
-    progress
-        Show a progress bar.
+    seeds
+        Of every case.
+    """
+    return [
+        replace(
+            base,
+            loss=loss,
+            head_bias=loss == "ce",
+            weight_decay=features * base.weight_decay,
+            head_weight_decay=head * base.weight_decay,
+            seed=seed,
+        )
+        for loss, (features, head), seed in itertools.product(LOSSES, DECAYS.values(), seeds)
+    ]
+
+
+def record_decays(histories: Sequence[Sequence[Mapping[str, Any]]]) -> Record:
+    """Gather the curves of the runs.
+
+    Parameters
+    ----------
+    histories
+        Of the runs of `decay_configs`, in its order.
 
     Returns
     -------
     dict of arrays
         ``epochs`` (T,); ``{loss}_{metric}`` (decays, seeds, T), in the order of `DECAYS`.
     """
-    images = load_dataset(data, config.data_root)
-    runs = list(itertools.product(LOSSES, DECAYS.values(), SEEDS))
-    rows: dict[str, list[list[float]]] = {}
-    epochs: list[int] = []
-    for loss, (features, head), seed in track(
-        runs, "training", disable=not progress, transient=True
-    ):
-        own = TrainConfig.from_dict(
-            config.to_dict()
-            | {
-                "loss": loss,
-                "head_bias": loss == "ce",
-                "weight_decay": features * config.weight_decay,
-                "head_weight_decay": head * config.weight_decay,
-                "seed": seed,
-            }
-        )
-        network = build_network(
-            own.net,
-            images.input_shape,
-            images.num_classes,
-            width=own.width,
-            head_bias=own.head_bias,
-            seed=own.seed,
-        )
-        curve, epochs = [], []
-        for epoch in sgd_epochs(network, images.train, own):
-            if epoch.number % MEASURE_EVERY == 0 or epoch.number == own.epochs:
-                report = measure(network, [images.train.tensors], progress=False)
-                curve.append(
-                    preset("tirer2023", report.train.moments) | {"accuracy": report["accuracy"]}
-                )
-                epochs.append(epoch.number)
-        for name in curve[0]:
-            rows.setdefault(f"{loss}_{name}", []).append([point[name] for point in curve])
-    shape = (len(DECAYS), len(SEEDS), len(epochs))
-    curves = {name: np.reshape(values, shape) for name, values in rows.items()}
-    return {"epochs": np.array(epochs, float), **curves}
+    curves = np.array([[[r[name] for name in METRICS] for r in run] for run in histories])
+    cases = curves.reshape(len(LOSSES), len(DECAYS), -1, *curves.shape[1:])
+    epochs = np.array([record["epoch"] for record in histories[0]], float)
+    return {"epochs": epochs} | {
+        f"{loss}_{name}": cases[i, ..., j]
+        for i, loss in enumerate(LOSSES)
+        for j, name in enumerate(METRICS)
+    }
 
 
 def final_effects(record: Record, loss: str, metric: str) -> dict[str, tuple[float, float]]:
@@ -158,18 +163,27 @@ def _curves(axes: Axes, epochs: NDArray[np.float64], values: NDArray[np.float64]
 
 
 @study.figure(3)
-def draw(folder: Path, progress: bool = False) -> list[Path]:
-    """Write the records and the figure, on the digits."""
-    record = record_decays(progress=progress)
-    path = write_npz(folder / "figure3.npz", record)
-    caption = (
-        "The paper trains ResNet18 on CIFAR-10 with weight decay 5e-4. Ours: digits (8 × 8 "
-        f"pixels), a perceptron of three layers of {MLP_UNITS * CONFIG.width:g} with batch norm, "
-        f"batches of {CONFIG.batch_size},\nbaseline weight decay {CONFIG.weight_decay:g}, so "
-        "that its product with the sum of all learning rates is the paper's; learning rate 0.05, "
-        f"divided by 10 every 40 epochs; median of {len(SEEDS)} seeds.\n{_effects(record)}"
+def draw(job: FigureJob) -> list[Path]:
+    """Train the networks, and write the records and the figure."""
+    base = TrainConfig.from_dict({"data_root": job.data_root} | COMMON | SCALES[job.scale])
+    histories = job.train(decay_configs(base, SEEDS[job.scale]), measure_every=MEASURE_EVERY)
+    record = record_decays(histories)
+    stem = job.folder / f"figure3_{job.scale}"
+    path = write_npz(stem.with_suffix(".npz"), record)
+    drawing = plot_decays(record, _caption(base, SEEDS[job.scale], record))
+    return [path, save(drawing, stem.with_suffix(".png"))]
+
+
+def _caption(base: TrainConfig, seeds: Sequence[int], record: Record) -> str:
+    ours = (
+        f"{base.data}, {base.net} of width × {base.width:g}, batches of {base.batch_size}, "
+        f"{base.epochs} epochs, weight decay {base.weight_decay:g}"
     )
-    return [path, save(plot_decays(record, caption), folder / "figure3.png")]
+    return (
+        "The paper trains ResNet18 on CIFAR-10 with weight decay 5e-4 and learning rate 0.05, "
+        f"divided by 10 every 40 epochs. Ours: {ours},\nthe learning rate divided by 10 after "
+        f"each third; median of seeds {', '.join(map(str, seeds))}.\n{_effects(record)}"
+    )
 
 
 def _effects(record: Record) -> str:

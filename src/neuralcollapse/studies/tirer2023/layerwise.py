@@ -16,7 +16,9 @@ from neuralcollapse.training.networks import MLP_UNITS, scaled
 Collapse = dict[str, list[float]]
 
 
-def layerwise_features(data: ImageData, depth: int, config: TrainConfig) -> list[Tensor]:
+def layerwise_features(
+    data: ImageData, depth: int, config: TrainConfig, device: str = "cpu"
+) -> list[Tensor]:
     """Train one hidden layer after the other, each with a new head, the earlier ones fixed.
 
     Parameters
@@ -27,27 +29,31 @@ def layerwise_features(data: ImageData, depth: int, config: TrainConfig) -> list
         Number of hidden layers.
     config
         Of every stage: `width` of the hidden layer, loss, optimiser, epochs, seed.
+    device
+        Where to train, all data at once.
 
     Returns
     -------
     list of Tensor
         Training features (N, 256 width) of each hidden layer, the first one first.
     """
-    inputs, labels = data.train.tensors
+    inputs, labels = (part.to(device) for part in data.train.tensors)
     features = [inputs.flatten(1)]
     for stage in range(depth):
-        network = _network(features[-1].shape[1], 1, data.num_classes, config, stage)
+        network = _network(features[-1].shape[1], 1, data.num_classes, config, stage).to(device)
         _train(network, features[-1], labels, config)
         features += _hidden(network, features[-1])
     return features[1:]
 
 
-def end_to_end_features(data: ImageData, depth: int, config: TrainConfig) -> list[Tensor]:
+def end_to_end_features(
+    data: ImageData, depth: int, config: TrainConfig, device: str = "cpu"
+) -> list[Tensor]:
     """Train all hidden layers at once.
 
     Parameters
     ----------
-    data, depth, config
+    data, depth, config, device
         As in `layerwise_features`.
 
     Returns
@@ -55,8 +61,8 @@ def end_to_end_features(data: ImageData, depth: int, config: TrainConfig) -> lis
     list of Tensor
         As in `layerwise_features`.
     """
-    inputs, labels = data.train.tensors
-    network = _network(math.prod(data.input_shape), depth, data.num_classes, config, 0)
+    inputs, labels = (part.to(device) for part in data.train.tensors)
+    network = _network(math.prod(data.input_shape), depth, data.num_classes, config, 0).to(device)
     _train(network, inputs, labels, config)
     return _hidden(network, inputs)
 

@@ -1,0 +1,181 @@
+"""What the trainer costs, as ratios to a floor timed in the same process.
+
+    python benchmarks/training.py [--case cnn] [--smoke]
+
+loop     one epoch of the trainer, without a measurement, over one epoch of a bare loop written by
+         hand: the same network, order, loss, optimiser and schedule, no check and no record.
+measure  one measurement of training and test data, over the bare forward pass of both.
+layers   the same with every layer of `default_layers`.
+save     one checkpoint, in seconds of wall time: written, and on the disk.
+
+Process CPU time, one thread, interleaved, median of the repetitions; data in memory as float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.table import Table
+from torch.nn.functional import cross_entropy
+from torch.utils.data import TensorDataset
+
+from neuralcollapse.measurement import default_layers
+from neuralcollapse.training import TrainConfig, build_network
+from neuralcollapse.training.batches import Batches
+from neuralcollapse.training.checkpoints import Checkpoint, save_checkpoint
+from neuralcollapse.training.epochs import train_epoch
+from neuralcollapse.training.measuring import CPU_BATCH, RunMeasurement
+from neuralcollapse.training.optimizer import sgd
+
+CLASSES = 10
+GOALS = {"loop": 1.05, "measure": 1.15, "layers": 1.15}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, its data and its steps."""
+
+    net: str
+    width: float
+    shape: tuple[int, int, int]
+    train: int
+    test: int
+    batch_size: int
+    repeat: int
+
+    def split(self, samples: int, seed: int) -> TensorDataset:
+        """Return noise with a bright patch whose place tells the class."""
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.randn(samples, *self.shape, generator=generator)
+        labels = torch.arange(samples) % CLASSES
+        images.flatten(1)[torch.arange(samples), labels] += 5
+        return TensorDataset(images, labels)
+
+
+CASES = {
+    # The digits of the demo: the smallest steps there are, so the largest overhead.
+    "mlp": Case("mlp", 1.0, (1, 8, 8), 1437, 360, 256, repeat=41),
+    "cnn": Case("cnn", 1.0, (1, 28, 28), 6000, 1000, 128, repeat=7),
+    "resnet18": Case("resnet18", 0.25, (3, 32, 32), 500, 100, 50, repeat=11),
+}
+
+
+class Trainer:
+    """The trainer's parts on one process of the CPU."""
+
+    def __init__(self, case: Case) -> None:
+        self.config = TrainConfig(batch_size=case.batch_size, epochs=1000)
+        self.train, self.test = case.split(case.train, 0), case.split(case.test, 1)
+        self.model = build_network(case.net, case.shape, CLASSES, width=case.width)
+        self.fabric = Fabric(accelerator="cpu", devices=1)
+        self.forward, self.optimizer = self.fabric.setup(self.model, sgd(self.model, self.config))
+        self.batches = Batches(self.train, case.batch_size, 0, self.fabric)
+        self.number = 0
+
+    def epoch(self) -> None:
+        """Train for one epoch."""
+        self.number += 1
+        train_epoch(
+            self.number, self.forward, self.optimizer, self.batches, self.config, self.fabric
+        )
+
+    def measurement(self, layers: Sequence[str]) -> RunMeasurement:
+        """Return what measures the run."""
+        return RunMeasurement(self.model, self.train, self.test, self.fabric.device, layers)
+
+
+class Bare:
+    """The loop that one would write by hand."""
+
+    def __init__(self, case: Case) -> None:
+        self.inputs, self.labels = case.split(case.train, 0).tensors
+        self.test = case.split(case.test, 1).tensors[0]
+        self.batch_size, self.step = case.batch_size, 0
+        self.model = build_network(case.net, case.shape, CLASSES, width=case.width)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), 0.05, 0.9, weight_decay=1e-2)
+        self.steps = 1000 * math.ceil(case.train / case.batch_size)
+
+    def epoch(self) -> None:
+        """Train for one epoch."""
+        self.model.train()
+        for rows in torch.randperm(len(self.labels)).split(self.batch_size):
+            for group in self.optimizer.param_groups:
+                group["lr"] = 0.025 * (1 + math.cos(math.pi * self.step / self.steps))
+            self.optimizer.zero_grad()
+            cross_entropy(self.model(self.inputs[rows]), self.labels[rows]).backward()
+            self.optimizer.step()
+            self.step += 1
+
+    def forward(self) -> None:
+        """Let training and test data through the network."""
+        self.model.eval()
+        with torch.no_grad():
+            for images in (*self.inputs.split(CPU_BATCH), *self.test.split(CPU_BATCH)):
+                self.model(images)
+
+
+def median_ratios(
+    repeat: int, base: Callable[[], object], *others: Callable[[], object]
+) -> list[float]:
+    """CPU seconds of the others over those of the base: medians of interleaved runs."""
+    seconds: list[list[float]] = [[] for _ in range(1 + len(others))]
+    for _ in range(repeat):
+        for times, work in zip(seconds, (base, *others), strict=True):
+            start = time.process_time()
+            work()
+            times.append(time.process_time() - start)
+    medians = [statistics.median(times) for times in seconds]
+    return [median / medians[0] for median in medians[1:]]
+
+
+def rows(name: str, case: Case, smoke: bool) -> Iterator[list[str]]:
+    """Rows of the table for one case."""
+    if smoke:
+        case = replace(case, train=60, test=30, batch_size=30)
+    trainer, bare = Trainer(case), Bare(case)
+    repeat = 1 if smoke else case.repeat
+    if not smoke:  # the first epochs allocate
+        trainer.epoch()
+        bare.epoch()
+    ratios = {"loop": median_ratios(repeat, bare.epoch, trainer.epoch)[0]}
+    choices = (), default_layers(trainer.model)
+    measured = [trainer.measurement(layers).record for layers in choices]
+    values = median_ratios(repeat, bare.forward, *measured)
+    ratios |= dict(zip(("measure", "layers"), values, strict=True))
+    size = sum(parameter.numel() for parameter in trainer.model.parameters())
+    for what, ratio in ratios.items():
+        yield [name, f"{size:,}", what, f"{ratio:.3f}", f"{GOALS[what]}"]
+    with tempfile.TemporaryDirectory() as folder:
+        state = trainer.model.state_dict(), trainer.optimizer.state_dict()
+        start = time.perf_counter()
+        save_checkpoint(Path(folder, "checkpoint.pt"), Checkpoint(1, 0.0, 0, *state))
+        yield [name, f"{size:,}", "save", f"{time.perf_counter() - start:.3f} s", ""]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--case", choices=CASES, action="append")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    table = Table("case", "parameters", "what", "ratio", "at most")
+    for name in options.case or CASES:
+        for row in rows(name, CASES[name], options.smoke):
+            table.add_row(*row)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""sweep: many trainings at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from neuralcollapse.cli.app import app
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="JSON: base values, a grid, a list of runs.")],
+    out: Annotated[Path, typer.Option(help="Gets a folder for each run, and sweep.csv.")] = Path(
+        "sweep"
+    ),
+    engine: Annotated[str, typer.Option(help="processes of this machine, or ray.")] = "processes",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Runs at once; as many as cores if omitted.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster; auto: one started by ray start --head.")
+    ] = None,
+    gpus_per_run: Annotated[float, typer.Option(min=0.0, help="With ray.")] = 0.0,
+    retry: Annotated[bool, typer.Option(help="Run again what failed before.")] = False,
+) -> None:
+    """Train every configuration of a grid or a list, several at once.
+
+    Call it again to go on after a stop: finished runs are skipped, others continue from their
+    last checkpoint. The exit status is 1 if a run failed.
+
+    A file that trains two networks with three seeds each:
+
+    {"base": {"epochs": 200}, "grid": {"net": ["mlp", "cnn"], "seed": [0, 1, 2]}}
+
+    Examples: neuralcollapse sweep grid.json --out runs, or
+    neuralcollapse sweep grid.json --engine ray --address auto --gpus-per-run 1
+    """
+    from neuralcollapse.files import atomic_path
+    from neuralcollapse.studies.sweep import progress_table, read_sweep
+    from neuralcollapse.studies.sweep import sweep as train_all
+
+    report = train_all(
+        read_sweep(file),
+        out,
+        engine=engine,
+        workers=workers,
+        address=address,
+        gpus_per_run=gpus_per_run,
+        retry=retry,
+    )
+    with atomic_path(out / "sweep.csv") as path:
+        report.to_frame().to_csv(path, index=False)
+    console = Console()
+    console.print(progress_table(report.runs))
+    console.print(f"Written to {out}/sweep.csv", markup=False, highlight=False)
+    if report.failed:
+        console.print("Run again with --retry, once the cause is corrected.")
+        raise typer.Exit(1)

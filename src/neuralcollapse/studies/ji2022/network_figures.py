@@ -1,0 +1,155 @@
+"""Figures 1, 3, 4 and 5: the four errors of collapse in networks trained without weight decay."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
+from neuralcollapse.report import interpolation_epoch
+from neuralcollapse.report.history import Record
+from neuralcollapse.studies.figure_job import FigureJob, Scale
+from neuralcollapse.studies.ji2022.study import study
+from neuralcollapse.training import TrainConfig
+
+# Network and data of each figure. The paper shows further pairs; which of them is Figure 3, 4 or
+# 5 is our reading, and so are all settings but "without weight decay".
+FIGURES = {
+    1: (("resnet18", "mnist"), ("resnet18", "cifar10")),
+    3: (("vgg13", "cifar10"),),
+    4: (("vgg13", "mnist"),),
+    5: (("vgg18", "kmnist"),),
+}
+# A constant learning rate, as in the gradient flow of the theory.
+COMMON: dict[str, Any] = {"weight_decay": 0.0, "schedule": "constant", "batch_size": 128}
+SCALES: dict[Scale, dict[str, Any]] = {
+    "quick": {"data": "digits", "width": 0.25, "epochs": 100, "lr": 0.02},
+    "medium": {"data": "fashion-mnist", "epochs": 60, "lr": 0.02, "precision": "bf16"},
+    "paper": {"epochs": 300, "lr": 0.02, "precision": "bf16"},
+}
+PANELS = {
+    "(a) variation of the norms": {
+        "nc2_equinorm": ("class means", BLUE),
+        "nc2_equinorm_head": ("classifier", ORANGE),
+    },
+    "(b) within-class variation": {"nc1_trace_ratio": ("features", BLUE)},
+    "(c) cosines, distance from −1/(K−1)": {
+        "nc2_equiangular": ("class means", BLUE),
+        "nc2_equiangular_head": ("classifier", ORANGE),
+    },
+    "(d) distance of classifier and means": {"nc3_self_duality": ("distance", BLUE)},
+}
+TICKS = (10, 100, 1_000, 10_000, 100_000)
+
+
+def configs(number: int, scale: Scale, data_root: str | None = None) -> list[TrainConfig]:
+    """Return what is trained for a figure.
+
+    Parameters
+    ----------
+    number
+        A key of `FIGURES`.
+    scale
+        At ``"quick"`` and ``"medium"`` one data set stands for all, so that networks come once.
+    data_root
+        Of the data's files.
+
+    Examples
+    --------
+    >>> [(config.net, config.data) for config in configs(1, "paper")]
+    [('resnet18', 'mnist'), ('resnet18', 'cifar10')]
+    >>> [(config.net, config.data) for config in configs(1, "quick")]
+    [('resnet18', 'digits')]
+    """
+    found: list[TrainConfig] = []
+    for net, data in FIGURES[number]:
+        values = {"net": net, "data": data, "data_root": data_root} | COMMON | SCALES[scale]
+        config = TrainConfig.from_dict(values)
+        if config not in found:
+            found.append(config)
+    return found
+
+
+def plot_networks(runs: dict[str, list[Record]], caption: str) -> Figure:
+    """Draw the four panels, one row a network, against the number of steps on a log log axis.
+
+    Parameters
+    ----------
+    runs
+        Histories by title.
+    caption
+        Below the figure: the settings.
+    """
+    with figure(len(runs), 4, 15, 0.8 + 3.2 * len(runs)) as (drawing, panels):
+        for row, (title, records) in enumerate(runs.items()):
+            for column, (heading, curves) in enumerate(PANELS.items()):
+                axes = panels[4 * row + column]
+                _panel(axes, records, curves)
+                axes.set_title(heading)
+            panels[4 * row].set_ylabel(title)
+        drawing.supxlabel(caption, fontsize=8.5, color=GREY)
+    return drawing
+
+
+def _panel(axes: Axes, records: list[Record], curves: dict[str, tuple[str, str]]) -> None:
+    steps = np.array([record["step"] for record in records])
+    for key, (label, color) in curves.items():
+        axes.plot(steps, [record[key] for record in records], color=color, label=label)
+    axes.set_xscale("function", functions=(_log_log, _exp_exp))
+    axes.set_xlim(steps[0], steps[-1])
+    ticks = [tick for tick in TICKS if steps[0] <= tick <= steps[-1]]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:,.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_yscale("log")
+    axes.set_xlabel("steps, on a log log scale")
+    reached = interpolation_epoch(records)
+    if reached is not None:
+        step = next(record["step"] for record in records if record["epoch"] == reached)
+        axes.axvline(step, color=GREY, lw=0.9, ls=(0, (1, 2)), label="_100 %")
+    label_ends(axes)
+
+
+def _log_log(steps: Any) -> Any:
+    return np.log(np.log(np.maximum(steps, 1.5)))
+
+
+def _exp_exp(values: Any) -> Any:
+    return np.exp(np.exp(values))
+
+
+def draw(number: int, job: FigureJob) -> list[Path]:
+    """Train the networks of a figure, and draw it."""
+    trained = configs(number, job.scale, job.data_root)
+    histories = job.train(trained)
+    runs = {f"{c.net}, {c.data}": h for c, h in zip(trained, histories, strict=True)}
+    drawing = plot_networks(runs, _caption(number, job.scale, trained, histories))
+    return [save(drawing, job.folder / f"figure{number}_{job.scale}.png")]
+
+
+def _caption(
+    number: int, scale: Scale, trained: list[TrainConfig], histories: list[list[Record]]
+) -> str:
+    paper = " and ".join(f"{net} on {data}" for net, data in FIGURES[number])
+    ends = "; ".join(
+        f"{config.net} on {config.data}: {records[-1]['accuracy']:.2%} of the training images right"
+        for config, records in zip(trained, histories, strict=True)
+    )
+    first = trained[0]
+    ours = "" if scale == "paper" else f" Ours ({scale}): {first.data}, width × {first.width:g}."
+    return (
+        f"The paper: {paper}, without weight decay.{ours} Learning rate {first.lr:g}, momentum "
+        f"{first.momentum:g}, batches of {first.batch_size}, {first.epochs} epochs, seed "
+        f"{first.seed}.\nAfter the last: {ends}. Dotted: every training image right for the first "
+        "time. The theory has all errors fall like powers of 1/log t: straight lines here."
+    )
+
+
+for _number in FIGURES:
+    study.figure(_number)(partial(draw, _number))

@@ -1,0 +1,126 @@
+"""What a sweep trains: a list of configurations, or a grid about one of them."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.training import TrainConfig
+
+KEYS = ("base", "grid", "runs")
+
+
+def expand(spec: Mapping[str, Any]) -> list[TrainConfig]:
+    """Return the configurations that a sweep is made of.
+
+    Parameters
+    ----------
+    spec
+        ``"base"``: values for all runs, as in `TrainConfig`. ``"grid"``: a list of values for
+        each name, of which every combination is run, the last name varying fastest. ``"runs"``:
+        a list of mappings, each combined with every point of the grid. All may be left out.
+
+    Returns
+    -------
+    list of TrainConfig
+        No two alike.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If a key or a value is wrong, or a configuration comes twice.
+
+    Examples
+    --------
+    >>> configs = expand({"base": {"epochs": 3}, "grid": {"net": ["mlp", "cnn"], "seed": [0, 1]}})
+    >>> [(config.net, config.seed) for config in configs]
+    [('mlp', 0), ('mlp', 1), ('cnn', 0), ('cnn', 1)]
+    """
+    unknown = sorted(set(spec) - set(KEYS))
+    if unknown:
+        raise NeuralCollapseError(
+            "sweep", f"the keys {', '.join(KEYS)}", ", ".join(unknown), "check the spelling"
+        )
+    base, runs = _mapping("base", spec.get("base", {})), spec.get("runs", [{}])
+    grid = _mapping("grid", spec.get("grid", {}))
+    if not isinstance(runs, list) or not runs:
+        raise NeuralCollapseError(
+            "runs", "a list of at least one mapping", repr(runs), "leave it out for the grid alone"
+        )
+    for name, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise NeuralCollapseError(
+                f"grid, {name}", "a list of at least one value", repr(values), "put it in base"
+            )
+    points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    configs = [
+        TrainConfig.from_dict({**base, **_mapping("runs", run), **point})
+        for run in runs
+        for point in points
+    ]
+    for number, config in enumerate(configs):
+        if config in configs[:number]:
+            raise NeuralCollapseError(
+                "sweep", "configurations that differ", f"{run_name(config)} twice", "remove one"
+            )
+    return configs
+
+
+def read_sweep(path: str | Path) -> list[TrainConfig]:
+    """Read the configurations of a sweep from a JSON file, see `expand`.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there is no such file, or it is no JSON object, or as `expand` does.
+    """
+    path = Path(path)
+    try:
+        spec = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise NeuralCollapseError("sweep", "a JSON file", f"no file {path}", "check it") from error
+    except json.JSONDecodeError as error:
+        got = f"{error.msg} in line {error.lineno}"
+        raise NeuralCollapseError(f"{path}", "valid JSON", got, "correct that line") from error
+    return expand(_mapping(f"{path}", spec))
+
+
+def run_name(config: TrainConfig) -> str:
+    """Return the folder name of a run: the same for the same configuration, else another.
+
+    It depends only on the values that differ from the defaults, so that a run is still found when
+    a later version knows more options; and not on where the data lies.
+
+    Parameters
+    ----------
+    config
+        Of the run.
+
+    Examples
+    --------
+    >>> run_name(TrainConfig(net="cnn", seed=3))
+    'digits-cnn-seed3-e6aec9a5'
+    """
+    values, defaults = config.to_dict(), TrainConfig(data_root=config.data_root).to_dict()
+    own = {name: value for name, value in values.items() if value != defaults[name]}
+    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
+    net = config.net.rpartition(":")[2]
+    return f"{config.data}-{net}-seed{config.seed}-{digest}"
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise NeuralCollapseError(
+            name, "names and values ({...} in JSON)", repr(value), "see neuralcollapse sweep --help"
+        )
+    return value

@@ -1,0 +1,84 @@
+"""One run of a sweep, as its folder tells it: waiting, running, finished or failed."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from neuralcollapse.files import atomic_path
+from neuralcollapse.report import read_history
+from neuralcollapse.report.history import Record
+from neuralcollapse.training import TrainConfig, train
+from neuralcollapse.training.run_folder import RunFolder
+
+State = Literal["waiting", "begun", "finished", "failed"]
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A run and its folder, which alone holds its state: any process may look.
+
+    Attributes
+    ----------
+    config
+        What is trained.
+    folder
+        Of the run.
+    """
+
+    config: TrainConfig
+    folder: Path
+
+    @property
+    def state(self) -> State:
+        """Waiting, begun (perhaps in an earlier sweep), finished, or failed."""
+        if self._failure.exists():
+            return "failed"
+        if RunFolder(self.folder).finished:
+            return "finished"
+        return "begun" if (self.folder / "history.jsonl").exists() else "waiting"
+
+    @property
+    def error(self) -> str | None:
+        """Type and message of what ended the run, None if it has not failed."""
+        return json.loads(self._failure.read_text())["error"] if self._failure.exists() else None
+
+    @property
+    def records(self) -> list[Record]:
+        """The measurements so far, none if there are none."""
+        path = self.folder / "history.jsonl"
+        return read_history(path) if path.exists() and path.stat().st_size else []
+
+    def forget_failure(self) -> None:
+        """Let the run begin again, from its last checkpoint if it has one."""
+        self._failure.unlink(missing_ok=True)
+
+    def work(self, threads: int, options: dict[str, Any]) -> None:
+        """Train to the end, from the last checkpoint if there is one; a failure is written down.
+
+        Parameters
+        ----------
+        threads
+            For this process, beside others on the same machine.
+        options
+            Further arguments of `train`.
+        """
+        torch.set_num_threads(threads)
+        try:
+            train(self.config, self.folder, resume=True, progress=False, **options)
+        except Exception as error:
+            report = {
+                "error": f"{type(error).__name__}: {error}",
+                "traceback": traceback.format_exc(),
+            }
+            with atomic_path(self._failure) as path:
+                path.write_text(json.dumps(report, indent=2) + "\n")
+
+    @property
+    def _failure(self) -> Path:
+        return self.folder / "failure.json"

@@ -1,0 +1,113 @@
+"""sweep: many training runs at once; what is finished is skipped, what failed is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from joblib import Parallel, delayed
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.studies.sweep.configs import run_name
+from neuralcollapse.studies.sweep.engines import engine as joblib_engine
+from neuralcollapse.studies.sweep.progress_table import live_table
+from neuralcollapse.studies.sweep.runs import SweepRun
+from neuralcollapse.training import TrainConfig
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """What became of the runs of a sweep.
+
+    Attributes
+    ----------
+    runs
+        In the order of the configurations.
+    """
+
+    runs: tuple[SweepRun, ...]
+
+    @property
+    def failed(self) -> list[SweepRun]:
+        """The runs that ended with an error; see their `error`."""
+        return [run for run in self.runs if run.state == "failed"]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a run: what it varies, its state, and its last measurement."""
+        configs = [run.config.to_dict() for run in self.runs]
+        varied = [name for name in configs[0] if len({repr(c[name]) for c in configs}) > 1]
+        rows = []
+        for run, config in zip(self.runs, configs, strict=True):
+            last = run.records[-1] if run.records else {}
+            row = {"run": run.folder.name, **{name: config[name] for name in varied}}
+            row["state"] = run.state
+            # What the run was told to vary wins, such as lr over that of its last update.
+            rows.append(row | {name: value for name, value in last.items() if name not in row})
+        return pd.DataFrame(rows)
+
+
+def sweep(
+    configs: Iterable[TrainConfig],
+    out: str | Path,
+    *,
+    engine: str = "processes",
+    workers: int | None = None,
+    address: str | None = None,
+    gpus_per_run: float = 0,
+    retry: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> SweepReport:
+    """Train every configuration in a folder of its own, several at once.
+
+    Every run is resumable: a sweep that was stopped, by whatever means, goes on where its runs
+    had their last checkpoints when it is called again; finished runs are skipped. A run that
+    fails does not stop the others.
+
+    Parameters
+    ----------
+    configs
+        See `expand` for grids.
+    out
+        Folder; each run has its own in it, named by `run_name`. All machines of a cluster must
+        see it under this path.
+    engine, workers, address, gpus_per_run
+        ``"processes"`` of this machine, or ``"ray"``. Workers: runs at once, all cores if
+        omitted. The address of a running Ray cluster; one of this machine alone is started if
+        omitted. GPUs that a run takes, with Ray.
+    retry
+        Run again what failed in an earlier sweep; otherwise it is only reported.
+    progress
+        Show a live table.
+    options
+        Further arguments of `train`, the same for every run.
+
+    Returns
+    -------
+    SweepReport
+        The runs with their states and records.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there is no configuration, or the engine is not to be had. What a run raises is in its
+        folder, and in the report.
+    """
+    runs = tuple(SweepRun(config, Path(out, run_name(config))) for config in configs)
+    if not runs:
+        raise NeuralCollapseError("configs", "at least one configuration", "none", "see expand")
+    if retry:
+        for run in runs:
+            run.forget_failure()
+    due = [run for run in runs if run.state in ("waiting", "begun")]
+    if due:
+        with joblib_engine(engine, workers, address, gpus_per_run) as count:
+            threads = max(1, (os.cpu_count() or 1) // count)
+            with live_table(runs) if progress else nullcontext():
+                Parallel(batch_size=1)(delayed(run.work)(threads, options) for run in due)
+    return SweepReport(runs)

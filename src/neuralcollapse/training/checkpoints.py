@@ -1,0 +1,138 @@
+"""The state of a run at the end of an epoch, on disk whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import atomic_path
+
+# What reading a damaged or foreign file may raise.
+_DAMAGE = (
+    OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a run needs to go on as if it had never stopped.
+
+    Random states are not among it: what is random in an epoch depends on (seed, epoch) alone.
+
+    Attributes
+    ----------
+    epoch
+        Epochs done.
+    seconds
+        That they took.
+    history_bytes
+        Length of the history when it was made; what follows belongs to epochs that are done again.
+    model, optimizer
+        Their ``state_dict()``.
+    """
+
+    epoch: int
+    seconds: float
+    history_bytes: int
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; whoever is interrupted leaves the one before.
+
+    Parameters
+    ----------
+    path
+        The file.
+    checkpoint
+        The state.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or the folder not writable.
+    """
+    buffer = io.BytesIO()  # torch writing to a file itself would hide the reason of a failure
+    torch.save(vars(checkpoint), buffer)
+    write_whole(path, buffer.getbuffer())
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint; nothing in it is executed.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Checkpoint
+        With tensors on the CPU.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the file is damaged or no checkpoint.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch writes check sums but does not read them
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"a wrong check sum of {damaged}")
+        return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+    except _DAMAGE as error:
+        raise NeuralCollapseError(
+            "checkpoint",
+            f"the whole checkpoint of a run in {path}",
+            str(error).partition("\n")[0] or type(error).__name__,
+            "restore the file, or start again with overwrite",
+        ) from error
+
+
+def save_weights(path: str | Path, state: dict[str, Tensor]) -> None:
+    """Write a network's ``state_dict()`` to a safetensors file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    state
+        Tensors by name; those that share memory are written each.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or the folder not writable.
+    """
+    plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+    write_whole(path, safetensors.torch.save(plain))
+
+
+def write_whole(path: str | Path, content: bytes | memoryview) -> None:
+    """Write a file so that it is the old or the new one even after the power fails.
+
+    Parameters
+    ----------
+    path
+        The file.
+    content
+        All of it.
+    """
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,168 @@
+"""Stochastic gradient descent, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from neuralcollapse.errors import NonFiniteError
+from neuralcollapse.training.batches import Batches
+from neuralcollapse.training.config import TrainConfig
+from neuralcollapse.training.losses import loss_function
+from neuralcollapse.training.optimizer import sgd
+from neuralcollapse.training.randomness import seeded
+from neuralcollapse.training.schedules import learning_rate
+
+CHECK_STEPS = 1000  # so often the losses are looked at, which makes the device wait
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is known when an epoch of training ends.
+
+    Attributes
+    ----------
+    number
+        From 1.
+    step
+        Updates so far.
+    lr
+        Learning rate of the last update.
+    loss
+        Mean loss of the epoch's samples, each at the weights it was trained on.
+    """
+
+    number: int
+    step: int
+    lr: float
+    loss: float
+
+
+def sgd_epochs(
+    model: nn.Module, data: Dataset, config: TrainConfig, *, fabric: Fabric | None = None
+) -> Iterator[Epoch]:
+    """Train by stochastic gradient descent with momentum, and yield after every epoch.
+
+    Parameters
+    ----------
+    model
+        Trained in place, in training mode; between epochs the caller may do with it as they like.
+        Its last layer is called ``head`` if that is to have a weight decay of its own.
+    data
+        Inputs and labels.
+    config
+        Everything but the data and the network is read from here.
+    fabric
+        Where and on how many processes to train, launched before; one process where the model
+        is if omitted.
+
+    Yields
+    ------
+    Epoch
+        The state after each of ``config.epochs`` epochs.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the head is to have a weight decay of its own, and the model has none.
+    NonFiniteError
+        If the loss is NaN or infinite; the message names the first such step.
+    """
+    fabric = fabric or _one_process(model, config)
+    optimizer = sgd(model, config)
+    forward, optimizer = fabric.setup(model, optimizer)
+    batches = Batches(data, config.batch_size, config.seed, fabric)
+    for number in range(1, config.epochs + 1):
+        yield train_epoch(number, forward, optimizer, batches, config, fabric)
+
+
+def train_epoch(
+    number: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Batches,
+    config: TrainConfig,
+    fabric: Fabric,
+    channels_last: bool = False,
+) -> Epoch:
+    """Train for one epoch.
+
+    Parameters
+    ----------
+    number
+        Of the epoch, from 1; with the seed it determines everything random.
+    model, optimizer
+        As `Fabric.setup` returned them.
+    batches
+        Of the training data.
+    config
+        Loss and learning rate.
+    fabric
+        Moves gradients between processes.
+    channels_last
+        Whether images are laid out so, as the network's weights then must be.
+
+    Raises
+    ------
+    NonFiniteError
+        If the loss is NaN or infinite; the message names the first such step.
+    """
+    loss_of = loss_function(config)
+    before = (number - 1) * len(batches)
+    # Losses stay on the device: to read one at every step would make the device wait.
+    losses = torch.zeros(len(batches), device=fabric.device)
+    model.train()
+    with seeded(config.seed, number, fabric.global_rank):
+        for index, (inputs, labels, weight) in enumerate(batches.epoch(number)):
+            if channels_last and inputs.ndim == 4:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            lr = learning_rate(config, before + index, len(batches))
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.zero_grad()
+            loss = loss_of(model(inputs), labels)
+            if weight != 1:
+                loss = loss * weight
+            fabric.backward(loss)
+            optimizer.step()
+            losses[index] = loss.detach()
+            if (index + 1) % CHECK_STEPS == 0:
+                _require_finite(losses, before, number, config, fabric)
+    seen = _require_finite(losses, before, number, config, fabric)
+    mean = float((seen * batches.sizes).sum() / batches.num_samples)
+    return Epoch(number, before + len(batches), lr, mean)
+
+
+def precision_plugin(config: TrainConfig) -> Any:
+    """Return what Fabric calls the precision of a configuration."""
+    return {"32": "32-true", "bf16": "bf16-mixed"}[config.precision]
+
+
+def _one_process(model: nn.Module, config: TrainConfig) -> Fabric:
+    device = next(model.parameters()).device
+    devices: Any = 1 if device.index is None else [device.index]
+    return Fabric(accelerator=device.type, devices=devices, precision=precision_plugin(config))
+
+
+def _require_finite(
+    losses: Tensor, before: int, number: int, config: TrainConfig, fabric: Fabric
+) -> Tensor:
+    """Return the losses of all processes together, float64 on the CPU, if all are finite."""
+    seen: Any = fabric.all_reduce(losses.clone(), reduce_op="mean")
+    seen = seen.double().cpu()
+    bad = (~seen.isfinite()).nonzero().flatten().tolist()
+    if bad:
+        step = before + bad[0] + 1
+        raise NonFiniteError(
+            "train_loss",
+            "a finite loss",
+            f"{float(seen[bad[0]])} at step {step} (epoch {number})",
+            f"lower the learning rate, now {learning_rate(config, step - 1, len(losses)):g}",
+        )
+    return seen

@@ -1,0 +1,132 @@
+"""What a run measures of its network, on training and test data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement import CollapseReport, FeatureTap, LayerMoments, measure
+from neuralcollapse.measurement.layer_choice import checked_layers
+from neuralcollapse.moments import ClassMoments
+from neuralcollapse.training.batches import on_device
+
+# Samples in a forward pass: activations that stay in a CPU's cache, or that fill a GPU.
+CPU_BATCH, GPU_BATCH = 128, 1024
+
+
+class RunMeasurement:
+    """Measure a network on training and test data, any number of its layers in the same passes.
+
+    In evaluation mode and float32, also of a run that trains in bfloat16: its rounding, a part in
+    256, would hide how far features have collapsed.
+
+    Parameters
+    ----------
+    model
+        The network, as the user knows it and not wrapped for training.
+    train, test
+        Data sets of inputs and labels.
+    device
+        Where the model is.
+    layers
+        Names of modules to measure besides the features.
+    workers
+        As in `Batches`.
+    class_names
+        One a class, if the data names them.
+
+    Attributes
+    ----------
+    report
+        The last measurement.
+    before
+        Class moments of the last of `layers` in it; None without layers.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If a layer is not in the model, or labels are not below the number of logits.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Dataset,
+        test: Dataset,
+        device: torch.device,
+        layers: Sequence[str] = (),
+        workers: int = 0,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        self.report: CollapseReport
+        self.before: ClassMoments | None = None
+        self._model, self._layers = model, tuple(layers)
+        self._train, self._test = (_loader(part, device, workers) for part in (train, test))
+        self.num_classes = _num_classes(model, self._train, device)
+        # A given network may have more logits than the data has classes.
+        named = class_names is not None and len(class_names) == self.num_classes
+        self._names = class_names if named else None
+        if layers:
+            checked_layers(model, layers)
+        for name, part in (("train", train), ("test", test)):
+            if isinstance(part, TensorDataset):
+                highest = int(part.tensors[1].max())
+                if highest >= self.num_classes:
+                    raise NeuralCollapseError(
+                        "data",
+                        f"labels below {self.num_classes}, the number of logits",
+                        f"{highest} among the {name} labels",
+                        "give the head one row a class",
+                    )
+
+    def record(self) -> dict[str, Any]:
+        """Return the values of `measure`, and of layers under ``layers`` if there are any."""
+        if not self._layers:
+            self.report = measure(
+                self._model,
+                self._train,
+                test_loader=self._test,
+                class_names=self._names,
+                progress=False,
+            )
+            return self.report.to_dict()
+        train, test = (LayerMoments(self._model, self._layers, self.num_classes) for _ in range(2))
+        with train, test:
+            self.report = measure(
+                self._model,
+                train.watch(self._train),
+                test_loader=test.watch(self._test),
+                class_names=self._names,
+                progress=False,
+            )
+        self.before = train.moments[self._layers[-1]]
+        seen, unseen = train.values(), test.values()
+        layers = {
+            name: seen[name] | {f"test_{key}": value for key, value in unseen[name].items()}
+            for name in self._layers
+        }
+        return self.report.to_dict() | {"layers": layers}
+
+
+def _loader(data: Dataset, device: torch.device, workers: int) -> Iterable[Any]:
+    """Return the batches of a data set, those of tensors as views without a copy."""
+    data = on_device(data, device)
+    size = CPU_BATCH if device.type == "cpu" else GPU_BATCH
+    if isinstance(data, TensorDataset):
+        parts = (tensor.split(size) for tensor in data.tensors)
+        return list(zip(*parts, strict=True))
+    return DataLoader(data, size, num_workers=workers)
+
+
+def _num_classes(model: nn.Module, loader: Iterable[Any], device: torch.device) -> int:
+    """Return the number of logits, from two samples' way through the network."""
+    inputs, _ = next(iter(loader))
+    model.eval()
+    with torch.no_grad(), FeatureTap(model) as tap:
+        model(inputs[:2].to(device))
+        return len(tap.weight)

@@ -1,0 +1,131 @@
+"""What a run is asked for: its configuration, and how and where it is carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_fabric import Fabric
+from torch import nn
+from torch.utils.data import Dataset
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement import snapshot_epochs
+from neuralcollapse.training.config import TrainConfig
+from neuralcollapse.training.data import ImageData, load_dataset
+from neuralcollapse.training.measurement_schedule import measurement_epochs
+from neuralcollapse.training.networks import build_network
+from neuralcollapse.training.provenance import provenance
+from neuralcollapse.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The arguments of `train`, as every process gets them."""
+
+    config: TrainConfig
+    folder: RunFolder
+    model: nn.Module | None
+    data: Any
+    compile: bool
+    channels_last: bool
+    workers: int
+    measure_every: int | None
+    measure_at: Sequence[int] | None
+    layers: Sequence[str]
+    checkpoint_every: int | None
+    checkpoint_seconds: float
+    resume: bool
+    overwrite: bool
+    progress: bool
+
+    def __post_init__(self) -> None:
+        if self.resume and self.overwrite:
+            raise NeuralCollapseError(
+                "resume, overwrite",
+                "at most one of them",
+                "both",
+                "go on with a run or replace it",
+            )
+        if self.checkpoint_every is not None and self.checkpoint_every < 1:
+            raise NeuralCollapseError(
+                "checkpoint_every",
+                "at least 1 epoch",
+                str(self.checkpoint_every),
+                "leave it out to write by the clock alone",
+            )
+        self.epochs_measured()  # refuses bad values
+
+    def epochs_measured(self) -> list[int]:
+        """Return the epochs after which to measure."""
+        return measurement_epochs(self.config.epochs, every=self.measure_every, at=self.measure_at)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the part of config.json that must be the same for a run to be gone on with."""
+        at = None if self.measure_at is None else list(self.measure_at)
+        return {
+            "config": self.config.to_dict(),
+            "given": {
+                "model": None if self.model is None else type(self.model).__qualname__,
+                "data": None if self.data is None else type(self.data).__qualname__,
+            },
+            "measurement": {
+                "measure_every": self.measure_every,
+                "measure_at": at,
+                "layers": list(self.layers),
+            },
+        }
+
+    def description(self, fabric: Fabric) -> dict[str, Any]:
+        """Return the content of config.json."""
+        execution = {"compile": self.compile, "channels_last": self.channels_last}
+        return self.identity() | {"execution": execution} | provenance(fabric)
+
+    def epochs_drawn(self) -> set[int]:
+        """Return those of them after which to keep the geometry: at most 40, even in log time."""
+        measured = self.epochs_measured()
+        return {min(e for e in measured if e >= wish) for wish in snapshot_epochs(measured[-1])}
+
+    def network_and_data(self) -> tuple[nn.Module, Dataset, Dataset, Sequence[str] | None]:
+        """Return the untrained network, training data, test data and names of the classes.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If the data is not there, or network and configuration do not go together.
+        """
+        config, data, model = self.config, self.data, self.model
+        if data is None:
+            data = load_dataset(
+                config.data,
+                config.data_root,
+                per_class=config.per_class,
+                imbalance=config.imbalance,
+                label_noise=config.label_noise,
+                seed=config.seed,
+            )
+        if model is None:
+            if not isinstance(data, ImageData):
+                raise NeuralCollapseError(
+                    "model", "a network for the data sets given", "none", "pass model= too"
+                )
+            model = build_network(
+                config.net,
+                data.input_shape,
+                data.num_classes,
+                width=config.width,
+                head_bias=config.head_bias,
+                seed=config.seed,
+            )
+        head = getattr(model, "head", None)
+        if isinstance(head, nn.Linear) and (head.bias is not None) != config.head_bias:
+            raise NeuralCollapseError(
+                "head_bias",
+                f"{head.bias is not None}, as the network's head is",
+                str(config.head_bias),
+                "correct the configuration or the network",
+            )
+        train, test = (data.train, data.test) if isinstance(data, ImageData) else data
+        names = data.class_names if isinstance(data, ImageData) else None
+        return model, train, test, names

@@ -1,0 +1,158 @@
+"""A run in one process: train, measure, keep checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from rich.progress import Progress, TaskID
+from torch import nn
+
+from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.report.history import Record
+from neuralcollapse.training.batches import Batches, on_device
+from neuralcollapse.training.checkpoints import Checkpoint
+from neuralcollapse.training.epochs import Epoch, train_epoch
+from neuralcollapse.training.measuring import RunMeasurement
+from neuralcollapse.training.optimizer import sgd
+from neuralcollapse.training.plan import RunPlan
+from neuralcollapse.training.progress import headline, progress_bar
+
+
+class Run:
+    """A run in one process."""
+
+    def __init__(self, fabric: Fabric, plan: RunPlan) -> None:
+        self.fabric, self.plan, self.config = fabric, plan, plan.config
+        self.model, train, test, names = plan.network_and_data()
+        if any(parameter.is_shared() for parameter in self.model.parameters()):
+            self.model = copy.deepcopy(self.model)  # spawned processes would train the same memory
+        if plan.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+        # Once for training and measuring.
+        train, test = (on_device(part, fabric.device) for part in (train, test))
+        forward: Any = torch.compile(self.model) if plan.compile else self.model
+        self.forward, self.optimizer = fabric.setup(forward, sgd(self.model, plan.config))
+        self.batches = Batches(
+            train, plan.config.batch_size, plan.config.seed, fabric, plan.workers
+        )
+        if fabric.is_global_zero:
+            self.measurement = RunMeasurement(
+                self.model, train, test, fabric.device, plan.layers, plan.workers, names
+            )
+        self.drawn = plan.epochs_drawn()
+        self.records: list[Record] = []
+        self.epoch, self.seconds = 0, 0.0
+        self.saved_at, self.saved_epoch = time.perf_counter(), 0
+
+    def bytes_to_write(self) -> int:
+        """Return what the run takes at most: the old checkpoint, the new one, and the weights."""
+        state = sum(tensor.nbytes for tensor in self.model.state_dict().values())
+        return 5 * state + 2**20
+
+    def restore(self, checkpoint: Checkpoint | None) -> None:
+        """Go back to a checkpoint, to the beginning if there is none."""
+        if checkpoint is None:
+            return
+        try:
+            self.model.load_state_dict(checkpoint.model)
+            self.optimizer.load_state_dict(checkpoint.optimizer)
+        except (RuntimeError, ValueError) as error:
+            raise NeuralCollapseError(
+                "resume",
+                "a checkpoint of the same network",
+                str(error).replace("\n", " "),
+                "build the network as it was, or start again with overwrite",
+            ) from error
+        self.epoch = self.saved_epoch = checkpoint.epoch
+        self.seconds = checkpoint.seconds
+        if self.fabric.is_global_zero:
+            self.records = self.plan.folder.records()
+
+    def train(self) -> list[Record]:
+        """Train to the end."""
+        start = time.perf_counter() - self.seconds
+        measured = set(self.plan.epochs_measured())
+        last = self.config.epochs
+        with progress_bar(self.plan.progress and self.fabric.is_global_zero) as bar:
+            task = bar.add_task("", total=last)
+            self._show(bar, task)
+            while self.epoch < last:
+                try:
+                    epoch = train_epoch(
+                        self.epoch + 1, self.forward, self.optimizer, self.batches, self.config,
+                        self.fabric, self.plan.channels_last,
+                    )  # fmt: skip
+                    save, measure = self._save_is_due(epoch.number), epoch.number in measured
+                    if save or measure:
+                        self._require_finite_weights(epoch)
+                    if measure and self.fabric.is_global_zero:
+                        self._measure(epoch, time.perf_counter() - start)
+                except NonFiniteError as error:
+                    raise self._with_checkpoint(error) from None
+                self.epoch = epoch.number
+                if save and self.fabric.is_global_zero:
+                    self._save(time.perf_counter() - start)
+                self._show(bar, task)
+            if self.fabric.is_global_zero:
+                self.plan.folder.finish(self.model.state_dict())
+        return self.fabric.broadcast(self.records)
+
+    def _measure(self, epoch: Epoch, seconds: float) -> None:
+        values = self.measurement.record()
+        record = {
+            "epoch": epoch.number,
+            "step": epoch.step,
+            "seconds": seconds,
+            "lr": epoch.lr,
+            "train_loss": epoch.loss,
+            "num_classes": self.measurement.num_classes,
+            **values,
+        }
+        self.plan.folder.append(record)
+        if epoch.number in self.drawn:
+            # The scatter of an earlier layer is large: once, at the end, is enough.
+            before = self.measurement.before if epoch.number == self.config.epochs else None
+            self.plan.folder.keep_geometry(epoch.number, self.measurement.report, before)
+        self.records.append(record)
+
+    def _save_is_due(self, epoch: int) -> bool:
+        every, waited = self.plan.checkpoint_every, time.perf_counter() - self.saved_at
+        due = epoch == self.config.epochs or waited >= self.plan.checkpoint_seconds
+        return self.fabric.broadcast(due or (every is not None and epoch % every == 0))
+
+    def _save(self, seconds: float) -> None:
+        self.plan.folder.save(
+            Checkpoint(
+                self.epoch,
+                seconds,
+                self.plan.folder.history_bytes(),
+                self.model.state_dict(),
+                self.optimizer.state_dict(),
+            )
+        )
+        self.saved_at, self.saved_epoch = time.perf_counter(), self.epoch
+
+    def _require_finite_weights(self, epoch: Epoch) -> None:
+        """Refuse to measure or to keep what a last bad step of an epoch has left."""
+        tensors = (t for t in self.model.state_dict().values() if t.is_floating_point())
+        if not bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all()):
+            raise NonFiniteError(
+                "weights",
+                "finite weights",
+                f"NaN or infinity after step {epoch.step} (epoch {epoch.number})",
+                f"lower the learning rate, now {epoch.lr:g}",
+            )
+
+    def _with_checkpoint(self, error: NonFiniteError) -> NonFiniteError:
+        kept = f"; the checkpoint of epoch {self.saved_epoch} stays in {self.plan.folder.path}"
+        remedy = error.remedy + (kept if self.saved_epoch else "; there is no checkpoint yet")
+        return NonFiniteError(error.argument, error.expected, error.got, remedy)
+
+    def _show(self, bar: Progress, task: TaskID) -> None:
+        bar.update(task, completed=self.epoch, description=headline(self.records))

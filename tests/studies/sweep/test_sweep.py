@@ -1,0 +1,145 @@
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import ray
+from rich.console import Console
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.studies.sweep import expand, progress_table, sweep
+from neuralcollapse.training import train
+
+GRID = {
+    "base": {"epochs": 2, "per_class": 10, "width": 0.0625, "weight_decay": 0.0},
+    "grid": {"seed": [0, 1], "lr": [0.05, 0.1]},
+}
+BROKEN = {"base": GRID["base"] | {"lr": 1e30, "batch_size": 20}}
+QUIET = {"progress": False, "workers": 2}
+
+
+def same(ours, theirs):
+    ours, theirs = (pd.DataFrame(run).drop(columns="seconds") for run in (ours, theirs))
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-5)
+
+
+def modified(out):
+    return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    out = tmp_path_factory.mktemp("sweep")
+    return out, sweep(expand(GRID), out, **QUIET)
+
+
+def test_every_run_is_what_training_it_alone_gives(swept, tmp_path):
+    _, report = swept
+    assert [run.state for run in report.runs] == ["finished"] * 4
+    for run in report.runs[1:3]:
+        alone = train(run.config, tmp_path / run.folder.name, progress=False)
+        same(run.records, alone)
+
+
+def test_finished_runs_are_skipped_and_new_ones_added(swept):
+    out, report = swept
+    before = modified(out)
+    again = sweep(expand(GRID), out, **QUIET)
+    assert modified(out) == before
+    same(again.runs[0].records, report.runs[0].records)
+    more = expand({"base": GRID["base"], "grid": GRID["grid"] | {"seed": [0, 2]}})
+    sweep(more, out, **QUIET)
+    assert {path: time for path, time in modified(out).items() if path in before} == before
+    assert len(list(out.iterdir())) == 6
+
+
+def test_the_table_of_results_shows_what_varies(swept):
+    frame = swept[1].to_frame()
+    assert list(frame.columns[:4]) == ["run", "lr", "seed", "state"]
+    assert set(zip(frame.seed, frame.lr, strict=True)) == {
+        (s, r) for s in (0, 1) for r in (0.05, 0.1)
+    }
+    assert (frame.epoch == 2).all()
+    assert "batch_size" not in frame
+
+
+def test_a_failure_is_reported_and_stops_no_other_run(tmp_path):
+    configs = expand(GRID)[:1] + expand(BROKEN)
+    report = sweep(configs, tmp_path, **QUIET)
+    good, bad = report.runs
+    assert (good.state, bad.state) == ("finished", "failed")
+    assert report.failed == [bad]
+    assert bad.error.startswith("NonFiniteError: train_loss: expected a finite loss, got nan")
+    assert "Traceback" in json.loads((bad.folder / "failure.json").read_text())["traceback"]
+    # Without retry it is only told again; with retry it is run again, and fails again.
+    before = modified(bad.folder)
+    assert sweep(configs, tmp_path, **QUIET).failed == [bad]
+    assert modified(bad.folder) == before
+    assert sweep(configs, tmp_path, retry=True, **QUIET).failed == [bad]
+    assert modified(bad.folder) != before
+
+
+def test_the_progress_table_puts_failures_first_and_counts_the_rest(tmp_path):
+    configs = expand(GRID)[:1] + expand(BROKEN)
+    report = sweep(configs, tmp_path, **QUIET)
+    console = Console(width=200, file=io.StringIO())
+    console.print(progress_table(report.runs))
+    text = console.file.getvalue()
+    assert "2 runs: 1 failed, 1 finished" in text
+    assert text.index("NonFiniteError") < text.index("2/2")
+
+
+def test_ray_gives_the_same_histories(swept, tmp_path):
+    _, report = swept
+    again = sweep(expand(GRID), tmp_path, engine="ray", **QUIET)
+    assert not ray.is_initialized()  # the cluster that the sweep started is gone
+    for ours, theirs in zip(again.runs, report.runs, strict=True):
+        same(ours.records, theirs.records)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "slurm"}, "engine: expected one of processes, ray, got 'slurm'"),
+        ({"workers": 0}, "workers: expected at least 1, got 0"),
+        ({"address": "auto"}, "address: expected the engine ray, got processes"),
+        ({"gpus_per_run": 1}, "gpus_per_run: expected the engine ray, got processes"),
+        ({"engine": "ray", "address": "127.0.0.1:1"}, "address: expected a running Ray cluster"),
+    ],
+)
+def test_an_engine_that_is_not_there_is_refused(options, message, tmp_path):
+    with pytest.raises(NeuralCollapseError, match=message):
+        sweep(expand(GRID), tmp_path, progress=False, **options)
+
+
+def test_no_configuration_is_refused(tmp_path):
+    with pytest.raises(NeuralCollapseError, match="configs: expected at least one configuration"):
+        sweep([], tmp_path)
+
+
+def test_a_killed_sweep_goes_on(swept, tmp_path):
+    """Killed after its first checkpoint, with all its workers, then called again."""
+    program = (
+        "import sys, json, os, threading, time\n"
+        "from pathlib import Path\n"
+        "from neuralcollapse.studies.sweep import expand, sweep\n"
+        "out = Path(sys.argv[1])\n"
+        "def kill():\n"
+        "    while not list(out.rglob('history.jsonl')): time.sleep(0.01)\n"
+        "    os.killpg(0, 9)\n"
+        "threading.Thread(target=kill, daemon=True).start()\n"
+        "sweep(expand(json.loads(sys.argv[2])), out, progress=False, workers=2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path, json.dumps(GRID)],
+        start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == -9
+    report = sweep(expand(GRID), tmp_path, **QUIET)
+    for ours, theirs in zip(report.runs, swept[1].runs, strict=True):
+        assert ours.state == "finished"
+        same(ours.records, theirs.records)

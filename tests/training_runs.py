@@ -1,0 +1,88 @@
+"""What the tests of training share: a tiny run, and processes that can be killed.
+
+Processes are forked from a server that has imported torch once, not from the test process, whose
+autograd threads would not survive.
+"""
+
+import math
+import multiprocessing
+import os
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from neuralcollapse.report import read_history
+from neuralcollapse.training import TrainConfig, train
+
+TINY = TrainConfig(width=0.125, epochs=3, per_class=20, batch_size=50, lr=0.05)
+
+server = multiprocessing.get_context("forkserver")
+server.set_forkserver_preload(["neuralcollapse.training.trainer", "neuralcollapse.metrics.presets"])
+
+
+def plain_network(input_shape, num_classes):
+    """A perceptron without batch norm."""
+    size = math.prod(input_shape)
+    return nn.Sequential(nn.Flatten(), nn.Linear(size, 32), nn.ReLU(), nn.Linear(32, num_classes))
+
+
+def without_seconds(records):
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+
+
+def quiet(config, out, **options):
+    """Train without a progress bar on one thread of the CPU."""
+    torch.set_num_threads(1)
+    return train(config, out, progress=False, accelerator="cpu", **options)
+
+
+def apart(config, out, **options):
+    """Train to the end in a process of its own, and return the records."""
+    with running(quiet, config, out, **options) as process:
+        process.join()
+        assert process.exitcode == 0
+    return read_history(out)
+
+
+def stopping_in_write(config, out, marker, nth, part, **options):
+    """Train, and stand still in the n-th write of a whole file when a part of it is written."""
+    write, count = os.fsync, 0
+
+    def fsync(descriptor):
+        nonlocal count
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        if name.endswith("checkpoint.pt"):
+            count += 1
+            if count == nth:
+                os.truncate(name, int(part * os.path.getsize(name)))
+                Path(marker).touch()
+                time.sleep(60)
+        write(descriptor)
+
+    os.fsync = fsync
+    quiet(config, out, **options)
+
+
+@contextmanager
+def running(target, *arguments, **options):
+    """Run a function in a process of its own, and kill it when the block ends."""
+    process = server.Process(target=target, args=arguments, kwargs=options)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+def wait_for(condition, process=None, seconds=30):
+    """Wait until a condition holds, or the process has ended."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        if process is not None and not process.is_alive():
+            return
+        time.sleep(0.002)
