@@ -16,7 +16,7 @@ import neuralcollapse as nc
 from neuralcollapse.measurement import snapshot_epochs, write_snapshot
 from neuralcollapse.report import append_record
 from neuralcollapse.report.html import read_runs, write_page
-from neuralcollapse.training import load_dataset
+from neuralcollapse.training import build_network, load_dataset
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("photograph", nargs="?", type=Path)
@@ -27,10 +27,8 @@ torch.set_num_threads(1)
 torch.manual_seed(0)
 data = load_dataset("digits")
 (images, labels), test = data.train.tensors, data.test.tensors
-model = nn.Sequential(
-    nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)
-)
-optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=0.005)
+model = build_network("mlp", data.input_shape, data.num_classes)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01)
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, arguments.epochs)
 
 run = Path("digits")
@@ -38,7 +36,7 @@ shutil.rmtree(run, ignore_errors=True)
 run.mkdir()
 kept = set(snapshot_epochs(arguments.epochs))
 for epoch in range(1, arguments.epochs + 1):
-    for rows in torch.randperm(len(labels)).split(128):
+    for rows in torch.randperm(len(labels)).split(256):
         loss = nn.functional.cross_entropy(model(images[rows]), labels[rows])
         optimizer.zero_grad()
         loss.backward()
@@ -65,7 +63,8 @@ if arguments.photograph:
         # What a reader sees first, and the pictures that move, one below the other.
         tab.add_style_tag(content="nav, .group:not(#curves-nc1), #curves > .fine { display: none }")
         tab.locator("[name=view]").nth(1).check(force=True)
-        bottom = tab.locator("#geometry").bounding_box()
-        size = {"x": 0, "y": 0, "width": 1280, "height": bottom["y"] + bottom["height"] + 24}
+        tab.evaluate("scrollTo(0, 0)")
+        last = tab.locator("#geometry").bounding_box()
+        size = {"x": 0, "y": 0, "width": 1280, "height": last["y"] + last["height"] + 24}
         tab.screenshot(path=arguments.photograph, full_page=True, clip=size)
         browser.close()

@@ -26,7 +26,7 @@ from neuralcollapse.training.checkpoints import (
 
 
 class RunFolder:
-    """Files of a run: config.json, history.jsonl, snapshots, checkpoint.pt and, at the end, the weights.
+    """Files of a run: config.json, history.jsonl, snapshots, checkpoint.pt, at last the weights.
 
     Parameters
     ----------

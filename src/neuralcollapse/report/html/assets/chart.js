@@ -68,9 +68,8 @@ class Chart {
   level(y, className, text = "") {
     const at = this.y.place(y), { left, right } = this.area;
     this.root.append(svg("line", { class: className, x1: left, x2: right, y1: at, y2: at }));
-    const above = at - 4 > this.area.top + 10;  // else the name goes below the line
-    const y = above ? at - 4 : at + 12;
-    if (text) this.root.append(svg("text", { x: right, y, "text-anchor": "end" }, text));
+    const beside = at > this.area.top + 14 ? at - 4 : at + 12;  // above the line, if there is room
+    if (text) this.root.append(svg("text", { x: right, y: beside, "text-anchor": "end" }, text));
   }
 }
 
