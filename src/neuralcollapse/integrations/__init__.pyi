@@ -1,0 +1,12 @@
+from .alarms import Alarm as Alarm
+from .alarms import CollapseWarning as CollapseWarning
+from .alarms import Situation as Situation
+from .alarms import find_alarms as find_alarms
+from .lightning import CollapseCallback as CollapseCallback
+from .loggers import sink as sink
+from .schedules import SCHEDULES as SCHEDULES
+from .schedules import Schedule as Schedule
+from .schedules import schedule as schedule
+from .transformers import CollapseTrainerCallback as CollapseTrainerCallback
+from .watch import CollapseWatch as CollapseWatch
+from .watch import watch as watch

@@ -1,0 +1,96 @@
+"""Measure an epoch from the batches that training itself runs, at no extra pass."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.integrations.epoch_tally import EpochMeasurement, EpochTally
+from neuralcollapse.measurement.feature_tap import FeatureTap
+
+
+class BatchObserver:
+    """Catch features and logits of each training batch between `open` and `close`.
+
+    The network moves between the batches, is in training mode, and sees augmented inputs. So class
+    means are those of a moving network, and the spread within classes includes its drift: expect a
+    larger NC1 than that of an evaluation pass. Decisions are judged against the class means of the
+    epoch before; in the first there are none, and NC4 is NaN.
+
+    Parameters
+    ----------
+    model
+        The network, not wrapped for several processes.
+    head
+        The last linear layer or its name; found by itself if omitted, see `FeatureTap`.
+    details
+        Whether to count right decisions for each class.
+
+    Attributes
+    ----------
+    opened
+        Whether the head is hooked.
+    """
+
+    def __init__(
+        self, model: nn.Module, head: nn.Module | str | None = None, details: bool = False
+    ) -> None:
+        self._tap = FeatureTap(model, head)
+        self._details = details
+        self._tally: EpochTally | None = None
+        self._centers: Tensor | None = None
+        self.opened = False
+
+    def open(self) -> None:
+        """Attach to the head before a batch; what another batch left open is forgotten."""
+        self.discard()
+        self._tap.__enter__()
+        self.opened = True
+
+    def close(self, labels: Any) -> None:
+        """Add the batch that ran since `open`, and detach from the head."""
+        try:
+            features, logits = self._tap.take()
+            if len(labels) != len(features):
+                raise NeuralCollapseError(
+                    "labels",
+                    f"{len(features)} labels, one for each sample that ran",
+                    str(len(labels)),
+                    "let each training batch run through the model once, or use mode='pass'",
+                )
+            if self._tally is None:
+                self._tally = EpochTally(self._tap.head, self._centers, self._details)
+            self._tally.add(features, labels, logits)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Detach from the head."""
+        if self.opened:
+            self._tap.__exit__(None, None, None)
+            self.opened = False
+
+    def finish(self) -> EpochMeasurement:
+        """Return the measurement of the batches since the last call, and begin anew.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If there were none.
+        """
+        if self._tally is None:
+            raise NeuralCollapseError(
+                "mode",
+                "training batches with labels between two measurements",
+                "none",
+                "see that batches go through the watched model, or use mode='pass'",
+            )
+        tally, self._tally = self._tally, None
+        measurement = tally.measurement()
+        self._centers = measurement.moments.means
+        for name in ("ncc_accuracy", "nc4_agreement"):
+            measurement.values.setdefault(name, math.nan)
+        return measurement

@@ -1,0 +1,191 @@
+"""CollapseRecorder: from measurements to records, warnings, and names for a logger."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch.distributed
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.integrations.alarms import (
+    ALARMS,
+    CollapseWarning,
+    Situation,
+    find_alarms,
+    means_rank,
+)
+from neuralcollapse.integrations.epoch_tally import EpochMeasurement
+from neuralcollapse.integrations.schedules import Schedule, schedule
+from neuralcollapse.metrics.class_distance import CDNVStatistic
+from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.report.history import Record, append_record
+
+Mode = Literal["pass", "batches"]
+WORST_PAIRS = 10
+
+
+class CollapseRecorder:
+    """Keep the records of a run, write them to its history, and warn when an alarm begins.
+
+    Parameters
+    ----------
+    plan
+        A schedule, see `schedule`.
+    mode
+        ``"pass"`` or ``"batches"``: how measurements are made, which their names tell.
+    history
+        A history.jsonl to append to, which `read_history` and the figures read; a folder gets one.
+    prefix
+        Of logged names; ``"batches"`` adds its own word to it.
+    class_names
+        One a class; numbers if omitted.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the mode is unknown.
+    """
+
+    def __init__(
+        self,
+        plan: str | int | Schedule = "business",
+        mode: Mode = "pass",
+        history: str | Path | None = None,
+        prefix: str = "collapse",
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        if mode not in ("pass", "batches"):
+            raise NeuralCollapseError(
+                "mode",
+                "'pass' (a pass of its own) or 'batches' (those of training)",
+                repr(mode),
+                "choose one of these",
+            )
+        self.schedule = schedule(plan)
+        self.mode = mode
+        self.records: list[Record] = []
+        self._history = None if history is None else Path(history)
+        if self._history is not None and self._history.suffix != ".jsonl":
+            self._history = self._history / "history.jsonl"
+        self._prefix = prefix if mode == "pass" else f"{prefix}_batches"
+        self._class_names = class_names
+        self._start = time.perf_counter()
+
+    def record(
+        self,
+        measured: EpochMeasurement,
+        epoch: int,
+        step: int | None = None,
+        last: int | None = None,
+    ) -> Record:
+        """Add the record of an epoch.
+
+        Parameters
+        ----------
+        measured
+            Its measurement.
+        epoch
+            Its number, from 1.
+        step
+            Updates so far.
+        last
+            Number of the last epoch, if known.
+
+        Returns
+        -------
+        dict
+            ``epoch``, ``step``, ``seconds`` (since the recorder was made), ``mode``,
+            ``num_classes``, the values, ``means_rank``, ``alarms`` (kind to message), and with
+            details ``classes`` and ``worst_pairs``.
+        """
+        names = self._names(measured.moments.num_classes)
+        raised = find_alarms(Situation(measured, self.records, names, epoch, last))
+        record: Record = {
+            "epoch": epoch,
+            "step": step,
+            "seconds": time.perf_counter() - self._start,
+            "mode": self.mode,
+            "num_classes": measured.moments.num_classes,
+            **measured.values,
+            "means_rank": means_rank(measured.moments),
+            "alarms": {alarm.kind: alarm.message for alarm in raised},
+        }
+        if self.schedule.details:
+            record["classes"] = _classes(measured, names)
+            record["worst_pairs"] = _worst_pairs(measured, names)
+        first_process = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+        if first_process:
+            standing = self.records[-1]["alarms"] if self.records else {}
+            for alarm in raised:
+                if alarm.kind not in standing:
+                    warnings.warn(alarm.message, CollapseWarning, stacklevel=4)
+            if self._history is not None:
+                self._history.parent.mkdir(parents=True, exist_ok=True)
+                append_record(self._history, _nulls(record))
+        self.records.append(record)
+        return record
+
+    def scalars(self, record: Record) -> dict[str, float]:
+        """Return what a logger is given: every number of a record under its logged name.
+
+        Metrics are ``collapse/nc1_pinv``, those of validation data ``collapse/val_nc1_pinv``,
+        alarms ``collapse/alarm_loss_of_rank`` (0 or 1), and details
+        ``collapse_class/accuracy/NAME``; from training batches the first word is
+        ``collapse_batches``.
+        """
+        prefix = self._prefix
+        scalars = {
+            f"{prefix}/{name.replace('test_', 'val_')}": value
+            for name, value in record.items()
+            if isinstance(value, float) and name != "seconds"
+        }
+        scalars |= {f"{prefix}/alarm_{kind}": float(kind in record["alarms"]) for kind in ALARMS}
+        for row in record.get("classes", ()):
+            for name in ("accuracy", "trace_variance", "distance_to_center"):
+                scalars[f"{prefix}_class/{name}/{row['class']}"] = row[name]
+        return scalars
+
+    def _names(self, num_classes: int) -> Sequence[str]:
+        names = self._class_names
+        if names is None:
+            return [str(k) for k in range(num_classes)]
+        if len(names) != num_classes:
+            raise NeuralCollapseError(
+                "class_names", f"{num_classes} names, one a class", str(len(names)), "name each"
+            )
+        return names
+
+
+def _classes(measured: EpochMeasurement, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return one row a class, in order."""
+    moments, accuracy = measured.moments, measured.class_accuracy
+    distances = (moments.means - moments.center()).norm(dim=1)
+    columns = {
+        "class": list(names),
+        "samples": moments.counts.tolist(),
+        "trace_variance": moments.trace_variances.tolist(),
+        "distance_to_center": distances.tolist(),
+        "accuracy": [math.nan] * len(names) if accuracy is None else accuracy.tolist(),
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _worst_pairs(measured: EpochMeasurement, names: Sequence[str]) -> list[tuple[str, str, float]]:
+    """Return the pairs of classes with the largest CDNV, worst first."""
+    statistic = CDNVStatistic(measured.moments, worst=WORST_PAIRS)
+    sweep_pairs(measured.moments.centered_means(), [statistic])
+    return [(names[i], names[j], value) for i, j, value in statistic.worst_pairs]
+
+
+def _nulls(value: Any) -> Any:
+    """Return nested records with null for NaN and infinity, which JSON has not."""
+    if isinstance(value, dict):
+        return {name: _nulls(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_nulls(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,192 @@
+"""watch: the collapse of a network while a loop of one's own trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from neuralcollapse.integrations.batch_observer import BatchObserver
+from neuralcollapse.integrations.evaluation_pass import measure_epoch
+from neuralcollapse.integrations.loggers import sink
+from neuralcollapse.integrations.recorder import CollapseRecorder, Mode
+from neuralcollapse.integrations.schedules import Schedule
+from neuralcollapse.measurement.feature_pass import Unpack, unpack_batch
+from neuralcollapse.report.history import Record
+
+
+class CollapseWatch:
+    """A context in which a loop of one's own trains a network, and its collapse is measured.
+
+    Call its ``epoch_end()`` after each epoch; ``records`` has everything. Measuring leaves training
+    as it was: modes, random states and hooks are restored.
+
+    Parameters
+    ----------
+    model
+        The network, also wrapped in ``DistributedDataParallel``; processes are merged.
+    loader, test_loader
+        Training and validation data, as `measure` takes them; of this process, where there are
+        several.
+    mode
+        ``"pass"``: a pass over the data at the end of each epoch due, in evaluation mode.
+        ``"batches"``: the batches of training themselves, at no extra pass; iterate over
+        ``collapse.batches()`` instead of the loader. The network moves between these batches, so
+        their spread within classes includes its drift; logged names say ``collapse_batches``.
+    schedule
+        ``"economy"`` (log-spaced epochs), ``"business"`` (every epoch), ``"full"`` (every class
+        and the worst pairs too), a number of epochs, or a `Schedule`.
+    epochs
+        How many there will be, if known: the last is always measured, and alarms know late from
+        early. If omitted, leaving the context measures the last epoch where it was not due.
+    head, unpack
+        As in `measure`.
+    history
+        A history.jsonl, or the folder of a run, to append records to.
+    log
+        A logger, see `sink`.
+    class_names
+        One name a class; numbers if omitted.
+    prefix
+        Of logged names.
+
+    Attributes
+    ----------
+    epoch
+        Epochs that have ended.
+    records
+        One dict a measurement, as in a history.jsonl.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If mode, schedule or log are unknown; later, as `measure`.
+
+    Warns
+    -----
+    CollapseWarning
+        Of absent classes, minority collapse, late negative margins, collapse without
+        generalisation, or lost rank.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> loader = [(torch.randn(30, 2), torch.arange(30) % 3) for _ in range(4)]
+    >>> with watch(model, loader, schedule="economy") as collapse:
+    ...     for epoch in range(9):
+    ...         # ... train for an epoch ...
+    ...         _ = collapse.epoch_end()
+    >>> [record["epoch"] for record in collapse.records]
+    [1, 2, 3, 4, 5, 6, 8, 9]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loader: Iterable[Any],
+        *,
+        test_loader: Iterable[Any] | None = None,
+        mode: Mode = "pass",
+        schedule: str | int | Schedule = "business",
+        epochs: int | None = None,
+        head: nn.Module | str | None = None,
+        history: str | Path | None = None,
+        log: Any = None,
+        class_names: Sequence[str] | None = None,
+        unpack: Unpack | None = None,
+        prefix: str = "collapse",
+    ) -> None:
+        self.epoch = 0
+        self._model = model.module if isinstance(model, DistributedDataParallel) else model
+        self._loader, self._test_loader, self._head = loader, test_loader, head
+        self._last, self._unpack = epochs, unpack or unpack_batch
+        self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names)
+        self._observer = BatchObserver(self._model, head, self._recorder.schedule.details)
+        self._log = sink(log)
+        self._steps: int | None = None
+
+    @property
+    def records(self) -> list[Record]:
+        """The records so far."""
+        return self._recorder.records
+
+    def __enter__(self) -> CollapseWatch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._observer.discard()
+        measured = self.records[-1]["epoch"] if self.records else 0
+        if kind is None and self._recorder.mode == "pass" and measured < self.epoch:
+            self._measure()  # the last epoch, which no one could know to be the last
+
+    def batches(self) -> Iterator[Any]:
+        """Yield the batches of the loader; with ``mode="batches"``, each is measured as it runs.
+
+        Where the epoch is not due, the network runs without a hook.
+        """
+        observed = self._recorder.mode == "batches" and self._recorder.schedule.due(
+            self.epoch + 1, self._last
+        )
+        for batch in self._loader:
+            if observed:
+                self._observer.open()
+            yield batch
+            self._steps = (self._steps or 0) + 1
+            if observed:
+                self._observer.close(self._unpack(batch)[1])
+
+    def epoch_end(self, step: int | None = None) -> Record | None:
+        """Count an epoch, and measure if it is due.
+
+        Parameters
+        ----------
+        step
+            Updates so far, for the record and the logger; those of `batches` if omitted, or the
+            epoch where there are none.
+
+        Returns
+        -------
+        dict or None
+            The record, if one was made.
+
+        Raises
+        ------
+        NeuralCollapseError
+            As `measure`; with ``mode="batches"`` if no batch of `batches` went through the model.
+        """
+        self.epoch += 1
+        self._steps = self._steps if step is None else step
+        if not self._recorder.schedule.due(self.epoch, self._last):
+            return None
+        return self._measure()
+
+    def _measure(self) -> Record:
+        if self._recorder.mode == "batches":
+            measured = self._observer.finish()
+        else:
+            measured = measure_epoch(
+                self._model,
+                self._loader,
+                self._test_loader,
+                head=self._head,
+                details=self._recorder.schedule.details,
+                unpack=self._unpack,
+            )
+        record = self._recorder.record(measured, self.epoch, self._steps, self._last)
+        step = self.epoch if self._steps is None else self._steps
+        self._log(self._recorder.scalars(record), step)
+        return record
+
+
+watch = CollapseWatch  # as a verb: with watch(model, loader) as collapse

@@ -1,0 +1,15 @@
+from .confidence import Energy as Energy
+from .confidence import MaxSoftmax as MaxSoftmax
+from .detector import Detector as Detector
+from .distances import Mahalanobis as Mahalanobis
+from .distances import NearestMean as NearestMean
+from .evaluation import auroc as auroc
+from .evaluation import fpr_at_tpr as fpr_at_tpr
+from .nci import NCI as NCI
+from .neco import NECO as NECO
+from .scores import METHODS as METHODS
+from .scores import ood_scores as ood_scores
+from .second_moment import second_moment as second_moment
+from .selective import RiskCoverage as RiskCoverage
+from .selective import risk_coverage as risk_coverage
+from .vim import ViM as ViM

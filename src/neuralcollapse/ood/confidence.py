@@ -1,0 +1,79 @@
+"""Scores of the logits alone, which every other score should beat."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.ood.detector import Detector
+from neuralcollapse.validation import positive
+
+
+class MaxSoftmax(Detector):
+    r"""Score features by the largest softmax probability, :math:`\max_k e^{s_k}/\sum_j e^{s_j}`.
+
+    In [1/K, 1]; higher is more familiar.
+
+    Parameters
+    ----------
+    moments
+        Moments of the training features; only their sizes are used.
+    weight, bias
+        (K, d) and (K,) of the head.
+
+    References
+    ----------
+    Hendrycks & Gimpel 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> MaxSoftmax(ClassMoments(2, 2), torch.eye(2))(torch.tensor([[3.0, 3.0]]))
+    tensor([0.5000], dtype=torch.float64)
+    """
+
+    def score(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Return the largest probability."""
+        return self.logits(features).softmax(1).amax(1)
+
+
+class Energy(Detector):
+    r"""Score features by minus the free energy of their logits, :math:`T \log \sum_k e^{s_k/T}`.
+
+    Higher is more familiar.
+
+    Parameters
+    ----------
+    moments
+        Moments of the training features; only their sizes are used.
+    weight, bias
+        (K, d) and (K,) of the head.
+    temperature
+        T > 0.
+
+    References
+    ----------
+    Liu et al. 2020, "Energy-based Out-of-distribution Detection".
+
+    Examples
+    --------
+    >>> import torch
+    >>> Energy(ClassMoments(2, 2), torch.eye(2))(torch.tensor([[0.0, 0.0]]))  # log 2
+    tensor([0.6931], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        moments: ClassMoments,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__(moments, weight, bias)
+        self._temperature = positive("temperature", temperature)
+
+    def score(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Return the log-sum-exp of the logits."""
+        return self._temperature * (self.logits(features) / self._temperature).logsumexp(1)

@@ -1,0 +1,87 @@
+"""Detector: what every score of familiarity shares: chunks, checks, the head's logits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.head import checked_bias, checked_head
+from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.validation import finite_matrix
+
+CHUNK_ROWS = 4096  # features converted to float64 at once
+
+
+class Detector(ABC):
+    """A score of features, higher where they look more like those of the training data.
+
+    Parameters
+    ----------
+    moments
+        Class moments of the training features that enter the head.
+    weight, bias
+        (K, d) and (K,) of the head, for the scores that need its logits or its rows.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the head does not fit the moments, or is missing where the score needs it.
+    """
+
+    needs_head = True
+
+    def __init__(
+        self, moments: ClassMoments, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> None:
+        if weight is None and self.needs_head:
+            raise NeuralCollapseError(
+                "weight",
+                f"the head, which {type(self).__name__} needs",
+                "none",
+                "pass the weight (and bias) of the last linear layer",
+            )
+        self.dim, self.device = moments.dim, moments.device
+        self._weight = None if weight is None else checked_head(moments, weight)
+        self._bias = (
+            None if bias is None or self._weight is None else checked_bias(bias, self._weight)
+        )
+
+    def __call__(self, features: Tensor) -> Float[Tensor, " n"]:
+        """Return the score of each row of features (n, d), float64.
+
+        Raises
+        ------
+        NonFiniteError
+            If a feature is NaN or infinite.
+        NeuralCollapseError
+            If the width differs from that of the training features.
+        """
+        if features.ndim != 2 or features.shape[1] != self.dim:
+            raise NeuralCollapseError(
+                "features",
+                f"shape (n, {self.dim})",
+                str(tuple(features.shape)),
+                "pass the features that enter the head, one row a sample",
+            )
+        chunks = features.detach().split(CHUNK_ROWS)
+        parts = [self.score(finite_matrix("features", part).to(self.device)) for part in chunks]
+        return torch.cat(parts)
+
+    @abstractmethod
+    def score(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Return the score of rows that are known to be float64 and finite."""
+
+    def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n K"]:
+        """Return the logits of the head."""
+        assert self._weight is not None  # see needs_head
+        logits = features @ self._weight.T
+        return logits if self._bias is None else logits + self._bias
+
+
+def over(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Divide; 0 where the denominator is 0: a zero vector points nowhere."""
+    return torch.where(denominator > 0, numerator / denominator, 0.0)

@@ -1,0 +1,112 @@
+"""Distances to the nearest class mean: Euclidean, and in units of the within-class spread."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.ood.detector import Detector
+
+
+class NearestMean(Detector):
+    r"""Score features by minus their distance to the nearest class mean, :math:`-\min\|x-\mu_k\|`.
+
+    Higher is more familiar; at most 0, which at collapse every training sample attains.
+
+    Parameters
+    ----------
+    moments
+        Moments of the training features; only the class means are used.
+    weight, bias
+        Not used.
+
+    Examples
+    --------
+    >>> moments = ClassMoments(2, 1).update(torch.tensor([[0.0], [4.0]]), [0, 1])
+    >>> NearestMean(moments)(torch.tensor([[4.0], [9.0]]))
+    tensor([-0., -5.], dtype=torch.float64)
+    """
+
+    needs_head = False
+
+    def __init__(
+        self, moments: ClassMoments, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> None:
+        super().__init__(moments, weight, bias)
+        self._means = moments.means[moments.present]
+
+    def score(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Return minus the least distance."""
+        return -_least_distance(features, self._means)
+
+
+class Mahalanobis(Detector):
+    r"""Score features by minus their squared Mahalanobis distance to the nearest class mean.
+
+    .. math:: -\min_k \; (x - \mu_k)^\top \Sigma_W^{+} (x - \mu_k)
+
+    with one within-class covariance for all classes (tied). Higher is more familiar. Near collapse
+    the covariance is singular: directions whose variance is below `rtol` of the largest are left
+    out, as are those of round-off, and a sample that differs in these alone is not noticed.
+
+    Parameters
+    ----------
+    moments
+        Moments of the training features, with a scatter.
+    weight, bias
+        Not used.
+    rtol
+        Relative cut-off of the pseudo-inverse; d times the precision of float32 if omitted, in
+        which features usually come.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there is no within-class variance at all.
+
+    References
+    ----------
+    Lee et al. 2018, Equations 1 and 2.
+
+    Examples
+    --------
+    >>> train = torch.tensor([[-1.0], [1.0], [9.0], [11.0]])  # spread 1 about 0 and 10
+    >>> Mahalanobis(ClassMoments(2, 1).update(train, [0, 0, 1, 1]))(torch.tensor([[10.0], [13.0]]))
+    tensor([-0., -9.], dtype=torch.float64)
+    """
+
+    needs_head = False
+
+    def __init__(
+        self,
+        moments: ClassMoments,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        *,
+        rtol: float | None = None,
+    ) -> None:
+        super().__init__(moments, weight, bias)
+        variances, directions = torch.linalg.eigh(moments.within)
+        cutoff = moments.dim * torch.finfo(torch.float32).eps if rtol is None else rtol
+        kept = variances > cutoff * variances[-1]
+        if not kept.any():
+            raise NeuralCollapseError(
+                "moments",
+                "some variance within the classes",
+                "none",
+                "the features have collapsed exactly: use the nearest mean, NECO or NCI",
+            )
+        self._whitener = directions[:, kept] * variances[kept].rsqrt()
+        self._means = moments.means[moments.present] @ self._whitener
+
+    def score(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Return minus the least squared distance."""
+        return -_least_distance(features @ self._whitener, self._means).square()
+
+
+def _least_distance(rows: Tensor, means: Tensor) -> Tensor:
+    # By differences: |x|^2 + |mu|^2 - 2 x.mu would cancel where a sample is at its mean.
+    return torch.cdist(rows, means, compute_mode="donot_use_mm_for_euclid_dist").amin(1)

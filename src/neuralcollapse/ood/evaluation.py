@@ -1,0 +1,108 @@
+"""How well a score tells familiar samples from foreign ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score, roc_curve
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+
+
+def auroc(inside: Any, outside: Any) -> float:
+    """Return the chance that a familiar sample scores higher than a foreign one, ties half.
+
+    The area under the ROC curve.
+
+    Parameters
+    ----------
+    inside
+        (n,) scores of samples like the training data.
+    outside
+        (m,) scores of foreign samples.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 is perfect, 0.5 is chance.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If one of them is empty.
+    NonFiniteError
+        If a score is NaN or infinite.
+
+    Examples
+    --------
+    >>> auroc([3.0, 2.0], [1.0, 2.0])
+    0.875
+    """
+    return float(roc_auc_score(*_labelled(inside, outside)))
+
+
+def fpr_at_tpr(inside: Any, outside: Any, tpr: float = 0.95) -> float:
+    """Return the share of foreign samples taken for familiar, where 95 % of the familiar ones are.
+
+    The threshold is the highest score that at least `tpr` of the familiar samples reach.
+
+    Parameters
+    ----------
+    inside, outside
+        As in `auroc`.
+    tpr
+        In (0, 1], the share of familiar samples to keep.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 is perfect. FPR95 by default.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If one of them is empty, or `tpr` is out of range.
+    NonFiniteError
+        If a score is NaN or infinite.
+
+    Examples
+    --------
+    >>> fpr_at_tpr([3.0, 2.0], [1.0, 2.0])  # both familiar samples reach 2, as one foreign does
+    0.5
+    """
+    if not 0 < tpr <= 1:
+        raise NeuralCollapseError("tpr", "a share in (0, 1]", str(tpr), "use 0.95")
+    false, true, _ = roc_curve(*_labelled(inside, outside), drop_intermediate=False)
+    return float(false[np.argmax(true >= tpr)])
+
+
+def to_array(values: Any, dtype: type) -> np.ndarray:
+    """Return a tensor on any device, or what numpy takes, as an array.
+
+    Parameters
+    ----------
+    values
+        Numbers.
+    dtype
+        Of the array.
+    """
+    on_host = values.detach().cpu() if isinstance(values, Tensor) else values
+    return np.asarray(on_host, dtype=dtype)
+
+
+def _labelled(inside: Any, outside: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels (1 for familiar) and scores of both together."""
+    scores = [to_array(part, np.float64) for part in (inside, outside)]
+    for name, part in zip(("inside", "outside"), scores, strict=True):
+        if part.ndim != 1 or not len(part):
+            raise NeuralCollapseError(
+                name, "at least one score, on one axis", f"shape {part.shape}", "score more samples"
+            )
+        if not np.isfinite(part).all():
+            raise NonFiniteError(
+                name, "finite scores", "NaN or infinity", "find where they come from"
+            )
+    labels = np.repeat([1, 0], [len(part) for part in scores])
+    return labels, np.concatenate(scores)

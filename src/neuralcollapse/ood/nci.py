@@ -1,0 +1,62 @@
+"""NCI: how near a feature points to the head's row of its predicted class, and how long it is."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.ood.detector import Detector, over
+
+
+class NCI(Detector):
+    r"""Score features by their proximity to the head's row of the class they are taken for.
+
+    .. math:: \mathrm{NCI}(x) = \frac{\langle w_c, x - \mu_G \rangle}{\|x - \mu_G\|}
+        + \alpha \|x\|_1, \qquad c = \arg\max_k \; \langle w_k, x \rangle + b_k
+
+    Higher is more familiar. At collapse the centred training features are parallel to their row,
+    and the first term is its length :math:`\|w_c\|`, the most there is.
+
+    Parameters
+    ----------
+    moments
+        Moments of the training features; only their mean is used.
+    weight, bias
+        (K, d) and (K,) of the head.
+    alpha
+        >= 0, weight of the norm. 0 by default, which leaves the proximity alone: the paper tunes it
+        on validation data.
+
+    References
+    ----------
+    Liu & Qin 2025, "Detecting Out-of-Distribution Through the Lens of Neural Collapse".
+
+    Examples
+    --------
+    >>> moments = ClassMoments(2, 2).update(torch.tensor([[-2.0, 0.0], [2.0, 0.0]]), [0, 1])
+    >>> nci = NCI(moments, torch.tensor([[-3.0, 0.0], [3.0, 0.0]]))
+    >>> nci(torch.tensor([[1.0, 0.0], [3.0, 4.0]]))
+    tensor([3.0000, 1.8000], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        moments: ClassMoments,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        *,
+        alpha: float = 0.0,
+    ) -> None:
+        super().__init__(moments, weight, bias)
+        self._mean = moments.center("sample_mean")
+        self._alpha = alpha
+
+    def score(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Return proximity plus alpha times the 1-norm; a feature at the mean has proximity 0."""
+        assert self._weight is not None
+        rows = self._weight[self.logits(features).argmax(1)]
+        centered = features - self._mean
+        proximity = over((rows * centered).sum(1), centered.norm(dim=1))
+        return torch.add(proximity, features.abs().sum(1), alpha=self._alpha)

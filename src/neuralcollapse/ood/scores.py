@@ -1,0 +1,78 @@
+"""ood_scores: every score by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.ood.confidence import Energy, MaxSoftmax
+from neuralcollapse.ood.detector import Detector
+from neuralcollapse.ood.distances import Mahalanobis, NearestMean
+from neuralcollapse.ood.nci import NCI
+from neuralcollapse.ood.neco import NECO
+from neuralcollapse.ood.vim import ViM
+
+METHODS: dict[str, Callable[..., Detector]] = {
+    "neco": NECO,
+    "nci": NCI,
+    "vim": ViM,
+    "nearest_mean": NearestMean,
+    "mahalanobis": Mahalanobis,
+    "msp": MaxSoftmax,
+    "energy": Energy,
+}
+
+
+def ood_scores(
+    moments: ClassMoments,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    features: Tensor,
+    method: str = "nci",
+    **options: Any,
+) -> Float[Tensor, " n"]:
+    """Return how familiar features are, from the class moments of training features and the head.
+
+    Build the detector itself, such as ``NECO(moments)``, to score many batches.
+
+    Parameters
+    ----------
+    moments
+        Moments of the training features that enter the head, such as ``report.train.moments``.
+    weight, bias
+        (K, d) and (K,) of the head; None where the method needs none.
+    features
+        (n, d) features to judge.
+    method
+        ``"neco"``, ``"nci"``, ``"vim"``, ``"nearest_mean"``, ``"mahalanobis"``, and the
+        baselines ``"msp"`` and ``"energy"``.
+    options
+        Of the method's class.
+
+    Returns
+    -------
+    Tensor of shape (n,), float64
+        Higher is more like the training data, whatever the method.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there is no such method, or its arguments do not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> moments = ClassMoments(2, 1).update(torch.tensor([[0.0], [4.0]]), [0, 1])
+    >>> ood_scores(moments, None, None, torch.tensor([[4.0], [9.0]]), "nearest_mean")
+    tensor([-0., -5.], dtype=torch.float64)
+    """
+    if method not in METHODS:
+        raise NeuralCollapseError(
+            "method", f"one of {', '.join(METHODS)}", repr(method), "choose one of these"
+        )
+    return METHODS[method](moments, weight, bias, **options)(features)

@@ -1,0 +1,47 @@
+"""The second moment of features about any point, from class moments."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.moments.class_moments import ClassMoments
+
+
+def second_moment(moments: ClassMoments, about: Tensor | None = None) -> Float[Tensor, "d d"]:
+    r"""Return the mean of (x - o)(x - o)^T over all samples, with no second look at them.
+
+    .. math:: \mathrm{E}\,(x-o)(x-o)^\top = \Sigma_W + \Sigma_B + (\mu_G-o)(\mu_G-o)^\top
+
+    with both scatters weighted by n_k/N: about the mean of all samples, the total covariance is
+    within plus between, exactly.
+
+    Parameters
+    ----------
+    moments
+        Moments with a scatter.
+    about
+        (d,) the point o; the mean of all samples if omitted.
+
+    Returns
+    -------
+    Tensor of shape (d, d), float64
+        The second moment; the covariance with 1/N if `about` is omitted.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the moments hold no scatter, or no sample.
+
+    Examples
+    --------
+    >>> import torch
+    >>> moments = ClassMoments(2, 1).update(torch.tensor([[1.0], [3.0], [5.0]]), [0, 0, 1])
+    >>> second_moment(moments)  # mean 3: (4 + 0 + 4) / 3
+    tensor([[2.6667]], dtype=torch.float64)
+    """
+    total = moments.within_scatter("pooled") + moments.between_scatter("pooled", "sample_mean")
+    if about is None:
+        return total
+    offset = moments.center("sample_mean") - about
+    return total.addr_(offset, offset)

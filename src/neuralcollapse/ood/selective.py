@@ -1,0 +1,98 @@
+"""Selective prediction: decide only where the confidence is high, and err less."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.ood.evaluation import to_array
+
+
+@dataclass(frozen=True, eq=False)
+class RiskCoverage:
+    """The share of errors among the samples decided, for each share of samples decided.
+
+    Attributes
+    ----------
+    coverage
+        (n,) 1/n, 2/n, ..., 1: the share of samples decided, the most confident first.
+    risk
+        (n,) the share of errors among these; samples of equal confidence in random order, in
+        expectation.
+    """
+
+    coverage: np.ndarray
+    risk: np.ndarray
+
+    @property
+    def aurc(self) -> float:
+        """Mean risk over all coverages, in [0, 1]; the lower the better."""
+        return float(self.risk.mean())
+
+    @property
+    def excess_aurc(self) -> float:
+        """The mean risk above that of a confidence which ranks every error last; >= 0."""
+        total = len(self.risk)
+        correct = round(total * (1 - self.risk[-1]))
+        ideal = np.maximum(np.arange(1, total + 1) - correct, 0) / np.arange(1, total + 1)
+        return max(self.aurc - float(ideal.mean()), 0.0)
+
+    def coverage_at(self, risk: float) -> float:
+        """Return the largest share of samples that can be decided at no more than this risk."""
+        within = np.flatnonzero(self.risk <= risk)
+        return float(self.coverage[within[-1]]) if len(within) else 0.0
+
+
+def risk_coverage(confidence: Any, correct: Any) -> RiskCoverage:
+    """Return the risk-coverage curve of a classifier that may decline to decide.
+
+    Parameters
+    ----------
+    confidence
+        (n,) such as `ood_scores`, or the normalised margin; higher is more confident.
+    correct
+        (n,) whether the decision is right.
+
+    Returns
+    -------
+    RiskCoverage
+        The curve; ``.aurc`` sums it up.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the lengths differ or there is no sample.
+    NonFiniteError
+        If a confidence is NaN or infinite.
+
+    References
+    ----------
+    El-Yaniv & Wiener 2010; Geifman, Uziel & El-Yaniv 2019 (AURC and its excess).
+
+    Examples
+    --------
+    >>> curve = risk_coverage([4.0, 3.0, 2.0, 1.0], [True, True, False, True])
+    >>> curve.risk.round(3).tolist(), curve.coverage_at(0.1)
+    ([0.0, 0.0, 0.333, 0.25], 0.5)
+    """
+    scores, right = to_array(confidence, np.float64), to_array(correct, bool)
+    if scores.ndim != 1 or scores.shape != right.shape or not len(scores):
+        raise NeuralCollapseError(
+            "confidence, correct",
+            "one of each for at least one sample",
+            f"shapes {scores.shape}, {right.shape}",
+            "pass two arrays of one length",
+        )
+    if not np.isfinite(scores).all():
+        raise NonFiniteError(
+            "confidence", "finite numbers", "NaN or infinity", "find where they come from"
+        )
+    _, group, sizes = np.unique(-scores, return_inverse=True, return_counts=True)
+    errors = np.bincount(group, ~right)
+    # Within a tie every order is as likely: each of its places holds its mean number of errors.
+    expected = np.repeat(errors / sizes, sizes)
+    decided = np.arange(1, len(scores) + 1)
+    return RiskCoverage(decided / len(scores), np.cumsum(expected) / decided)

@@ -1,0 +1,111 @@
+"""ViM: the energy of the logits, less a virtual logit of what the principal subspace misses."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.ood.detector import Detector
+from neuralcollapse.ood.second_moment import second_moment
+
+
+class ViM(Detector):
+    r"""Score features by logits and residual together.
+
+    .. math:: \mathrm{ViM}(x) = \log \sum_k e^{s_k(x)} - \alpha \|R (x - o)\|, \qquad
+        \alpha = \frac{\sum_i \max_k s_k(x_i)}{\sum_i \|R (x_i - o)\|}, \qquad o = -W^+ b
+
+    with R the projection off the leading eigenvectors of the second moment about o, which class
+    moments give exactly. Higher is more familiar; a monotone function of the paper's probability
+    of the virtual class. The scale alpha is a mean of norms over training samples, which no moment
+    tells: it needs one pass over training features, or their sample.
+
+    Parameters
+    ----------
+    moments
+        Moments of the training features, with a scatter.
+    weight, bias
+        (K, d) and (K,) of the head.
+    num_components
+        Dimension of the principal subspace, 1 to d - 1. If omitted 1000 for d >= 2048, 512 for
+        d >= 768 (the paper's), and d // 2 below (ours).
+    train_features
+        (m, d) training features to find alpha from.
+    alpha
+        The scale, if it is known already.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If neither training features nor alpha are given, `num_components` is out of range, or
+        the training features have no residual to scale by.
+
+    References
+    ----------
+    Wang et al. 2022, "ViM: Out-of-Distribution with Virtual-logit Matching".
+
+    Examples
+    --------
+    >>> train = torch.tensor([[-4.0, 1.0], [-4.0, -1.0], [4.0, 1.0], [4.0, -1.0]])
+    >>> moments, head = ClassMoments(2, 2).update(train, [0, 0, 1, 1]), torch.eye(2)
+    >>> vim = ViM(moments, torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), train_features=train)
+    >>> vim.alpha  # the mean largest logit 4, over the mean residual 1
+    4.0
+    """
+
+    def __init__(
+        self,
+        moments: ClassMoments,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        *,
+        num_components: int | None = None,
+        train_features: Tensor | None = None,
+        alpha: float | None = None,
+    ) -> None:
+        super().__init__(moments, weight, bias)
+        assert self._weight is not None
+        dim = moments.dim
+        if num_components is None:
+            num_components = 1000 if dim >= 2048 else 512 if dim >= 768 else max(1, dim // 2)
+        if not 1 <= num_components < dim:
+            raise NeuralCollapseError(
+                "num_components", f"1 to d - 1 = {dim - 1}", str(num_components), "leave a residual"
+            )
+        self._origin = torch.zeros_like(self._weight[0])
+        if self._bias is not None:
+            self._origin = -torch.linalg.pinv(self._weight) @ self._bias
+        spectrum = torch.linalg.eigh(second_moment(moments, self._origin))
+        self._residual = spectrum.eigenvectors[:, : dim - num_components]
+        self.alpha = self._scale(train_features) if alpha is None else alpha
+
+    def score(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Return the energy less the virtual logit."""
+        return self.logits(features).logsumexp(1) - self.alpha * self._residual_norms(features)
+
+    def _residual_norms(self, features: Tensor) -> Tensor:
+        return ((features - self._origin) @ self._residual).norm(dim=1)
+
+    def _scale(self, train_features: Tensor | None) -> float:
+        """Return alpha: the mean largest logit over the mean residual."""
+        if train_features is None or not len(train_features):
+            raise NeuralCollapseError(
+                "train_features",
+                "training features, or alpha, which no class moments tell",
+                "none",
+                "pass train_features=, a sample of a few thousand is enough",
+            )
+        rows = train_features.detach().to(self.device, torch.float64)
+        residual = float(self._residual_norms(rows).sum())
+        # Round-off of features that lie in the principal subspace is no residual.
+        if residual <= 1e-12 * float(rows.norm(dim=1).sum()):
+            raise NeuralCollapseError(
+                "num_components",
+                "a principal subspace that leaves a residual of the training features",
+                f"a total residual of {residual:.2g}",
+                "the features have collapsed into it: use fewer components, or NECO",
+            )
+        return float(self.logits(rows).amax(1).sum()) / residual

@@ -1,0 +1,117 @@
+import math
+
+import pytest
+import torch
+
+from neuralcollapse.geometry import simplex_etf
+from neuralcollapse.integrations.alarms import (
+    Situation,
+    find_alarms,
+    means_rank,
+    minority_cosine,
+)
+from neuralcollapse.integrations.epoch_tally import EpochMeasurement
+from neuralcollapse.moments import ClassMoments
+from neuralcollapse.theory import separation_optimum
+
+K = 4
+HEALTHY = {
+    "nc1_trace_ratio": 0.05,
+    "test_nc1_trace_ratio": 0.2,
+    "accuracy": 1.0,
+    "test_accuracy": 0.95,
+    "margin_min": 1.0,
+}
+
+
+def situation(values=(), means=None, labels=range(K), weight=None, records=(), epoch=9, last=10):
+    means = simplex_etf(K, 5, "axis") if means is None else means
+    labels = torch.tensor(list(labels))
+    moments = ClassMoments(K, 5).update(means[labels], labels)
+    weight = simplex_etf(K, 5, "axis") if weight is None else weight
+    measured = EpochMeasurement(HEALTHY | dict(values), moments, weight)
+    return Situation(measured, list(records), ["a", "b", "c", "d"], epoch, last)
+
+
+def kinds(*args, **kwargs):
+    return [alarm.kind for alarm in find_alarms(situation(*args, **kwargs))]
+
+
+def test_a_healthy_run_raises_none():
+    assert kinds() == []
+
+
+def test_absent_class():
+    raised = find_alarms(situation(labels=[0, 1, 3]))
+    assert [alarm.kind for alarm in raised] == ["absent_class"]
+    assert "no training sample of class c" in raised[0].message
+
+
+def test_minority_collapse_where_rows_have_merged():
+    labels = [0] * 10 + [1] * 10 + [2, 3]
+    weight = simplex_etf(K, 5, "axis")
+    assert kinds(labels=labels, weight=weight) == []
+    merged = weight.clone()
+    merged[3] = merged[2] + 0.05 * weight[3]
+    assert kinds(labels=labels, weight=merged) == ["minority_collapse"]
+    assert kinds(weight=merged) == []  # the same rows, where all classes are of one size
+
+
+def test_minority_rows_of_the_separation_optimum_merge_as_imbalance_grows():
+    cosines = []
+    for ratio in (5, 20, 100, 1000, 100_000):
+        sizes = torch.tensor([ratio, ratio, ratio, 1, 1, 1])
+        cosines.append(minority_cosine(separation_optimum(sizes.tolist(), 5).W, sizes))
+    assert cosines == sorted(cosines)
+    assert cosines[0] < 0 < 0.95 < cosines[-1] < 1
+
+
+def test_minority_cosine_needs_two_classes_and_does_not_see_a_common_offset():
+    balanced = simplex_etf(3, 3)
+    assert math.isnan(minority_cosine(balanced, torch.tensor([9, 9, 1])))
+    weight = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).double()
+    counts = torch.tensor([50, 1, 1, 1])
+    shifted = weight + torch.tensor([5.0, -3.0, 2.0])  # which softmax does not see
+    assert minority_cosine(shifted, counts) == pytest.approx(minority_cosine(weight, counts))
+
+
+def test_negative_margins_count_only_late():
+    wrong = {"margin_min": -0.5, "accuracy": 0.97}
+    assert kinds(wrong, epoch=8) == ["negative_margins"]
+    assert kinds(wrong, epoch=7) == []
+    assert kinds(wrong, last=None) == []
+    message = find_alarms(situation(wrong, epoch=8))[0].message
+    assert "3.00% of the training samples are still wrong at epoch 8 of 10" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "raised"),
+    [
+        ({"test_nc1_trace_ratio": 1.5}, True),
+        ({"test_accuracy": 0.85}, True),
+        ({"test_accuracy": 0.85, "nc1_trace_ratio": 0.5}, False),  # nothing has collapsed
+        ({"test_nc1_trace_ratio": math.nan}, False),
+    ],
+)
+def test_collapse_without_generalisation(values, raised):
+    assert kinds(values) == ["no_generalization"] * raised
+
+
+def test_no_validation_data_is_no_alarm():
+    calm = situation()
+    for name in ("test_nc1_trace_ratio", "test_accuracy"):
+        del calm.measured.values[name]
+    assert find_alarms(calm) == []
+
+
+def test_loss_of_rank_needs_a_fall():
+    vertices = simplex_etf(K, 5, "axis")
+    merged = vertices[[0, 0, 2, 2]] + 1e-3 * vertices
+    assert means_rank(situation().measured.moments) == pytest.approx(K - 1)
+    assert means_rank(situation(means=merged).measured.moments) == pytest.approx(1, abs=0.05)
+    assert kinds(means=merged, records=[{"means_rank": 2.9}]) == ["loss_of_rank"]
+    assert kinds(means=merged, records=[{"means_rank": 1.5}]) == []
+    assert kinds(means=merged) == []
+    equal = torch.ones(K, 5)
+    assert means_rank(situation(means=equal).measured.moments) == 0
+    assert kinds(means=equal, records=[{"means_rank": 2.9}]) == ["loss_of_rank"]

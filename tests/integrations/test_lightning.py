@@ -1,0 +1,236 @@
+"""The callback in real runs of the Trainer, on one process and on two."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+
+import neuralcollapse as nc
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.integrations import CollapseCallback
+from neuralcollapse.report import read_history
+
+lightning = pytest.importorskip("lightning.pytorch")
+import pytorch_lightning  # noqa: E402
+from lightning.pytorch.callbacks import EarlyStopping  # noqa: E402
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger  # noqa: E402
+
+SRC = Path(nc.__file__).parents[1]
+
+
+def module_of(package, network):
+    class Classifier(package.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, inputs):
+            return self.network(inputs)
+
+        def training_step(self, batch, batch_idx):
+            inputs, labels = batch
+            return cross_entropy(self(inputs), labels)
+
+        def validation_step(self, batch, batch_idx):
+            inputs, labels = batch
+            self.log("val_loss", cross_entropy(self(inputs), labels))
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.05)
+
+    return Classifier()
+
+
+def fit(package, network, loader, callbacks, epochs=3, logger=False, **options):
+    trainer = package.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=epochs,
+        callbacks=callbacks,
+        logger=logger,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(module_of(package, network), loader, loader)
+    return trainer
+
+
+@pytest.mark.parametrize("package", [lightning, pytorch_lightning], ids=lambda p: p.__name__)
+def test_values_are_those_of_measure(package, network, loader, tmp_path):
+    callback = CollapseCallback(history=tmp_path)
+    trainer = fit(package, network, loader, [callback])
+    report = nc.measure(network, loader, test_loader=loader)
+    last = callback.records[-1]
+    for name, value in report.items():
+        assert last[name] == pytest.approx(value, rel=1e-5, abs=1e-9), name
+    logged = trainer.callback_metrics
+    assert float(logged["collapse/nc1_pinv"]) == pytest.approx(report["nc1_pinv"], rel=1e-5)
+    assert float(logged["collapse/val_cdnv"]) == pytest.approx(report["test_cdnv"], rel=1e-5)
+    assert [record["epoch"] for record in read_history(tmp_path)] == [1, 2, 3]
+    assert [record["step"] for record in callback.records] == [6, 12, 18]
+
+
+@pytest.mark.parametrize("mode", ["pass", "batches"])
+def test_training_goes_on_as_if_nothing_had_been_measured(network, loader, mode):
+    states = []
+    for callbacks in ([], [CollapseCallback("full", mode=mode)]):
+        torch.manual_seed(1)
+        for layer in network:
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+        fit(lightning, network, loader, callbacks)
+        states.append([tensor.clone() for tensor in network.state_dict().values()])
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_loggers_receive_the_values(network, loader, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    loggers = [CSVLogger(tmp_path, name="csv"), TensorBoardLogger(tmp_path, name="board")]
+    callback = CollapseCallback(mode="batches")
+    fit(lightning, network, loader, [callback], logger=loggers)
+    lines = (tmp_path / "csv/version_0/metrics.csv").read_text().splitlines()
+    assert "collapse_batches/nc1_pinv" in lines[0].split(",")
+    events = EventAccumulator(str(tmp_path / "board/version_0")).Reload()
+    points = events.Scalars("collapse_batches/nc1_pinv")
+    assert [point.value for point in points] == pytest.approx(
+        [record["nc1_pinv"] for record in callback.records]
+    )
+    assert "collapse_batches/alarm_loss_of_rank" in events.Tags()["scalars"]
+
+
+def test_a_value_can_be_monitored_and_the_last_epoch_is_measured(network, loader):
+    stopping = EarlyStopping("collapse/nc1_trace_ratio", stopping_threshold=1e9, mode="min")
+    callback = CollapseCallback()
+    fit(lightning, network, loader, [callback, stopping], epochs=9)
+    assert [record["epoch"] for record in callback.records] == [1]
+
+    class Stop(lightning.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            trainer.should_stop = trainer.current_epoch == 6
+
+    callback = CollapseCallback("economy")
+    fit(lightning, network, loader, [callback, Stop()], epochs=99)
+    assert [record["epoch"] for record in callback.records] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_several_loaders_are_refused_with_a_way_out(network, loader):
+    with pytest.raises(
+        NeuralCollapseError, match=r"one training loader, got a dict of 2; use mode"
+    ):
+        fit_pairs(network, {"a": loader, "b": loader}, CollapseCallback())
+
+
+def fit_pairs(network, loaders, callback):
+    module = module_of(lightning, network)
+    module.training_step = lambda batch: cross_entropy(module(batch["a"][0]), batch["a"][1])
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        callbacks=[callback],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(module, loaders)
+
+
+TWO_PROCESSES = """
+import json, sys, warnings
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+import lightning.pytorch as L
+from neuralcollapse.integrations import CollapseCallback
+
+warnings.simplefilter("ignore")
+torch.set_num_threads(1)
+folder = sys.argv[1]
+
+class Classifier(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    def forward(self, inputs):
+        return self.network(inputs)
+    def training_step(self, batch, index):
+        return cross_entropy(self(batch[0]), batch[1])
+    def validation_step(self, batch, index):
+        self(batch[0])
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.0)]
+
+data = torch.load(f"{folder}/data.pt", weights_only=True)
+loader = DataLoader(TensorDataset(*data), batch_size=8, shuffle=True)
+held_out = DataLoader(TensorDataset(*data), batch_size=8)
+callbacks = [CollapseCallback("full", mode=m, history=f"{folder}/{m}") for m in ("pass", "batches")]
+module = Classifier()
+trainer = L.Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False,
+    callbacks=callbacks, enable_checkpointing=False, enable_progress_bar=False,
+    enable_model_summary=False)
+trainer.fit(module, loader, held_out)
+logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+with open(f"{folder}/rank{trainer.global_rank}.json", "w") as file:
+    json.dump([callbacks[0].records, callbacks[1].records, logged], file)
+if trainer.is_global_zero:
+    torch.save(module.network.state_dict(), f"{folder}/network.pt")
+"""
+
+
+def test_two_processes_measure_what_one_does(dataset, tmp_path):
+    """Each holds half the data; in the second epoch the learning rate is 0.
+
+    So its batches see the same network as a pass at its end, on one process.
+    """
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES)
+    torch.save(list(dataset.tensors), tmp_path / "data.pt")
+    paths = os.pathsep.join([str(SRC), *filter(None, [os.environ.get("PYTHONPATH")])])
+    run = subprocess.run(
+        [sys.executable, script, tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    network.load_state_dict(torch.load(tmp_path / "network.pt", weights_only=True))
+    loader = DataLoader(dataset, batch_size=96)
+    report = nc.measure(network, loader, test_loader=loader)
+    classes = report.per_class.sort_values("class")
+    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    for index, mode in enumerate(("pass", "batches")):
+        first, second = (rank[index][1] for rank in ranks)
+        for name in report if mode == "pass" else report.train.values:
+            # What nearest-mean decisions use in "batches" are the means of the epoch before.
+            if mode == "pass" or name not in ("ncc_accuracy", "nc4_agreement"):
+                assert first[name] == pytest.approx(report[name], rel=1e-5, abs=1e-9), name
+            assert second[name] == first[name], name
+        for column in ("samples", "trace_variance", "distance_to_center", "accuracy"):
+            measured = [row[column] for row in first["classes"]]
+            assert measured == pytest.approx(classes[column].tolist(), rel=1e-5), column
+        assert len(read_history(tmp_path / mode)) == 2  # one process writes
+    for logged in (rank[2] for rank in ranks):
+        for prefix in ("collapse", "collapse_batches"):
+            assert logged[f"{prefix}/nc1_pinv"] == pytest.approx(report["nc1_pinv"], rel=1e-5)

@@ -1,0 +1,162 @@
+"""The callback in real runs of the Hugging Face Trainer, of tiny networks with random weights."""
+
+import warnings
+
+import pytest
+import torch
+
+import neuralcollapse as nc
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.report import read_history
+
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("accelerate")  # which the Trainer needs
+
+from neuralcollapse.integrations import CollapseTrainerCallback  # noqa: E402
+
+CLASSES = 3
+
+
+def bert():
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=20,
+        hidden_size=12,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=8,
+        num_labels=CLASSES,
+        id2label={0: "red", 1: "green", 2: "blue"},
+    )
+    return transformers.BertForSequenceClassification(config)
+
+
+def sentences(dtype=torch.float32, size=24):
+    generator = torch.Generator().manual_seed(0)
+    return [
+        {
+            "input_ids": torch.randint(5 * k, 5 * k + 8, (6,), generator=generator) % 20,
+            "attention_mask": torch.ones(6, dtype=torch.int64),
+            "labels": k,
+        }
+        for k in (i % CLASSES for i in range(size))
+    ]
+
+
+def vit():
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        image_size=8,
+        patch_size=4,
+        num_channels=1,
+        hidden_size=12,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        num_labels=CLASSES,
+    )
+    return transformers.ViTForImageClassification(config)
+
+
+def images(dtype=torch.float32, size=24):
+    generator = torch.Generator().manual_seed(0)
+    return [
+        {"pixel_values": (i % CLASSES + noise).to(dtype), "label": i % CLASSES}
+        for i, noise in enumerate(torch.randn(size, 1, 8, 8, generator=generator))
+    ]
+
+
+def trainer_of(model, data, folder, **options):
+    settings = {
+        "output_dir": str(folder),
+        "num_train_epochs": 3,
+        "per_device_train_batch_size": 8,
+        "learning_rate": 1e-3,
+        "report_to": [],
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "dataloader_pin_memory": False,
+    }
+    arguments = transformers.TrainingArguments(**settings | options)
+    return transformers.Trainer(
+        model=model, args=arguments, train_dataset=data, eval_dataset=data[:12]
+    )
+
+
+def run(trainer):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.train()
+
+
+@pytest.mark.parametrize(("model", "data"), [(bert, sentences), (vit, images)])
+def test_values_are_those_of_measure(model, data, tmp_path):
+    # In float64: the order of samples differs, and a few tokens leave a nearly singular scatter.
+    network, samples = model().double(), data(torch.float64)
+    trainer = trainer_of(network, samples, tmp_path)
+    callback = CollapseTrainerCallback(trainer, "full", history=tmp_path / "history.jsonl")
+    trainer.add_callback(callback)
+    run(trainer)
+    loader = trainer.get_train_dataloader()
+    report = nc.measure(network, loader, test_loader=trainer.get_eval_dataloader())
+    last = callback.records[-1]
+    for name, value in report.items():
+        assert last[name] == pytest.approx(value, rel=1e-5, abs=1e-8), name
+    logged = [entry for entry in trainer.state.log_history if "collapse/nc1_pinv" in entry]
+    assert [entry["epoch"] for entry in logged] == [1, 2, 3]
+    assert logged[-1]["collapse/nc1_pinv"] == last["nc1_pinv"]
+    assert logged[-1]["collapse/val_nc1_pinv"] == last["test_nc1_pinv"]
+    assert len(read_history(tmp_path)) == 3
+    names = ["red", "green", "blue"] if model is bert else ["LABEL_0", "LABEL_1", "LABEL_2"]
+    assert [row["class"] for row in last["classes"]] == names
+
+
+@pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 3}])
+def test_batches_of_training_are_measured_each_once(tmp_path, options):
+    trainer = trainer_of(bert(), sentences(), tmp_path, **options)
+    callback = CollapseTrainerCallback(trainer, "full", mode="batches")
+    trainer.add_callback(callback)
+    run(trainer)
+    for record in callback.records:
+        assert sum(row["samples"] for row in record["classes"]) == 24
+    assert any("collapse_batches/nc1_pinv" in entry for entry in trainer.state.log_history)
+
+
+@pytest.mark.parametrize("mode", ["pass", "batches"])
+def test_training_goes_on_as_if_nothing_had_been_measured(tmp_path, mode):
+    states = []
+    for measured in (False, True):
+        network = bert()
+        trainer = trainer_of(network, sentences(), tmp_path, seed=1, eval_strategy="epoch")
+        if measured:
+            trainer.add_callback(CollapseTrainerCallback(trainer, mode=mode))
+        run(trainer)
+        states.append(list(network.state_dict().values()))
+        modules = list(network.modules())
+        assert not any(module._forward_hooks for module in modules)
+        assert not any(module._forward_pre_hooks for module in modules)
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+
+
+def test_tensorboard_receives_the_values(tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path))
+    trainer = trainer_of(vit(), images(), tmp_path, report_to=["tensorboard"])
+    callback = CollapseTrainerCallback(trainer)
+    trainer.add_callback(callback)
+    run(trainer)
+    [file] = tmp_path.rglob("events.out.tfevents*")
+    events = EventAccumulator(str(file)).Reload()
+    points = events.Scalars("train/collapse/nc1_pinv")
+    values = [record["nc1_pinv"] for record in callback.records]
+    assert [point.value for point in points] == pytest.approx(values)
+
+
+def test_labels_that_do_not_reach_the_model_are_asked_for(tmp_path):
+    trainer = trainer_of(bert(), sentences(), tmp_path, label_smoothing_factor=0.1)
+    trainer.add_callback(CollapseTrainerCallback(trainer, mode="batches"))
+    with pytest.raises(NeuralCollapseError, match="labels among the arguments of the model"):
+        run(trainer)
