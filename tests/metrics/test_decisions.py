@@ -30,6 +30,13 @@ def test_as_defined(case, source, batch):
     assert decisions.agreement == pytest.approx(agreeing.mean())
     assert decisions.accuracy == pytest.approx((margins > 0).mean())
     assert decisions.margin_min == pytest.approx(margins.min(), rel=1e-9)
+    for i in range(case.num_classes):
+        for j in range(case.num_classes):
+            gaps = (logits[:, i] - logits[:, j])[labels == i]
+            least = float(gaps.min()) if len(gaps) else math.inf
+            expected = math.nan if i == j else least
+            found = float(decisions.pair_margins[i, j])
+            assert found == pytest.approx(expected, rel=1e-9, abs=1e-9, nan_ok=True)
     table = decisions.per_class()
     for k in range(case.num_classes):
         own = labels == k
@@ -51,6 +58,7 @@ def test_without_logits_only_the_nearest_mean_is_judged(case):
     assert math.isnan(decisions.agreement)
     assert math.isnan(decisions.margin_min)
     assert len(decisions.margins) == 0
+    assert decisions.pair_margins is None
     assert set(decisions.per_class()) == {"ncc_accuracy"}
 
 
@@ -76,3 +84,10 @@ def test_nothing_yet():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(NeuralCollapseError, match=message):
         call(Decisions(torch.eye(2)))
+
+
+def test_pairs_of_many_classes_are_not_kept():
+    for num_classes in (256, 257):
+        decisions = Decisions(torch.eye(num_classes), torch.eye(num_classes))
+        decisions.update(torch.eye(num_classes), torch.arange(num_classes))
+        assert (decisions.pair_margins is None) == (num_classes > 256)

@@ -36,7 +36,7 @@ def assert_same_end(folder, records, end):
     assert ended.keys() == weights.keys()
     assert all(equal(ended[name], weights[name]) for name in weights)
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "history.jsonl", "checkpoint.pt", "model.safetensors",
+        "config.json", "history.jsonl", "checkpoint.pt", "model.safetensors", "snapshots",
     }  # fmt: skip
 
 

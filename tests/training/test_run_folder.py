@@ -66,7 +66,7 @@ def test_a_disk_that_fills_up_keeps_the_checkpoint(tmp_path, monkeypatch, writte
         quiet(TINY, tmp_path / "run", checkpoint_every=1)
     monkeypatch.undo()
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.json", "history.jsonl", "checkpoint.pt"}
+    assert names == {"config.json", "history.jsonl", "checkpoint.pt", "snapshots"}
     records = quiet(TINY, tmp_path / "run", resume=True)
     assert [r["nc1_pinv"] for r in records] == [r["nc1_pinv"] for r in expected]
 

@@ -9,6 +9,7 @@ from neuralcollapse.cli import demo as demo
 from neuralcollapse.cli import measure as measure
 from neuralcollapse.cli import train as train
 from neuralcollapse.cli import sweep as sweep
+from neuralcollapse.cli import report as report
 from neuralcollapse.cli import data as data
 from neuralcollapse.cli import study as study
 from neuralcollapse.cli import verify as verify

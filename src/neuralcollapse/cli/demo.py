@@ -34,6 +34,7 @@ def demo(
     import torch
 
     from neuralcollapse.report import plot_history, summary_table, summary_text
+    from neuralcollapse.report.html import read_runs, write_page
     from neuralcollapse.training import DATASETS, TrainConfig, train
 
     named = data in DATASETS
@@ -57,4 +58,6 @@ def demo(
     console.print(summary_text(records))
     figures = plot_history(records, out)
     names = ", ".join(path.name for path in figures)
+    page = write_page(read_runs([out]), out / "report.html")
     console.print(f"Written to {out}: {names}, history.jsonl, config.json", markup=False)
+    console.print(f"Open in a browser: {page}", markup=False)

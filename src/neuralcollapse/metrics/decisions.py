@@ -13,6 +13,8 @@ from neuralcollapse.metrics.margins import margins_in_place
 from neuralcollapse.metrics.nearest_center import CenterScores, decide_alike
 from neuralcollapse.validation import integer_labels
 
+PAIR_CLASSES = 256  # up to so many, least margins of pairs cost little beside the scores
+
 
 class Decisions:
     """Count the decisions of the head and of the nearest class mean, with one product a batch.
@@ -47,6 +49,7 @@ class Decisions:
         self._margins: list[Tensor] = []
         self._nearest_right: list[Tensor] = []
         self._agreeing: list[Tensor] = []
+        self._pairs: Tensor | None = None
 
     def update(self, features: Tensor, labels: Any, logits: Tensor | None = None) -> None:
         """Add a batch.
@@ -94,6 +97,7 @@ class Decisions:
             self._nearest_right.append(nearest_right)
             if scores.shape[1]:
                 margins = margins_in_place(scores, true)
+                self._add_pairs(scores, true)
                 self._margins.append(margins)
                 self._agreeing.append(_agreeing(nearest_right, margins > 0, distances, scores))
 
@@ -109,6 +113,17 @@ class Decisions:
             return torch.empty(0)
         margins = torch.cat(self._margins)
         return margins if margins.dtype == torch.float64 else margins.float()
+
+    @property
+    def pair_margins(self) -> Float[Tensor, "K K"] | None:
+        """Least margin of each class against each other, as the function `pair_margins` has it.
+
+        Inf in the row of a class without samples, NaN on the diagonal; None without logits, or
+        with more than 256 classes.
+        """
+        if self._pairs is None:
+            return None
+        return self._pairs.cpu().double().fill_diagonal_(float("nan"))
 
     @property
     def ncc_accuracy(self) -> float:
@@ -148,6 +163,15 @@ class Decisions:
             least.scatter_reduce_(0, labels, self.margins.double(), "amin")
             table["margin_min"] = torch.where(count > 0, least, float("nan"))
         return table
+
+    def _add_pairs(self, scores: Tensor, labels: Tensor) -> None:
+        if self.num_classes > PAIR_CLASSES:
+            return
+        if self._pairs is None:
+            self._pairs = torch.full_like(scores[:1], float("inf")).repeat(self.num_classes, 1)
+        index = labels[:, None]
+        differences = scores.gather(1, index) - scores
+        self._pairs.scatter_reduce_(0, index.expand_as(differences), differences, "amin")
 
 
 def _agreeing(nearest_right: Tensor, right: Tensor, distances: Tensor, scores: Tensor) -> Tensor:

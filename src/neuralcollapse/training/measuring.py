@@ -10,8 +10,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement import FeatureTap, LayerMoments, measure
+from neuralcollapse.measurement import CollapseReport, FeatureTap, LayerMoments, measure
 from neuralcollapse.measurement.layer_choice import checked_layers
+from neuralcollapse.moments import ClassMoments
 from neuralcollapse.training.batches import on_device
 
 # Samples in a forward pass: activations that stay in a CPU's cache, or that fill a GPU.
@@ -36,6 +37,15 @@ class RunMeasurement:
         Names of modules to measure besides the features.
     workers
         As in `Batches`.
+    class_names
+        One a class, if the data names them.
+
+    Attributes
+    ----------
+    report
+        The last measurement.
+    before
+        Class moments of the last of `layers` in it; None without layers.
 
     Raises
     ------
@@ -51,10 +61,16 @@ class RunMeasurement:
         device: torch.device,
         layers: Sequence[str] = (),
         workers: int = 0,
+        class_names: Sequence[str] | None = None,
     ) -> None:
+        self.report: CollapseReport
+        self.before: ClassMoments | None = None
         self._model, self._layers = model, tuple(layers)
         self._train, self._test = (_loader(part, device, workers) for part in (train, test))
         self.num_classes = _num_classes(model, self._train, device)
+        # A given network may have more logits than the data has classes.
+        named = class_names is not None and len(class_names) == self.num_classes
+        self._names = class_names if named else None
         if layers:
             checked_layers(model, layers)
         for name, part in (("train", train), ("test", test)):
@@ -71,22 +87,30 @@ class RunMeasurement:
     def record(self) -> dict[str, Any]:
         """Return the values of `measure`, and of layers under ``layers`` if there are any."""
         if not self._layers:
-            report = measure(self._model, self._train, test_loader=self._test, progress=False)
-            return dict(report.to_dict())
+            self.report = measure(
+                self._model,
+                self._train,
+                test_loader=self._test,
+                class_names=self._names,
+                progress=False,
+            )
+            return self.report.to_dict()
         train, test = (LayerMoments(self._model, self._layers, self.num_classes) for _ in range(2))
         with train, test:
-            report = measure(
+            self.report = measure(
                 self._model,
                 train.watch(self._train),
                 test_loader=test.watch(self._test),
+                class_names=self._names,
                 progress=False,
             )
+        self.before = train.moments[self._layers[-1]]
         seen, unseen = train.values(), test.values()
         layers = {
             name: seen[name] | {f"test_{key}": value for key, value in unseen[name].items()}
             for name in self._layers
         }
-        return report.to_dict() | {"layers": layers}
+        return self.report.to_dict() | {"layers": layers}
 
 
 def _loader(data: Dataset, device: torch.device, workers: int) -> Iterable[Any]:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement import snapshot_epochs
 from neuralcollapse.training.config import TrainConfig
 from neuralcollapse.training.data import ImageData, load_dataset
 from neuralcollapse.training.measurement_schedule import measurement_epochs
@@ -81,8 +82,13 @@ class RunPlan:
         execution = {"compile": self.compile, "channels_last": self.channels_last}
         return self.identity() | {"execution": execution} | provenance(fabric)
 
-    def network_and_data(self) -> tuple[nn.Module, Dataset, Dataset]:
-        """Return the untrained network, training data and test data.
+    def epochs_drawn(self) -> set[int]:
+        """Return those of them after which to keep the geometry: at most 40, even in log time."""
+        measured = self.epochs_measured()
+        return {min(e for e in measured if e >= wish) for wish in snapshot_epochs(measured[-1])}
+
+    def network_and_data(self) -> tuple[nn.Module, Dataset, Dataset, Sequence[str] | None]:
+        """Return the untrained network, training data, test data and names of the classes.
 
         Raises
         ------
@@ -121,4 +127,5 @@ class RunPlan:
                 "correct the configuration or the network",
             )
         train, test = (data.train, data.test) if isinstance(data, ImageData) else data
-        return model, train, test
+        names = data.class_names if isinstance(data, ImageData) else None
+        return model, train, test, names

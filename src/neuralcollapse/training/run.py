@@ -27,7 +27,7 @@ class Run:
 
     def __init__(self, fabric: Fabric, plan: RunPlan) -> None:
         self.fabric, self.plan, self.config = fabric, plan, plan.config
-        self.model, train, test = plan.network_and_data()
+        self.model, train, test, names = plan.network_and_data()
         if any(parameter.is_shared() for parameter in self.model.parameters()):
             self.model = copy.deepcopy(self.model)  # spawned processes would train the same memory
         if plan.channels_last:
@@ -43,8 +43,9 @@ class Run:
         )
         if fabric.is_global_zero:
             self.measurement = RunMeasurement(
-                self.model, train, test, fabric.device, plan.layers, plan.workers
+                self.model, train, test, fabric.device, plan.layers, plan.workers, names
             )
+        self.drawn = plan.epochs_drawn()
         self.records: list[Record] = []
         self.epoch, self.seconds = 0, 0.0
         self.saved_at, self.saved_epoch = time.perf_counter(), 0
@@ -114,6 +115,10 @@ class Run:
             **values,
         }
         self.plan.folder.append(record)
+        if epoch.number in self.drawn:
+            # The scatter of an earlier layer is large: once, at the end, is enough.
+            before = self.measurement.before if epoch.number == self.config.epochs else None
+            self.plan.folder.keep_geometry(epoch.number, self.measurement.report, before)
         self.records.append(record)
 
     def _save_is_due(self, epoch: int) -> bool:

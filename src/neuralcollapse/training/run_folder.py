@@ -13,6 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement import CollapseReport, remove_snapshots, write_snapshot
+from neuralcollapse.moments import ClassMoments
 from neuralcollapse.report.history import Record, append_record, read_history
 from neuralcollapse.training.checkpoints import (
     Checkpoint,
@@ -24,7 +26,7 @@ from neuralcollapse.training.checkpoints import (
 
 
 class RunFolder:
-    """Files of a run: config.json, history.jsonl, checkpoint.pt and, at the end, model.safetensors.
+    """Files of a run: config.json, history.jsonl, snapshots, checkpoint.pt, at last the weights.
 
     Parameters
     ----------
@@ -107,6 +109,7 @@ class RunFolder:
             # The weights go first: while they are there, the run counts as finished.
             for file in (self.weights, self.checkpoint, self.history):
                 file.unlink(missing_ok=True)
+            remove_snapshots(self.path)
             write_whole(self.config, (json.dumps(description, indent=2) + "\n").encode())
 
     def resume(self) -> Checkpoint | None:
@@ -115,6 +118,7 @@ class RunFolder:
         if not self.checkpoint.exists():
             with self.writing():
                 self.history.unlink(missing_ok=True)
+                remove_snapshots(self.path)
             return None
         checkpoint = load_checkpoint(self.checkpoint)
         length = self.history.stat().st_size if self.history.exists() else 0
@@ -129,6 +133,7 @@ class RunFolder:
         if length:
             with self.writing():
                 os.truncate(self.history, checkpoint.history_bytes)
+                remove_snapshots(self.path, after=checkpoint.epoch)
         return checkpoint
 
     def records(self) -> list[Record]:
@@ -143,6 +148,13 @@ class RunFolder:
         """Add a record to the history."""
         with self.writing():
             append_record(self.history, record)
+
+    def keep_geometry(
+        self, epoch: int, report: CollapseReport, before: ClassMoments | None
+    ) -> None:
+        """Write the snapshot of a measurement, and the moments of the layer before if known."""
+        with self.writing():
+            write_snapshot(self.path, epoch, report, before=before)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint."""

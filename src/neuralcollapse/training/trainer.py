@@ -44,7 +44,8 @@ def train(
     """Train a network and measure its collapse on training and test data.
 
     The folder `out` gets ``config.json`` (configuration, versions, source and machine),
-    ``history.jsonl``, to which every measurement is added as it is made, ``checkpoint.pt``, and at
+    ``history.jsonl``, to which every measurement is added as it is made, ``snapshots`` of the
+    geometry of at most 40 of them, ``checkpoint.pt``, and at
     the end ``model.safetensors``. The same configuration gives the same history, `seconds` apart,
     on the same machine with the same number of threads, also if the run was interrupted, in
     whatever way and however often, and gone on with by ``resume=True``.

@@ -1,0 +1,315 @@
+"""Snapshots: the geometry of one measurement in a small file, to be drawn later."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import write_npz
+from neuralcollapse.measurement.collapse_report import CollapseReport, SplitReport
+from neuralcollapse.metrics.class_distance import CDNVStatistic
+from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.moments.class_moments import ClassMoments
+
+FOLDER = "snapshots"
+FORMAT = 1  # of the file; raised when a reader of the old one would misread the new one
+MARGIN_LEVELS = (0.0, 0.05, 0.5)  # quantiles of the training margins that are kept of each class
+CLOSEST_PAIRS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class LayerBefore:
+    """First two class moments of an earlier layer, as `near_features_minimizer` takes them.
+
+    Attributes
+    ----------
+    means
+        (K, d) class means.
+    within
+        (d, d) pooled within-class scatter.
+    counts
+        (K,) samples of each class.
+    """
+
+    means: Float[Tensor, "K d"]
+    within: Float[Tensor, "d d"]
+    counts: Int[Tensor, " K"]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Class means, head and margins as they stood after one epoch.
+
+    Attributes
+    ----------
+    epoch
+        After which it was measured.
+    class_names
+        (K,) one a class.
+    counts
+        (K,) training samples of each class.
+    center
+        (d,) mean of the class means that there are.
+    rows
+        (K, d) class means minus `center`, rounded to float32: what that loses is a part of 1e-7 of
+        the distance between classes, not of their offset. NaN for an absent class.
+    trace_variances
+        (K,) mean squared distance of the samples of a class from their mean.
+    squared_norm
+        Sum of the squared norms of all training features.
+    closest_pairs
+        (P, 3) class i, class j and their CDNV, the largest first.
+    weight, bias
+        (K, d) rounded to float32 and (K,) of the head, or None.
+    margin_levels
+        (K, 3) least, 5 % and median training margin of each class; None without a head.
+    margin_median
+        Of all training samples; None without a head.
+    pair_margins
+        (K, K) least margin of the training samples of class i against class j, see
+        `Decisions.pair_margins`; None without a head, or with too many classes.
+    held_out_margins, held_out_labels
+        (N',) margin and class of every test sample, or None.
+    before
+        Moments of the layer before, if they were recorded.
+    """
+
+    epoch: int
+    class_names: list[str]
+    counts: Int[Tensor, " K"]
+    center: Float[Tensor, " d"]
+    rows: Float[Tensor, "K d"]
+    trace_variances: Float[Tensor, " K"]
+    squared_norm: float
+    closest_pairs: Float[Tensor, "P three"]
+    weight: Float[Tensor, "K d"] | None = None
+    bias: Float[Tensor, " K"] | None = None
+    margin_levels: Float[Tensor, "K three"] | None = None
+    margin_median: float | None = None
+    pair_margins: Float[Tensor, "K K"] | None = None
+    held_out_margins: Float[Tensor, " n"] | None = None
+    held_out_labels: Int[Tensor, " n"] | None = None
+    before: LayerBefore | None = None
+
+    @property
+    def present(self) -> list[int]:
+        """Classes that have training samples."""
+        return (self.counts > 0).nonzero().squeeze(1).tolist()
+
+
+def write_snapshot(
+    folder: str | Path, epoch: int, report: CollapseReport, *, before: ClassMoments | None = None
+) -> Path:
+    """Write the geometry of a measurement into the folder of a run, atomically.
+
+    Parameters
+    ----------
+    folder
+        Of the run; the file is ``snapshots/epoch-000123.npz`` in it, of about 8 K d bytes and
+        plain arrays alone.
+    epoch
+        >= 0, after which it was measured.
+    report
+        The measurement.
+    before
+        Moments of the layer before, on the same samples and with their scatter, for the
+        prediction of one layer from the other.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the epoch is negative, or `before` has other classes or no scatter.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from neuralcollapse.measurement import measure_features
+    >>> report = measure_features(torch.tensor([[-3.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1])
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     path = write_snapshot(run, 7, report)
+    ...     (snapshot,) = read_snapshots(run)
+    >>> path.name, snapshot.rows.flatten().tolist(), snapshot.trace_variances.tolist()
+    ('epoch-000007.npz', [-2.0, 2.0], [1.0, 1.0])
+    """
+    if epoch < 0:
+        raise NeuralCollapseError("epoch", "0 or later", str(epoch), "count epochs from 0 or 1")
+    arrays = {"format": FORMAT, **asdict(snapshot(epoch, report, before=before))}
+    layer = arrays.pop("before") or {}
+    arrays |= {f"before_{name}": value for name, value in layer.items()}
+    small = {"rows", "weight", "pair_margins", "held_out_margins"}
+    arrays = {
+        name: np.asarray(value, dtype=np.float32) if name in small else np.asarray(value)
+        for name, value in arrays.items()
+        if value is not None
+    }
+    return write_npz(Path(folder, FOLDER, f"epoch-{epoch:06d}.npz"), arrays)
+
+
+def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None = None) -> Snapshot:
+    """Return what `write_snapshot` writes.
+
+    Parameters
+    ----------
+    epoch, report, before
+        As there.
+    """
+    moments = report.train.moments
+    center = moments.center().cpu()
+    closest = CDNVStatistic(moments, worst=CLOSEST_PAIRS)
+    sweep_pairs(moments.centered_means(), [closest])
+    levels, median = _levels(report.train, moments.num_classes)
+    test = report.test
+    return Snapshot(
+        epoch=epoch,
+        class_names=list(report.class_names),
+        counts=moments.counts.cpu(),
+        center=center,
+        rows=(moments.means.cpu() - center).float().double(),
+        trace_variances=moments.trace_variances.cpu(),
+        squared_norm=float(moments.squared_norm),
+        closest_pairs=torch.tensor(closest.worst_pairs, dtype=torch.float64).reshape(-1, 3),
+        weight=None if report.weight is None else report.weight.cpu().double(),
+        bias=None if report.bias is None else report.bias.cpu().double(),
+        margin_levels=levels,
+        margin_median=median,
+        pair_margins=report.train.decisions.pair_margins,
+        held_out_margins=None if test is None or levels is None else test.decisions.margins.cpu(),
+        held_out_labels=None if test is None or levels is None else test.decisions.labels.cpu(),
+        before=None if before is None else _layer(before, moments.counts.cpu()),
+    )
+
+
+def read_snapshots(folder: str | Path) -> list[Snapshot]:
+    """Read the snapshots of a run.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+
+    Returns
+    -------
+    list of Snapshot
+        In order of epochs; empty if there is none.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If a file is damaged, holds Python objects, or is of a later format; the message names it.
+    """
+    return [_read(path) for path in sorted(Path(folder, FOLDER).glob("epoch-*.npz"))]
+
+
+def remove_snapshots(folder: str | Path, after: int = -1) -> None:
+    """Remove the snapshots of a run, of a run that starts over or goes on from an earlier epoch.
+
+    Parameters
+    ----------
+    folder
+        Of the run; nothing need be there.
+    after
+        Only those of later epochs; all if omitted.
+    """
+    for path in Path(folder, FOLDER).glob("epoch-*.npz"):
+        if int(path.stem.removeprefix("epoch-")) > after:
+            path.unlink()
+    for half_written in Path(folder, FOLDER).glob(".epoch-*"):  # by a process that was killed
+        shutil.rmtree(half_written, ignore_errors=True)
+
+
+def snapshot_epochs(epochs: int, count: int = 40) -> list[int]:
+    """Return epochs to take snapshots after: evenly spaced in log time, the first and the last.
+
+    Parameters
+    ----------
+    epochs
+        >= 1, of the run.
+    count
+        >= 2, how many there are at most.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there is no epoch, or the count is below 2.
+
+    Examples
+    --------
+    >>> snapshot_epochs(300, 8)
+    [1, 2, 5, 12, 26, 59, 133, 300]
+    """
+    if epochs < 1 or count < 2:
+        raise NeuralCollapseError(
+            "epochs, count",
+            "at least 1 epoch and 2 snapshots",
+            f"{epochs}, {count}",
+            "take more of them",
+        )
+    return np.unique(np.geomspace(1, epochs, count).round().astype(int)).tolist()
+
+
+def _levels(split: SplitReport, num_classes: int) -> tuple[Tensor | None, float | None]:
+    """Return the quantiles of each class's margins, NaN where it has no sample, and the median."""
+    margins, labels = (part.cpu() for part in (split.decisions.margins, split.decisions.labels))
+    if not len(margins):
+        return None, None
+    order = labels.argsort(stable=True)
+    groups = margins.double()[order].split(torch.bincount(labels, minlength=num_classes).tolist())
+    table = [
+        np.quantile(group, MARGIN_LEVELS) if len(group) else np.full(len(MARGIN_LEVELS), np.nan)
+        for group in (part.numpy() for part in groups)
+    ]
+    return torch.from_numpy(np.stack(table)), float(np.median(margins.numpy()))
+
+
+def _layer(moments: ClassMoments, counts: Tensor) -> LayerBefore:
+    if moments.counts.tolist() != counts.tolist() or not moments.scatter:
+        raise NeuralCollapseError(
+            "before",
+            f"moments of the same samples with their scatter, {counts.tolist()} of each class",
+            f"{moments.counts.tolist()} of each class, scatter {moments.scatter}",
+            "measure both layers on the same data",
+        )
+    return LayerBefore(moments.means.cpu(), moments.within.cpu(), moments.counts.cpu())
+
+
+def _read(path: Path) -> Snapshot:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        if int(arrays.pop("format")) != FORMAT:
+            raise ValueError("written by a later version")
+        return _restored(arrays)
+    except (KeyError, TypeError, ValueError, OSError, EOFError, BadZipFile) as error:
+        raise NeuralCollapseError(
+            "path", "a snapshot", f"{path} ({error})", "remove this file and read again"
+        ) from error
+
+
+def _restored(arrays: dict[str, Any]) -> Snapshot:
+    """Turn arrays into what they were: numbers, names, and tensors of float64 and int64."""
+    values: dict[str, Any] = {"class_names": [str(name) for name in arrays.pop("class_names")]}
+    for name, array in arrays.items():
+        whole = array.dtype.kind == "i"
+        values[name] = (
+            torch.from_numpy(array.astype(np.int64 if whole else np.float64))
+            if array.ndim
+            else array.item()
+        )
+    layer = {
+        name.removeprefix("before_"): values.pop(name) for name in list(values) if "before_" in name
+    }
+    return Snapshot(**values, before=LayerBefore(**layer) if layer else None)

@@ -1,0 +1,5 @@
+"""One self-contained page about one or several runs: `write_page`."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,62 @@
+// Ties the sections together: theme, choice of run, print.
+const data = JSON.parse(document.getElementById("data").textContent);
+setUpCurves(data);
+const geometry = setUpGeometry(data);
+const drawTheory = setUpTheory(data);
+
+document.querySelectorAll("[data-colour]").forEach((swatch) => {
+  swatch.style.background = colour(Number(swatch.dataset.colour));
+});
+
+function chooseRun(run) {
+  document.querySelectorAll(".run-choice input").forEach((input) => {
+    input.checked = Number(input.value) === run;
+  });
+  document.querySelectorAll("[data-run]").forEach((block) => {
+    block.hidden = Number(block.dataset.run) !== run;
+  });
+  geometry?.choose(run);
+}
+document.querySelectorAll(".run-choice input").forEach((input) =>
+  input.addEventListener("change", () => chooseRun(Number(input.value))));
+if (data.runs.length > 1) chooseRun(0);
+
+// Pictures on a canvas know no style sheet: they are drawn again in the new colours.
+function recolour() {
+  geometry?.draw();
+  drawTheory();
+}
+const system = matchMedia("(prefers-color-scheme: dark)");
+const theme = document.getElementById("theme");
+const isDark = () => (document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
+
+function wear(name) {
+  if (name) document.documentElement.dataset.theme = name;
+  theme.textContent = isDark() ? "light" : "dark";
+  theme.setAttribute("aria-label", `switch to ${theme.textContent} colours`);
+  theme.setAttribute("aria-pressed", String(isDark()));
+  recolour();
+}
+theme.addEventListener("click", () => {
+  const name = isDark() ? "light" : "dark";
+  wear(name);
+  try { localStorage.setItem("neuralcollapse-theme", name); } catch { /* a file may have no storage */ }
+});
+system.addEventListener("change", () => wear(null));
+let kept = null;
+try { kept = localStorage.getItem("neuralcollapse-theme"); } catch { /* the same */ }
+wear(kept === "dark" || kept === "light" ? kept : null);
+
+// On paper everything is open and light.
+let screen = null;
+addEventListener("beforeprint", () => {
+  screen = document.documentElement.dataset.theme ?? null;
+  document.documentElement.dataset.theme = "light";
+  document.querySelectorAll("details").forEach((part) => { part.open = true; });
+  recolour();
+});
+addEventListener("afterprint", () => {
+  if (screen) document.documentElement.dataset.theme = screen;
+  else delete document.documentElement.dataset.theme;
+  recolour();
+});

@@ -1,0 +1,87 @@
+// Predicted beside measured, and the margins of pairs: one drawing for each run that has them.
+function setUpTheory(data) {
+  const drawings = [];
+  document.querySelectorAll("#theory [data-run]").forEach((block) => {
+    const numbers = data.runs[block.dataset.run].theory;
+    const draw = { angles: drawAngles, norms: drawNorms, next: drawNext };
+    block.querySelectorAll("[data-theory]").forEach((plot) =>
+      redrawn(plot, () => draw[plot.dataset.theory](plot, numbers[plot.dataset.theory])));
+  });
+  document.querySelectorAll("#margins [data-run]").forEach((block) => {
+    const canvas = block.querySelector(".margin-map"), picture = data.runs[block.dataset.run].margins;
+    if (!canvas) return;
+    const matrix = new Matrix(canvas, block.querySelector(".readout"), data.classes, (a, b, value, same) =>
+      same ? "" : `samples of ${a} win against ${b} by ${shown(value)} logits at least`);
+    const draw = () => drawMargins(matrix, picture);
+    redrawn(canvas, draw);
+    drawings.push(draw);
+  });
+  return () => drawings.forEach((draw) => draw());
+}
+
+// Names of what is drawn, in its colour, in a line under the picture.
+function keys(plot, names) {
+  const line = html("p", "", "legend");
+  Object.keys(names).forEach((name, i) => {
+    const swatch = html("i", "", "swatch"), key = html("span");
+    swatch.style.background = colour(i);
+    swatch.style.marginRight = "0";
+    key.append(swatch, name);
+    line.append(key);
+  });
+  plot.append(line);
+}
+
+function drawAngles(plot, { edges, shares, predicted }) {
+  const high = Math.max(...Object.values(shares).flat(), 0.01);
+  const chart = new Chart(plot, {
+    xScale: (from, to) => linearScale(edges[0], edges.at(-1), from, to, 5),
+    yScale: (from, to) => linearScale(0, high * 1.08, from, to, 3),
+    label: "Histogram of the cosines of pairs, measured and predicted",
+  });
+  Object.values(shares).forEach((values, i) =>
+    values.forEach((share, b) => { if (share) chart.bar(edges[b], edges[b + 1], share, colour(i)); }));
+  for (const value of predicted) chart.upright(value, "aim");
+  keys(plot, shares);
+}
+
+function drawNorms(plot, { names, sizes, vectors }) {
+  const all = Object.values(vectors).flatMap(({ predicted, measured }) => [...predicted, ...measured]);
+  const low = Math.min(...all, 0.9), high = Math.max(...all, 1.1), count = names.length;
+  const ticks = names.map((name, k) => [k, name.length > 10 ? `${name.slice(0, 9)}…` : name]);
+  const chart = new Chart(plot, {
+    xScale: (from, to) => ({ ...linearScale(-0.6, count - 0.4, from, to), ticks }),
+    yScale: (from, to) => linearScale(low - 0.02, high + 0.02, from, to, 4),
+    label: "Lengths of class means and head rows, measured and predicted",
+  });
+  const half = Math.max(2, Math.min(12, 120 / count));
+  Object.values(vectors).forEach(({ predicted, measured }, i) => {
+    predicted.forEach((value, k) => chart.dash(k, value, half, colour(i)));
+    measured.forEach((value, k) => chart.dot(k, value, colour(i), count > 30 ? 1.8 : 3));
+  });
+  keys(plot, vectors);
+}
+
+function drawNext(plot, { betas, predicted, before, after }) {
+  const all = [...predicted, before, after].filter((value) => value > 0);
+  const chart = new Chart(plot, {
+    xScale: (from, to) => logScale(betas[0], betas.at(-1), from, to),
+    yScale: (from, to) => logScale(Math.min(...all) / 1.3, Math.max(...all) * 1.6, from, to, 3),
+    label: "Predicted scatter of the next layer over the pull towards the layer before",
+  });
+  chart.level(before, "mark", "layer before");
+  chart.level(after, "aim", "next layer");
+  chart.curve(betas, predicted, colour(0));
+}
+
+function drawMargins(matrix, { classes, values }) {
+  const packed = unpack(values, Float32Array), count = classes.length;
+  const margin = (i, j) => packed[i * count + j];
+  const finite = Array.from(packed).filter(Number.isFinite);
+  const high = Math.max(...finite, 1e-9), low = Math.max(0, Math.min(...finite));
+  const ends = matrix.canvas.parentElement.querySelectorAll(".ramp span");
+  [low, high].forEach((end, i) => { ends[i].textContent = shown(end); });
+  const [light, dark] = ["--zero", "--cold"].map(themed), none = css(themed("--line"), 0.4);
+  matrix.show(classes, margin, (value, i, j) =>
+    i === j ? none : css(mix(light, dark, Math.max(0, value - low) / (high - low || 1))), (value) => value <= 0);
+}

@@ -1,0 +1,181 @@
+"""What the layer-peeled model predicts for these class sizes, beside what was measured."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neuralcollapse.measurement.snapshots import Snapshot
+from neuralcollapse.metrics.equiangularity import gram_distance
+from neuralcollapse.report.html.packing import short
+from neuralcollapse.report.html.wording import number
+from neuralcollapse.theory.separation import separation_optimum, separation_value
+
+BINS = 40
+
+
+def layer_peeled_data(shot: Snapshot) -> dict[str, Any]:
+    r"""Compare a snapshot with the optimum of minimum-norm separation for its class sizes.
+
+    The margin is held against the bound
+
+    .. math:: p_{\min} \le \|W\| \|H\| / D
+
+    in which a bias counts as one more feature of value 1.
+
+    Parameters
+    ----------
+    shot
+        Classes absent from it are left out.
+
+    Returns
+    -------
+    dict
+        ``missing``: why there is no prediction, or None; ``balanced``; ``rows`` (what, predicted,
+        measured, hint), ``angles`` (histograms of cosines) and ``norms`` (of each class).
+    """
+    present = shot.present
+    sizes, dim = shot.counts[present], shot.rows.shape[1]
+    if dim < len(present) - 1:
+        return {
+            "missing": f"{len(present)} classes in {dim} dimensions have no simplex-encoded "
+            "optimum: with fewer than K − 1 dimensions the prediction is a softmax code, which "
+            "has no closed form."
+        }
+    # One sample of each class is enough: all samples of a class share their feature.
+    optimum = separation_optimum(sizes, len(present) - 1)
+    first = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)[:-1]])
+    predicted = {"class means": optimum.H[first], "head": optimum.W}
+    measured = {"class means": shot.rows[present]}
+    if shot.weight is not None:
+        measured["head"] = shot.weight[present]
+    vectors = {name: (predicted[name], rows) for name, rows in measured.items()}
+    return {
+        "missing": None,
+        "balanced": len(set(sizes.tolist())) == 1,
+        "sizes": f"{int(sizes.min()):,} to {int(sizes.max()):,}",
+        "rows": [*_geometry_rows(vectors), *_margin_row(shot)],
+        "angles": _angles(vectors),
+        "norms": _norms(vectors, shot, present),
+    }
+
+
+def _geometry_rows(vectors: dict[str, tuple[Tensor, Tensor]]) -> list[dict[str, str]]:
+    rows = []
+    for name, (target, found) in vectors.items():
+        wanted, seen = _cosines(target), _cosines(found)
+        rows += [
+            {
+                "what": f"{name}: cosines of pairs",
+                "predicted": _span(wanted),
+                "measured": _span(seen),
+                "hint": f"off by {number(float((seen - wanted).abs().mean()))} on average",
+            },
+            {
+                "what": f"{name}: longest over shortest",
+                "predicted": number(_longest(target)),
+                "measured": number(_longest(found)),
+                "hint": "1 for classes of equal size",
+            },
+            {
+                "what": f"{name}: distance of the Gram matrices",
+                "predicted": "0",
+                "measured": number(gram_distance(found, _gram(target))),
+                "hint": "each scaled to norm 1; at most √2",
+            },
+        ]
+    return rows
+
+
+def _margin_row(shot: Snapshot) -> list[dict[str, str]]:
+    """Return the margin as a share of the most that these norms allow."""
+    if shot.weight is None or shot.margin_levels is None:
+        return []
+    present = shot.present
+    head, squares = shot.weight[present], shot.squared_norm
+    if shot.bias is not None:
+        head = torch.cat([head, shot.bias[present, None]], 1)
+        squares += int(shot.counts.sum())
+    # An offset common to all rows changes no margin, and no norm should be charged for it.
+    norm = float((head - head.mean(0)).square().sum().sqrt())
+    ceiling = norm * math.sqrt(squares) / separation_value(shot.counts[present])
+    least = float(shot.margin_levels[present, 0].min())
+    measured = f"{number(least)}, {number(100 * least / ceiling)} % of it" if ceiling else "0"
+    return [
+        {
+            "what": "least margin, at most ‖W‖ ‖H‖ / D",
+            "predicted": number(ceiling),
+            "measured": measured,
+            "hint": "equal exactly at collapse, with these norms",
+        }
+    ]
+
+
+def _angles(vectors: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
+    """Return the share of pairs in each bin of cosines, of what was measured."""
+    found = {name: _cosines(rows).numpy() for name, (_, rows) in vectors.items()}
+    wanted = np.concatenate([_cosines(target).numpy() for target, _ in vectors.values()])
+    everything = np.concatenate([*found.values(), wanted])
+    low, high = float(everything.min()), float(everything.max())
+    edges = np.linspace(low - 0.02, high + 0.02, BINS + 1)
+    fine = (edges[-1] - edges[0]) / 150
+    return {
+        "edges": [short(edge) for edge in edges],
+        "shares": {
+            name: [short(n / max(len(values), 1)) for n in np.histogram(values, edges)[0]]
+            for name, values in found.items()
+        },
+        # No nearer to each other than a line is wide.
+        "predicted": sorted({short(round(x / fine) * fine) for x in wanted.tolist()}),
+    }
+
+
+def _norms(
+    vectors: dict[str, tuple[Tensor, Tensor]], shot: Snapshot, present: list[int]
+) -> dict[str, Any]:
+    """Return the lengths of class vectors over their root mean square, largest class first."""
+    order = shot.counts[present].argsort(descending=True, stable=True)
+    return {
+        "names": [shot.class_names[present[k]] for k in order.tolist()],
+        "sizes": shot.counts[present][order].tolist(),
+        "vectors": {
+            name: {
+                "predicted": [short(x) for x in _lengths(target)[order]],
+                "measured": [short(x) for x in _lengths(found)[order]],
+            }
+            for name, (target, found) in vectors.items()
+        },
+    }
+
+
+def _centered(rows: Tensor) -> Tensor:
+    return rows - rows.mean(0)
+
+
+def _gram(rows: Tensor) -> Tensor:
+    return _centered(rows) @ _centered(rows).T
+
+
+def _cosines(rows: Tensor) -> Tensor:
+    directions = torch.nn.functional.normalize(_centered(rows), dim=1)
+    i, j = torch.triu_indices(len(rows), len(rows), offset=1)
+    return (directions @ directions.T)[i, j]
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    lengths = _centered(rows).norm(dim=1)
+    return lengths / lengths.square().mean().sqrt()
+
+
+def _longest(rows: Tensor) -> float:
+    lengths = _lengths(rows)
+    return float(lengths.max() / lengths.min())
+
+
+def _span(values: Tensor) -> str:
+    low, high = float(values.min()), float(values.max())
+    return number(low) if high - low < 1e-6 else f"{number(low)} to {number(high)}"

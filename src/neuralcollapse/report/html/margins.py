@@ -1,0 +1,125 @@
+"""Margins of the last snapshot: by class, and the pairs that are hardest to tell apart."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from neuralcollapse.measurement.snapshots import Snapshot
+from neuralcollapse.report.html.packing import pack
+from neuralcollapse.report.html.wording import number
+
+WORST_PAIRS = 12
+PICTURE_CLASSES = 100
+
+
+def margin_data(shot: Snapshot) -> dict[str, Any]:
+    """Return the tables and the picture of a snapshot's margins.
+
+    Parameters
+    ----------
+    shot
+        Without a head, there are only the pairs by CDNV.
+
+    Returns
+    -------
+    dict
+        ``classes``: rows, least margin first, empty without a head; ``range``: the scale that
+        their bars share; ``pairs``: rows, worst first; ``by``: what they are ordered by;
+        ``picture``: packed least margins of all pairs, or None.
+    """
+    rows, low, high = _class_rows(shot)
+    pairs = _pairs_by_margin(shot) if shot.pair_margins is not None else _pairs_by_distance(shot)
+    return {
+        "epoch": shot.epoch,
+        "classes": rows,
+        "range": {"low": number(low), "high": number(high), "zero": _place(0.0, low, high)},
+        "pairs": pairs,
+        "by": "least margin" if shot.pair_margins is not None else "CDNV",
+        "picture": _picture(shot),
+    }
+
+
+def _class_rows(shot: Snapshot) -> tuple[list[dict[str, Any]], float, float]:
+    if shot.margin_levels is None:
+        return [], 0.0, 1.0
+    tested = _held_out_least(shot)
+    everything = torch.cat([shot.margin_levels.flatten(), tested])
+    finite = everything[torch.isfinite(everything)]
+    low, high = min(0.0, float(finite.min())), max(0.0, float(finite.max()))
+    order = shot.margin_levels[:, 0].nan_to_num(math.inf).argsort(stable=True).tolist()
+    rows = []
+    for k in order:
+        least, few, median = shot.margin_levels[k].tolist()
+        test = float(tested[k])
+        rows.append(
+            {
+                "name": shot.class_names[k],
+                "samples": int(shot.counts[k]),
+                "least": number(least),
+                "median": number(median),
+                "test": number(test) if math.isfinite(test) else "–",
+                "spread": number(math.sqrt(float(shot.trace_variances[k]))),
+                "bar": None
+                if math.isnan(least)
+                else {
+                    "left": _place(least, low, high),
+                    "few": _place(few, low, high),
+                    "right": _place(median, low, high),
+                    "test": _place(test, low, high) if math.isfinite(test) else None,
+                },
+            }
+        )
+    return rows, low, high
+
+
+def _held_out_least(shot: Snapshot) -> torch.Tensor:
+    """Return the least test margin of each class, NaN where there is none."""
+    least = torch.full((len(shot.class_names),), math.inf, dtype=torch.float64)
+    if shot.held_out_margins is not None and shot.held_out_labels is not None:
+        least.scatter_reduce_(0, shot.held_out_labels, shot.held_out_margins, "amin")
+    return torch.where(torch.isfinite(least), least, math.nan)
+
+
+def _pairs_by_margin(shot: Snapshot) -> list[dict[str, Any]]:
+    assert shot.pair_margins is not None
+    flat = shot.pair_margins.nan_to_num(math.inf).flatten()
+    found = flat.argsort(stable=True)[:WORST_PAIRS].tolist()
+    size = len(shot.class_names)
+    return [_pair(shot, n // size, n % size, float(flat[n])) for n in found if flat[n] < math.inf]
+
+
+def _pairs_by_distance(shot: Snapshot) -> list[dict[str, Any]]:
+    return [_pair(shot, int(i), int(j), None) for i, j, _ in shot.closest_pairs[:WORST_PAIRS]]
+
+
+def _pair(shot: Snapshot, i: int, j: int, margin: float | None) -> dict[str, Any]:
+    a, b = shot.rows[[i, j]]
+    distance = float((a - b).square().sum())
+    spread = float(shot.trace_variances[[i, j]].sum())
+    cosine = float(torch.nn.functional.cosine_similarity(a, b, dim=0))
+    return {
+        "i": i,
+        "j": j,
+        "names": (shot.class_names[i], shot.class_names[j]),
+        "margin": None if margin is None else number(margin),
+        "wrong": margin is not None and margin <= 0,
+        "cdnv": number(spread / (2 * distance) if distance > 0 else math.inf),
+        "cosine": number(cosine),
+    }
+
+
+def _picture(shot: Snapshot) -> dict[str, Any] | None:
+    if shot.pair_margins is None:
+        return None
+    hardest = shot.pair_margins.nan_to_num(math.inf).amin(1).argsort(stable=True).tolist()
+    shown = sorted(k for k in hardest[:PICTURE_CLASSES] if k in set(shot.present))
+    values = shot.pair_margins[shown][:, shown]
+    return {"classes": shown, "of": len(shot.present), "values": pack(values)}
+
+
+def _place(value: float, low: float, high: float) -> float:
+    """Return where a value lies between the ends of the bars, in per cent."""
+    return round(100 * (value - low) / (high - low), 2) if high > low else 0.0

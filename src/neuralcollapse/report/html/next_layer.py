@@ -1,0 +1,67 @@
+"""What the near-features model predicts for a layer from the one before, beside what it became."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from neuralcollapse.measurement.snapshots import Snapshot
+from neuralcollapse.report.html.packing import short
+from neuralcollapse.report.html.wording import number
+from neuralcollapse.theory.near_features import near_features_minimizer
+
+LAMBDA_W, LAMBDA_H = 0.005, 0.01  # the defaults of `neuralcollapse study tirer2023 --features`
+BETAS = np.geomspace(1e-3, 1e2, 11).tolist()
+
+
+def next_layer_data(shot: Snapshot) -> dict[str, Any] | None:
+    """Predict the within-class scatter of a layer from the one before, over the pull beta.
+
+    Parameters
+    ----------
+    shot
+        With moments of the layer before.
+
+    Returns
+    -------
+    dict or None
+        NC1~ ``before`` and ``after`` as measured, and ``predicted`` for each of ``betas``; None
+        if the layer before was not recorded, or a class is absent.
+    """
+    layer = shot.before
+    if layer is None or not bool((layer.counts > 0).all()):
+        return None
+    found = [near_features_minimizer(layer, None, LAMBDA_W, LAMBDA_H, beta) for beta in BETAS]
+    predicted = [trace_ratio(each.means, float(each.within.trace())) for each in found]
+    within = float(shot.counts.double() @ shot.trace_variances / shot.counts.sum())
+    before = trace_ratio(layer.means, float(layer.within.trace()))
+    after = trace_ratio(shot.rows, within)
+    nearest = min(zip(predicted, BETAS, strict=True), key=lambda pair: abs(pair[0] - after))
+    return {
+        "betas": [short(beta) for beta in BETAS],
+        "predicted": [short(value) for value in predicted],
+        "before": short(before),
+        "after": short(after),
+        "unproved": sum(each.status not in ("unique", "strict local minimum") for each in found),
+        "text": (
+            f"From this layer to the next, tr Sw / tr Sb went from {number(before)} to "
+            f"{number(after)}. Of β from {number(BETAS[0])} to {number(BETAS[-1])}, the model "
+            f"comes nearest to that at β = {number(nearest[1])}, with {number(nearest[0])} "
+            f"(λ_W = {LAMBDA_W:g}, λ_H = {LAMBDA_H:g})."
+        ),
+    }
+
+
+def trace_ratio(means: Tensor, within: float) -> float:
+    """Return tr S_W / tr S_B of pooled scatter and class means that count once each.
+
+    Examples
+    --------
+    >>> import torch
+    >>> trace_ratio(torch.tensor([[-2.0], [2.0]]), 1.0)
+    0.25
+    """
+    between = float((means - means.mean(0)).square().sum(1).mean())
+    return within / between if between else float("inf")

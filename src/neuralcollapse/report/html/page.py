@@ -1,0 +1,157 @@
+"""The page: all sections in one HTML file that needs nothing else, not even a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import atomic_path
+from neuralcollapse.report.html.certificate import certificate_data
+from neuralcollapse.report.html.curves import charts, curve_data, grouped
+from neuralcollapse.report.html.geometry import geometry_data
+from neuralcollapse.report.html.layer_peeled import layer_peeled_data
+from neuralcollapse.report.html.margins import margin_data
+from neuralcollapse.report.html.next_layer import next_layer_data
+from neuralcollapse.report.html.packing import script_json
+from neuralcollapse.report.html.runs import Run
+from neuralcollapse.report.html.settings import settings_data
+from neuralcollapse.report.html.verdicts import verdicts
+
+# One after the other in one script element: each file uses only those before it.
+SCRIPTS = ("draw", "scale", "chart", "curves", "gram", "space", "geometry", "theory", "page")
+MAX_RUNS = 6  # there are no more colours that all readers can tell apart
+
+
+def write_page(runs: Sequence[Run], path: str | Path) -> Path:
+    """Write the report of one or several runs, whole or not at all.
+
+    Parameters
+    ----------
+    runs
+        Of `read_runs`, 1 to 6.
+    path
+        The HTML file.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there is no run, or more than 6.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(render_page(runs), encoding="utf-8")
+    return Path(path)
+
+
+def render_page(runs: Sequence[Run]) -> str:
+    """Return the report of one or several runs as HTML.
+
+    Parameters
+    ----------
+    runs
+        As in `write_page`. Names of runs and classes may be any text: they are escaped.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there is no run, or more than 6.
+    """
+    if not 1 <= len(runs) <= MAX_RUNS:
+        raise NeuralCollapseError(
+            "runs", f"1 to {MAX_RUNS} runs", str(len(runs)), "write a report for each few of them"
+        )
+    found = charts(runs)
+    sections = [_sections(run) for run in runs]
+    theory = [_drawn(each["layer_peeled"], each["next_layer"]) for each in sections]
+    curves, shapes = [curve_data(run) for run in runs], [geometry_data(run) for run in runs]
+    data = {
+        "classes": runs[0].class_names,
+        "charts": found,
+        "runs": [
+            {
+                "name": run.name,
+                "curves": columns,
+                "geometry": shape,
+                "margins": each["margins"] and each["margins"]["picture"],
+                "theory": drawn,
+            }
+            for run, columns, shape, each, drawn in zip(
+                runs, curves, shapes, sections, theory, strict=True
+            )
+        ],
+    }
+    environment = Environment(
+        loader=PackageLoader("neuralcollapse.report.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        runs=runs,
+        title=" · ".join(run.name for run in runs),
+        subtitle=_subtitle(runs),
+        sections=sections,
+        groups=grouped(found),
+        tested=any(key.startswith("test_") for run in runs for key in run.records[-1]),
+        stepped=all(columns["step"] is not None for columns in curves),
+        geometry=shapes,
+        settings=settings_data(runs),
+        version=version("neuralcollapse"),
+        style=Markup(_asset("page.css")),
+        script=Markup("\n".join(_asset(f"{name}.js") for name in SCRIPTS)),
+        data=Markup(script_json(data)),
+    )
+
+
+def _subtitle(runs: Sequence[Run]) -> str:
+    first, parts = runs[0], ["Neural collapse"]
+    names = [str(first.config[key]) for key in ("net", "loss") if first.config.get(key)]
+    if len(runs) > 1:
+        parts.append(f"{len(runs)} runs")
+    elif names and first.config.get("data"):
+        parts.append(f"{', '.join(names)} on {first.config['data']}")
+    if first.class_names:
+        parts.append(f"{len(first.class_names)} classes")
+    if len(runs) == 1:
+        parts.append(f"{len(first.records)} measurements, to epoch {first.records[-1]['epoch']:g}")
+    return " · ".join(parts)
+
+
+def _sections(run: Run) -> dict[str, Any]:
+    """Return what the sections say about one run; None where it did not record it."""
+    last = run.snapshots[-1] if run.snapshots else None
+    return {
+        "name": run.name,
+        "verdicts": verdicts(run),
+        "epoch": run.records[-1]["epoch"],
+        "margins": last and margin_data(last),
+        "layer_peeled": last and layer_peeled_data(last),
+        "next_layer": last and next_layer_data(last),
+        "certificate": last and certificate_data(last),
+    }
+
+
+def _drawn(layer_peeled: dict[str, Any] | None, next_layer: dict[str, Any] | None) -> Any:
+    """Return the numbers that the pictures of theory need, without the words."""
+    model = layer_peeled if layer_peeled and not layer_peeled["missing"] else None
+    return {
+        "angles": model and model["angles"],
+        "norms": model and model["norms"],
+        "next": next_layer and {k: v for k, v in next_layer.items() if k != "text"},
+    }
+
+
+def _asset(name: str) -> str:
+    return (files("neuralcollapse.report.html") / "assets" / name).read_text(encoding="utf-8")

@@ -1,0 +1,85 @@
+"""The settings of the runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from neuralcollapse.report.html.runs import Run
+
+
+def settings_data(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return settings, versions and what was measured, one row each, one value a run.
+
+    Parameters
+    ----------
+    runs
+        At least one. A value that a run did not record is a dash.
+
+    Returns
+    -------
+    list of dict
+        Groups with ``name`` and ``rows`` of ``name``, ``values``, ``differ``.
+    """
+    groups = {
+        "Settings": [run.config for run in runs],
+        "Versions": [_nested(run, "versions") for run in runs],
+        "Machine": [_others(run) for run in runs],
+        "Measured": [_measured(run) for run in runs],
+    }
+    return [
+        {"name": name, "rows": _rows(columns)} for name, columns in groups.items() if any(columns)
+    ]
+
+
+def _rows(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    rows = []
+    for name in names:
+        values = [_text(column.get(name, "–")) for column in columns]
+        rows.append({"name": name, "values": values, "differ": len(set(values)) > 1})
+    return rows
+
+
+def _nested(run: Run, name: str) -> dict[str, Any]:
+    value = run.provenance.get(name, {})
+    return value if isinstance(value, dict) else {name: value}
+
+
+def _others(run: Run) -> dict[str, Any]:
+    """Return what else config.json says, nested entries by a dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in run.provenance.items():
+        if name in ("config", "versions"):
+            continue
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": entry for inner, entry in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _measured(run: Run) -> dict[str, Any]:
+    first, last = run.records[0], run.records[-1]
+    measured = {
+        "classes": len(run.class_names) or "–",
+        "measurements": len(run.records),
+        "epochs": f"{first['epoch']:g} to {last['epoch']:g}",
+        "snapshots": len(run.snapshots),
+    }
+    if isinstance(last.get("seconds"), float):
+        measured["seconds"] = f"{last['seconds']:.1f}"
+    if run.snapshots:
+        counts = run.snapshots[-1].counts
+        low, high = int(counts.min()), int(counts.max())
+        measured["training samples"] = f"{int(counts.sum()):,}"
+        measured["of a class"] = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return measured
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

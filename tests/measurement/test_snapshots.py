@@ -1,0 +1,175 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement import (
+    measure_features,
+    read_snapshots,
+    remove_snapshots,
+    snapshot_epochs,
+    write_snapshot,
+)
+from neuralcollapse.moments import ClassMoments
+
+K, D, N = 5, 7, 60
+
+
+@pytest.fixture
+def data():
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.arange(N) % K
+    features = 1e3 + torch.randn(K, D, generator=generator)[labels]
+    features = features + 0.1 * torch.randn(N, D, generator=generator)
+    weight = torch.randn(K, D, generator=generator)
+    return {
+        "features": features.double(),
+        "labels": labels,
+        "weight": weight.double(),
+        "bias": torch.randn(K, generator=generator).double(),
+        "test_features": features[:20].double() + 0.3,
+        "test_labels": labels[:20],
+        "class_names": ["a", "b", "<c>", "日", ""],
+    }
+
+
+def test_a_snapshot_is_the_report(tmp_path, data):
+    report = measure_features(**data)
+    path = write_snapshot(tmp_path, 12, report)
+    assert path == tmp_path / "snapshots/epoch-000012.npz"
+    (shot,) = read_snapshots(tmp_path)
+    x, y = data["features"].numpy(), data["labels"].numpy()
+    means = np.stack([x[y == k].mean(0) for k in range(K)])
+    center = means.mean(0)
+    np.testing.assert_allclose(shot.center, center, rtol=1e-12)
+    # float32 of the centred means: the offset of 1000 costs no digits.
+    np.testing.assert_allclose(shot.rows, means - center, rtol=1e-6, atol=1e-7)
+    spread = [((x[y == k] - means[k]) ** 2).sum(1).mean() for k in range(K)]
+    np.testing.assert_allclose(shot.trace_variances, spread, rtol=1e-9)
+    assert shot.squared_norm == pytest.approx((x**2).sum(), rel=1e-12)
+    assert shot.class_names == data["class_names"]
+    assert (shot.epoch, shot.counts.tolist(), shot.present) == (12, [12] * K, list(range(K)))
+    np.testing.assert_allclose(shot.weight, data["weight"], rtol=1e-6)
+    np.testing.assert_array_equal(shot.bias, data["bias"])
+    logits = x @ data["weight"].numpy().T + data["bias"].numpy()
+    margins = np.array([s[k] - np.delete(s, k).max() for s, k in zip(logits, y, strict=True)])
+    for k in range(K):
+        expected = np.quantile(margins[y == k], [0, 0.05, 0.5])
+        np.testing.assert_allclose(shot.margin_levels[k], expected, rtol=1e-6)
+        for j in set(range(K)) - {k}:
+            gap = (logits[:, k] - logits[:, j])[y == k].min()
+            assert float(shot.pair_margins[k, j]) == pytest.approx(gap, rel=1e-5)
+    assert shot.margin_median == pytest.approx(np.median(margins), rel=1e-6)
+    np.testing.assert_allclose(
+        shot.held_out_margins, report.test.decisions.margins.double(), rtol=1e-6
+    )
+    assert shot.held_out_labels.tolist() == data["test_labels"].tolist()
+    i, j, value = shot.closest_pairs[0].tolist()
+    worst = report.worst_pairs(1).iloc[0]
+    assert data["class_names"][int(i)] == worst["class i"]
+    assert data["class_names"][int(j)] == worst["class j"]
+    assert value == worst["cdnv"]
+    assert shot.before is None
+
+
+def test_the_file_holds_no_objects(tmp_path, data):
+    path = write_snapshot(tmp_path, 1, measure_features(**data))
+    with np.load(path, allow_pickle=False) as archive:
+        kinds = {archive[name].dtype.kind for name in archive.files}
+    assert kinds <= set("iufU")
+
+
+def test_without_a_head_there_are_no_margins(tmp_path, data):
+    report = measure_features(
+        data["features"],
+        data["labels"],
+        test_features=data["test_features"],
+        test_labels=data["test_labels"],
+    )
+    write_snapshot(tmp_path, 1, report)
+    (shot,) = read_snapshots(tmp_path)
+    for name in ("weight", "bias", "margin_levels", "margin_median", "pair_margins"):
+        assert getattr(shot, name) is None
+    assert shot.held_out_margins is None
+    assert shot.held_out_labels is None
+
+
+def test_an_absent_class_is_absent(tmp_path, data):
+    keep = data["labels"] != 3
+    report = measure_features(
+        data["features"][keep], data["labels"][keep], data["weight"], data["bias"]
+    )
+    write_snapshot(tmp_path, 1, report)
+    (shot,) = read_snapshots(tmp_path)
+    assert shot.present == [0, 1, 2, 4]
+    assert shot.rows[3].isnan().all()
+    assert shot.margin_levels[3].isnan().all()
+    total = shot.rows[shot.present].sum(0)
+    torch.testing.assert_close(total, torch.zeros(D).double(), atol=1e-5, rtol=0)
+
+
+def test_the_layer_before_comes_along(tmp_path, data):
+    earlier = ClassMoments(K, D).update(2 * data["features"], data["labels"])
+    write_snapshot(tmp_path, 1, measure_features(**data), before=earlier)
+    (shot,) = read_snapshots(tmp_path)
+    torch.testing.assert_close(shot.before.means, earlier.means)
+    torch.testing.assert_close(shot.before.within, earlier.within)
+    assert shot.before.counts.tolist() == earlier.counts.tolist()
+    for other in (
+        ClassMoments(K, D).update(data["features"][1:], data["labels"][1:]),
+        ClassMoments(K, D, scatter=False).update(data["features"], data["labels"]),
+    ):
+        with pytest.raises(NeuralCollapseError, match="before: expected moments of the same samp"):
+            write_snapshot(tmp_path, 2, measure_features(**data), before=other)
+    assert len(read_snapshots(tmp_path)) == 1
+
+
+def test_snapshots_come_in_order_and_can_be_removed(tmp_path, data):
+    report = measure_features(**data)
+    for epoch in (100, 2, 30):
+        write_snapshot(tmp_path, epoch, report)
+    assert [shot.epoch for shot in read_snapshots(tmp_path)] == [2, 30, 100]
+    remove_snapshots(tmp_path, after=30)
+    assert [shot.epoch for shot in read_snapshots(tmp_path)] == [2, 30]
+    remove_snapshots(tmp_path)
+    assert read_snapshots(tmp_path) == []
+    remove_snapshots(tmp_path / "never there")
+
+
+def test_bad_input_is_refused(tmp_path, data):
+    report = measure_features(**data)
+    with pytest.raises(NeuralCollapseError, match="epoch: expected 0 or later, got -1"):
+        write_snapshot(tmp_path, -1, report)
+    path = write_snapshot(tmp_path, 1, report)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(NeuralCollapseError, match=r"expected a snapshot, got .*epoch-000001\.npz"):
+        read_snapshots(tmp_path)
+    np.savez(path, format=np.array(1), rows=np.array([{}], dtype=object))
+    with pytest.raises(NeuralCollapseError, match="remove this file and read again"):
+        read_snapshots(tmp_path)
+    np.savez(path, format=np.array(2))
+    with pytest.raises(NeuralCollapseError, match="written by a later version"):
+        read_snapshots(tmp_path)
+
+
+@given(st.integers(1, 10**5), st.integers(2, 60))
+def test_epochs_are_spaced_evenly_in_log_time(epochs, count):
+    found = snapshot_epochs(epochs, count)
+    assert found[0] == 1
+    assert found[-1] == epochs
+    assert len(found) <= count
+    assert found == sorted(set(found))
+    # Where rounding to whole epochs does not count, neighbours have one ratio.
+    step = epochs ** (1 / (count - 1))
+    for a, b in pairwise(found):
+        assert b - a <= max(1, a * step - a) + 2 + step
+
+
+def test_there_must_be_epochs():
+    with pytest.raises(NeuralCollapseError, match="expected at least 1 epoch and 2 snapshots, got"):
+        snapshot_epochs(0)

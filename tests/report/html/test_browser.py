@@ -1,0 +1,275 @@
+"""The page in a real browser: it draws, answers to pointer and keys, and fits a phone."""
+
+import os
+import shutil
+
+import pytest
+
+from neuralcollapse.report.html.curves import NOTES
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PIXELS = "id => document.getElementById(id).toDataURL()"
+CURVES = "() => [...document.querySelectorAll('#curves path.curve')].map(p => p.getAttribute('d'))"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if BROWSER is None:
+        if os.environ.get("NEURALCOLLAPSE_BROWSER") == "required":
+            pytest.fail(f"none of {', '.join(NAMES)} is installed")
+        pytest.skip("no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page; afterwards there must have been no error, no warning and no request."""
+    contexts, faults = [], []
+
+    def visit(path, width=1280, **options):
+        context = browser.new_context(viewport={"width": width, "height": 800}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None
+        )
+        page.on(
+            "request",
+            lambda r: None if r.url.startswith(("file:", "data:")) else faults.append(r.url),
+        )
+        page.goto(path.as_uri())
+        page.wait_for_selector("#curves path.curve")
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def colours_on(page, selector):
+    """Return how many colours a canvas shows."""
+    return page.evaluate(
+        """selector => {
+            const canvas = document.querySelector(selector);
+            const { width, height } = canvas;
+            const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+            return new Set(new Uint32Array(data.buffer)).size;
+        }""",
+        selector,
+    )
+
+
+def test_everything_is_drawn(visit, page_file):
+    page = visit(page_file)
+    charts = page.locator("#curves .chart")
+    assert charts.count() == len(NOTES)
+    for i in range(charts.count()):
+        assert charts.nth(i).locator("path.curve").count() >= 1
+    for name in ("gram", "space"):
+        assert colours_on(page, f"#{name}") > 3
+    assert colours_on(page, ".margin-map") > 3
+    for name in ("angles", "norms", "next"):
+        assert page.locator(f"[data-theory={name}] svg").count() == 1
+    assert page.evaluate("window.hacked") is None
+
+
+def test_the_slider_moves_both_pictures_by_keys_too(visit, page_file):
+    page = visit(page_file)
+    slider = page.locator("#epoch")
+    seen = {}
+    slider.focus()
+    for key in ("End", "ArrowLeft", "Home"):
+        page.keyboard.press(key)
+        epoch = page.locator("#epoch-value").inner_text()
+        seen[epoch] = page.evaluate(PIXELS, "gram"), page.evaluate(PIXELS, "space")
+        assert slider.get_attribute("aria-valuetext") == f"epoch {epoch}"
+    assert len(seen) == 3
+    for pictures in zip(*seen.values(), strict=True):
+        assert len(set(pictures)) == 3
+
+
+def test_playing_walks_to_the_end(visit, page_file):
+    page = visit(page_file)
+    page.locator("#play").click()
+    assert page.locator("#play").inner_text() == "pause"
+    page.wait_for_function("document.getElementById('play').textContent === 'play'")
+    assert page.locator("#epoch-value").inner_text() == "12"
+
+
+def test_less_motion_means_no_playing(visit, page_file):
+    page = visit(page_file, reduced_motion="reduce")
+    assert page.locator("#play").count() == 0
+    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("x", ["log", "loglog", "linear"]), ("y", ["linear", "log"]), ("split", ["train", "test"])],
+)
+def test_every_toggle_changes_the_curves(visit, page_file, name, values):
+    page = visit(page_file)
+    before = page.evaluate(CURVES)
+    for value in values:
+        page.locator(f"[name={name}][value={value}]").check(force=True)
+        after = page.evaluate(CURVES)
+        assert after != before
+        assert not any("NaN" in path or "Infinity" in path for path in after)
+        before = after
+
+
+def test_toggles_obey_the_keyboard(visit, page_file):
+    page = visit(page_file)
+    before = page.evaluate(CURVES)
+    page.locator("[name=x][value=linear]").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("[name=x][value=log]").is_checked()
+    assert page.evaluate(CURVES) != before
+    # Where the focus is can be seen.
+    outline = "getComputedStyle(document.querySelector('[name=x]:checked + span')).outlineStyle"
+    assert page.evaluate(outline) == "solid"
+
+
+def test_reading_at_an_epoch_by_keys_and_by_pointer(visit, page_file):
+    page = visit(page_file)
+    chart = page.locator("[data-chart=nc1_trace_ratio]")
+    last = chart.locator(".values").inner_text()
+    page.locator("#read").focus()
+    page.keyboard.press("Home")
+    assert page.locator("#read-epoch").inner_text() == "1"
+    first = chart.locator(".values").inner_text()
+    assert first != last
+    chart.locator("svg").hover(position={"x": 120, "y": 60})
+    assert page.locator("#read-epoch").inner_text() not in ("1", "12")
+    assert chart.locator(".values").inner_text() not in (first, last)
+
+
+def test_the_picture_in_space_turns(visit, page_file):
+    page = visit(page_file, reduced_motion="reduce")
+    before = page.evaluate(PIXELS, "space")
+    page.locator("#space").focus()
+    page.keyboard.press("ArrowRight")
+    turned = page.evaluate(PIXELS, "space")
+    assert turned != before
+    page.locator("#space").hover()
+    page.mouse.down()
+    page.locator("#space").hover(position={"x": 50, "y": 100})
+    page.mouse.up()
+    assert page.evaluate(PIXELS, "space") != turned
+
+
+def test_a_pair_leads_to_its_place_in_the_gram_matrix(visit, page_file):
+    page = visit(page_file)
+    before = page.evaluate(PIXELS, "gram")
+    link = page.locator("[data-pair]").first
+    name = link.inner_text()
+    link.click()
+    assert page.evaluate(PIXELS, "gram") != before
+    assert name in page.locator("#gram-readout").inner_text()
+    assert page.url.endswith("#geometry")
+
+
+def test_the_two_ways_to_show_the_gram_matrix(visit, page_file):
+    page = visit(page_file)
+    before = page.evaluate(PIXELS, "gram")
+    page.locator("[name=gram][value=deviation]").check(force=True)
+    assert page.evaluate(PIXELS, "gram") != before
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_nothing_is_wider_than_the_screen(visit, page_file, two_runs_file, width, theme):
+    for path in (page_file, two_runs_file):
+        page = visit(path, width=width, color_scheme=theme)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_dark_is_dark_by_the_system_and_by_the_button(visit, page_file):
+    background = "getComputedStyle(document.body).backgroundColor"
+    light, dark = (visit(page_file, color_scheme=scheme) for scheme in ("light", "dark"))
+    white, black = light.evaluate(background), dark.evaluate(background)
+    assert white != black
+    before = light.evaluate(PIXELS, "gram")
+    light.locator("#theme").click()
+    assert light.evaluate(background) == black
+    assert light.evaluate(PIXELS, "gram") == dark.evaluate(PIXELS, "gram") != before
+    assert light.locator("#theme").get_attribute("aria-pressed") == "true"
+    light.reload()
+    assert light.evaluate(background) == black  # it is kept
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_can_be_read_on_its_ground(visit, page_file, theme):
+    """WCAG 2 AA: a contrast of 4.5 between every text and what is behind it."""
+    page = visit(page_file, color_scheme=theme)
+    worst = page.evaluate(
+        """() => {
+            const light = colour => {
+                const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map(v => v / 255)
+                    .map(v => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+            };
+            const ground = element => {
+                for (let at = element; at; at = at.parentElement) {
+                    const colour = getComputedStyle(at).backgroundColor;
+                    if (/^rgb\\(/.test(colour)) return colour;
+                }
+                return getComputedStyle(document.body).backgroundColor;
+            };
+            const contrasts = [...document.querySelectorAll("main *")]
+                .filter(e => e.checkVisibility() && [...e.childNodes].some(
+                    n => n.nodeType === 3 && n.textContent.trim()))
+                .map(e => {
+                    const style = getComputedStyle(e);
+                    const ink = e.closest("svg") ? style.fill : style.color;
+                    const [a, b] = [light(ink), light(ground(e))].sort((x, y) => y - x);
+                    return [(a + 0.05) / (b + 0.05), e.outerHTML.slice(0, 80)];
+                });
+            return contrasts.sort((a, b) => a[0] - b[0])[0];
+        }"""
+    )
+    assert worst[0] >= 4.5, worst
+
+
+def test_runs_are_overlaid_and_one_is_looked_at(visit, two_runs_file):
+    page = visit(two_runs_file)
+    chart = page.locator("[data-chart=nc1_trace_ratio]")
+    assert chart.locator("path.curve").count() == 4
+    before = page.evaluate(PIXELS, "gram")
+    page.locator("[name=run-margins][value='1']").check(force=True)
+    assert page.locator("[name=run-geometry][value='1']").is_checked()
+    assert page.evaluate(PIXELS, "gram") != before
+    for section in ("margins", "theory"):
+        shown = page.locator(f"#{section} [data-run]:visible")
+        assert [shown.nth(i).get_attribute("data-run") for i in range(shown.count())] == ["1"]
+    assert page.locator("#theory [data-theory=norms]:visible svg").count() == 1
+
+
+def test_print_is_light_open_and_without_controls(visit, page_file):
+    page = visit(page_file, color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    for selector in ("nav", ".toolbar", ".choice"):
+        assert not page.locator(selector).first.is_visible()
+    assert page.evaluate("[...document.querySelectorAll('details')].every(d => d.open)")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(252, 252, 250)"
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("document.documentElement.dataset.theme") is None
+    assert page.locator("nav").is_visible()
