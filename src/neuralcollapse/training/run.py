@@ -114,11 +114,11 @@ class Run:
             "num_classes": self.measurement.num_classes,
             **values,
         }
-        self.plan.folder.append(record)
         if epoch.number in self.drawn:
             # The scatter of an earlier layer is large: once, at the end, is enough.
             before = self.measurement.before if epoch.number == self.config.epochs else None
             self.plan.folder.keep_geometry(epoch.number, self.measurement.report, before)
+        self.plan.folder.append(record)
         self.records.append(record)
 
     def _save_is_due(self, epoch: int) -> bool:
