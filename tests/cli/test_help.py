@@ -1,0 +1,24 @@
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["demo"], ["measure"], ["train"], ["sweep"], ["report"], ["data"], ["study"], ["verify"]],
+)
+def test_help_does_not_load_torch(command):
+    arguments = [*command, "--help"]
+    program = (
+        "import sys\n"
+        "from neuralcollapse.cli import app\n"
+        "try:\n"
+        f"    app({arguments})\n"
+        "finally:\n"
+        "    heavy = {'torch', 'numpy', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
+        "    assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert arguments[0].removeprefix("--help") in done.stdout
