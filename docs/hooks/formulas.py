@@ -1,6 +1,6 @@
 """Formulas are drawn when the site is built, so that a page needs neither a script nor a network.
 
-matplotlib draws TeX, but a part of it: what our docstrings use beyond that is first put in its words.
+matplotlib draws a part of TeX: what our docstrings use beyond it is first put in its words.
 """
 
 import html
@@ -20,7 +20,7 @@ SIZE = 100
 FONT = FontProperties(size=SIZE, math_fontfamily="stix")
 
 REWRITES = [
-    (r"\\[tT]frac|\\dfrac", r"\\frac"),
+    (r"\\tfrac(?![a-zA-Z])", r"\\frac"),
     (r"\\(?:textstyle|displaystyle)", ""),
     (r"\\[bB]igg?l(?![a-zA-Z])", r"\\left"),
     (r"\\[bB]igg?r(?![a-zA-Z])", r"\\right"),
@@ -29,8 +29,8 @@ REWRITES = [
     (r"\\le(?![a-zA-Z])", r"\\leq"),
     (r"\\ne(?![a-zA-Z])", r"\\neq"),
     (r"\\(mathbf|mathbb|sqrt)\s*" + ARGUMENT, r"\\\1{\2}"),
-    (r"\\frac\s*" + ARGUMENT, r"\\frac{\1}"),
-    (r"(\\frac\{(?:[^{}]|\{[^{}]*\})*\})\s*" + ARGUMENT, r"\1{\2}"),
+    (r"\\(d?frac)\s*" + ARGUMENT, r"\\\1{\2}"),
+    (r"(\\d?frac\{(?:[^{}]|\{[^{}]*\})*\})\s*" + ARGUMENT, r"\1{\2}"),
     (r"&", ""),
 ]
 
@@ -41,8 +41,9 @@ def on_page_content(content: str, **kwargs: object) -> str:
 
 
 def drawing(tex: str, display: bool) -> str:
-    """Return a formula as inline SVG in the text's colour; as its source, with a warning, if it cannot be drawn."""
-    lines = [plain_tex(line) for line in re.split(r"\\\\(?![a-zA-Z])", tex)]
+    """Return a formula as inline SVG in the text's colour, or its source where that fails."""
+    full = tex.replace(r"\frac", r"\dfrac") if display else tex
+    lines = [plain_tex(line) for line in full.split(r"\\")]
     try:
         drawn = "".join(_svg(line, tex) for line in lines if line)
     except (ValueError, RuntimeError) as error:
@@ -60,6 +61,7 @@ def plain_tex(tex: str) -> str:
 
 
 def _svg(tex: str, source: str) -> str:
+    """Draw one line, on the text's base line."""
     text = f"${tex}$"
     width, height, depth = text_to_path.get_text_width_height_descent(text, FONT, ismath=True)
     outline = _path_data(TextPath((0, 0), text, prop=FONT))
@@ -72,6 +74,7 @@ def _svg(tex: str, source: str) -> str:
 
 
 def _path_data(outline: Path) -> str:
+    """Return a path as SVG writes it, with y pointing down."""
     letters = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C"}
     data = []
     for points, code in outline.iter_segments(curves=True, simplify=False):

@@ -2,13 +2,15 @@
 
 A page holds ``::: neuralcollapse.PACKAGE``; each public name is put in its place, under the module
 that defines it, once. Names of nested packages follow. ``::: neuralcollapse`` itself becomes a
-table of the front door, which links to them; ``::: neuralcollapse.studies.PAPER`` one of its claims.
+table of the front door, which links to them, ``::: neuralcollapse.cli`` the commands, and
+``::: neuralcollapse.studies.PAPER`` a table of that paper's claims.
 """
 
 import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 SOURCE = Path(__file__).parents[2] / "src"
 DIRECTIVE = re.compile(r"^::: (neuralcollapse[\w.]*)$", re.MULTILINE)
@@ -71,7 +73,8 @@ def _package(package: str, seen: set[str]) -> Iterator[str]:
         if module != module_before:
             yield f"\n## {module.rpartition('.')[2]}\n\n{_first_line(module)}\n"
             module_before = module
-        yield f"[](){{#{package}.{name}}}\n\n::: {definition}\n    options:\n      heading_level: 3\n"
+        yield f"[](){{#{package}.{name}}}\n"  # so that it is found by the name that users write
+        yield f"::: {definition}\n    options:\n      heading_level: 3\n"
     for stub in sorted(folder(package).glob("*/__init__.pyi")):
         yield from _package(f"{package}.{stub.parent.name}", seen)
 
@@ -109,11 +112,23 @@ def _commands() -> Iterator[str]:
     from neuralcollapse.cli import app
 
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
-        yield f"\n## neuralcollapse {name}\n\n{_one_line(command.help)}\n\n| | |\n|---|---|"
+        about = "\n\n".join(map(_one_line, (command.help or "").split("\n\n")))
+        yield f"\n## neuralcollapse {name}\n\n{about}\n\n| | what | if omitted |\n|---|---|---|"
         for parameter in command.params:
-            words = parameter.opts if parameter.param_type_name == "option" else [parameter.name]
-            about = getattr(parameter, "help", None)
-            yield f"| {', '.join(f'`{word}`' for word in words)} | {_one_line(about)} |"
+            option = parameter.param_type_name == "option"
+            words = ", ".join(
+                f"`{word}`" for word in (parameter.opts if option else [parameter.name])
+            )
+            about = _one_line(getattr(parameter, "help", None))
+            yield f"| {words} | {about} | {_omitted(parameter)} |"
+
+
+def _omitted(parameter: Any) -> str:
+    """Return what a parameter is if it is not given, as the help says it."""
+    shown = getattr(parameter, "show_default", None)
+    if isinstance(shown, str):
+        return _one_line(shown)
+    return "" if parameter.default in (None, False) else _one_line(str(parameter.default))
 
 
 def _one_line(text: str | None) -> str:
