@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test nightly lint bench clean
+.PHONY: help demo test nightly lint bench docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -28,8 +28,11 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev  ## the speed ratios, with their floors
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
+docs: $(VENV)/.installed-dev  ## build the documentation in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:  ## remove the environment and what the demo wrote
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo build dist site
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "neuralcollapse needs Python 3.11 or newer, got " + sys.version.split()[0] + "; set PYTHON=python3.11")'

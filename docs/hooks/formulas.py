@@ -1,0 +1,86 @@
+"""Formulas are drawn when the site is built, so that a page needs neither a script nor a network.
+
+matplotlib draws a part of TeX: what our docstrings use beyond it is first put in its words.
+"""
+
+import html
+import logging
+import re
+
+from matplotlib.font_manager import FontProperties
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath, text_to_path
+
+log = logging.getLogger("mkdocs.hooks.formulas")
+FORMULA = re.compile(
+    r'<(span|div) class="arithmatex">(?:\\\(|\\\[)(.*?)(?:\\\)|\\\])</\1>', re.DOTALL
+)
+ARGUMENT = r"(\\[a-zA-Z]+|[0-9a-zA-Z])"
+SIZE = 100
+FONT = FontProperties(size=SIZE, math_fontfamily="stix")
+
+REWRITES = [
+    (r"\\tfrac(?![a-zA-Z])", r"\\frac"),
+    (r"\\(?:textstyle|displaystyle)", ""),
+    (r"\\[bB]igg?l(?![a-zA-Z])", r"\\left"),
+    (r"\\[bB]igg?r(?![a-zA-Z])", r"\\right"),
+    (r"\\[bB]igg?(?![a-zA-Z])", ""),
+    (r"\\ge(?![a-zA-Z])", r"\\geq"),
+    (r"\\le(?![a-zA-Z])", r"\\leq"),
+    (r"\\ne(?![a-zA-Z])", r"\\neq"),
+    (r"\\(mathbf|mathbb|sqrt)\s*" + ARGUMENT, r"\\\1{\2}"),
+    (r"\\(d?frac)\s*" + ARGUMENT, r"\\\1{\2}"),
+    (r"(\\d?frac\{(?:[^{}]|\{[^{}]*\})*\})\s*" + ARGUMENT, r"\1{\2}"),
+    (r"&", ""),
+]
+
+
+def on_page_content(content: str, **kwargs: object) -> str:
+    """Put a drawing in the place of each formula."""
+    return FORMULA.sub(lambda found: drawing(html.unescape(found[2]), found[1] == "div"), content)
+
+
+def drawing(tex: str, display: bool) -> str:
+    """Return a formula as inline SVG in the text's colour, or its source where that fails."""
+    full = tex.replace(r"\frac", r"\dfrac") if display else tex
+    lines = [plain_tex(line) for line in full.split(r"\\")]
+    try:
+        drawn = "".join(_svg(line, tex) for line in lines if line)
+    except (ValueError, RuntimeError) as error:
+        log.warning("formula %r: %s", tex, str(error).splitlines()[-1])
+        return f"<code>{html.escape(tex)}</code>"
+    return f'<div class="formula">{drawn}</div>' if display else drawn
+
+
+def plain_tex(tex: str) -> str:
+    """Return a formula in matplotlib's part of TeX."""
+    tex = " ".join(tex.split())
+    for pattern, words in REWRITES:
+        tex = re.sub(pattern, words, tex)
+    return tex
+
+
+def _svg(tex: str, source: str) -> str:
+    """Draw one line, on the text's base line."""
+    text = f"${tex}$"
+    width, height, depth = text_to_path.get_text_width_height_descent(text, FONT, ismath=True)
+    outline = _path_data(TextPath((0, 0), text, prop=FONT))
+    return (
+        f'<svg class="tex" role="img" aria-label="{html.escape(source)}" '
+        f'viewBox="0 {depth - height:.1f} {width:.1f} {height:.1f}" '
+        f'style="width:{width / SIZE:.3f}em;vertical-align:{-depth / SIZE:.3f}em">'
+        f'<path d="{outline}"/></svg>'
+    )
+
+
+def _path_data(outline: Path) -> str:
+    """Return a path as SVG writes it, with y pointing down."""
+    letters = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C"}
+    data = []
+    for points, code in outline.iter_segments(curves=True, simplify=False):
+        if code == Path.CLOSEPOLY:
+            data.append("z")
+            continue
+        pairs = zip(points[::2], points[1::2], strict=True)
+        data.append(letters[code] + " ".join(f"{x:.1f} {-y:.1f}" for x, y in pairs))
+    return "".join(data)
