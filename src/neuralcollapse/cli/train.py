@@ -140,7 +140,11 @@ def train(
             overwrite=overwrite,
         )
     except KeyboardInterrupt:
-        console.print(f"Stopped. The same command with --resume goes on with {out}.", markup=False)
+        console.print(
+            f"Stopped. The same command with --resume goes on with {out}.",
+            markup=False,
+            soft_wrap=True,
+        )
         raise typer.Exit(130) from None
     console.print(summary_table(records))
     console.print(summary_text(records))
