@@ -57,7 +57,8 @@ def sgd_epochs(
     data
         Inputs and labels.
     config
-        Everything but the data and the network is read from here.
+        Everything but the data and the network is read from here; of a fixed head nothing, put it
+        there before with `fix_head`.
     fabric
         Where and on how many processes to train, launched before; one process where the model
         is if omitted.
@@ -70,7 +71,8 @@ def sgd_epochs(
     Raises
     ------
     NeuralCollapseError
-        If the head is to have a weight decay of its own, and the model has none.
+        If the head is to have a weight decay of its own, and the model has none; or the loss is
+        dot-regression, and it has no `FixedHead`.
     NonFiniteError
         If the loss is NaN or infinite; the message names the first such step.
     """

@@ -55,7 +55,8 @@ def fix_head(model: nn.Module, inputs: Any, config: TrainConfig) -> None:
         raise NeuralCollapseError(
             "model", "a network before the head to be fixed", "the head alone", "add a layer"
         )
-    weight = placed_etf(*old.shape, config).to(old.device)
+    num_classes, dim = old.shape
+    weight = placed_etf(num_classes, dim, config).to(old.device)
     parent, _, child = name.rpartition(".")
     head = FixedHead(weight, nonnegative=bool((features >= 0).all()), dtype=old.dtype)
     setattr(model.get_submodule(parent), child, head)
