@@ -36,7 +36,7 @@ FIGURES = {
 # A constant learning rate, as in the gradient flow of the theory.
 COMMON: dict[str, Any] = {"weight_decay": 0.0, "schedule": "constant", "batch_size": 128}
 SCALES: dict[Scale, dict[str, Any]] = {
-    "quick": {"data": "digits", "width": 0.25, "epochs": 60, "lr": 0.1},
+    "quick": {"data": "digits", "width": 0.25, "epochs": 200, "lr": 0.02},
     "medium": {"data": "fashion-mnist", "epochs": 60, "lr": 0.05, "precision": "bf16"},
     "paper": {"epochs": 300, "lr": 0.05, "precision": "bf16"},
 }
