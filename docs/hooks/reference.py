@@ -100,7 +100,7 @@ def _definition(path: str) -> str:
 def _first_line(path: str) -> str:
     """Return the first line of the docstring at a path, empty where there is none."""
     if folder(path).is_dir():
-        tree: ast.AST | None = ast.parse((folder(path) / "__init__.py").read_text())
+        tree: Any = ast.parse((folder(path) / "__init__.py").read_text())
     elif folder(path).with_suffix(".py").exists():
         tree = ast.parse(folder(path).with_suffix(".py").read_text())
     else:
