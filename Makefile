@@ -8,8 +8,9 @@ BIN    := $(VENV)/bin
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-demo: $(VENV)/.installed  ## train a small network on real images, measure its collapse, draw the figures
+demo: $(VENV)/.installed  ## train a small network on real images, report its collapse, check the papers' claims
 	$(BIN)/neuralcollapse demo
+	$(BIN)/neuralcollapse verify
 
 test: $(VENV)/.installed-dev lint  ## lint, type-check and run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -21,3 +21,5 @@ from .measurement import measure_features as measure_features
 from .measurement import measure_layers as measure_layers
 from .metrics import CollapseMetrics as CollapseMetrics
 from .moments import ClassMoments as ClassMoments
+
+__version__: str

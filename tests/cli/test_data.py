@@ -1,4 +1,3 @@
-import subprocess
 import sys
 
 import pytest
@@ -20,18 +19,6 @@ def elsewhere(monkeypatch):
 
 def run(*arguments):
     return CliRunner().invoke(app, ["data", *map(str, arguments)])
-
-
-def test_help_does_not_load_torch():
-    program = (
-        "import sys\n"
-        "from neuralcollapse.cli import app\n"
-        "app(['data', '--help'], standalone_mode=False)\n"
-        "assert not {'torch', 'numpy', 'sklearn'} & set(sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "--download" in done.stdout
 
 
 def test_the_table_lists_every_set_with_its_place_or_its_origin(tmp_path, monkeypatch):

@@ -37,7 +37,8 @@ def test_it_passes_on_what_it_is_given(tmp_path):
     settings.write_text(json.dumps({"epochs": 5, "lr": 0.01}))
     options = (
         "--config", settings, "--epochs", 3, "--schedule", "step", "--milestones", 1,
-        "--milestones", 2, "--no-head-bias", "--layers", "features.3", "--measure-every", 2,
+        "--milestones", 2, "--no-head-bias", "--head", "etf", "--head-scale", 2,
+        "--head-permutation", 0, "--layers", "features.3", "--measure-every", 2,
     )  # fmt: skip
     result = run(*TINY, *options, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
@@ -47,6 +48,8 @@ def test_it_passes_on_what_it_is_given(tmp_path):
     assert kept["config"]["epochs"] == 3
     assert kept["config"]["milestones"] == [1, 2]
     assert kept["config"]["head_bias"] is False
+    placed = [kept["config"][f"head{name}"] for name in ("", "_scale", "_permutation", "_seed")]
+    assert placed == ["etf", 2.0, 0, None]
     records = [json.loads(line) for line in (tmp_path / "run/history.jsonl").open()]
     assert [record["epoch"] for record in records] == [2, 3]
     assert records[0]["layers"].keys() == {"features.3"}
@@ -64,6 +67,7 @@ def test_it_passes_on_what_it_is_given(tmp_path):
     ("settings", "message"),
     [
         ('{"learning_rate": 1}', "error: config: expected the keys data, .*got learning_rate; ch"),
+        ('{"head": "etf"}', "error: head_bias: expected False if head is 'etf', which has no bias"),
         ("[1]", "error: --config: expected a file with a JSON object"),
         ("{", "error: --config: expected a file with a JSON object, got Expecting property name"),
     ],

@@ -6,6 +6,8 @@ import pytest
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.training import TrainConfig
 
+FIXED = {"head": "etf", "head_bias": False}
+
 
 def test_a_dict_and_back():
     config = TrainConfig(net="cnn", loss="mse", lr=0.5, seed=3, schedule="step", milestones=(2, 5))
@@ -19,7 +21,7 @@ def test_a_dict_and_back():
     [
         ({"nett": "mlp", "wd": 1}, "config: expected the keys data, .*got nett, wd; check the sp"),
         ({"net": "vit"}, "net: expected one of mlp, cnn.* or package.module:callable, got 'vit'"),
-        ({"loss": "hinge"}, "loss: expected one of ce, mse, focal, got 'hinge'"),
+        ({"loss": "hinge"}, "loss: expected one of ce, mse, focal, dot-regression, got 'hinge'"),
         ({"schedule": "linear"}, "schedule: expected one of cosine, step, constant, got 'linear'"),
         ({"weight_decay": -1.0}, r"weight_decay: expected a number in \[0, inf\), got -1.0"),
         ({"weight_decay": math.nan}, r"weight_decay: expected a number in \[0, inf\), got nan"),
@@ -53,6 +55,38 @@ def test_a_dict_and_back():
             {"loss": "focal", "focal_gamma": -1.0},
             r"focal_gamma: expected a number in \[0, inf\), got -1.0",
         ),
+        (
+            {"focal_gamma": 0.0},
+            "focal_gamma: expected none unless loss is 'focal', got 0.0",
+        ),
+        ({"head": "mlp"}, "head: expected one of linear, etf, got 'mlp'"),
+        ({"head": "etf"}, "head_bias: expected False if head is 'etf', which has no bias, got T"),
+        ({"head_scale": 2.0}, "head_scale: expected none unless head is 'etf', got 2.0"),
+        (
+            {"head_orientation": "haar"},
+            "head_orientation: expected none unless head is 'etf', got 'haar'",
+        ),
+        ({"head_seed": 0}, "head_seed: expected none unless head is 'etf', got 0"),
+        ({"head_permutation": 0}, "head_permutation: expected none unless head is 'etf', got 0"),
+        ({"loss": "dot-regression"}, "loss: expected another one unless head is 'etf', got 'dot-"),
+        (
+            FIXED | {"head_weight_decay": 0.1},
+            "head_weight_decay: expected none unless head is 'linear', got 0.1",
+        ),
+        (FIXED | {"head_scale": 0.0}, "head_scale: expected a finite number above 0, got 0.0"),
+        (
+            FIXED | {"head_orientation": "up"},
+            "head_orientation: expected one of haar, axis, block, got 'up'",
+        ),
+        (
+            FIXED | {"head_orientation": "block", "head_seed": 1},
+            "head_seed: expected none unless head_orientation is 'haar', got 1",
+        ),
+        (FIXED | {"head_seed": -1}, r"head_seed: expected a whole number in \[0, inf\), got -1"),
+        (
+            FIXED | {"head_permutation": -1},
+            r"head_permutation: expected a whole number in \[0, inf\), got -1",
+        ),
         ({"milestones": [3]}, r"milestones: expected none unless schedule is 'step', got \(3,\)"),
         (
             {"schedule": "step", "milestones": [30, 20]},
@@ -81,6 +115,7 @@ def test_bad_values_are_refused(values, message):
         ("epochs", "3", "epochs: expected a whole number of at least 1, got '3'"),
         ("width", "wide", "width: expected a finite number above 0, got 'wide'"),
         ("net", 3, "net: expected one of mlp, .*, got 3"),
+        ("head_scale", "large", "head_scale: expected a finite number above 0, got 'large'"),
         ("head_bias", 1, "head_bias: expected True or False, got 1"),
         ("seed", "x", r"seed: expected a whole number in \[0, inf\), got 'x'"),
         ("lr", "fast", "lr: expected a finite number above 0, got 'fast'"),

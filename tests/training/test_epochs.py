@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 from neuralcollapse.errors import NonFiniteError
 from neuralcollapse.training import TrainConfig, sgd_epochs

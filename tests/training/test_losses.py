@@ -3,8 +3,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from neuralcollapse.training import TrainConfig, loss_function
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.training import (
+    TrainConfig,
+    dot_regression,
+    etf_head,
+    loss_at_head,
+    loss_function,
+)
 
 CASES = {
     "ce": TrainConfig(),
@@ -68,3 +76,45 @@ def test_focal_loss_keeps_its_digits_where_a_sample_is_nearly_certain():
     logits = torch.tensor([[12.0, 0.0]])
     value = loss_function(TrainConfig(loss="focal"))(logits, torch.tensor([0]))
     assert float(value) == pytest.approx(math.exp(-36), rel=1e-4)
+
+
+DOT_REGRESSION = TrainConfig(loss="dot-regression", head="etf", head_bias=False)
+
+
+def test_at_the_head_the_loss_of_logits_is_what_it_was(generator):
+    logits, labels = torch.randn(9, 4, generator=generator), torch.arange(9) % 4
+    with loss_at_head(nn.Linear(2, 4), CASES["mse"]) as loss:
+        assert torch.equal(loss(logits, labels), loss_function(CASES["mse"])(logits, labels))
+
+
+def test_dot_regression_takes_the_features_of_each_batch(generator):
+    body, head = nn.Linear(5, 6), etf_head(4, 6, scale=3.0, generator=generator)
+    model = nn.Sequential(body, head)
+    with loss_at_head(model, DOT_REGRESSION) as loss:
+        for size in (7, 3):
+            inputs, labels = torch.randn(size, 5, generator=generator), torch.arange(size) % 4
+            value = loss(model(inputs), labels)
+            assert torch.equal(value, dot_regression(body(inputs), labels, head.weight))
+        value.backward()
+    assert body.weight.grad.abs().sum() > 0
+    assert not head._forward_pre_hooks
+
+
+def test_dot_regression_is_refused_where_it_cannot_be(generator):
+    with pytest.raises(NeuralCollapseError, match="loss: expected a function of logits, got dot-"):
+        loss_function(DOT_REGRESSION)
+    with (
+        pytest.raises(
+            NeuralCollapseError, match=r"model: expected one FixedHead for dot-.*, got 0"
+        ),
+        loss_at_head(nn.Linear(5, 4), DOT_REGRESSION),
+    ):
+        pass
+    head = etf_head(4, 6, generator=generator)
+    with (
+        pytest.raises(
+            NeuralCollapseError, match=r"features: expected shape \(n, d\), got \(2, 3, 6\)"
+        ),
+        loss_at_head(head, DOT_REGRESSION) as loss,
+    ):
+        loss(head(torch.zeros(2, 3, 6)), torch.zeros(2, dtype=torch.long))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from neuralcollapse import __version__
 from neuralcollapse.errors import NeuralCollapseError
 
 
@@ -27,6 +28,16 @@ class _CleanErrors(TyperGroup):
 app = typer.Typer(cls=_CleanErrors, no_args_is_help=True, add_completion=False)
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
-def neuralcollapse() -> None:
+def neuralcollapse(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_tell_version)
+    ] = False,
+) -> None:
     """Measure the neural collapse of any classifier, and explain it with its theory."""

@@ -59,5 +59,7 @@ def demo(
     figures = plot_history(records, out)
     names = ", ".join(path.name for path in figures)
     page = write_page(read_runs([out]), out / "report.html")
-    console.print(f"Written to {out}: {names}, history.jsonl, config.json", markup=False)
-    console.print(f"Open in a browser: {page}", markup=False)
+    console.print(
+        f"Written to {out}: {names}, history.jsonl, config.json", markup=False, soft_wrap=True
+    )
+    console.print(f"Open in a browser: {page}", markup=False, soft_wrap=True)

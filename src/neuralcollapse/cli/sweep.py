@@ -56,7 +56,7 @@ def sweep(
         report.to_frame().to_csv(path, index=False)
     console = Console()
     console.print(progress_table(report.runs))
-    console.print(f"Written to {out}/sweep.csv", markup=False, highlight=False)
+    console.print(f"Written to {out}/sweep.csv", markup=False, highlight=False, soft_wrap=True)
     if report.failed:
         console.print("Run again with --retry, once the cause is corrected.")
         raise typer.Exit(1)

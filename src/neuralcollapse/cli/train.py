@@ -37,7 +37,20 @@ def train(
         bool | None,
         _option("Of the head.", MODEL, "yes", "--head-bias/--no-head-bias"),
     ] = None,
-    loss: Annotated[str | None, _option("ce, mse or focal.", RECIPE, "ce")] = None,
+    head: Annotated[
+        str | None, _option("linear, or etf: fixed, with --no-head-bias.", MODEL, "linear")
+    ] = None,
+    head_scale: Annotated[float | None, _option("Norm of a fixed head's rows.", MODEL, "1")] = None,
+    head_orientation: Annotated[
+        str | None, _option("Of a fixed head: haar, axis or block.", MODEL, "haar")
+    ] = None,
+    head_seed: Annotated[int | None, _option("Of the Haar orientation.", MODEL, "0")] = None,
+    head_permutation: Annotated[
+        int | None, _option("Seed of a permutation of its rows.", MODEL, "none")
+    ] = None,
+    loss: Annotated[
+        str | None, _option("ce, mse, focal; dot-regression of a fixed head.", RECIPE, "ce")
+    ] = None,
     label_smoothing: Annotated[float | None, _option("Of cross-entropy.", RECIPE, "0")] = None,
     focal_gamma: Annotated[float | None, _option("Of the focal loss.", RECIPE, "2")] = None,
     epochs: Annotated[int | None, _option("Passes over the data.", RECIPE, "400")] = None,
@@ -110,6 +123,8 @@ def train(
 
     neuralcollapse train --config runs/base/config.json --seed 1 --out runs/second
 
+    neuralcollapse train --net cnn --head etf --no-head-bias --head-permutation 3 --out runs/fixed
+
     The same command with --resume goes on with a run that was stopped, by whatever.
     """
     given = {
@@ -140,7 +155,11 @@ def train(
             overwrite=overwrite,
         )
     except KeyboardInterrupt:
-        console.print(f"Stopped. The same command with --resume goes on with {out}.", markup=False)
+        console.print(
+            f"Stopped. The same command with --resume goes on with {out}.",
+            markup=False,
+            soft_wrap=True,
+        )
         raise typer.Exit(130) from None
     console.print(summary_table(records))
     console.print(summary_text(records))
@@ -152,6 +171,7 @@ def train(
 
 CONFIG_OPTIONS = (
     "data", "data_root", "per_class", "imbalance", "label_noise", "net", "width", "head_bias",
+    "head", "head_scale", "head_orientation", "head_seed", "head_permutation",
     "loss", "label_smoothing", "focal_gamma", "epochs", "batch_size", "lr", "momentum", "schedule",
     "milestones", "lr_factor", "warmup_epochs", "weight_decay", "head_weight_decay", "precision",
     "seed",

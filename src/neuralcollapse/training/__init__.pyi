@@ -10,10 +10,12 @@ from .ensemble import Ensemble as Ensemble
 from .ensemble import train_ensemble as train_ensemble
 from .epochs import Epoch as Epoch
 from .epochs import sgd_epochs as sgd_epochs
+from .etf_placement import fix_head as fix_head
 from .heads import FixedHead as FixedHead
 from .heads import UnfittableHeadWarning as UnfittableHeadWarning
 from .heads import dot_regression as dot_regression
 from .heads import etf_head as etf_head
+from .losses import loss_at_head as loss_at_head
 from .losses import loss_function as loss_function
 from .measurement_schedule import measurement_epochs as measurement_epochs
 from .networks import MLP as MLP

@@ -6,13 +6,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.geometry.simplex_etf import Orientation
 from neuralcollapse.training.networks import check_network
 
 CHOICES = {
-    "loss": ("ce", "mse", "focal"),
+    "loss": ("ce", "mse", "focal", "dot-regression"),
+    "head": ("linear", "etf"),
+    "head_orientation": (None, *get_args(Orientation)),
     "schedule": ("cosine", "step", "constant"),
     "precision": ("32", "bf16"),
 }
@@ -22,6 +25,11 @@ ONLY_WITH = {
     "focal_gamma": ("loss", "focal"),
     "milestones": ("schedule", "step"),
     "lr_factor": ("schedule", "step"),
+    "head_scale": ("head", "etf"),
+    "head_orientation": ("head", "etf"),
+    "head_seed": ("head", "etf"),
+    "head_permutation": ("head", "etf"),
+    "head_weight_decay": ("head", "linear"),  # there are no weights of a fixed head to decay
 }
 
 
@@ -45,8 +53,20 @@ class TrainConfig:
         A key of `NETWORKS`, or ``"package.module:callable"``; see `build_network`.
     width
         Multiplies the number of units or channels of every hidden layer.
+    head
+        ``"linear"``: trained. ``"etf"``: a simplex ETF that is not, put in place of the network's
+        last linear layer, see `etf_head`; it has no bias, so that `head_bias` must be False.
+    head_scale
+        Norm of the rows of a fixed head, above 0; 1 if None.
+    head_orientation
+        Of a fixed head: ``"haar"``, ``"axis"`` or ``"block"``, see `simplex_etf`; Haar if None.
+    head_seed
+        Of the Haar orientation, whatever `seed` is; 0 if None.
+    head_permutation
+        Seed of a random permutation of the rows of a fixed head; they stay in order if None.
     loss
-        ``"ce"``, ``"mse"`` or ``"focal"``, a mean over samples; see `loss_function`.
+        ``"ce"``, ``"mse"`` or ``"focal"``, see `loss_function`; or, with a fixed head alone,
+        ``"dot-regression"``, see `dot_regression`, of features of norm 1. A mean over samples.
     label_smoothing
         In [0, 1): share of the target of cross-entropy that is spread over all classes evenly.
     focal_gamma
@@ -57,7 +77,7 @@ class TrainConfig:
         The same for the head alone, where `weight_decay` then acts on the other layers only; None
         if it is no different.
     head_bias
-        Whether the head has a bias.
+        Whether the head has a bias; never a fixed one.
     lr, momentum
         Of stochastic gradient descent.
     schedule
@@ -102,6 +122,11 @@ class TrainConfig:
     weight_decay: float = 1e-2
     head_weight_decay: float | None = None
     head_bias: bool = True
+    head: str = "linear"
+    head_scale: float | None = None
+    head_orientation: str | None = None
+    head_seed: int | None = None
+    head_permutation: int | None = None
     lr: float = 0.05
     momentum: float = 0.9
     schedule: str = "cosine"
@@ -116,7 +141,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise self._refused(name, f"one of {', '.join(choices)}")
+                known = ", ".join(choice for choice in choices if choice is not None)
+                raise self._refused(name, f"one of {known}")
         check_network(self.net)
         for name in ("batch_size", "epochs", "per_class"):
             value = getattr(self, name)
@@ -125,9 +151,15 @@ class TrainConfig:
                 raise self._refused(name, "a whole number of at least 1")
         if not isinstance(self.head_bias, bool):
             raise self._refused("head_bias", "True or False")
-        for name, high in (("seed", math.inf), ("warmup_epochs", self.epochs)):
+        for name, high in (
+            ("seed", math.inf),
+            ("head_seed", math.inf),
+            ("head_permutation", math.inf),
+            ("warmup_epochs", self.epochs),
+        ):
             value = getattr(self, name)
-            if not (isinstance(value, int) and 0 <= value < high):
+            optional = name in ("head_seed", "head_permutation") and value is None
+            if not optional and not (isinstance(value, int) and 0 <= value < high):
                 raise self._refused(name, f"a whole number in [0, {high})")
         for name, high in (
             ("weight_decay", math.inf),
@@ -141,9 +173,10 @@ class TrainConfig:
             optional = name in ("head_weight_decay", "focal_gamma") and value is None
             if not optional and not (isinstance(value, (int, float)) and 0 <= value < high):
                 raise self._refused(name, f"a number in [0, {high})")
-        for name in ("lr", "width"):
+        for name in ("lr", "width", "head_scale"):
             value = getattr(self, name)
-            if not (isinstance(value, (int, float)) and 0 < value < math.inf):
+            optional = name == "head_scale" and value is None
+            if not optional and not (isinstance(value, (int, float)) and 0 < value < math.inf):
                 raise self._refused(name, "a finite number above 0")
         if not (isinstance(self.imbalance, (int, float)) and 1 <= self.imbalance < math.inf):
             raise self._refused("imbalance", "a finite number of at least 1")
@@ -153,8 +186,19 @@ class TrainConfig:
         if any(late <= early for early, late in pairwise(marks)):
             raise self._refused("milestones", f"rising whole numbers in (0, {self.epochs})")
         for name, (other, needed) in ONLY_WITH.items():
-            if getattr(self, name) not in (None, 0) and getattr(self, other) != needed:
+            # The class has the defaults, of which a seed of 0 is none.
+            if getattr(self, name) != getattr(type(self), name) and getattr(self, other) != needed:
                 raise self._refused(name, f"none unless {other} is {needed!r}")
+        self._check_fixed_head()
+
+    def _check_fixed_head(self) -> None:
+        """Refuse what does not go together with a fixed head, or without one."""
+        if self.head == "etf" and self.head_bias:
+            raise self._refused("head_bias", "False if head is 'etf', which has no bias")
+        if self.head_seed is not None and self.head_orientation not in (None, "haar"):
+            raise self._refused("head_seed", "none unless head_orientation is 'haar'")
+        if self.loss == "dot-regression" and self.head != "etf":
+            raise self._refused("loss", "another one unless head is 'etf'")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from neuralcollapse.errors import NonFiniteError
 from neuralcollapse.training.batches import Batches
 from neuralcollapse.training.config import TrainConfig
-from neuralcollapse.training.losses import loss_function
+from neuralcollapse.training.losses import loss_at_head
 from neuralcollapse.training.optimizer import sgd
 from neuralcollapse.training.randomness import seeded
 from neuralcollapse.training.schedules import learning_rate
@@ -57,7 +57,8 @@ def sgd_epochs(
     data
         Inputs and labels.
     config
-        Everything but the data and the network is read from here.
+        Everything but the data and the network is read from here; of a fixed head nothing, put it
+        there before with `fix_head`.
     fabric
         Where and on how many processes to train, launched before; one process where the model
         is if omitted.
@@ -70,7 +71,8 @@ def sgd_epochs(
     Raises
     ------
     NeuralCollapseError
-        If the head is to have a weight decay of its own, and the model has none.
+        If the head is to have a weight decay of its own, and the model has none; or the loss is
+        dot-regression, and it has no `FixedHead`.
     NonFiniteError
         If the loss is NaN or infinite; the message names the first such step.
     """
@@ -113,12 +115,11 @@ def train_epoch(
     NonFiniteError
         If the loss is NaN or infinite; the message names the first such step.
     """
-    loss_of = loss_function(config)
     before = (number - 1) * len(batches)
     # Losses stay on the device: to read one at every step would make the device wait.
     losses = torch.zeros(len(batches), device=fabric.device)
     model.train()
-    with seeded(config.seed, number, fabric.global_rank):
+    with seeded(config.seed, number, fabric.global_rank), loss_at_head(model, config) as loss_of:
         for index, (inputs, labels, weight) in enumerate(batches.epoch(number)):
             if channels_last and inputs.ndim == 4:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.training.config import TrainConfig
+from neuralcollapse.training.heads import FixedHead, dot_regression
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -28,6 +32,11 @@ def loss_function(config: TrainConfig) -> Loss:
     config
         Its `loss`, `label_smoothing` and `focal_gamma` are read.
 
+    Raises
+    ------
+    NeuralCollapseError
+        If it is dot-regression, for which see `loss_at_head`.
+
     References
     ----------
     Szegedy et al. 2016, Section 7 (label smoothing); Lin et al. 2017, Equation 4 (focal loss).
@@ -43,7 +52,64 @@ def loss_function(config: TrainConfig) -> Loss:
         return half_square
     if config.loss == "focal":
         return partial(focal, gamma=2.0 if config.focal_gamma is None else config.focal_gamma)
+    if config.loss == "dot-regression":
+        raise NeuralCollapseError(
+            "loss", "a function of logits", "dot-regression, one of features", "use loss_at_head"
+        )
     return partial(cross_entropy, label_smoothing=config.label_smoothing)
+
+
+@contextmanager
+def loss_at_head(model: nn.Module, config: TrainConfig) -> Iterator[Loss]:
+    """Give the loss of the batch that last went through the model, of whatever kind.
+
+    Like `loss_function`'s it takes logits and labels; dot-regression takes the features from what
+    entered the fixed head, which is watched in the block.
+
+    Parameters
+    ----------
+    model
+        Has one `FixedHead` if the loss is dot-regression.
+    config
+        Of the loss.
+
+    Yields
+    ------
+    callable
+        The loss.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the loss is dot-regression, and there is not one fixed head; or, of a batch, if what
+        enters it is no (n, d) matrix.
+    """
+    if config.loss != "dot-regression":
+        yield loss_function(config)
+        return
+    heads = [module for module in model.modules() if isinstance(module, FixedHead)]
+    if len(heads) != 1:
+        raise NeuralCollapseError(
+            "model", "one FixedHead for dot-regression", str(len(heads)), "let train() put it there"
+        )
+    (head,), entered = heads, list[Tensor]()
+
+    def catch(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+        entered[:] = arguments[:1]
+
+    def loss(_: Tensor, labels: Tensor) -> Tensor:
+        features = entered.pop()
+        if features.ndim != 2:
+            raise NeuralCollapseError(
+                "features", "shape (n, d)", str(tuple(features.shape)), "pool before the head"
+            )
+        return dot_regression(features.to(head.weight.dtype), labels, head.weight)
+
+    watching = head.register_forward_pre_hook(catch)
+    try:
+        yield loss
+    finally:
+        watching.remove()
 
 
 def half_square(logits: Tensor, labels: Tensor) -> Tensor:

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import snapshot_epochs
 from neuralcollapse.training.config import TrainConfig
 from neuralcollapse.training.data import ImageData, load_dataset
+from neuralcollapse.training.etf_placement import fix_head
 from neuralcollapse.training.measurement_schedule import measurement_epochs
 from neuralcollapse.training.networks import build_network
 from neuralcollapse.training.provenance import provenance
@@ -54,6 +56,13 @@ class RunPlan:
                 "at least 1 epoch",
                 str(self.checkpoint_every),
                 "leave it out to write by the clock alone",
+            )
+        if self.compile and self.config.loss == "dot-regression":
+            raise NeuralCollapseError(
+                "compile",
+                "False if loss is 'dot-regression', which watches the features",
+                "True",
+                "leave it out",
             )
         self.epochs_measured()  # refuses bad values
 
@@ -115,9 +124,15 @@ class RunPlan:
                 data.input_shape,
                 data.num_classes,
                 width=config.width,
-                head_bias=config.head_bias,
+                head_bias=config.head == "etf" or config.head_bias,
                 seed=config.seed,
             )
+        train, test = (data.train, data.test) if isinstance(data, ImageData) else data
+        if config.head == "etf":
+            # A generator of its own: the loader would else draw from the global one.
+            some, _ = next(iter(DataLoader(train, batch_size=2, generator=torch.Generator())))
+            parameter = next(model.parameters(), None)
+            fix_head(model, some if parameter is None else some.to(parameter.device), config)
         head = getattr(model, "head", None)
         if isinstance(head, nn.Linear) and (head.bias is not None) != config.head_bias:
             raise NeuralCollapseError(
@@ -126,6 +141,5 @@ class RunPlan:
                 str(config.head_bias),
                 "correct the configuration or the network",
             )
-        train, test = (data.train, data.test) if isinstance(data, ImageData) else data
         names = data.class_names if isinstance(data, ImageData) else None
         return model, train, test, names

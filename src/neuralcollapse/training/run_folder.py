@@ -23,6 +23,7 @@ from neuralcollapse.training.checkpoints import (
     save_weights,
     write_whole,
 )
+from neuralcollapse.training.config import TrainConfig
 
 
 class RunFolder:
@@ -71,7 +72,9 @@ class RunFolder:
         """
         try:
             kept = json.loads(self.config.read_text())
-            pairs = [(dict(kept.get(part) or {}), new) for part, new in identity.items()]
+            defaults = {"config": TrainConfig().to_dict()}
+            # What is missing there is an option of a later version, at its default.
+            made = {part: defaults.get(part, {}) | dict(kept.get(part) or {}) for part in identity}
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise NeuralCollapseError(
                 "out",
@@ -81,7 +84,7 @@ class RunFolder:
             ) from error
         differing = [
             f"{key} = {old.get(key)!r} there and {new.get(key)!r} now"
-            for old, new in pairs
+            for old, new in ((made[part], new) for part, new in identity.items())
             for key in sorted({*old, *new})
             if old.get(key) != new.get(key)
         ]

@@ -57,7 +57,8 @@ def train(
     out
         Folder of the run; made if it is not there.
     model
-        A network to train in place, instead of the one that the configuration names. Where
+        A network to train in place, instead of the one that the configuration names; a fixed head
+        of the configuration takes the place of its own. Where
         processes are spawned they train copies: the weights are then in the folder alone.
     data
         What to train and test on, instead of what the configuration names: `ImageData`, or a pair

@@ -8,7 +8,14 @@ import pytest
 from neuralcollapse.figure_style import save
 from neuralcollapse.geometry import ALIGNMENT_RULES, orthant_margins
 from neuralcollapse.studies import FigureJob
-from neuralcollapse.studies.gao2023 import alignment, figure4, rotation_figure, rotation_replication
+from neuralcollapse.studies.gao2023 import (
+    alignment,
+    alignment_networks,
+    figure4,
+    rotation_figure,
+    rotation_replication,
+)
+from neuralcollapse.studies.gao2023.alignment_networks import alignment_configs, alignment_table
 from neuralcollapse.studies.gao2023.rotation_replication import (
     CONFIG,
     ORDERS,
@@ -20,6 +27,7 @@ from neuralcollapse.studies.gao2023.rotation_replication import (
     decide,
     rotations,
 )
+from neuralcollapse.training import TrainConfig
 
 RECORD = Path(__file__).parents[3] / "docs/results" / f"{rotation_figure.NAME}.json"
 
@@ -52,6 +60,89 @@ def test_figure_4_is_drawn_with_its_record(small, tmp_path, monkeypatch):
         assert len(panel["runs"]["value"]) == (6 if rules else 3) * 4
         assert panel["setting"]["config"]["epochs"] == 2
         assert panel["setting"]["versions"]["torch"]
+
+
+@pytest.mark.parametrize("kind", alignment_networks.KINDS)
+@pytest.mark.parametrize("scale", ["medium", "paper"])
+def test_networks_differ_in_head_and_seed_alone(kind, scale):
+    case = next(iter(alignment_networks.CASES[scale]))
+    configs = alignment_configs(kind, scale, case)
+    seeds = alignment_networks.SEEDS[scale]
+    assert len(set(configs)) == len(configs) == alignment_networks.ALIGNMENTS[scale] * len(seeds)
+    first = configs[0]
+    names = {"permutations": "head_permutation", "rotations": "head_seed"}
+    for number, config in enumerate(configs):
+        head = {names[kind]: getattr(config, names[kind])}
+        assert config == replace(first, seed=seeds[number % len(seeds)], **head)
+    assert first == alignment_configs("rotations", scale, case)[0]
+    assert (first.head, first.net, first.loss) == ("etf", "resnet18", "ce")
+
+
+def test_the_table_has_the_ends_of_the_runs_in_their_order(monkeypatch):
+    monkeypatch.setitem(alignment_networks.ALIGNMENTS, "medium", 2)
+    monkeypatch.setitem(alignment_networks.SEEDS, "medium", (3, 5))
+    begin = {"test_accuracy": 0.0, "accuracy": 0.0}
+    ends = [(0.1, 1.0), (0.2, 0.9), (0.3, 1.0), (0.4, 1.0)]
+    histories = [[begin, {"test_accuracy": test, "accuracy": seen}] for test, seen in ends]
+    table = alignment_table("medium", histories)
+    assert table[["alignment", "seed", "order"]].to_numpy().tolist() == [
+        [0, 3, 0], [0, 5, 0], [1, 3, 0], [1, 5, 0],
+    ]  # fmt: skip
+    assert table["value"].tolist() == [0.1, 0.2, 0.3, 0.4]
+    assert table["converged"].tolist() == [True, False, True, True]
+    assert table["train_accuracy"].tolist() == [1.0, 0.9, 1.0, 1.0]
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Networks of the scale medium, as small as they can be."""
+    shared = {"net": "mlp", "width": 0.25, "head": "etf", "head_bias": False, "batch_size": 25}
+    monkeypatch.setattr(alignment_networks, "SHARED", shared)
+    monkeypatch.setitem(alignment_networks.ALIGNMENTS, "medium", 2)
+    monkeypatch.setitem(alignment_networks.SEEDS, "medium", (0, 1))
+    monkeypatch.setitem(alignment_networks.COMMON, "medium", {"per_class": 5, "epochs": 2})
+    monkeypatch.setitem(alignment_networks.CASES, "medium", {"Digits": {"data": "digits"}})
+
+
+def test_networks_are_trained_and_drawn_with_their_record(tiny, tmp_path):
+    path, picture = figure4.draw(FigureJob(tmp_path, "medium", workers={"workers": 1}))
+    assert (path.name, picture.name) == ("figure4_medium.json", "figure4_medium.png")
+    assert picture.stat().st_size > 20000
+    record = json.loads(path.read_text())
+    # The first rotation is the ETF that is permuted, and trained once.
+    assert len(list((tmp_path / "runs").iterdir())) == 6
+    permuted, rotated = (record.pop(f"{kind}, Digits") for kind in alignment_networks.KINDS)
+    assert not record
+    for panel in (permuted, rotated):
+        assert panel["effects"]["alignments"] == panel["effects"]["seeds"] == 2
+        assert [c["seed"] for c in panel["configs"]] == panel["runs"]["seed"] == [0, 1, 0, 1]
+    values = permuted["runs"]["value"], rotated["runs"]["value"]
+    assert values[0][:2] == values[1][:2]
+    assert values[0][2:] != values[1][2:]
+    assert values[0][2:] != values[0][:2]
+
+
+def test_every_panel_of_the_paper_gets_its_own_runs(monkeypatch, tmp_path):
+    def outcome(config):
+        values = (config.seed, config.head_seed, config.head_permutation or 0, len(config.data))
+        return sum(value / 100 ** (i + 1) for i, value in enumerate(values))
+
+    def train(job, configs, measure_every):
+        assert len(set(configs)) == len(configs) == 2 * (10 + 10 - 1) * 5
+        assert {config.epochs for config in configs} == {measure_every}
+        return [[{"test_accuracy": outcome(config), "accuracy": 1.0}] for config in configs]
+
+    monkeypatch.setattr(FigureJob, "train", train)
+    path, picture = figure4.draw(FigureJob(tmp_path, "paper", data_root="somewhere"))
+    assert picture.stat().st_size > 20000
+    record = json.loads(path.read_text())
+    assert list(record) == [
+        f"{kind}, {case}" for case in ("CIFAR-10", "CIFAR-100") for kind in alignment_networks.KINDS
+    ]
+    for panel in record.values():
+        configs = [TrainConfig.from_dict(config) for config in panel["configs"]]
+        assert panel["runs"]["value"] == [outcome(config) for config in configs]
+        assert {config.data_root for config in configs} == {None}
 
 
 def test_the_replication_is_drawn_from_its_record(monkeypatch, tmp_path):

@@ -95,7 +95,7 @@ def test_figure_3_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(figure3, "MEASURE_EVERY", 2)
     small = {"width": 0.0625, "batch_size": 300, "epochs": 3, "weight_decay": 0.1}
     monkeypatch.setitem(figure3.SCALES, "quick", small)
-    path, picture = figure3.draw(FigureJob(tmp_path))
+    path, picture = figure3.draw(FigureJob(tmp_path, workers={"workers": 1}))
     record = records(path)
     assert record["epochs"].tolist() == [2, 3]
     for loss in ("mse", "ce"):

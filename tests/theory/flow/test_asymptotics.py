@@ -25,6 +25,11 @@ def test_constants_are_those_of_the_flow(size):
         if size[0] == 2 and not name.startswith(("within", "self")):
             assert float(error.max()) < 1e-12
             assert float(predicted.max()) < 1e-12
+        elif not predicted.any():
+            # Without a complement to the means, the spread within classes falls faster than any
+            # power of log t: what is left is the integrator's, whose steps are held to 1e-12.
+            assert (name, size[2]) == ("within_class", size[0] - 1)
+            assert float(error.max()) < 1e-9
         else:
             torch.testing.assert_close(error, predicted, rtol=1e-4, atol=1e-13)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,46 +17,107 @@ from neuralcollapse.generalization import AlignmentEffects, alignment_effects
 from neuralcollapse.generalization.alignment_figure import draw_alignments
 from neuralcollapse.geometry import ALIGNMENT_RULES, orthant_margins
 from neuralcollapse.studies.figure_job import FigureJob
-from neuralcollapse.studies.gao2023.alignment import Kind, alignments, run_figure4, setting
+from neuralcollapse.studies.gao2023.alignment import (
+    NARROW,
+    Kind,
+    alignments,
+    run_figure4,
+    setting,
+)
+from neuralcollapse.studies.gao2023.alignment_networks import alignment_configs, run_networks
 from neuralcollapse.studies.gao2023.alignment_runs import to_record
 from neuralcollapse.studies.gao2023.rotation_figure import record_replication
 from neuralcollapse.studies.gao2023.study import study
 
-Runs = dict[tuple[Kind, int], pd.DataFrame]
 
+@dataclass(frozen=True)
+class Panel:
+    """One kind of alignment in one setting.
 
-def effects_of(runs: Runs) -> dict[tuple[Kind, int], AlignmentEffects]:
-    """Return the analysis of every panel.
-
-    Parameters
+    Attributes
     ----------
-    runs
-        From `run_figure4`.
-    """
-    return {
-        key: alignment_effects(table, ALIGNMENT_RULES if key[0] == "permutations" else ())
-        for key, table in runs.items()
-    }
-
-
-def plot_figure4(effects: dict[tuple[Kind, int], AlignmentEffects]) -> Figure:
-    """Draw test accuracy by alignment and by seed, one panel a kind of alignment and dimension.
-
-    Parameters
-    ----------
+    kind
+        ``"permutations"`` or ``"rotations"``.
+    where
+        The setting in a word or two, such as ``"CIFAR-10"``.
     effects
-        From `effects_of`.
+        The analysis of the runs.
+    margins
+        The heads' least orthant margins in words; nothing if they are not known.
+    record
+        What is kept of the setting and of the runs, JSON-ready.
     """
-    with figure(2, 2, 11.5, 8.2) as (drawing, panels):
-        for axes, ((kind, dim), found) in zip(panels, effects.items(), strict=True):
-            draw_alignments(axes, found.design, 100)
-            axes.set_title(f"{_TITLES[kind]}, {dim} features", pad=32)
-            account = axes.text(0, 1.02, _account(found, kind, dim), transform=axes.transAxes)
+
+    kind: Kind
+    where: str
+    effects: AlignmentEffects
+    margins: str
+    record: dict[str, Any]
+
+
+def perceptron_panels(progress: bool = False) -> list[Panel]:
+    """Train the perceptrons on digits.
+
+    Parameters
+    ----------
+    progress
+        Show a progress bar.
+    """
+    panels = []
+    for (kind, dim), runs in run_figure4(progress).items():
+        effects = alignment_effects(runs, ALIGNMENT_RULES if kind == "permutations" else ())
+        record = {
+            "setting": setting(dim).to_dict(),
+            "effects": effects.to_dict(),
+            "runs": to_record(runs),
+        }
+        margins = _margins(kind, dim)
+        panels.append(Panel(kind, f"{dim} features", effects, margins, record))
+    return panels
+
+
+def network_panels(job: FigureJob) -> list[Panel]:
+    """Train the networks of the scales medium and paper.
+
+    Parameters
+    ----------
+    job
+        Of the figure.
+    """
+    panels = []
+    for (kind, case), runs in run_networks(job).items():
+        effects = alignment_effects(runs)
+        configs = alignment_configs(kind, job.scale, case)
+        record = {
+            "configs": [config.to_dict() for config in configs],
+            "effects": effects.to_dict(),
+            "runs": runs.to_dict("list"),
+        }
+        panels.append(Panel(kind, case, effects, "", record))
+    return panels
+
+
+def plot_figure4(panels: Sequence[Panel], caption: str) -> Figure:
+    """Draw test accuracy by alignment and by seed, permutations left and rotations right.
+
+    Parameters
+    ----------
+    panels
+        Two a row.
+    caption
+        Below the figure: the settings.
+    """
+    rows = len(panels) // 2
+    with figure(rows, 2, 11.5, 4.1 * rows) as (drawing, places):
+        for axes, panel in zip(places, panels, strict=True):
+            draw_alignments(axes, panel.effects.design, 100)
+            axes.set_title(f"{_TITLES[panel.kind]}, {panel.where}", pad=32)
+            account = axes.text(0, 1.02, _account(panel), transform=axes.transAxes)
             account.set(size=8.5, in_layout=False)
             axes.set_ylabel("test accuracy, %")
-        for left, right in (panels[:2], panels[2:]):
+        for left, right in zip(places[::2], places[1::2], strict=True):
             _share_limits(left, right)
-        drawing.supxlabel(_caption(effects), fontsize=8.5, color=GREY)
+        drawing.supxlabel(caption, fontsize=8.5, color=GREY)
     return drawing
 
 
@@ -65,19 +127,24 @@ _TITLES: dict[Kind, str] = {
 }
 
 
-def _account(found: AlignmentEffects, kind: Kind, dim: int) -> str:
+def _margins(kind: Kind, dim: int) -> str:
+    least = [orthant_margins(head).least for head in alignments(kind, dim).values()]
+    return f"{min(least):.2f} to {max(least):.2f}" if kind == "rotations" else f"{least[0]:.2f}"
+
+
+def _account(panel: Panel) -> str:
     """Variance components and test of a panel, in two lines."""
+    found = panel.effects
     row = found.anova.to_dict("index")["alignment"]
     parts = [
         f"{name} {100 * sd:.2f}" if sd == sd else f"{name} < 0"
         for name, sd in found.components["sd"].items()
     ]
-    least = [orthant_margins(head).least for head in alignments(kind, dim).values()]
-    margins = f"{min(least):.2f} to {max(least):.2f}" if kind == "rotations" else f"{least[0]:.2f}"
+    margins = f"; orthant margin {panel.margins}" if panel.margins else ""
     return (
         f"SD: {', '.join(parts).replace(' x ', ' × ')}\n"
         f"alignment: F = {row['F']:.2f}, p = {found.permutation_p:.2g}; "
-        f"{found.design.converged.mean():.0%} of runs fit; orthant margin {margins}"
+        f"{found.design.converged.mean():.0%} of runs fit{margins}"
     )
 
 
@@ -87,15 +154,19 @@ def _share_limits(left: Axes, right: Axes) -> None:
         axes.set_ylim(min(limits), max(limits))
 
 
-def _caption(effects: dict[tuple[Kind, int], AlignmentEffects]) -> str:
-    (_, dim), found = next(iter(effects.items()))
+_LEGEND = (
+    "Bar: mean; dots: its cells, hollow where a run did not fit its training data. "
+    "SD: root of each variance component, in points, < 0 where its unbiased estimate is;\n"
+    "p by permutation within seeds"
+)
+
+
+def _perceptron_caption(found: AlignmentEffects, dim: int) -> str:
     shared = setting(dim)
     config = shared.config
     a, b, r = found.design.values.shape
     return (
-        "Bar: mean; dots: its cells, hollow where a run did not fit its training data. "
-        "SD: root of each variance component, in points, < 0 where its unbiased estimate is;\n"
-        "p by permutation within seeds; orthant margin: the head's least.\n"
+        f"{_LEGEND}; orthant margin: the head's least.\n"
         f"The paper trains one network an alignment. Ours: digits, 300 training and 1,497 test "
         f"images, perceptron 64-64-64-D, ReLU features, fixed ETF of norm {shared.scale:g},\n"
         f"SGD {config.lr:g}, momentum {config.momentum:g}, batches of {config.batch_size}, "
@@ -103,24 +174,38 @@ def _caption(effects: dict[tuple[Kind, int], AlignmentEffects]) -> str:
     )
 
 
+def _network_caption(panel: Panel) -> str:
+    config = panel.record["configs"][0]
+    a, b, _ = panel.effects.design.values.shape
+    images = "all" if config["per_class"] is None else f"{config['per_class']:,}"
+    return (
+        f"{_LEGEND}, which determine initial weights and order of the data together.\n"
+        f"The paper trains one network an alignment. Ours: {config['net']}, {images} training "
+        f"images of each class, fixed ETF of norm 1, SGD {config['lr']:g} falling as a cosine,\n"
+        f"momentum {config['momentum']:g}, weight decay {config['weight_decay']:g}, batches of "
+        f"{config['batch_size']}, {config['epochs']} epochs; {a} alignments × {b} seeds, crossed."
+    )
+
+
 @study.figure(4)
 def draw(job: FigureJob) -> list[Path]:
-    """Write the runs, their analysis and the figure; and the replication of the rotation effect."""
-    runs = run_figure4(job.progress)
-    effects = effects_of(runs)
-    panels: dict[str, Any] = {
-        f"{kind}, {dim} features": {
-            "setting": setting(dim).to_dict(),
-            "effects": effects[kind, dim].to_dict(),
-            "runs": to_record(table),
-        }
-        for (kind, dim), table in runs.items()
-    }
-    path = job.folder / "figure4.json"
+    """Write the runs, their analysis and the figure; and the replication of the rotation effect.
+
+    The replication is one of the perceptrons, and belongs to the scale ``"quick"`` alone.
+    """
+    if job.scale != "quick":
+        panels = network_panels(job)
+        return _write(job.folder / f"figure4_{job.scale}", panels, _network_caption(panels[0]))
+    panels = perceptron_panels(job.progress)
+    caption = _perceptron_caption(panels[0].effects, NARROW)
+    files = _write(job.folder / "figure4", panels, caption)
+    return [*files, *record_replication(job.folder, job.progress)]
+
+
+def _write(stem: Path, panels: Sequence[Panel], caption: str) -> list[Path]:
+    """Write the record and the figure."""
+    record = {f"{panel.kind}, {panel.where}": panel.record for panel in panels}
+    path = stem.with_suffix(".json")
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(panels, allow_nan=False) + "\n")
-    return [
-        path,
-        save(plot_figure4(effects), job.folder / "figure4.png"),
-        *record_replication(job.folder, job.progress),
-    ]
+        temporary.write_text(json.dumps(record, allow_nan=False) + "\n")
+    return [path, save(plot_figure4(panels, caption), stem.with_suffix(".png"))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ FIGURES = {
 # A constant learning rate, as in the gradient flow of the theory.
 COMMON: dict[str, Any] = {"weight_decay": 0.0, "schedule": "constant", "batch_size": 128}
 SCALES: dict[Scale, dict[str, Any]] = {
-    "quick": {"data": "digits", "width": 0.25, "epochs": 60, "lr": 0.1},
+    "quick": {"data": "digits", "width": 0.25, "epochs": 200, "lr": 0.02},
     "medium": {"data": "fashion-mnist", "epochs": 60, "lr": 0.05, "precision": "bf16"},
     "paper": {"epochs": 300, "lr": 0.05, "precision": "bf16"},
 }
@@ -102,7 +103,7 @@ def plot_networks(runs: dict[str, list[Record]], caption: str) -> Figure:
             four[0].set_ylabel(title)
         for axes in panels[-columns:]:
             axes.set_xlabel("steps, on a log log scale")
-        drawing.supxlabel(caption, fontsize=8.5, color=GREY)
+        drawing.supxlabel(fill(caption, 70 * columns), fontsize=8.5, color=GREY)
     return drawing
 
 
@@ -117,7 +118,7 @@ def _panel(axes: Axes, records: list[Record], curves: dict[str, tuple[str, str]]
     axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:,.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
     axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.yaxis.set_minor_locator(NullLocator())
     reached = interpolation_epoch(records)
@@ -157,7 +158,7 @@ def _caption(
     return (
         f"The paper: {paper}, without weight decay.{ours} Learning rate {first.lr:g}, momentum "
         f"{first.momentum:g}, batches of {first.batch_size}, {first.epochs} epochs, seed "
-        f"{first.seed}.\nAfter the last: {ends}. Dotted: every training image right for the first "
+        f"{first.seed}. After the last: {ends}. Dotted: every training image right for the first "
         "time. The theory has all errors fall like powers of 1/log t: straight lines here."
     )
 

@@ -109,7 +109,7 @@ def run_name(config: TrainConfig) -> str:
     Examples
     --------
     >>> run_name(TrainConfig(net="cnn", seed=3))
-    'digits-cnn-seed3-e6aec9a5'
+    'digits-cnn-seed3-431cf9af'
     """
     values, defaults = config.to_dict(), TrainConfig(data_root=config.data_root).to_dict()
     own = {name: value for name, value in values.items() if value != defaults[name]}

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -179,11 +180,12 @@ def _caption(base: TrainConfig, seeds: Sequence[int], record: Record) -> str:
         f"{base.data}, {base.net} of width × {base.width:g}, batches of {base.batch_size}, "
         f"{base.epochs} epochs, weight decay {base.weight_decay:g}"
     )
-    return (
+    settings = (
         "The paper trains ResNet18 on CIFAR-10 with weight decay 5e-4 and learning rate 0.05, "
-        f"divided by 10 every 40 epochs. Ours: {ours},\nthe learning rate divided by 10 after "
-        f"each third; median of seeds {', '.join(map(str, seeds))}.\n{_effects(record)}"
+        f"divided by 10 every 40 epochs. Ours: {ours}, the learning rate divided by 10 after "
+        f"each third; median of seeds {', '.join(map(str, seeds))}."
     )
+    return f"{fill(settings, 140)}\n{_effects(record)}"
 
 
 def _effects(record: Record) -> str:

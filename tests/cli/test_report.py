@@ -1,0 +1,27 @@
+from cli_runner import run
+from made_up_run import write_run
+
+
+def test_report_writes_one_page_about_all_runs(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    runs = [write_run(tmp_path / name, epochs=3, snapshots=2) for name in ("first", "second")]
+    page = tmp_path / "page.html"
+    result = run("report", *runs, "--out", page)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(page)
+    text = page.read_text()
+    assert "first" in text
+    assert "second" in text
+    assert opened == []
+    assert run("report", runs[0], "--out", page, "--open").exit_code == 0
+    assert opened == [page.as_uri()]
+    assert "<title>first – neural collapse" in page.read_text()
+
+
+def test_report_refuses_a_folder_without_history_in_one_line(tmp_path):
+    result = run("report", tmp_path, "--out", tmp_path / "page.html")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: path: expected a history.jsonl, got no file")
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "page.html").exists()

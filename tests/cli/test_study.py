@@ -1,0 +1,39 @@
+import pytest
+import torch
+
+from cli_runner import run
+from neuralcollapse import studies
+from neuralcollapse.measurement import write_features
+
+
+@pytest.mark.parametrize("command", [["study", "xu1999"], ["verify", "xu1999"]])
+def test_an_unknown_paper_ends_in_one_line(command):
+    result = run(*command)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: paper: expected one of ji2022")
+
+
+def test_study_lists_what_it_wrote(tmp_path, monkeypatch):
+    study = studies.Study("toy2020", "A toy")
+
+    @study.figure(1)
+    def draw(job):
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / "figure1.png").touch()
+        return [job.folder / "figure1.png"]
+
+    monkeypatch.setattr("neuralcollapse.studies.papers.load_study", lambda paper: study)
+    result = run("study", "toy2020", "--figure", 1, "--out", tmp_path)
+    assert result.output.split() == [str(tmp_path / "figure1.png")]
+
+
+def test_study_predicts_the_layer_after_given_features(tmp_path):
+    labels = torch.arange(60) % 3
+    noise = 0.3 * torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    write_features(tmp_path / "f.npz", features=labels[:, None] + noise, labels=labels)
+    result = run("study", "tirer2023", "--features", tmp_path / "f.npz", "--beta", 1)
+    assert result.exit_code == 0, result.output
+    assert "NC1~" in result.output
+    result = run("study", "ji2022", "--features", tmp_path / "f.npz")
+    assert result.exit_code == 2
+    assert "error: --features: expected the paper tirer2023, got ji2022" in result.stderr

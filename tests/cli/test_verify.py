@@ -1,0 +1,19 @@
+import pytest
+
+from cli_runner import run
+from neuralcollapse import studies
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_verify_tells_by_its_exit_status(monkeypatch, holds):
+    study = studies.Study("toy2020", "A toy")
+
+    @study.claim("thm1", "one is one")
+    def check():
+        yield studies.Evidence("one", measured=1.0, expected=1.0 if holds else 2.0)
+
+    monkeypatch.setattr("neuralcollapse.studies.papers.load_study", lambda paper: study)
+    monkeypatch.setattr("neuralcollapse.studies.papers.PAPERS", ("toy2020",))
+    result = run("verify", "toy2020")
+    assert result.exit_code == (0 if holds else 1)
+    assert "toy2020.thm1" in result.output
