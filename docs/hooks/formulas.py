@@ -31,6 +31,7 @@ REWRITES = [
     (r"\\(mathbf|mathbb|sqrt)\s*" + ARGUMENT, r"\\\1{\2}"),
     (r"\\(d?frac)\s*" + ARGUMENT, r"\\\1{\2}"),
     (r"(\\d?frac\{(?:[^{}]|\{[^{}]*\})*\})\s*" + ARGUMENT, r"\1{\2}"),
+    (r"(\\sum(?:[_^](?:\{(?:[^{}]|\{[^{}]*\})*\}|\w))*)", r"\1\\,"),  # it would touch its summand
     (r"&", ""),
 ]
 

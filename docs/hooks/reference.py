@@ -29,7 +29,7 @@ def expanded(package: str) -> str:
         return "\n".join(_commands())
     if package.startswith("neuralcollapse.studies."):
         return "\n".join(_claims(package.rpartition(".")[2]))
-    return "\n".join(_package(package, set()))
+    return "\n".join(_package(package))
 
 
 def public_names(package: str) -> dict[str, str]:
@@ -61,22 +61,28 @@ def _front_door() -> Iterator[str]:
         yield f"\n::: {path}\n    options:\n      heading_level: 2\n"
 
 
-def _package(package: str, seen: set[str]) -> Iterator[str]:
-    """List the names of a package by module, then those of its nested packages not yet listed."""
-    module_before = None
+def _package(package: str) -> Iterator[str]:
+    """List the names of a package, and of those within it, under the module that defines them."""
+    modules: dict[str, list[str]] = {}
+    for user_path, definition in _names_once(package, set()):
+        modules.setdefault(definition.rpartition(".")[0], []).append(
+            # The anchor is the name as users write it.
+            f"[](){{#{user_path}}}\n::: {definition}\n    options:\n      heading_level: 3\n"
+        )
+    for module, entries in modules.items():
+        yield f"\n## {module.removeprefix(package + '.')}\n\n{_first_line(module)}\n"
+        yield from entries
+
+
+def _names_once(package: str, seen: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield each public name as users write it and as it is defined, nested packages last."""
     for name, path in public_names(package).items():
         definition = _definition(path)
-        if folder(path).is_dir() or definition in seen:
-            continue
-        seen.add(definition)
-        module = definition.rpartition(".")[0]
-        if module != module_before:
-            yield f"\n## {module.rpartition('.')[2]}\n\n{_first_line(module)}\n"
-            module_before = module
-        yield f"[](){{#{package}.{name}}}\n"  # so that it is found by the name that users write
-        yield f"::: {definition}\n    options:\n      heading_level: 3\n"
+        if not folder(path).is_dir() and definition not in seen:
+            seen.add(definition)
+            yield f"{package}.{name}", definition
     for stub in sorted(folder(package).glob("*/__init__.pyi")):
-        yield from _package(f"{package}.{stub.parent.name}", seen)
+        yield from _names_once(f"{package}.{stub.parent.name}", seen)
 
 
 def _in_a_package(path: str) -> bool:
@@ -94,7 +100,7 @@ def _definition(path: str) -> str:
 def _first_line(path: str) -> str:
     """Return the first line of the docstring at a path, empty where there is none."""
     if folder(path).is_dir():
-        tree: ast.AST | None = ast.parse((folder(path) / "__init__.py").read_text())
+        tree: Any = ast.parse((folder(path) / "__init__.py").read_text())
     elif folder(path).with_suffix(".py").exists():
         tree = ast.parse(folder(path).with_suffix(".py").read_text())
     else:
@@ -143,5 +149,7 @@ def _claims(paper: str) -> Iterator[str]:
 
     yield "| claim | statement | what it needed |\n|---|---|---|"
     for claim in load_study(paper).claims:
-        needed = _one_line(claim.correction) if claim.correction else "stands as stated"
+        needed = "not in the paper" if claim.statement.startswith("Ours") else "stands as stated"
+        if claim.correction:
+            needed = _one_line(claim.correction)
         yield f"| `{claim.id.partition('.')[2]}` | {_one_line(claim.statement)} | {needed} |"
