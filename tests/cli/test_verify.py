@@ -17,3 +17,5 @@ def test_verify_tells_by_its_exit_status(monkeypatch, holds):
     result = run("verify", "toy2020")
     assert result.exit_code == (0 if holds else 1)
     assert "toy2020.thm1" in result.output
+    last = result.output.strip().splitlines()[-1]
+    assert last == f"1 claim: 1 {'holds' if holds else 'fails'}"

@@ -28,10 +28,11 @@ class _CleanErrors(TyperGroup):
 app = typer.Typer(cls=_CleanErrors, no_args_is_help=True, add_completion=False)
 
 
-def _tell_version(asked: bool) -> None:
+def _tell_version(asked: bool) -> bool:
     if asked:
         print(__version__)
         raise typer.Exit
+    return asked
 
 
 @app.callback()

@@ -18,9 +18,11 @@ def verify(
 
     Example: neuralcollapse verify ji2022
     """
-    from neuralcollapse.studies import exit_status, verdict_table
+    from neuralcollapse.studies import exit_status, verdict_table, verdict_tally
     from neuralcollapse.studies import verify as check
 
     verdicts = check(paper, progress=True)
-    Console().print(verdict_table(verdicts))
+    console = Console(highlight=False)
+    console.print(verdict_table(verdicts))
+    console.print(verdict_tally(verdicts), markup=False)
     raise typer.Exit(exit_status(verdicts))

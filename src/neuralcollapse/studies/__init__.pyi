@@ -10,3 +10,4 @@ from .papers import run_study as run_study
 from .papers import verify as verify
 from .sweep import sweep as sweep
 from .verdict_table import verdict_table as verdict_table
+from .verdict_table import verdict_tally as verdict_tally

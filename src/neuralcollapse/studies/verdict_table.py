@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from rich.box import HORIZONTALS
 from rich.console import Group
@@ -50,6 +51,25 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
         ]
         table.add_row(Group(*_heading(verdict), _grid(*lines)))
     return table
+
+
+def verdict_tally(verdicts: Sequence[Verdict]) -> str:
+    """Say in one line how many claims came out how.
+
+    Parameters
+    ----------
+    verdicts
+        From `verify`.
+
+    Examples
+    --------
+    >>> from neuralcollapse.studies import Claim
+    >>> verdict_tally([Verdict(Claim("a.b", "1 = 1", lambda: iter(())), ())])
+    '1 claim: 1 holds'
+    """
+    counts = Counter(verdict.outcome for verdict in verdicts)
+    told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in STYLES if counts[outcome])
+    return f"{len(verdicts)} claim{'s' if len(verdicts) != 1 else ''}: {told}"
 
 
 def _heading(verdict: Verdict) -> list[str]:
