@@ -92,9 +92,11 @@ def test_the_progress_table_puts_failures_first_and_counts_the_rest(tmp_path):
     assert text.index("NonFiniteError") < text.index("2/2")
 
 
-def test_ray_gives_the_same_histories(swept, tmp_path):
+def test_ray_gives_the_same_histories(swept, tmp_path, monkeypatch):
     _, report = swept
-    again = sweep(expand(GRID), tmp_path, engine="ray", **QUIET)
+    monkeypatch.chdir(tmp_path)
+    again = sweep(expand(GRID), "here", engine="ray", **QUIET)
+    assert all(run.folder.parent == tmp_path / "here" for run in again.runs)
     assert not ray.is_initialized()  # the cluster that the sweep started is gone
     for ours, theirs in zip(again.runs, report.runs, strict=True):
         same(ours.records, theirs.records)

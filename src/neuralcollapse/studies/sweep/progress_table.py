@@ -17,7 +17,7 @@ STYLES: dict[State, str] = {"failed": "red", "finished": "green", "waiting": "di
 
 
 def live_table(runs: Sequence[SweepRun]) -> Live:
-    """Return a context that shows `progress_table` on stderr, made anew every second.
+    """Return a context in which stderr shows `progress_table`, made anew every second.
 
     Parameters
     ----------
@@ -28,6 +28,7 @@ def live_table(runs: Sequence[SweepRun]) -> Live:
         get_renderable=lambda: progress_table(runs),
         console=Console(stderr=True),
         refresh_per_second=1,
+        transient=True,
     )
 
 

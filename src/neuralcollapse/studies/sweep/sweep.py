@@ -98,7 +98,8 @@ def sweep(
         If there is no configuration, or the engine is not to be had. What a run raises is in its
         folder, and in the report.
     """
-    runs = tuple(SweepRun(config, Path(out, run_name(config))) for config in configs)
+    folder = Path(out).resolve()  # workers may have another current folder
+    runs = tuple(SweepRun(config, folder / run_name(config)) for config in configs)
     if not runs:
         raise NeuralCollapseError("configs", "at least one configuration", "none", "see expand")
     if retry:
