@@ -1,12 +1,81 @@
-"""Checks of the last linear layer: one place, one wording."""
+"""Head: the last linear layer as numbers, and what is checked of one."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
+from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import linear, normalize
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    r"""The last layer of a classifier: logits are :math:`h W^T + b` of the features.
+
+    Attributes
+    ----------
+    name
+        As in ``model.named_modules()``; empty for a model that is its own head.
+    weight
+        (K, d) one row a class, as it is applied: of a normalised, masked or adapted layer, what
+        these make of it; of a layer with one logit z, the rows -w/2 and w/2 of the logits -z/2
+        and z/2.
+    bias
+        (K,) or None.
+    scale
+        Of a cosine head, s: its rows are :math:`s\, w_k / \|w_k\|`, and its features are those
+        that enter, at norm 1. None of any other.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the weight is no matrix, or the bias has not one entry a class.
+
+    Examples
+    --------
+    >>> head = Head("fc", torch.tensor([[2.0, 0.0], [0.0, 2.0]]), scale=2.0)
+    >>> head.logits(torch.tensor([[3.0, 4.0]]))
+    tensor([[1.2000, 1.6000]])
+    """
+
+    name: str
+    weight: Tensor
+    bias: Tensor | None = None
+    scale: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight.ndim != 2:
+            raise NeuralCollapseError(
+                f"weight of the head {self.name!r}",
+                "shape (K, d)",
+                str(tuple(self.weight.shape)),
+                "pass one row a class",
+            )
+        if self.bias is not None:
+            checked_bias(self.bias, self.weight)
+
+    @property
+    def num_classes(self) -> int:
+        """K, the number of rows."""
+        return self.weight.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """d, the width of the features."""
+        return self.weight.shape[1]
+
+    def features(self, inputs: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+        """Return the features of what enters the layer: at norm 1 for a cosine head."""
+        return inputs if self.scale is None else normalize(inputs, dim=-1)
+
+    def logits(self, features: Float[Tensor, "*n d"]) -> Float[Tensor, "*n K"]:
+        """Return the logits of features, (..., d) to (..., K)."""
+        return linear(self.features(features), self.weight, self.bias)
 
 
 def checked_head(moments: ClassMoments, weight: Tensor) -> Tensor:
