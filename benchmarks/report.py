@@ -19,9 +19,8 @@ from statistics import median
 import torch
 
 import neuralcollapse as nc
-from neuralcollapse.measurement import snapshot_epochs, write_snapshot
-from neuralcollapse.report import append_record
-from neuralcollapse.report.html import read_runs, write_page
+from neuralcollapse.report.html import write_page
+from neuralcollapse.runs import append_record, read_runs, snapshot_epochs, write_snapshot
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 LAST_DRAWN = "document.querySelector('[data-theory=norms] svg')"

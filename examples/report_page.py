@@ -13,9 +13,8 @@ import torch
 from torch import nn
 
 import neuralcollapse as nc
-from neuralcollapse.measurement import snapshot_epochs, write_snapshot
-from neuralcollapse.report import append_record
-from neuralcollapse.report.html import read_runs, write_page
+from neuralcollapse.report.html import write_page
+from neuralcollapse.runs import append_record, read_runs, snapshot_epochs, write_snapshot
 from neuralcollapse.training import build_network, load_dataset
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

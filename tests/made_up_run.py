@@ -7,9 +7,11 @@ import json
 import torch
 
 from neuralcollapse.geometry import simplex_etf
-from neuralcollapse.measurement import measure_features, snapshot_epochs, write_snapshot
+from neuralcollapse.measurement import measure_features
 from neuralcollapse.moments import ClassMoments
-from neuralcollapse.report import append_record
+from neuralcollapse.runs import append_record, snapshot_epochs, write_snapshot
+
+HOSTILE_NAMES = ["<script>window.hacked = 1</script>", 'a "b" & c', "</script>", "日本"]
 
 
 def write_run(

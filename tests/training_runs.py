@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from neuralcollapse.report import read_history
+from neuralcollapse.runs import read_history
 from neuralcollapse.training import TrainConfig, train
 
 TINY = TrainConfig(width=0.125, epochs=3, per_class=20, batch_size=50, lr=0.05)

@@ -5,6 +5,7 @@ from . import measurement as measurement
 from . import metrics as metrics
 from . import ood as ood
 from . import report as report
+from . import runs as runs
 from . import studies as studies
 from . import theory as theory
 from . import training as training

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.integrations import CollapseCallback
-from neuralcollapse.report import read_history
+from neuralcollapse.runs import read_history
 
 lightning = pytest.importorskip("lightning.pytorch")
 import pytorch_lightning  # noqa: E402

@@ -7,7 +7,7 @@ import torch
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.report import read_history
+from neuralcollapse.runs import read_history
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")  # which the Trainer needs

@@ -13,7 +13,8 @@ from neuralcollapse.integrations import CollapseWarning, sink
 from neuralcollapse.integrations.evaluation_pass import measure_epoch
 from neuralcollapse.integrations.recorder import CollapseRecorder
 from neuralcollapse.measurement import FeatureTap
-from neuralcollapse.report import collapse_figure, read_history
+from neuralcollapse.report import collapse_figure
+from neuralcollapse.runs import read_history
 
 
 def train_epoch(network, batches, lr=0.05):

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from neuralcollapse.measurement import read_snapshots, snapshot_epochs
-from neuralcollapse.report.html import read_runs, render_page
+from neuralcollapse.report.html import render_page
+from neuralcollapse.runs import read_runs, read_snapshots, snapshot_epochs
 from neuralcollapse.training import TrainConfig, train
 from neuralcollapse.training.run_folder import RunFolder
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import equal
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.report import read_history
+from neuralcollapse.runs import read_history
 from neuralcollapse.training import TrainConfig
 from training_runs import TINY, apart, quiet, running, stopping_in_write, wait_for, without_seconds
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import pytest
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.report import read_history
-from neuralcollapse.report.history import append_record
+from neuralcollapse.runs import read_history
+from neuralcollapse.runs.history import append_record
 from neuralcollapse.training.run_folder import RunFolder
 from training_runs import TINY, quiet
 

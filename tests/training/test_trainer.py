@@ -8,7 +8,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import measure
-from neuralcollapse.report import read_history
+from neuralcollapse.runs import read_history
 from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs, train
 from training_runs import TINY, apart, quiet, without_seconds
 

@@ -25,7 +25,8 @@ def report(
     """
     import webbrowser
 
-    from neuralcollapse.report.html import read_runs, write_page
+    from neuralcollapse.report.html import write_page
+    from neuralcollapse.runs import read_runs
 
     path = write_page(read_runs(runs), out)
     Console(highlight=False).print(str(path), markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from neuralcollapse.integrations.missing import MissingLibrary
 from neuralcollapse.integrations.recorder import CollapseRecorder, Mode
 from neuralcollapse.integrations.schedules import Schedule
 from neuralcollapse.measurement.feature_pass import Unpack, unpack_batch
-from neuralcollapse.report.history import Record
+from neuralcollapse.runs.history import Record
 
 
 def _callback_classes() -> tuple[type, ...]:

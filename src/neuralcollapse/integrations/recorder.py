@@ -23,7 +23,7 @@ from neuralcollapse.integrations.epoch_tally import EpochMeasurement
 from neuralcollapse.integrations.schedules import Schedule, schedule
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
-from neuralcollapse.report.history import Record, append_record
+from neuralcollapse.runs.history import Record, append_record
 
 Mode = Literal["pass", "batches"]
 WORST_PAIRS = 10

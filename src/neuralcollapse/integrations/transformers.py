@@ -16,7 +16,7 @@ from neuralcollapse.integrations.missing import MissingLibrary
 from neuralcollapse.integrations.recorder import CollapseRecorder, Mode
 from neuralcollapse.integrations.schedules import Schedule
 from neuralcollapse.measurement.feature_pass import LABEL_KEYS, Unpack, unpack_batch
-from neuralcollapse.report.history import Record
+from neuralcollapse.runs.history import Record
 
 try:
     from transformers import TrainerCallback

@@ -16,7 +16,7 @@ from neuralcollapse.integrations.loggers import sink
 from neuralcollapse.integrations.recorder import CollapseRecorder, Mode
 from neuralcollapse.integrations.schedules import Schedule
 from neuralcollapse.measurement.feature_pass import Unpack, unpack_batch
-from neuralcollapse.report.history import Record
+from neuralcollapse.runs.history import Record
 
 
 class CollapseWatch:

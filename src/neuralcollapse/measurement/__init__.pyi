@@ -11,9 +11,3 @@ from .measure_features import measure_features as measure_features
 from .measure_layers import measure_layers as measure_layers
 from .separation_law import SeparationLaw as SeparationLaw
 from .separation_law import fit_separation_law as fit_separation_law
-from .snapshots import LayerBefore as LayerBefore
-from .snapshots import Snapshot as Snapshot
-from .snapshots import read_snapshots as read_snapshots
-from .snapshots import remove_snapshots as remove_snapshots
-from .snapshots import snapshot_epochs as snapshot_epochs
-from .snapshots import write_snapshot as write_snapshot

@@ -1,6 +1,4 @@
 from . import html as html
-from .history import append_record as append_record
-from .history import read_history as read_history
 from .plots import accuracy_figure as accuracy_figure
 from .plots import collapse_figure as collapse_figure
 from .plots import interpolation_epoch as interpolation_epoch

@@ -25,7 +25,7 @@ from neuralcollapse.figure_style import (
     label_ends,
     save,
 )
-from neuralcollapse.report.history import Record
+from neuralcollapse.runs.history import Record
 
 Records = Sequence[Record]
 

@@ -9,8 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from neuralcollapse.measurement.readings import READINGS
-from neuralcollapse.report.history import Record
 from neuralcollapse.report.plots import interpolation_epoch
+from neuralcollapse.runs.history import Record
 
 ROWS = (
     "nc1_pinv",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.report.history import Record
+from neuralcollapse.runs.history import Record
 from neuralcollapse.studies.sweep import sweep
 from neuralcollapse.training import TrainConfig
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement import snapshot_epochs
+from neuralcollapse.runs import snapshot_epochs
 from neuralcollapse.training.config import TrainConfig
 from neuralcollapse.training.data import ImageData, load_dataset
 from neuralcollapse.training.etf_placement import fix_head

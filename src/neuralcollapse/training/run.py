@@ -12,7 +12,7 @@ from rich.progress import Progress, TaskID
 from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.report.history import Record
+from neuralcollapse.runs.history import Record
 from neuralcollapse.training.batches import Batches, on_device
 from neuralcollapse.training.checkpoints import Checkpoint
 from neuralcollapse.training.epochs import Epoch, train_epoch

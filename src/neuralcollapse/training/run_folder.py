@@ -13,9 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement import CollapseReport, remove_snapshots, write_snapshot
+from neuralcollapse.measurement import CollapseReport
 from neuralcollapse.moments import ClassMoments
-from neuralcollapse.report.history import Record, append_record, read_history
+from neuralcollapse.runs import remove_snapshots, write_snapshot
+from neuralcollapse.runs.history import Record, append_record, read_history
 from neuralcollapse.training.checkpoints import (
     Checkpoint,
     load_checkpoint,

@@ -11,7 +11,7 @@ from lightning_fabric.utilities import rank_zero_only
 from torch import nn
 from torch.utils.data import Dataset
 
-from neuralcollapse.report.history import Record
+from neuralcollapse.runs.history import Record
 from neuralcollapse.training.config import TrainConfig
 from neuralcollapse.training.data import ImageData
 from neuralcollapse.training.epochs import precision_plugin

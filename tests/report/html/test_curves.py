@@ -4,8 +4,8 @@ from itertools import pairwise
 import pytest
 
 from neuralcollapse.metrics.margin_scale import margin_ceiling
-from neuralcollapse.report.html import Run, read_run
 from neuralcollapse.report.html.curves import MAX_POINTS, NOTES, charts, curve_data, grouped
+from neuralcollapse.runs import Run, read_run
 
 
 def test_the_curves_are_the_history(tetrahedron):

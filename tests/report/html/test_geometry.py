@@ -7,8 +7,8 @@ import torch
 
 from made_up_run import write_run
 from neuralcollapse.geometry import standard_simplex
-from neuralcollapse.report.html import read_run
 from neuralcollapse.report.html.geometry import GRAM_STEPS, even_shadow, geometry_data
+from neuralcollapse.runs import read_run
 
 
 def unpack(text, dtype="<f4"):

@@ -8,9 +8,9 @@ import torch
 from made_up_run import write_run
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry import simplex_etf
-from neuralcollapse.measurement import measure_features, snapshot_epochs, write_snapshot
-from neuralcollapse.report import append_record
-from neuralcollapse.report.html import read_runs, render_page
+from neuralcollapse.measurement import measure_features
+from neuralcollapse.report.html import render_page
+from neuralcollapse.runs import append_record, read_runs, snapshot_epochs, write_snapshot
 
 VOID = {"meta", "link", "input", "br", "img"}
 SECTIONS = ["verdicts", "curves", "geometry", "margins", "theory", "settings"]

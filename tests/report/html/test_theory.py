@@ -4,13 +4,14 @@ import torch
 
 from made_up_run import write_run
 from neuralcollapse.generalization import error_certificate
-from neuralcollapse.measurement import measure_features, read_snapshots, write_snapshot
+from neuralcollapse.measurement import measure_features
 from neuralcollapse.metrics import preset
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.report.html.certificate import certificate_data
 from neuralcollapse.report.html.layer_peeled import layer_peeled_data
 from neuralcollapse.report.html.margins import margin_data
 from neuralcollapse.report.html.next_layer import BETAS, LAMBDA_H, LAMBDA_W, next_layer_data
+from neuralcollapse.runs import read_snapshots, write_snapshot
 from neuralcollapse.theory import near_features_minimizer, separation_optimum
 
 

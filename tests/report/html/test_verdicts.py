@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from neuralcollapse.report.html import Run, read_run, verdicts
+from neuralcollapse.report.html import verdicts
+from neuralcollapse.runs import Run, read_run
 
 
 def run_of(name, *values, **last):

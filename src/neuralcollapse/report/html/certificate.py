@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from neuralcollapse.generalization import error_certificate
-from neuralcollapse.measurement.snapshots import Snapshot
 from neuralcollapse.report.html.wording import number, share
+from neuralcollapse.runs.snapshots import Snapshot
 
 CONFIDENCE = 0.95
 

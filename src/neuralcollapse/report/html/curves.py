@@ -10,9 +10,9 @@ import numpy as np
 
 from neuralcollapse.measurement.readings import DECISIONS, NC1, NC2, NC3, NC4, READINGS
 from neuralcollapse.metrics.margin_scale import margin_ceiling
-from neuralcollapse.report.history import Record
 from neuralcollapse.report.html.packing import short
-from neuralcollapse.report.html.runs import Run
+from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.run import Run
 
 MAX_POINTS = 1500  # of a curve: more than the screen has pixels for
 TRAINING = "Training"

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.geometry.simplex_etf import nearest_etf, standard_simplex
-from neuralcollapse.measurement.snapshots import Snapshot
 from neuralcollapse.report.html.packing import pack, short
-from neuralcollapse.report.html.runs import Run
+from neuralcollapse.runs.run import Run
+from neuralcollapse.runs.snapshots import Snapshot
 
 GRAM_CLASSES = 100  # more would be smaller than a pixel on a phone, and a large page
 GRAM_STEPS = 32767  # cosines travel as 16-bit integers

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralcollapse.measurement.snapshots import Snapshot
 from neuralcollapse.metrics.equiangularity import gram_distance
 from neuralcollapse.report.html.packing import short
 from neuralcollapse.report.html.wording import number
+from neuralcollapse.runs.snapshots import Snapshot
 from neuralcollapse.theory.separation import separation_optimum, separation_value
 
 BINS = 40

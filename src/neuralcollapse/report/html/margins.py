@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from neuralcollapse.measurement.snapshots import Snapshot
 from neuralcollapse.report.html.packing import pack
 from neuralcollapse.report.html.wording import number
+from neuralcollapse.runs.snapshots import Snapshot
 
 WORST_PAIRS = 12
 PICTURE_CLASSES = 100

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from neuralcollapse.measurement.snapshots import Snapshot
 from neuralcollapse.report.html.packing import short
 from neuralcollapse.report.html.wording import number
+from neuralcollapse.runs.snapshots import Snapshot
 from neuralcollapse.theory.near_features import near_features_minimizer
 
 LAMBDA_W, LAMBDA_H = 0.005, 0.01  # the defaults of `neuralcollapse study tirer2023 --features`

@@ -20,9 +20,9 @@ from neuralcollapse.report.html.layer_peeled import layer_peeled_data
 from neuralcollapse.report.html.margins import margin_data
 from neuralcollapse.report.html.next_layer import next_layer_data
 from neuralcollapse.report.html.packing import script_json
-from neuralcollapse.report.html.runs import Run
 from neuralcollapse.report.html.settings import settings_data
 from neuralcollapse.report.html.verdicts import verdicts
+from neuralcollapse.runs.run import Run
 
 # One after the other in one script element: each file uses only those before it.
 SCRIPTS = ("draw", "scale", "chart", "curves", "gram", "space", "geometry", "theory", "page")

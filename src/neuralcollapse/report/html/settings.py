@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from neuralcollapse.report.html.runs import Run
+from neuralcollapse.runs.run import Run
 
 
 def settings_data(runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 
 from neuralcollapse.measurement.readings import DECISIONS, NC1, NC2, NC3, NC4, READINGS
-from neuralcollapse.measurement.snapshots import Snapshot
 from neuralcollapse.metrics.margin_scale import margin_ceiling
-from neuralcollapse.report.history import Record
-from neuralcollapse.report.html.runs import Run
 from neuralcollapse.report.html.wording import listed, number, share
+from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.run import Run
+from neuralcollapse.runs.snapshots import Snapshot
 
 RECENT = 0.75  # of the epochs: what happened after that is "still"
 MOVED = 0.05  # a relative change below this since then is none

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from neuralcollapse.report.history import Record
+from neuralcollapse.runs.history import Record
 from neuralcollapse.studies.figure_job import FigureJob, Scale
 from neuralcollapse.studies.gao2023.alignment import Kind
 from neuralcollapse.training import TrainConfig

@@ -20,7 +20,7 @@ from matplotlib.ticker import (
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
 from neuralcollapse.report import interpolation_epoch
-from neuralcollapse.report.history import Record
+from neuralcollapse.runs.history import Record
 from neuralcollapse.studies.figure_job import FigureJob, Scale
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.training import TrainConfig

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 
 from neuralcollapse.files import atomic_path
-from neuralcollapse.report import read_history
-from neuralcollapse.report.history import Record
+from neuralcollapse.runs import read_history
+from neuralcollapse.runs.history import Record
 from neuralcollapse.training import TrainConfig, train
 from neuralcollapse.training.run_folder import RunFolder
 

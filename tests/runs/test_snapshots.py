@@ -7,14 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement import (
-    measure_features,
-    read_snapshots,
-    remove_snapshots,
-    snapshot_epochs,
-    write_snapshot,
-)
+from neuralcollapse.measurement import measure_features
 from neuralcollapse.moments import ClassMoments
+from neuralcollapse.runs import read_snapshots, remove_snapshots, snapshot_epochs, write_snapshot
 
 K, D, N = 5, 7, 60
 

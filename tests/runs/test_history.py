@@ -4,7 +4,7 @@ import math
 import pytest
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.report import append_record, read_history
+from neuralcollapse.runs import append_record, read_history
 
 
 def test_records_come_back_in_order(tmp_path):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.snapshots import Snapshot, read_snapshots
-from neuralcollapse.report.history import Record, read_history
+from neuralcollapse.runs.history import Record, read_history
+from neuralcollapse.runs.snapshots import Snapshot, read_snapshots
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,7 @@ import pytest
 
 from made_up_run import write_run
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.report import append_record
-from neuralcollapse.report.html import read_run, read_runs
+from neuralcollapse.runs import append_record, read_run, read_runs
 
 
 def test_a_run_is_its_folder(tetrahedron):

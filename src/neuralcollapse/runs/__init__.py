@@ -1,0 +1,5 @@
+"""A measurement over time: its records, its folder, its snapshots, and when to measure."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
