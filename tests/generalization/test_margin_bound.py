@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.generalization import margin_bound, mohri_margin_bound, uniform_margin_bound
+from neuralcollapse.generalization import margin_bound, uniform_margin_bound
 from neuralcollapse.geometry import simplex_etf
 
 
@@ -185,28 +185,6 @@ def test_it_holds_for_heads_fitted_on_the_sample():
     assert error > 0
 
 
-def test_the_textbook_s_bound_is_its_formula_and_the_looser_one():
-    features, labels, weight = draw(3, n=3000, noise=0.1)
-    setting = {"relative_margin": 0.5, "fitted": "head"}
-    ours, theirs = (
-        bound(features, labels, weight, **setting) for bound in (margin_bound, mohri_margin_bound)
-    )
-    radius = float(features.norm(dim=1).max())
-    assert theirs.complexity == pytest.approx(4 * 3 * radius / (0.5 * math.sqrt(3000)))
-    assert theirs.deviation == pytest.approx(math.sqrt(math.log(20) / 6000))
-    margins = features @ weight.T
-    least = [
-        min(float(row[y] - row[j]) for j in range(3) if j != y)
-        for row, y in zip(margins, labels.tolist(), strict=True)
-    ]
-    share = sum(m < ours.margin for m in least) / 3000
-    assert theirs.empirical == pytest.approx(share)
-    assert ours.empirical <= theirs.empirical
-    assert ours.complexity < theirs.complexity / 2
-    wide = mohri_margin_bound(features, labels, weight, **setting, radius=10 * radius)
-    assert wide.complexity == pytest.approx(10 * theirs.complexity)
-
-
 @pytest.mark.parametrize(
     ("fitted", "valid", "words"),
     [
@@ -226,7 +204,6 @@ def test_it_says_whether_it_is_valid(fitted, valid, words):
 SETTING = {"relative_margin": 1.0, "fitted": "head"}
 
 
-@pytest.mark.parametrize("call", [margin_bound, mohri_margin_bound])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -237,15 +214,13 @@ SETTING = {"relative_margin": 1.0, "fitted": "head"}
         ({"confidence": 1.2}, r"confidence: expected a number in \(0, 1\), got 1.2"),
     ],
 )
-def test_bad_settings_are_refused(call, change, message):
+def test_bad_settings_are_refused(change, message):
     with pytest.raises(NeuralCollapseError, match=message):
-        call(*draw(0), **(SETTING | change))
+        margin_bound(*draw(0), **(SETTING | change))
 
 
 def test_other_bad_input_is_refused():
     with pytest.raises(NeuralCollapseError, match="feature_scale: expected a finite number above"):
         uniform_margin_bound(*draw(0), fitted="head", feature_scale=0.0)
-    with pytest.raises(NeuralCollapseError, match="radius: expected a finite number above 0"):
-        mohri_margin_bound(*draw(0), **SETTING, radius=0.0)
     with pytest.raises(NeuralCollapseError, match="features: expected at least one sample"):
         uniform_margin_bound(torch.ones(0, 2), torch.zeros(0).long(), torch.eye(2), fitted="head")

@@ -34,7 +34,6 @@ from .margin_bound import margin_bound as margin_bound
 from .margin_bound import uniform_margin_bound as uniform_margin_bound
 from .missing_mass import expected_missing_mass_bound as expected_missing_mass_bound
 from .missing_mass import missing_mass_bound as missing_mass_bound
-from .mohri2018 import mohri_margin_bound as mohri_margin_bound
 from .operator_norm import convolution_norm as convolution_norm
 from .operator_norm import linear_norm as linear_norm
 from .pair_margin_bound import PairMarginBound as PairMarginBound

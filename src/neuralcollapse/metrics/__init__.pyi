@@ -1,6 +1,4 @@
 from .boundary_distance import boundary_distances as boundary_distances
-from .boundary_distance import cosine_margins as cosine_margins
-from .boundary_distance import pair_boundary_distances as pair_boundary_distances
 from .class_distance import cdnv as cdnv
 from .collapse import CollapseMetrics as CollapseMetrics
 from .collapse_index import vci as vci
@@ -14,7 +12,6 @@ from .loss_margin import cross_entropy_losses as cross_entropy_losses
 from .loss_margin import margin_lower_bound as margin_lower_bound
 from .loss_margin import margin_lower_bound_of_mean as margin_lower_bound_of_mean
 from .loss_margin import mean_loss_floor as mean_loss_floor
-from .loss_margin import mean_loss_upper_bound as mean_loss_upper_bound
 from .loss_margin import normalized_margin_lower_bound as normalized_margin_lower_bound
 from .margin_scale import margin_ceiling as margin_ceiling
 from .margin_scale import margin_collapse_ratio as margin_collapse_ratio

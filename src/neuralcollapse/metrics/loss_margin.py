@@ -155,39 +155,6 @@ def margin_lower_bound_of_mean(mean_loss: float, num_samples: int) -> float:
     return _margin_of(num_samples * positive("mean_loss", mean_loss))
 
 
-def mean_loss_upper_bound(margin: float, num_classes: int) -> float:
-    r"""Return the largest mean cross-entropy of samples with margins of at least `margin`.
-
-    .. math:: \bar\ell \;\le\; \log\bigl(1 + (K-1) e^{-p_{\min}}\bigr)
-
-    The converse of `margin_lower_bound`; equality when every score difference is p_min.
-
-    Parameters
-    ----------
-    margin
-        p_min.
-    num_classes
-        K >= 2.
-
-    Returns
-    -------
-    float
-        In nats.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If K < 2.
-
-    Examples
-    --------
-    >>> mean_loss_upper_bound(0.0, 2) == math.log(2)
-    True
-    """
-    margin_ceiling(num_classes)  # refuses K < 2
-    return _softplus(math.log(num_classes - 1) - margin)
-
-
 def mean_loss_floor(scale: float, num_classes: int) -> float:
     r"""Return the least mean cross-entropy of classes of equal size at this scale of the logits.
 
@@ -222,7 +189,8 @@ def mean_loss_floor(scale: float, num_classes: int) -> float:
     >>> round(mean_loss_floor(2.0, 2), 6)  # log(1 + exp(-4))
     0.01815
     """
-    return mean_loss_upper_bound(scale * margin_ceiling(num_classes), num_classes)
+    ceiling = margin_ceiling(num_classes)
+    return _softplus(math.log(num_classes - 1) - scale * ceiling)
 
 
 def normalized_margin_lower_bound(mean_loss: float, num_samples: int, scale: float) -> float:

@@ -26,8 +26,6 @@ class KKTResiduals:
         ||(W, H) - (A H, A^T W)|| / ||(W, H)||, A the dual matrix of the multipliers.
     dual
         The most negative multiplier, as a number >= 0, relative to the largest one.
-    primal
-        The largest violation of a margin, max(0, 1 - q).
     complementarity
         Mean of |q - 1| over all margins, weighted by the multipliers.
     multipliers
@@ -36,14 +34,13 @@ class KKTResiduals:
 
     stationarity: float
     dual: float
-    primal: float
     complementarity: float
     multipliers: Float[Tensor, "N K"]
 
     @property
     def largest(self) -> float:
-        """The largest of the four residuals."""
-        return max(self.stationarity, self.dual, self.primal, self.complementarity)
+        """The largest of the three residuals."""
+        return max(self.stationarity, self.dual, self.complementarity)
 
 
 def kkt_residuals(W: Any, H: Any, labels: Any, multipliers: Any = None) -> KKTResiduals:
@@ -72,7 +69,7 @@ def kkt_residuals(W: Any, H: Any, labels: Any, multipliers: Any = None) -> KKTRe
     Returns
     -------
     KKTResiduals
-        The four residuals and the multipliers used.
+        The three residuals and the multipliers used.
 
     Raises
     ------
@@ -119,12 +116,10 @@ def kkt_residuals(W: Any, H: Any, labels: Any, multipliers: Any = None) -> KKTRe
         weights, image = factor * weights, factor * image
     logits = H @ W.T
     margins = logits.gather(1, own) - logits
-    other = torch.ones_like(margins, dtype=torch.bool).scatter(1, own, False)
     total = weights.abs().sum()
     return KKTResiduals(
         stationarity=float((point - image).norm() / point.norm()),
         dual=max(0.0, -float(weights.min() / weights.abs().max())),
-        primal=max(0.0, 1 - float(margins[other].min())),
         complementarity=float((weights.abs() * (margins - 1).abs()).sum() / total),
         multipliers=weights,
     )
