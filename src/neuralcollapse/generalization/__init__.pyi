@@ -39,9 +39,6 @@ from .operator_norm import linear_norm as linear_norm
 from .pair_margin_bound import PairMarginBound as PairMarginBound
 from .pair_margin_bound import pair_margin_bound as pair_margin_bound
 from .paired_rules import compare_rules as compare_rules
-from .paired_rules import holm as holm
 from .power import alignment_power as alignment_power
-from .power import power_table as power_table
-from .power import seeds_for_paired_effect as seeds_for_paired_effect
 from .power import seeds_needed as seeds_needed
 from .spectral_complexity import spectral_complexity_measure as spectral_complexity_measure

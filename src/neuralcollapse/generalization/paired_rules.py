@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization.design import crossed_design
@@ -71,44 +71,7 @@ def compare_rules(
     random = cells.drop(index=list(rules)).mean()
     rows = [_paired((cells.loc[rule] - random).to_numpy(), confidence) for rule in rules]
     compared = pd.DataFrame(rows, index=pd.Index(list(rules), name="rule"))
-    return compared.assign(p_holm=holm(compared["p"]))
-
-
-def holm(p_values: Any) -> Float[np.ndarray, " n"]:
-    """Return p-values corrected for their number by Holm's step-down rule.
-
-    Parameters
-    ----------
-    p_values
-        (n,) in [0, 1].
-
-    Returns
-    -------
-    array of shape (n,)
-        Rejecting where it is at most the level keeps the chance of any false rejection at it.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If a number is not in [0, 1].
-
-    References
-    ----------
-    Holm 1979, "A simple sequentially rejective multiple test procedure".
-
-    Examples
-    --------
-    >>> holm([0.01, 0.04, 0.03]).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    p = np.asarray(p_values, dtype=float)
-    if not ((p >= 0) & (p <= 1)).all():
-        raise NeuralCollapseError("p_values", "numbers in [0, 1]", str(p.tolist()), "no NaN either")
-    order = np.argsort(p)
-    scaled = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty_like(p)
-    corrected[order] = np.minimum(scaled, 1)
-    return corrected
+    return compared.assign(p_holm=multipletests(compared["p"], method="holm")[1])
 
 
 def _paired(differences: Float[np.ndarray, " b"], confidence: float) -> dict[str, float]:

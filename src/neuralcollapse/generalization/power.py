@@ -1,11 +1,11 @@
-"""How many seeds it takes to see an effect of alignment."""
+"""How many seeds it takes to see an effect of alignment.
+
+Here are the random effects of a crossed design, which no library has; statsmodels has the power of
+paired and one-way designs.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-
-import pandas as pd
 from scipy import stats
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -88,87 +88,9 @@ def seeds_needed(ratio: float, alignments: int, power: float = 0.8, level: float
     [17, 9, 5]
     """
     positive("ratio", ratio)
-    return _least(lambda b: alignment_power(ratio, alignments, b, level), power)
-
-
-def power_table(
-    alignments: Sequence[int] = (6, 12, 24),
-    ratios: Sequence[float] = (0.25, 0.5, 1.0),
-    power: float = 0.8,
-    level: float = 0.05,
-) -> pd.DataFrame:
-    """Return the number of seeds that designs need, one row a number of alignments.
-
-    Parameters
-    ----------
-    alignments, ratios
-        Rows and columns, see `seeds_needed`.
-    power, level
-        In (0, 1).
-
-    Returns
-    -------
-    DataFrame
-        Of whole numbers.
-
-    Examples
-    --------
-    >>> power_table([6], [0.25, 0.5, 1.0]).loc[6].tolist()
-    [61, 17, 5]
-    """
-    rows = [[seeds_needed(ratio, a, power, level) for ratio in ratios] for a in alignments]
-    return pd.DataFrame(
-        rows,
-        index=pd.Index(alignments, name="alignments"),
-        columns=pd.Index(ratios, name="sigma_A / sigma_cell"),
-    )
-
-
-def seeds_for_paired_effect(
-    effect: float, deviation: float, power: float = 0.8, level: float = 0.05
-) -> int:
-    """Return the number of seeds at which a paired two-sided t test sees a rule's effect.
-
-    Parameters
-    ----------
-    effect
-        Mean difference between rule and random alignments, not 0.
-    deviation
-        Standard deviation of that difference between seeds, > 0, in the same units.
-    power, level
-        In (0, 1).
-
-    Returns
-    -------
-    int
-        b >= 2.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If a number is out of range, or more than a million seeds are needed.
-
-    Examples
-    --------
-    >>> seeds_for_paired_effect(0.3, 0.6)
-    34
-    """
-    size = positive("abs(effect)", abs(effect)) / positive("deviation", deviation)
-    _check_level(level)
-
-    def reached(b: int) -> float:
-        limit, shift = stats.t.isf(level / 2, b - 1), size * math.sqrt(b)
-        law = stats.nct(b - 1, shift)
-        return float(law.sf(limit) + law.cdf(-limit))
-
-    return _least(reached, power)
-
-
-def _least(reached: Callable[[int], float], power: float) -> int:
-    """Find the least number of seeds whose rising power is enough, by doubling and halving."""
     _check_level(power)
-    high = 2
-    while reached(high) < power:
+    high = 2  # the power rises with the seeds: by doubling, then by halving
+    while alignment_power(ratio, alignments, high, level) < power:
         high *= 2
         if high > MOST_SEEDS:
             raise NeuralCollapseError(
@@ -177,7 +99,8 @@ def _least(reached: Callable[[int], float], power: float) -> int:
     low = high // 2  # not enough, or below two
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) >= power else (middle, high)
+        enough = alignment_power(ratio, alignments, middle, level) >= power
+        low, high = (low, middle) if enough else (middle, high)
     return high
 
 

@@ -42,9 +42,10 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from torch import Tensor
 
-from neuralcollapse.generalization import AlignmentEffects, alignment_effects, holm
+from neuralcollapse.generalization import AlignmentEffects, alignment_effects
 from neuralcollapse.geometry import orthant_margins, simplex_etf
 from neuralcollapse.studies.gao2023.alignment_runs import (
     Setting,
@@ -125,7 +126,7 @@ def decide(record: dict[str, Any]) -> pd.DataFrame:
     table = pd.DataFrame(
         found, columns=["statistic", "rotations", "p"], index=pd.Index(["H1", "H2", "H3"])
     )
-    corrected = holm(table["p"])
+    corrected = multipletests(table["p"], method="holm")[1]
     return table.assign(p_holm=corrected, confirmed=corrected <= LEVEL)
 
 
