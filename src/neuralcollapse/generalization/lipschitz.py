@@ -170,7 +170,7 @@ def jacobian_norm(network: nn.Module, inputs: Tensor) -> float:
     >>> square = nn.Sequential(nn.Linear(2, 1, bias=False), nn.Tanh()).double().eval()
     >>> _ = square[0].weight.data.copy_(torch.tensor([[3.0, 4.0]]))
     >>> jacobian_norm(square, torch.zeros(1, 2).double())  # tanh has slope 1 at 0
-    5.0
+    5.000000
     """
     if network.training:
         raise _training("the network")

@@ -71,7 +71,7 @@ class CollapseReport(Mapping[str, float]):
     >>> from neuralcollapse.measurement import measure_features
     >>> report = measure_features(torch.tensor([[-3.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1])
     >>> report["nc1_pinv"]
-    0.125
+    0.125000
     >>> report.worst_pairs()
        class i class j    cdnv
     0       0       1  0.0625

@@ -51,7 +51,7 @@ def cdnv(
     --------
     >>> features = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
     >>> cdnv(ClassMoments(2, 1).update(features, [0, 0, 1, 1]))
-    0.0625
+    0.062500
     """
     statistic = CDNVStatistic(moments, ddof, keep_all=reduce == "median")
     sweep_pairs(moments.centered_means(), [statistic])

@@ -49,7 +49,7 @@ def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical")
     --------
     >>> features = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
     >>> vci(ClassMoments(2, 1).update(features, [0, 0, 1, 1]))  # 1 - 4/5
-    0.2
+    0.200000
     """
     whitener = between_whitener(moments, "pooled", "sample_mean")
     directions = len(whitener)

@@ -37,7 +37,7 @@ class Decisions:
     >>> decisions = Decisions(torch.tensor([[-1.0], [1.0]]), weight=torch.tensor([[-1.0], [1.0]]))
     >>> decisions.update(torch.tensor([[-2.0], [0.5], [-0.1]]), [0, 1, 1])
     >>> decisions.agreement, round(decisions.accuracy, 4), decisions.margins.tolist()
-    (1.0, 0.6667, [4.0, 1.0, -0.20000000298023224])
+    (1.0, 0.6667, [4.0, 1.0, -0.2000000])
     """
 
     def __init__(

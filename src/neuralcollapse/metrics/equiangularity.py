@@ -77,7 +77,7 @@ def equinorm(vectors: Tensor, center: Tensor | None = None, ddof: Literal[0, 1] 
     Examples
     --------
     >>> equinorm(torch.tensor([[1.0, 0], [0, 3.0]]), center=torch.zeros(2))
-    0.5
+    0.500000
     """
     lengths = torch.linalg.vector_norm(centered_rows(vectors, center), dim=1)
     return float(lengths.std(correction=ddof) / lengths.mean())
@@ -115,7 +115,7 @@ def equiangularity(
     Examples
     --------
     >>> equiangularity(torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]]), reduce="max")
-    0.6666666666666667
+    0.666667
     """
     rows = centered_rows(vectors, center)
     statistic = EquiangularityStatistic(len(rows))
@@ -218,7 +218,7 @@ def gram_distance(vectors: Tensor, target: Tensor, center: Tensor | None = None)
     Examples
     --------
     >>> gram_distance(2 * torch.eye(4), torch.eye(4), center=torch.zeros(4))
-    0.0
+    0.000000
     """
     rows = centered_rows(vectors, center)
     target = finite_matrix("target", target)

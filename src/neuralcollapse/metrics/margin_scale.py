@@ -77,7 +77,7 @@ def margin_scale(moments: ClassMoments, weight: Tensor, bias: Tensor | None = No
     --------
     >>> moments = ClassMoments(2, 1).update(torch.tensor([[-2.0], [2.0]]), [0, 1])
     >>> margin_scale(moments, torch.tensor([[-3.0], [3.0]]))
-    6.0
+    6.000000
     """
     head = checked_head(moments, weight)
     mean_square = moments.squared_norm / max(moments.num_samples, 1)

@@ -50,7 +50,7 @@ def preset(
     --------
     >>> moments = ClassMoments(2, 1).update(torch.tensor([[-3.0], [-1], [1], [3]]), [0, 0, 1, 1])
     >>> preset("galanti2022", moments)
-    {'cdnv': 0.0625}
+    {'cdnv': 0.062500}
     """
     if name not in PRESETS:
         raise NeuralCollapseError(

@@ -49,7 +49,7 @@ def numerical_rank(singular_values: Float[Tensor, " r"]) -> float:
     Examples
     --------
     >>> numerical_rank(torch.tensor([3.0, 3.0, 0.0]))
-    2.0
+    2.000000
     """
     values = singular_values.to(torch.float64)
     return float(values.sum().square() / values.square().sum())

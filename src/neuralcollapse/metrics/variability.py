@@ -59,7 +59,7 @@ def nc1_pinv(
     >>> import torch
     >>> features = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
     >>> nc1_pinv(ClassMoments(2, 1).update(features, [0, 0, 1, 1]))
-    0.125
+    0.125000
     """
     whitener = between_whitener(moments, between, center)
     if not len(whitener):
@@ -142,7 +142,7 @@ def separation_fuzziness(moments: ClassMoments) -> float:
     >>> import torch
     >>> features = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
     >>> separation_fuzziness(ClassMoments(2, 1).update(features, [0, 0, 1, 1]))
-    0.25
+    0.250000
     """
     return nc1_pinv(moments, between="pooled", center="sample_mean", normalize=False)
 

@@ -53,7 +53,7 @@ class ViM(Detector):
     >>> moments, head = ClassMoments(2, 2).update(train, [0, 0, 1, 1]), torch.eye(2)
     >>> vim = ViM(moments, torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), train_features=train)
     >>> vim.alpha  # the mean largest logit 4, over the mean residual 1
-    4.0
+    4.000000
     """
 
     def __init__(

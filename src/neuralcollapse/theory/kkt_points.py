@@ -72,7 +72,7 @@ def paired_kkt_point(samples_per_class: int = 1, dim: int = 3) -> KKTPoint:
     Examples
     --------
     >>> paired_kkt_point().value
-    4.0
+    4.000000
     """
     return simplex_groups_kkt_point([2, 2], samples_per_class, dim)
 

@@ -169,7 +169,7 @@ def regularized_mse_loss(W: Any, H: Any, labels: Any, lambda_w: float, lambda_h:
     Examples
     --------
     >>> regularized_mse_loss([[0.0], [0.0]], [[1.0], [1.0]], [0, 1], lambda_w=1, lambda_h=1)
-    1.0
+    1.000000
     """
     W, H, labels = _checked(W, H, labels)
     residual = _residual(W, H, labels)

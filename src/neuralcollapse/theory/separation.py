@@ -79,7 +79,7 @@ def separation_value(class_sizes: Any) -> float:
     Examples
     --------
     >>> separation_value([9, 9, 9, 9])
-    9.0
+    9.000000
     """
     return float(simplex_encoded_spectrum(class_sizes).sum())
 

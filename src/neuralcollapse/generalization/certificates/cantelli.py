@@ -110,7 +110,7 @@ def cantelli_plug_in(margins: Any) -> Any:
     Examples
     --------
     >>> cantelli_plug_in([1.0, 3.0])  # mean 2, variance 1
-    0.2
+    0.200000
     """
     sample = finite_margins("margins", margins)
     return number_or_array(_cantelli(sample.mean(-1), sample.var(-1)))

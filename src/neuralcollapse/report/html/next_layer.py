@@ -61,7 +61,7 @@ def trace_ratio(means: Tensor, within: float) -> float:
     --------
     >>> import torch
     >>> trace_ratio(torch.tensor([[-2.0], [2.0]]), 1.0)
-    0.25
+    0.250000
     """
     between = float((means - means.mean(0)).square().sum(1).mean())
     return within / between if between else float("inf")

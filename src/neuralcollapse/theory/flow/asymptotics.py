@@ -96,7 +96,7 @@ def flow_asymptotics(W: Any, H: Any, labels: Any) -> FlowAsymptotics:
     >>> W, H = [[3.0, 0.0], [-3.0, 0.0]], [[2.0, 0.0], [-2.0, 0.0]]
     >>> limit = flow_asymptotics(W, H, [0, 1])
     >>> float(limit.errors(1e12).equinorm_head)
-    0.0
+    0.000000
     """
     W, H = finite_matrix("W", W).cpu(), finite_matrix("H", H).cpu()
     num_classes, dim = W.shape
