@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class NeuralCollapseError(ValueError):
     """Base of every error this library raises on bad input.
@@ -39,3 +42,23 @@ class NeuralCollapseError(ValueError):
 
 class NonFiniteError(NeuralCollapseError):
     """NaN or infinity where finite numbers were expected."""
+
+
+def shortened(values: Sequence[Any], most: int = 10) -> str:
+    """Return the first entries of a list for a message, and how many more there are.
+
+    Parameters
+    ----------
+    values
+        The list.
+    most
+        How many to show.
+
+    Examples
+    --------
+    >>> print(shortened([1, 2]), shortened(range(6600), most=3))
+    [1, 2] [0, 1, 2, ... 6597 more]
+    """
+    shown = ", ".join(map(repr, values[:most]))
+    more = len(values) - most
+    return f"[{shown}, ... {more} more]" if more > 0 else f"[{shown}]"

@@ -75,3 +75,30 @@ def test_bad_input_is_refused(arguments, message):
         boundary_distances(*arguments)
     with pytest.raises(NonFiniteError, match="features: expected finite numbers, got 1 NaN"):
         boundary_distances(torch.tensor([[math.nan], [1.0]]), [0, 1], torch.ones(2, 1))
+
+
+@pytest.mark.parametrize("offset", [1e7, -1e9])
+def test_what_all_rows_share_moves_no_boundary(generator, offset):
+    weight = torch.randn(40, 6, generator=generator, dtype=torch.float64)
+    bias = torch.randn(40, generator=generator, dtype=torch.float64)
+    features = torch.randn(200, 6, generator=generator, dtype=torch.float64)
+    labels = torch.arange(200) % 40
+    apart = boundary_distances(features, labels, weight, bias)
+    # The rows are rounded when the offset is added; nothing more may be lost.
+    rounded = weight + offset - offset, bias + offset - offset
+    expected = boundary_distances(features, labels, *rounded)
+    moved = boundary_distances(features, labels, weight + offset, bias + offset)
+    torch.testing.assert_close(moved, expected, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(moved, apart, rtol=1e-5, atol=1e-5)
+
+
+def test_near_rows_are_as_far_apart_as_their_difference():
+    weight = torch.zeros(30, 4, dtype=torch.float64)
+    weight[:, 0] = 1e6 + 1e-3 * torch.arange(30)
+    features = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).double().repeat(30, 1)
+    # s_i - s_j = w_i0 - w_j0, and so is the norm of the difference, but for its sign: every
+    # rival of a higher row wins by just that norm, and only the highest row has no such rival.
+    expected = torch.full((30,), -1.0).double()
+    expected[-1] = 1.0
+    distances = boundary_distances(features, torch.arange(30), weight)
+    torch.testing.assert_close(distances, expected, rtol=1e-6, atol=1e-6)

@@ -289,7 +289,7 @@ def test_what_does_not_fit_is_refused():
 def test_a_head_that_is_not_finite_is_refused():
     metric = fed()
     nn.init.constant_(metric._head[0].weight, math.nan)
-    with pytest.raises(NonFiniteError, match="vectors: expected finite numbers, got 24 NaN"):
+    with pytest.raises(NonFiniteError, match="weight: expected finite numbers, got 24 NaN"):
         metric.compute()
 
 

@@ -33,7 +33,7 @@ def test_extremes():
 def test_bad_input_is_refused():
     with pytest.raises(NeuralCollapseError, match="outside: expected at least one score"):
         auroc([1.0], [])
-    with pytest.raises(NonFiniteError, match="inside: expected finite scores"):
+    with pytest.raises(NonFiniteError, match="inside: expected finite numbers"):
         auroc([float("nan")], [1.0])
     with pytest.raises(NeuralCollapseError, match=r"a share in \(0, 1\], got 0"):
         fpr_at_tpr([1.0], [1.0], 0.0)

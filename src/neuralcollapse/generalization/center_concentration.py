@@ -6,7 +6,7 @@ import math
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.margin_scale import margin_ceiling
-from neuralcollapse.validation import positive
+from neuralcollapse.validation import positive, whole_number
 
 
 def center_deviation_probability(
@@ -54,10 +54,9 @@ def center_deviation_probability(
     7.453e-05
     """
     margin_ceiling(num_classes)  # refuses K < 2
-    if num_samples < 1:
-        raise NeuralCollapseError("num_samples", "at least 1", str(num_samples), "of every class")
+    n = whole_number("num_samples", num_samples)
     share = positive("deviation", deviation) / positive("radius", radius)
-    return min(1.0, 2 * num_classes * math.exp(-num_samples * share**2 / 2))
+    return min(1.0, 2 * num_classes * math.exp(-n * share**2 / 2))
 
 
 def nearest_center_error_bound(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization.certificates.held_out import failure_probability
 from neuralcollapse.generalization.head_sample import rademacher_deviation
 from neuralcollapse.generalization.margin_bound import MarginBound
 from neuralcollapse.metrics.margin_scale import margin_ceiling
+from neuralcollapse.validation import whole_number
 
 
 def collapsed_margin_bound(
@@ -50,8 +50,7 @@ def collapsed_margin_bound(
     error <= 1.2 (vacuous) = 0 below the margin + 1.1 complexity + 0.13 deviation, at 95 %
     valid: it holds for every head on features that do not depend on this sample
     """
-    if num_samples < 1:
-        raise NeuralCollapseError("num_samples", "at least 1", str(num_samples), "pass a sample")
+    whole_number("num_samples", num_samples)
     margin = margin_ceiling(num_classes)
     return MarginBound(
         empirical=0.0,

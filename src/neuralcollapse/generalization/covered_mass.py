@@ -13,7 +13,9 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization.certificates.clopper_pearson import clopper_pearson_upper
 from neuralcollapse.metrics.boundary_distance import boundary_distances
 from neuralcollapse.validation import (
+    as_tensor,
     finite_matrix,
+    finite_tensor,
     integer_labels,
     positive,
 )
@@ -154,7 +156,7 @@ def covered_mass(
     (1, 0.7514)
     """
     rows, others = (
-        finite_matrix(name, torch.as_tensor(value).flatten(1))
+        finite_matrix(name, as_tensor(name, value).flatten(1))
         for name, value in (("inputs", inputs), ("held_out_inputs", held_out_inputs))
     )
     for name, sample in (("inputs", rows), ("held_out_inputs", others)):
@@ -169,7 +171,7 @@ def covered_mass(
         )
     true = integer_labels("labels", labels, len(rows))
     new = integer_labels("held_out_labels", held_out_labels, len(others))
-    reach = finite_matrix("radii", torch.as_tensor(radii)[None])[0]
+    reach = finite_tensor("radii", radii)
     if reach.shape != true.shape:
         raise NeuralCollapseError(
             "radii", f"{len(rows)}, one a training sample", str(len(reach)), "see decision_radii"

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.validation import finite_array, whole_number
 
 SOURCES = ("alignment", "seed", "order", "alignment x seed", "error")
 
@@ -49,6 +50,8 @@ def crossed_anova(values: Any) -> pd.DataFrame:
     ------
     NeuralCollapseError
         If there are not three axes, or fewer than two alignments or seeds.
+    NonFiniteError
+        If an outcome is NaN or infinite.
 
     References
     ----------
@@ -60,14 +63,7 @@ def crossed_anova(values: Any) -> pd.DataFrame:
     >>> crossed_anova(y)["mean_square"].to_dict()
     {'alignment': 9.0, 'seed': 4.0, 'alignment x seed': 1.0}
     """
-    y = np.asarray(values, dtype=float)
-    if y.ndim != 3 or min(y.shape[:2]) < 2 or not y.shape[2]:
-        raise NeuralCollapseError(
-            "values",
-            "shape (a, b, r) with a >= 2, b >= 2, r >= 1",
-            str(y.shape),
-            "use crossed_design to make them from a table",
-        )
+    y = _outcomes(values)
     a, b, r = y.shape
     grand, by_a, by_b = y.mean(), y.mean((1, 2)), y.mean((0, 2))
     cell, by_order = y.mean(2), y.mean(0)
@@ -185,7 +181,9 @@ def within_seed_permutation(values: Any, permutations: int = 2000, seed: int = 0
     Raises
     ------
     NeuralCollapseError
-        If there is no permutation.
+        If there is no permutation, or the values are not as in `crossed_anova`.
+    NonFiniteError
+        If an outcome is NaN or infinite: it would compare as if the data were unlike all others.
 
     References
     ----------
@@ -196,9 +194,8 @@ def within_seed_permutation(values: Any, permutations: int = 2000, seed: int = 0
     >>> within_seed_permutation([[[1.0], [2.0]], [[1.0], [2.0]]])  # all permutations are equal
     1.0
     """
-    if permutations < 1:
-        raise NeuralCollapseError("permutations", "at least 1", str(permutations), "use 2000")
-    cell = np.asarray(values, dtype=float).mean(2)
+    whole_number("permutations", permutations)
+    cell = _outcomes(values).mean(2)
     cell = cell - cell.mean(0)  # which no permutation within a seed changes
     rng = np.random.default_rng(seed)
     found = _sum(cell.sum(1) ** 2)
@@ -209,6 +206,18 @@ def within_seed_permutation(values: Any, permutations: int = 2000, seed: int = 0
         # Equal assignments must tie; rounding must not decide between them.
         reached += int((((shuffled.sum(2) ** 2).sum(1)) >= found * (1 - 1e-12)).sum())
     return reached / (permutations + 1)
+
+
+def _outcomes(values: Any) -> np.ndarray:
+    y = finite_array("values", values)
+    if y.ndim != 3 or min(y.shape[:2]) < 2 or not y.shape[2]:
+        raise NeuralCollapseError(
+            "values",
+            "shape (a, b, r) with a >= 2, b >= 2, r >= 1",
+            str(y.shape),
+            "use crossed_design to make them from a table",
+        )
+    return y
 
 
 def _f_test(

@@ -91,6 +91,13 @@ def crossed_design(table: pd.DataFrame) -> CrossedDesign:
             f"{bad['value'].iloc[0]} for {_name(*bad.iloc[0][list(COLUMNS[:3])])}",
             "give runs that diverged the outcome they had, and converged = False",
         )
+    if not table["converged"].isin((True, False)).all():  # NaN, and any text, would count as True
+        raise NeuralCollapseError(
+            "converged",
+            "True or False for every run",
+            str(table.loc[~table["converged"].isin((True, False)), "converged"].iloc[0]),
+            "say of each run whether it fitted its training data",
+        )
     codes = [pd.Categorical(table[COLUMNS[i]], names[i]).codes for i in range(3)]
     shape = tuple(len(levels) for levels in names)
     arrays = np.empty(shape), np.empty(shape, dtype=bool)

@@ -74,7 +74,7 @@ class HeadSample:
             )
         true = integer_labels("labels", labels, len(rows), len(head)).to(rows.device)
         if bias is not None:
-            offset = checked_bias(torch.as_tensor(bias), head)
+            offset = checked_bias(bias, head)
             head = torch.cat([head, offset[:, None]], 1)
             rows = torch.cat([rows, torch.ones_like(rows[:, :1])], 1)
         centered = head - head.mean(0)

@@ -113,7 +113,7 @@ def _one(module: nn.Module, shape: Shape) -> float:
 
 @lipschitz_bound.register
 def _leaky_relu(module: nn.LeakyReLU, shape: Shape) -> float:
-    return max(1.0, abs(module.negative_slope))
+    return max(abs(module.negative_slope), 1.0)
 
 
 @lipschitz_bound.register

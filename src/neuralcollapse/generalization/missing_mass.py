@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization.certificates.held_out import failure_probability
+from neuralcollapse.validation import whole_number
 
 
 def expected_missing_mass_bound(num_cells: int, num_samples: int) -> float:
@@ -43,8 +43,8 @@ def expected_missing_mass_bound(num_cells: int, num_samples: int) -> float:
     >>> expected_missing_mass_bound(2, 1)  # two cells of 1/2: the other one is missed
     0.5
     """
-    _check(num_cells, num_samples)
-    return num_cells / (2 * (num_samples + 1))
+    cells, n = whole_number("num_cells", num_cells), whole_number("num_samples", num_samples)
+    return cells / (2 * (n + 1))
 
 
 def missing_mass_bound(num_cells: int, num_samples: int, confidence: float = 0.95) -> float:
@@ -81,9 +81,3 @@ def missing_mass_bound(num_cells: int, num_samples: int, confidence: float = 0.9
     """
     expected = expected_missing_mass_bound(num_cells, num_samples)
     return expected + math.sqrt(-math.log(failure_probability(confidence)) / num_samples)
-
-
-def _check(num_cells: int, num_samples: int) -> None:
-    for name, value in (("num_cells", num_cells), ("num_samples", num_samples)):
-        if value < 1:
-            raise NeuralCollapseError(name, "at least 1", str(value), "count them")

@@ -19,7 +19,7 @@ from neuralcollapse.generalization.head_sample import (
     rademacher_deviation,
 )
 from neuralcollapse.generalization.validity import VALIDITY, Fitted, check_fitted
-from neuralcollapse.validation import occupied_labels, positive
+from neuralcollapse.validation import as_tensor, finite_tensor, occupied_labels, positive
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def pair_margin_bound(
 
 
 def _priors(value: Any, num_classes: int) -> Tensor:
-    priors = torch.as_tensor(value, dtype=torch.float64)
+    priors = finite_tensor("priors", value)
     proper = priors.shape == (num_classes,) and bool((priors >= 0).all())
     if not (proper and abs(float(priors.sum()) - 1) < 1e-6):
         raise NeuralCollapseError(
@@ -203,7 +203,7 @@ def _priors(value: Any, num_classes: int) -> Tensor:
 
 
 def _distances(value: Any, num_classes: int) -> Tensor:
-    distances = torch.as_tensor(value, dtype=torch.float64)
+    distances = as_tensor("distances", value).to(torch.float64)
     if distances.shape == (num_classes, num_classes):
         off = distances[~torch.eye(num_classes, dtype=torch.bool, device=distances.device)]
         if bool((torch.isfinite(off) & (off > 0)).all()):

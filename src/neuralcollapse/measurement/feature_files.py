@@ -9,10 +9,11 @@ from zipfile import BadZipFile
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, as_tensor
+from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path, write_npz
+from neuralcollapse.validation import as_tensor
 
 NAMES = ("features", "labels", "weight", "bias", "test_features", "test_labels")
 
@@ -86,7 +87,7 @@ def write_features(path: str | Path, **arrays: Any) -> None:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_features(f"{folder}/f.safetensors", features=[[2.0]], labels=[0])
     ...     read_features(f"{folder}/f.safetensors")["features"]
-    tensor([[2.]])
+    tensor([[2.]], dtype=torch.float64)
     """
     unknown = set(arrays) - set(NAMES)
     if unknown:
@@ -99,7 +100,7 @@ def write_features(path: str | Path, **arrays: Any) -> None:
             "path", "a .npz or .safetensors file", path.name, "choose one of these endings"
         )
     tensors: dict[str, Tensor] = {
-        name: as_tensor(array).detach().cpu().contiguous() for name, array in arrays.items()
+        name: as_tensor(name, array).detach().cpu().contiguous() for name, array in arrays.items()
     }
     if path.suffix == ".npz":
         write_npz(path, {name: tensor.numpy() for name, tensor in tensors.items()})

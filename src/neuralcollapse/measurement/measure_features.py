@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_report import CollapseReport, SplitReport
 from neuralcollapse.measurement.readings import READINGS
 from neuralcollapse.metrics.decisions import Decisions
+from neuralcollapse.metrics.head import checked_bias
 from neuralcollapse.metrics.summary import summarize
 from neuralcollapse.moments.class_moments import ClassMoments
-from neuralcollapse.validation import finite_matrix, integer_labels
+from neuralcollapse.validation import as_tensor, distinct_labels, finite_matrix, integer_labels
 
 BATCH_ROWS = 8192
 
@@ -36,10 +35,11 @@ def measure_features(
     Parameters
     ----------
     features
-        (N, d) array or tensor, of any real dtype, finite.
+        (N, d) array, tensor or data frame, of any real dtype, finite.
     labels
-        (N,) class of each row. With `weight` or `class_names`: 0..K-1. Without: any integers or
-        strings; the classes are then the values that occur, in order.
+        (N,) or (N, 1) class of each row, or one-hot or soft rows (N, K), whose largest entry is
+        the class. With `weight` or `class_names`: 0..K-1, or text out of `class_names`. Without:
+        any integers or strings; the classes are then the values that occur, in order.
     weight, bias
         (K, d) and (K,) of the last linear layer; without them there is no NC3, NC4 or margin.
     test_features, test_labels
@@ -63,6 +63,7 @@ def measure_features(
 
     Examples
     --------
+    >>> import torch
     >>> features = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
     >>> report = measure_features(features, ["cat", "cat", "dog", "dog"])
     >>> round(report["nc1_trace_ratio"], 6), report.class_names
@@ -70,23 +71,29 @@ def measure_features(
     """
     rows = _matrix("features", features)
     head = None if weight is None else finite_matrix("weight", weight)
-    offset = None if bias is None else _bias(bias, head)
+    if bias is not None and head is None:
+        raise NeuralCollapseError("bias", "a weight beside it", "no weight", "pass weight= too")
+    offset = (
+        None
+        if bias is None or head is None
+        else checked_bias(as_tensor("bias", bias).flatten(), head)
+    )
     if head is None and class_names is None:
-        found, labels = _distinct(labels)
+        found, labels = distinct_labels("labels", labels)
         if test_labels is not None:
-            test_labels = _known(test_labels, found)
+            _, test_labels = distinct_labels("test_labels", test_labels, found)
         class_names = [str(name) for name in found]
     num_classes = len(head) if head is not None else len(class_names or ())
     names = check_class_names(class_names, num_classes)
     moments = ClassMoments(num_classes, rows.shape[1], scatter, rows.device)
-    true = integer_labels("labels", labels, len(rows), num_classes)
+    true = integer_labels("labels", labels, len(rows), num_classes, class_names)
     for part in _parts(len(rows)):
         moments.update(rows[part], true[part])
     train = _judged(moments, rows, true, moments.means, head, offset)
     test = None
     if test_features is not None:
         rows = _matrix("test_features", test_features)
-        true = integer_labels("test_labels", test_labels, len(rows), num_classes)
+        true = integer_labels("test_labels", test_labels, len(rows), num_classes, class_names)
         held_out = ClassMoments(num_classes, moments.dim, scatter, rows.device)
         for part in _parts(len(rows)):
             held_out.update(rows[part], true[part])
@@ -139,7 +146,7 @@ def _parts(num_rows: int) -> list[slice]:
 
 def _matrix(argument: str, value: Any) -> Tensor:
     """Return a matrix in its own dtype; each batch of it is checked and converted in turn."""
-    matrix = torch.as_tensor(value)
+    matrix = as_tensor(argument, value)
     if matrix.ndim != 2:
         raise NeuralCollapseError(
             argument,
@@ -148,32 +155,3 @@ def _matrix(argument: str, value: Any) -> Tensor:
             "flatten or pool each sample to one row",
         )
     return matrix.detach()
-
-
-def _bias(value: Any, head: Tensor | None) -> Tensor:
-    if head is None:
-        raise NeuralCollapseError("bias", "a weight beside it", "no weight", "pass weight= too")
-    return finite_matrix("bias", torch.as_tensor(value).reshape(1, -1)).squeeze(0).to(head.device)
-
-
-def _distinct(labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    values = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if values.dtype.kind not in "iuUS":
-        raise NeuralCollapseError(
-            "labels", "integers or strings", f"dtype {values.dtype}", "pass one class a sample"
-        )
-    return np.unique(values, return_inverse=True)
-
-
-def _known(labels: Any, found: np.ndarray) -> np.ndarray:
-    """Map test labels to the numbers of the training labels."""
-    values = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    unknown = sorted(set(values.tolist()) - set(found.tolist()))
-    if unknown:
-        raise NeuralCollapseError(
-            "test_labels",
-            f"labels among those of the training data, {found.tolist()[:10]}",
-            str(unknown[:10]),
-            "test classes need a mean from training data",
-        )
-    return np.searchsorted(found, values)

@@ -59,9 +59,14 @@ def boundary_distances(
             "pass one row a class, of the layer that takes these features",
         )
     true = integer_labels("labels", labels, len(rows), len(head)).to(rows.device)
+    # What is common to all rows decides nothing, but its round-off would.
+    head = head - head.mean(0)
     scores = rows @ head.T
     if bias is not None:
-        scores = scores + checked_bias(torch.as_tensor(bias), head)
+        offset = checked_bias(bias, head)
+        scores = scores + (offset - offset.mean())
     margins = scores.gather(1, true[:, None]) - scores
-    distances = margins / torch.cdist(head, head)[true]
+    # From the differences: the product form of cdist cancels for near rows.
+    apart = torch.cdist(head, head, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = margins / apart[true]
     return distances.scatter(1, true[:, None], float("inf")).amin(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.pairs import PairMean, PairSpread, PairTile, sweep_pairs
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.validation import finite_matrix, finite_tensor
 
 DIRECT_CLASSES = 2048  # up to so many, the Gram matrix itself is compared
 CANCELLING = 1e-4  # below this distance the closed form loses digits
 
 
-def centered_rows(vectors: Tensor, center: Tensor | None = None) -> Float[Tensor, "K d"]:
+def centered_rows(vectors: Any, center: Any = None) -> Float[Tensor, "K d"]:
     """Return class vectors minus a centre, in float64.
 
     Parameters
@@ -46,12 +46,12 @@ def centered_rows(vectors: Tensor, center: Tensor | None = None) -> Float[Tensor
             "vectors", "at least 2 class vectors", str(len(rows)), "one has no angle to another"
         )
     if center is not None:
-        return rows - center.to(rows)
+        return rows - finite_tensor("center", center).to(rows)
     rows = rows - rows[:1]  # so that equal rows become zero, not the round-off of their mean
     return rows.sub_(rows.mean(0))
 
 
-def equinorm(vectors: Tensor, center: Tensor | None = None, ddof: Literal[0, 1] = 0) -> float:
+def equinorm(vectors: Any, center: Any = None, ddof: Literal[0, 1] = 0) -> float:
     r"""Return the coefficient of variation of the lengths of class vectors.
 
     .. math:: \mathrm{std}_k \|\mu_k - c\| \,/\, \mathrm{mean}_k \|\mu_k - c\|
@@ -84,8 +84,8 @@ def equinorm(vectors: Tensor, center: Tensor | None = None, ddof: Literal[0, 1] 
 
 
 def equiangularity(
-    vectors: Tensor,
-    center: Tensor | None = None,
+    vectors: Any,
+    center: Any = None,
     reduce: Literal["mean", "std", "max"] = "mean",
 ) -> float:
     r"""Return how far the cosines between class vectors are from -1/(K-1).
@@ -153,7 +153,7 @@ class EquiangularityStatistic:
         self.absolute.add(deviations.abs_())
 
 
-def etf_distance(vectors: Tensor, center: Tensor | None = None) -> float:
+def etf_distance(vectors: Any, center: Any = None) -> float:
     r"""Return the distance of the normalised Gram matrix from that of a simplex ETF.
 
     .. math:: \left\| \frac{G}{\|G\|_F} - \frac{I - 11^\top/K}{\sqrt{K-1}} \right\|_F,
@@ -188,7 +188,7 @@ def etf_distance(vectors: Tensor, center: Tensor | None = None) -> float:
     return product_distance(rows, rows)
 
 
-def gram_distance(vectors: Tensor, target: Tensor, center: Tensor | None = None) -> float:
+def gram_distance(vectors: Any, target: Any, center: Any = None) -> float:
     r"""Return the distance of the normalised Gram matrix from any predicted one.
 
     .. math:: \left\| G / \|G\|_F - T / \|T\|_F \right\|_F
@@ -237,7 +237,7 @@ def gram_distance(vectors: Tensor, target: Tensor, center: Tensor | None = None)
     )
 
 
-def uniformity(vectors: Tensor, center: Tensor | None = None) -> tuple[float, float]:
+def uniformity(vectors: Any, center: Any = None) -> tuple[float, float]:
     r"""Return mean and variance over pairs of the logarithmic energy of directions (GNC2).
 
     .. math:: \log 1/\|u_i - u_j\|, \qquad u_k = (\mu_k - c)/\|\mu_k - c\|

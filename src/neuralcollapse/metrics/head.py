@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from torch.nn.functional import linear, normalize
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.validation import finite_matrix, finite_tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +80,7 @@ class Head:
         return linear(self.features(features), self.weight, self.bias)
 
 
-def checked_head(moments: ClassMoments, weight: Tensor) -> Tensor:
+def checked_head(moments: ClassMoments, weight: Any) -> Tensor:
     """Return head weights in float64 beside the moments, if they fit these.
 
     Parameters
@@ -90,40 +92,49 @@ def checked_head(moments: ClassMoments, weight: Tensor) -> Tensor:
 
     Raises
     ------
+    NonFiniteError
+        If an entry is NaN or infinite.
     NeuralCollapseError
         If the shape is not (K, d).
 
     Examples
     --------
-    >>> checked_head(ClassMoments(2, 1), torch.tensor([[1.0], [2.0]]))
+    >>> checked_head(ClassMoments(2, 1), [[1.0], [2.0]])
     tensor([[1.],
             [2.]], dtype=torch.float64)
     """
-    if weight.shape != (moments.num_classes, moments.dim):
+    head = finite_matrix("weight", weight)
+    if head.shape != (moments.num_classes, moments.dim):
         raise NeuralCollapseError(
             "weight",
             f"shape {(moments.num_classes, moments.dim)}",
-            str(tuple(weight.shape)),
+            str(tuple(head.shape)),
             "pass one row a class, of the layer that takes these features",
         )
-    return weight.detach().to(moments.device, torch.float64)
+    return head.detach().to(moments.device)
 
 
-def checked_bias(bias: Tensor, weight: Tensor) -> Tensor:
+def checked_bias(bias: Any, weight: Tensor) -> Tensor:
     """Return a bias in the dtype and on the device of the weights, if it has one entry a class.
 
     Raises
     ------
+    NonFiniteError
+        If an entry is NaN or infinite.
     NeuralCollapseError
         If it has not.
 
     Examples
     --------
-    >>> checked_bias(torch.tensor([1, 2]), torch.ones(2, 3))
+    >>> checked_bias([1, 2], torch.ones(2, 3))
     tensor([1., 2.])
     """
-    if bias.shape != weight.shape[:1]:
+    offset = finite_tensor("bias", bias)
+    if offset.shape != weight.shape[:1]:
         raise NeuralCollapseError(
-            "bias", f"shape {tuple(weight.shape[:1])}", str(tuple(bias.shape)), "one entry a class"
+            "bias",
+            f"shape {tuple(weight.shape[:1])}",
+            str(tuple(offset.shape)),
+            "one entry a class",
         )
-    return bias.detach().to(weight)
+    return offset.detach().to(weight)

@@ -11,7 +11,13 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.margin_scale import margin_ceiling
-from neuralcollapse.validation import finite_matrix, integer_labels, positive
+from neuralcollapse.validation import (
+    as_tensor,
+    finite_matrix,
+    integer_labels,
+    positive,
+    whole_number,
+)
 
 
 def cross_entropy_losses(logits: Any, labels: Any) -> Float[Tensor, " n"]:
@@ -94,7 +100,7 @@ def margin_lower_bound(losses: Any, statistic: Literal["max", "sum"] = "max") ->
     >>> round(margin_lower_bound([0.1, 0.2]), 4), round(margin_lower_bound([0.1, 0.2], "sum"), 4)
     (1.5078, 1.0502)
     """
-    values = torch.as_tensor(losses, dtype=torch.float64)
+    values = as_tensor("losses", losses).to(torch.float64)
     if values.ndim != 1 or not len(values):
         raise NeuralCollapseError(
             "losses",
@@ -150,9 +156,7 @@ def margin_lower_bound_of_mean(mean_loss: float, num_samples: int) -> float:
     >>> round(margin_lower_bound_of_mean(0.1546, 4), 4)
     0.1555
     """
-    if num_samples < 1:
-        raise NeuralCollapseError("num_samples", "at least 1", str(num_samples), "count them all")
-    return _margin_of(num_samples * positive("mean_loss", mean_loss))
+    return _margin_of(whole_number("num_samples", num_samples) * positive("mean_loss", mean_loss))
 
 
 def mean_loss_floor(scale: float, num_classes: int) -> float:

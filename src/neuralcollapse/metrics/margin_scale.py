@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.head import checked_bias, checked_head
 from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.validation import whole_number
 
 
 def margin_ceiling(num_classes: int) -> float:
@@ -35,11 +35,7 @@ def margin_ceiling(num_classes: int) -> float:
     >>> margin_ceiling(5)
     1.25
     """
-    if num_classes < 2:
-        raise NeuralCollapseError(
-            "num_classes", "at least 2", str(num_classes), "one class has no margin"
-        )
-    return num_classes / (num_classes - 1)
+    return whole_number("num_classes", num_classes, 2) / (num_classes - 1)
 
 
 def margin_scale(moments: ClassMoments, weight: Tensor, bias: Tensor | None = None) -> float:

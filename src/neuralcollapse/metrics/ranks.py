@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from jaxtyping import Float
-from torch import Tensor
+
+from neuralcollapse.validation import finite_tensor
 
 
-def effective_rank(spectrum: Float[Tensor, " r"]) -> float:
+def effective_rank(spectrum: Any) -> float:
     """Return exp of the entropy of a spectrum normalised to sum 1.
 
     Parameters
@@ -29,11 +31,11 @@ def effective_rank(spectrum: Float[Tensor, " r"]) -> float:
     >>> round(effective_rank(torch.tensor([2.0, 2.0, 0.0])), 6)
     2.0
     """
-    weights = spectrum.to(torch.float64).clamp_min(0)
+    weights = finite_tensor("spectrum", spectrum).clamp_min(0)
     return float(torch.special.entr(weights / weights.sum()).sum().exp())
 
 
-def numerical_rank(singular_values: Float[Tensor, " r"]) -> float:
+def numerical_rank(singular_values: Any) -> float:
     r"""Return the stable count of singular values, :math:`(\|A\|_* / \|A\|_F)^2`.
 
     Parameters
@@ -51,5 +53,5 @@ def numerical_rank(singular_values: Float[Tensor, " r"]) -> float:
     >>> numerical_rank(torch.tensor([3.0, 3.0, 0.0]))
     2.000000
     """
-    values = singular_values.to(torch.float64)
+    values = finite_tensor("singular_values", singular_values)
     return float(values.sum().square() / values.square().sum())

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.equiangularity import centered_rows, product_distance
+from neuralcollapse.validation import finite_matrix
 
 
 def self_duality(
-    weight: Tensor,
-    means: Tensor,
-    center: Tensor | None = None,
+    weight: Any,
+    means: Any,
+    center: Any = None,
     center_head: bool = True,
     variant: Literal["distance", "squared", "cosine"] = "distance",
 ) -> float:
@@ -63,9 +64,7 @@ def self_duality(
     return distance**2 if variant == "squared" else distance
 
 
-def product_duality(
-    weight: Tensor, means: Tensor, center: Tensor | None = None, center_head: bool = True
-) -> float:
+def product_duality(weight: Any, means: Any, center: Any = None, center_head: bool = True) -> float:
     r"""Return how far the logits of the class means are from a simplex ETF's.
 
     .. math:: \left\| \frac{W M^\top}{\|W M^\top\|_F} - \frac{I - 11^\top/K}{\sqrt{K-1}} \right\|_F
@@ -102,8 +101,9 @@ def product_duality(
 
 
 def _head_and_means(
-    weight: Tensor, means: Tensor, center: Tensor | None, center_head: bool
+    weight: Any, means: Any, center: Any, center_head: bool
 ) -> tuple[Tensor, Tensor]:
+    weight, means = finite_matrix("weight", weight), finite_matrix("means", means)
     if weight.shape != means.shape:
         raise NeuralCollapseError(
             "weight",

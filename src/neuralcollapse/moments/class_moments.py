@@ -16,7 +16,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
 from neuralcollapse.moments.shifted_sums import ShiftedSums
 from neuralcollapse.moments.slab import SlabBuffer
-from neuralcollapse.validation import integer_labels
+from neuralcollapse.validation import as_tensor, integer_labels
 
 Weighting = Literal["pooled", "balanced"]
 Center = Literal["class_mean", "sample_mean"]
@@ -78,7 +78,7 @@ class ClassMoments:
         scatter: Literal["pooled", "per_class"] | bool = "pooled",
         device: torch.device | str = "cpu",
     ) -> None:
-        if num_classes < 1 or dim < 1:
+        if not all(size >= 1 and size % 1 == 0 for size in (num_classes, dim)):
             raise NeuralCollapseError(
                 "num_classes, dim", "at least 1 each", f"{num_classes}, {dim}", "check the sizes"
             )
@@ -104,15 +104,15 @@ class ClassMoments:
 
     # ---------------------------------------------------------------- filling
 
-    def update(self, features: Tensor, labels: Any) -> ClassMoments:
+    def update(self, features: Any, labels: Any) -> ClassMoments:
         """Add a batch.
 
         Parameters
         ----------
         features
-            (n, d), any floating or integer dtype, finite; n = 0 is allowed.
+            (n, d) tensor or array, any floating or integer dtype, finite; n = 0 is allowed.
         labels
-            (n,) whole numbers in 0..K-1.
+            (n,) whole numbers in 0..K-1, or one-hot or soft rows (n, K).
 
         Returns
         -------
@@ -130,6 +130,7 @@ class ClassMoments:
             check would stall the device, values are checked once in 2,048 rows, and these are
             dropped.
         """
+        features = as_tensor("features", features)
         if features.ndim != 2 or features.shape[1] != self.dim:
             raise NeuralCollapseError(
                 "features",
@@ -139,9 +140,8 @@ class ClassMoments:
             )
         if features.device.type == "mps":  # has no float64
             features = features.cpu()
-        labels = torch.as_tensor(labels)
-        whole = not labels.is_floating_point() and labels.dtype != torch.bool
-        if features.is_cpu or labels.shape != features.shape[:1] or not whole:
+        checked_later = isinstance(labels, Tensor) and labels.dtype == torch.int64
+        if features.is_cpu or not checked_later or labels.shape != features.shape[:1]:
             labels = integer_labels("labels", labels, len(features), self.num_classes)
         for rows, row_labels in self._slab_for(features).append(features.detach(), labels):
             self._sums.add(rows, row_labels)
@@ -423,7 +423,7 @@ class ClassMoments:
             or scatter.shape[1:] != means.shape[1:] * 2
             or len(scatter) not in (0, 1, len(means))
             or not all(bool(torch.isfinite(t).all()) for t in (counts, means, variances, scatter))
-            or bool((counts < 0).any())
+            or bool(((counts < 0) | (counts != counts.round())).any())
             or bool((variances < 0).any())
         ):
             raise NeuralCollapseError(

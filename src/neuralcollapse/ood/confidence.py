@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -66,8 +68,8 @@ class Energy(Detector):
     def __init__(
         self,
         moments: ClassMoments,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
+        weight: Any = None,
+        bias: Any = None,
         *,
         temperature: float = 1.0,
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.head import checked_bias, checked_head
 from neuralcollapse.moments.class_moments import ClassMoments
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.validation import as_tensor, finite_matrix
 
 CHUNK_ROWS = 4096  # features converted to float64 at once
 
@@ -34,9 +35,7 @@ class Detector(ABC):
 
     needs_head = True
 
-    def __init__(
-        self, moments: ClassMoments, weight: Tensor | None = None, bias: Tensor | None = None
-    ) -> None:
+    def __init__(self, moments: ClassMoments, weight: Any = None, bias: Any = None) -> None:
         if weight is None and self.needs_head:
             raise NeuralCollapseError(
                 "weight",
@@ -50,7 +49,7 @@ class Detector(ABC):
             None if bias is None or self._weight is None else checked_bias(bias, self._weight)
         )
 
-    def __call__(self, features: Tensor) -> Float[Tensor, " n"]:
+    def __call__(self, features: Any) -> Float[Tensor, " n"]:
         """Return the score of each row of features (n, d), float64.
 
         Raises
@@ -60,6 +59,7 @@ class Detector(ABC):
         NeuralCollapseError
             If the width differs from that of the training features.
         """
+        features = as_tensor("features", features)
         if features.ndim != 2 or features.shape[1] != self.dim:
             raise NeuralCollapseError(
                 "features",

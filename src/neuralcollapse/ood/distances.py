@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -32,9 +34,7 @@ class NearestMean(Detector):
 
     needs_head = False
 
-    def __init__(
-        self, moments: ClassMoments, weight: Tensor | None = None, bias: Tensor | None = None
-    ) -> None:
+    def __init__(self, moments: ClassMoments, weight: Any = None, bias: Any = None) -> None:
         super().__init__(moments, weight, bias)
         self._means = moments.means[moments.present]
 
@@ -83,8 +83,8 @@ class Mahalanobis(Detector):
     def __init__(
         self,
         moments: ClassMoments,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
+        weight: Any = None,
+        bias: Any = None,
         *,
         rtol: float | None = None,
     ) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
-from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.validation import finite_array
 
 
 def auroc(inside: Any, outside: Any) -> float:
@@ -78,31 +78,13 @@ def fpr_at_tpr(inside: Any, outside: Any, tpr: float = 0.95) -> float:
     return float(false[np.argmax(true >= tpr)])
 
 
-def to_array(values: Any, dtype: type) -> np.ndarray:
-    """Return a tensor on any device, or what numpy takes, as an array.
-
-    Parameters
-    ----------
-    values
-        Numbers.
-    dtype
-        Of the array.
-    """
-    on_host = values.detach().cpu() if isinstance(values, Tensor) else values
-    return np.asarray(on_host, dtype=dtype)
-
-
 def _labelled(inside: Any, outside: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return labels (1 for familiar) and scores of both together."""
-    scores = [to_array(part, np.float64) for part in (inside, outside)]
+    scores = [finite_array("inside", inside), finite_array("outside", outside)]
     for name, part in zip(("inside", "outside"), scores, strict=True):
         if part.ndim != 1 or not len(part):
             raise NeuralCollapseError(
                 name, "at least one score, on one axis", f"shape {part.shape}", "score more samples"
-            )
-        if not np.isfinite(part).all():
-            raise NonFiniteError(
-                name, "finite scores", "NaN or infinity", "find where they come from"
             )
     labels = np.repeat([1, 0], [len(part) for part in scores])
     return labels, np.concatenate(scores)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -44,8 +46,8 @@ class NCI(Detector):
     def __init__(
         self,
         moments: ClassMoments,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
+        weight: Any = None,
+        bias: Any = None,
         *,
         alpha: float = 0.0,
     ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -59,8 +61,8 @@ class NECO(Detector):
     def __init__(
         self,
         moments: ClassMoments,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
+        weight: Any = None,
+        bias: Any = None,
         *,
         num_components: int | None = None,
         standardize: bool = True,

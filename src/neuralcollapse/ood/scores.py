@@ -30,9 +30,9 @@ METHODS: dict[str, Callable[..., Detector]] = {
 
 def ood_scores(
     moments: ClassMoments,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    features: Tensor,
+    weight: Any,
+    bias: Any,
+    features: Any,
     method: str = "nci",
     **options: Any,
 ) -> Float[Tensor, " n"]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.ood.evaluation import to_array
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.validation import finite_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ def risk_coverage(confidence: Any, correct: Any) -> RiskCoverage:
     NeuralCollapseError
         If the lengths differ or there is no sample.
     NonFiniteError
-        If a confidence is NaN or infinite.
+        If a confidence, or a decision, is NaN or infinite.
 
     References
     ----------
@@ -78,7 +78,7 @@ def risk_coverage(confidence: Any, correct: Any) -> RiskCoverage:
     >>> curve.risk.round(3).tolist(), curve.coverage_at(0.1)
     ([0.0, 0.0, 0.333, 0.25], 0.5)
     """
-    scores, right = to_array(confidence, np.float64), to_array(correct, bool)
+    scores, right = finite_array("confidence", confidence), finite_array("correct", correct)
     if scores.ndim != 1 or scores.shape != right.shape or not len(scores):
         raise NeuralCollapseError(
             "confidence, correct",
@@ -86,12 +86,12 @@ def risk_coverage(confidence: Any, correct: Any) -> RiskCoverage:
             f"shapes {scores.shape}, {right.shape}",
             "pass two arrays of one length",
         )
-    if not np.isfinite(scores).all():
-        raise NonFiniteError(
-            "confidence", "finite numbers", "NaN or infinity", "find where they come from"
+    if not np.isin(right, (0, 1)).all():
+        raise NeuralCollapseError(
+            "correct", "True or False for each sample", "other numbers", "pass decision == label"
         )
     _, group, sizes = np.unique(-scores, return_inverse=True, return_counts=True)
-    errors = np.bincount(group, ~right)
+    errors = np.bincount(group, 1 - right)
     # Within a tie every order is as likely: each of its places holds its mean number of errors.
     expected = np.repeat(errors / sizes, sizes)
     decided = np.arange(1, len(scores) + 1)

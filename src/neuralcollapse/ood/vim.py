@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,6 +12,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.ood.detector import Detector
 from neuralcollapse.ood.second_moment import second_moment
+from neuralcollapse.validation import finite_matrix
 
 
 class ViM(Detector):
@@ -59,11 +62,11 @@ class ViM(Detector):
     def __init__(
         self,
         moments: ClassMoments,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
+        weight: Any = None,
+        bias: Any = None,
         *,
         num_components: int | None = None,
-        train_features: Tensor | None = None,
+        train_features: Any = None,
         alpha: float | None = None,
     ) -> None:
         super().__init__(moments, weight, bias)
@@ -89,7 +92,7 @@ class ViM(Detector):
     def _residual_norms(self, features: Tensor) -> Tensor:
         return ((features - self._origin) @ self._residual).norm(dim=1)
 
-    def _scale(self, train_features: Tensor | None) -> float:
+    def _scale(self, train_features: Any) -> float:
         """Return alpha: the mean largest logit over the mean residual."""
         if train_features is None or not len(train_features):
             raise NeuralCollapseError(
@@ -98,7 +101,7 @@ class ViM(Detector):
                 "none",
                 "pass train_features=, a sample of a few thousand is enough",
             )
-        rows = train_features.detach().to(self.device, torch.float64)
+        rows = finite_matrix("train_features", train_features).detach().to(self.device)
         residual = float(self._residual_norms(rows).sum())
         # Round-off of features that lie in the principal subspace is no residual.
         if residual <= 1e-12 * float(rows.norm(dim=1).sum()):

@@ -19,7 +19,7 @@ from neuralcollapse.theory.sufficient_statistics import (
     SufficientStatistics,
     sufficient_statistics,
 )
-from neuralcollapse.validation import finite_matrix, integer_labels, positive
+from neuralcollapse.validation import as_tensor, finite_matrix, integer_labels, positive
 
 Array = np.ndarray
 
@@ -238,7 +238,7 @@ class _ReducedFlow:
 
 def increasing_times(times: Any) -> Array:
     """Check that times are finite, at least 0 and increasing."""
-    instants = torch.as_tensor(times, dtype=torch.float64).cpu()
+    instants = as_tensor("times", times).to(torch.float64).cpu()
     valid = instants.ndim == 1 and len(instants) > 0 and bool(torch.isfinite(instants).all())
     if not (valid and bool((instants.diff() > 0).all()) and float(instants[0]) >= 0):
         raise NeuralCollapseError(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.central_path import increasing_times
-from neuralcollapse.validation import finite_matrix, positive
+from neuralcollapse.validation import finite_array, positive
 
 
 class CommutingPath(NamedTuple):
@@ -76,8 +76,7 @@ def commuting_path(
     tensor([1.7361, 1.7361], dtype=torch.float64)
     """
     h, s = (
-        finite_matrix(name, torch.as_tensor(value, dtype=torch.float64)[None])[0].numpy()
-        for name, value in (("radii", radii), ("variances", variances))
+        finite_array(name, value) for name, value in (("radii", radii), ("variances", variances))
     )
     if h.shape != s.shape or num_classes < 2 or (s < 0).any():
         raise NeuralCollapseError(

@@ -6,8 +6,6 @@ import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import torch
-
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.collapsed_minimizer import minimizing_radius, orthonormal_frame
 from neuralcollapse.theory.regularized import balanced_counts
@@ -63,8 +61,7 @@ class PerturbationSpectrum:
         self.lambda_h = lambda_h = positive("lambda_h", lambda_h)
         self.beta = beta = positive("beta", beta)
         self.frame, self.start_radius = orthonormal_frame(finite_matrix("means", means).cpu())
-        length = torch.as_tensor(labels).shape[0]
-        self.labels = integer_labels("labels", labels, length, len(self.frame)).cpu()
+        self.labels = integer_labels("labels", labels, None, len(self.frame)).cpu()
         self.counts = balanced_counts(self.labels)
         if len(self.counts) != len(self.frame):
             raise NeuralCollapseError(

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.theory.sufficient_statistics import class_counts, class_means
+from neuralcollapse.theory.sufficient_statistics import class_means, sample_counts
 from neuralcollapse.validation import finite_matrix, integer_labels, positive
 
 
@@ -261,7 +261,7 @@ def balanced_counts(labels: Int[Tensor, " N"]) -> Int[Tensor, " K"]:
     >>> balanced_counts(torch.tensor([0, 1, 1, 0]))
     tensor([2, 2])
     """
-    counts = class_counts(labels)
+    counts = sample_counts(labels)
     if bool((counts != counts[0]).any()):
         raise NeuralCollapseError(
             "labels",

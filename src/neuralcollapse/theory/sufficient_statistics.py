@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import finite_matrix, integer_labels
+from neuralcollapse.validation import class_counts, finite_matrix, integer_labels
 
 
 @runtime_checkable
@@ -108,13 +108,13 @@ def sufficient_statistics(features: Any, labels: Any = None) -> SufficientStatis
         return _checked(features, labels)
     matrix = finite_matrix("H0", features).cpu()
     target = integer_labels("labels", labels, matrix.shape[0]).cpu()
-    counts = class_counts(target)
+    counts = sample_counts(target)
     means = class_means(matrix, target, counts)
     residual = matrix - means[target]
     return SufficientStatistics(means, residual.T @ residual / len(target), counts)
 
 
-def class_counts(labels: Int[Tensor, " N"]) -> Int[Tensor, " K"]:
+def sample_counts(labels: Int[Tensor, " N"]) -> Int[Tensor, " K"]:
     """Count the samples of each class 0..K-1, none of which may be empty.
 
     Parameters
@@ -134,7 +134,7 @@ def class_counts(labels: Int[Tensor, " N"]) -> Int[Tensor, " K"]:
 
     Examples
     --------
-    >>> class_counts(torch.tensor([0, 1, 1]))
+    >>> sample_counts(torch.tensor([0, 1, 1]))
     tensor([1, 2])
     """
     counts = torch.bincount(labels)
@@ -172,7 +172,7 @@ def class_means(
     Examples
     --------
     >>> labels = torch.tensor([1, 0, 1])
-    >>> class_means(torch.tensor([[1.0], [5.0], [3.0]]), labels, class_counts(labels))
+    >>> class_means(torch.tensor([[1.0], [5.0], [3.0]]), labels, sample_counts(labels))
     tensor([[5.],
             [2.]])
     """
@@ -187,7 +187,7 @@ def _checked(moments: HasMoments, labels: Any) -> SufficientStatistics:
         )
     means = finite_matrix("means", moments.means).cpu()
     within = finite_matrix("within", moments.within).cpu()
-    counts = torch.as_tensor(moments.counts).cpu()
+    counts = class_counts("counts", moments.counts).cpu()
     num_classes, dim = means.shape
     if within.shape != (dim, dim) or counts.shape != (num_classes,):
         raise NeuralCollapseError(
@@ -195,10 +195,6 @@ def _checked(moments: HasMoments, labels: Any) -> SufficientStatistics:
             f"within ({dim}, {dim}) and {num_classes} counts beside means {tuple(means.shape)}",
             f"within {tuple(within.shape)} and counts {tuple(counts.shape)}",
             "pass (K, d) means, (d, d) pooled scatter and (K,) counts",
-        )
-    if num_classes < 2 or bool((counts < 1).any()):
-        raise NeuralCollapseError(
-            "counts", "at least 2 classes, each with a sample", str(counts.tolist()), "drop them"
         )
     low, high = torch.linalg.eigvalsh(within)[[0, -1]].tolist()
     if low < -1e-10 * max(high, 0.0) or not torch.allclose(within, within.T, rtol=1e-10):
@@ -208,4 +204,4 @@ def _checked(moments: HasMoments, labels: Any) -> SufficientStatistics:
             f"eigenvalues from {low:.3g} to {high:.3g}",
             "pass the covariance of the features about their class means",
         )
-    return SufficientStatistics(means, within, counts.to(torch.int64))
+    return SufficientStatistics(means, within, counts)

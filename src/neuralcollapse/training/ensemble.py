@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.training.perceptron import PerceptronConfig, batch_order, initial_weights
-from neuralcollapse.validation import finite_matrix, integer_labels, occupied_labels
+from neuralcollapse.validation import as_tensor, finite_matrix, integer_labels, occupied_labels
 
 CHUNK = 24  # networks at a time: their weights and velocities then stay in the cache
 
@@ -246,7 +246,7 @@ def _checked_heads(
     num_classes: int,
     config: PerceptronConfig,
 ) -> Float[Tensor, "R K d"]:
-    stacked = torch.as_tensor(heads)
+    stacked = as_tensor("heads", heads)
     expected = (len(seeds), num_classes, config.dim)
     if tuple(stacked.shape) != expected or len(orders) != len(seeds) or not len(seeds):
         raise NeuralCollapseError(

@@ -94,7 +94,7 @@ class FixedHead(nn.Linear):
         NeuralCollapseError
             If it is no permutation.
         """
-        order = torch.as_tensor(permutation)
+        order = integer_labels("permutation", permutation, self.out_features)
         if sorted(order.tolist()) != list(range(self.out_features)):
             raise NeuralCollapseError(
                 "permutation",

@@ -46,7 +46,7 @@ def distribution_free_floor(num_samples: int, confidence: float = 0.95) -> float
     0.022763
     """
     delta = failure_probability(confidence)
-    if num_samples < 1:
+    if not (num_samples >= 1 and num_samples % 1 == 0):
         raise NeuralCollapseError(
             "num_samples", "at least one sample", str(num_samples), "hold out some of the data"
         )

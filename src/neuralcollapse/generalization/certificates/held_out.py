@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.validation import as_tensor
 
 
 def failure_probability(confidence: float) -> float:
@@ -59,8 +60,7 @@ def finite_margins(argument: str, value: Any, axes: int | None = None) -> np.nda
     >>> finite_margins("margins", torch.tensor([1, -2]))
     array([ 1., -2.])
     """
-    plain = value.detach().cpu() if isinstance(value, torch.Tensor) else value
-    margins = np.asarray(plain, dtype=np.float64)
+    margins = as_tensor(argument, value).detach().cpu().to(torch.float64).numpy()
     if margins.ndim != axes if axes is not None else margins.ndim < 1:
         raise NeuralCollapseError(
             argument,

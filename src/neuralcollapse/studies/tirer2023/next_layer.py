@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import Tensor
@@ -16,7 +14,7 @@ from neuralcollapse.measurement import read_features
 from neuralcollapse.metrics.presets import preset
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.theory import NearFeaturesMinimizer, near_features_minimizer
-from neuralcollapse.validation import finite_matrix, integer_labels
+from neuralcollapse.validation import distinct_labels, finite_matrix, integer_labels
 
 TITLES = {
     "trace_within": "Tr Σ_W, scatter within classes",
@@ -90,7 +88,7 @@ def predict_next_layer(
     True
     """
     rows = finite_matrix("features", features).cpu()
-    classes = torch.as_tensor(np.unique(np.asarray(labels), return_inverse=True)[1])
+    _, classes = distinct_labels("labels", labels)
     target = integer_labels("labels", classes, len(rows))
     found = near_features_minimizer(rows, target, lambda_w, lambda_h, beta)
     assert found.H is not None  # it is None for moments only

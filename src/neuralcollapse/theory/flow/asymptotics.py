@@ -14,7 +14,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.certificate import positive_margin
 from neuralcollapse.theory.flow.collapse_errors import CollapseErrors, class_means
 from neuralcollapse.theory.layer_peeled import LayerPeeledModel
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.validation import as_tensor, finite_matrix
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class FlowAsymptotics:
 
         .. math:: q = \log t + \log(N (K-1)) + \log\frac{2 q}{(K-1) \sqrt n}
         """
-        log_t = torch.as_tensor(log_t, dtype=torch.float64)
+        log_t = as_tensor("log_t", log_t).to(torch.float64)
         pairs = self.num_classes * self.per_class * (self.num_classes - 1)
         shift = math.log(2 * pairs / ((self.num_classes - 1) * math.sqrt(self.per_class)))
         margin = log_t

@@ -17,7 +17,7 @@ from neuralcollapse.theory.flow.rosenbrock import rosenbrock_steps
 from neuralcollapse.theory.flow.solution import FlowSolution, assemble
 from neuralcollapse.theory.flow.step import Step
 from neuralcollapse.theory.layer_peeled import margins
-from neuralcollapse.validation import finite_matrix, integer_labels, occupied_labels
+from neuralcollapse.validation import as_tensor, finite_matrix, integer_labels, occupied_labels
 
 Method = Literal["auto", "explicit", "implicit", "matrix-free"]
 
@@ -223,7 +223,7 @@ def _problem(W0: Any, H0: Any, labels: Any) -> tuple[FlowField, Array]:
 
 
 def _log_times(log_times: Any) -> Array:
-    times = np.atleast_1d(np.asarray(log_times, dtype=np.float64))
+    times = np.atleast_1d(as_tensor("log_times", log_times).double().cpu().numpy())
     if times.ndim != 1 or not times.size:
         raise NeuralCollapseError(
             "log_times", "a list of log times", f"shape {times.shape}", "pass at least one"

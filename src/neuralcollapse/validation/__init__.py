@@ -1,0 +1,31 @@
+"""How arguments are read and refused, in one place and one wording."""
+
+from neuralcollapse.validation.arrays import (
+    as_tensor,
+    check_finite,
+    finite_array,
+    finite_matrix,
+    finite_tensor,
+)
+from neuralcollapse.validation.counts import class_counts, positive, whole_number
+from neuralcollapse.validation.labels import (
+    distinct_labels,
+    integer_labels,
+    label_values,
+    occupied_labels,
+)
+
+__all__ = [
+    "as_tensor",
+    "check_finite",
+    "class_counts",
+    "distinct_labels",
+    "finite_array",
+    "finite_matrix",
+    "finite_tensor",
+    "integer_labels",
+    "label_values",
+    "occupied_labels",
+    "positive",
+    "whole_number",
+]

@@ -1,0 +1,196 @@
+"""What a user gave, as a tensor of real numbers, and checked to be finite."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+
+
+def as_tensor(argument: str, value: Any) -> Shaped[Tensor, "..."]:
+    """Return what a user gave as a tensor of real numbers, on its device and in its dtype.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        A tensor, a numpy array (read-only too), a pandas object, anything that numpy takes for an
+        array of numbers, or a sequence of tensors of one shape. Python numbers become float64 or
+        int64.
+
+    Returns
+    -------
+    Tensor
+        The tensor itself, or the memory of an array where torch can use it: not to be written to.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it holds complex numbers, or none at all: text, objects, rows of different lengths.
+
+    Examples
+    --------
+    >>> as_tensor("radii", [0.5, 1])
+    tensor([0.5000, 1.0000], dtype=torch.float64)
+    """
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], Tensor):
+        tensor = torch.stack([as_tensor(argument, part) for part in value])
+    elif isinstance(value, Tensor):
+        tensor = value
+    else:
+        tensor = from_array(argument, as_array(argument, value))
+    if tensor.is_complex():
+        raise _no_numbers(argument, f"dtype {tensor.dtype}")
+    return tensor
+
+
+def finite_tensor(argument: str, value: Any) -> Float[Tensor, "..."]:
+    """Return `value` as finite float64, of whatever shape.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        As in `as_tensor`.
+
+    Raises
+    ------
+    NonFiniteError
+        If an entry is NaN or infinite.
+    NeuralCollapseError
+        If it holds no real numbers.
+
+    Examples
+    --------
+    >>> finite_tensor("correct", [True, False])
+    tensor([1., 0.], dtype=torch.float64)
+    """
+    tensor = as_tensor(argument, value).to(torch.float64)
+    check_finite(argument, tensor)
+    return tensor
+
+
+def finite_matrix(argument: str, value: Any) -> Float[Tensor, "n d"]:
+    """Return `value` as a finite float64 matrix.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        As in `as_tensor`, with two axes.
+
+    Returns
+    -------
+    Tensor of shape (n, d), float64
+        On the device of `value`; the same memory where it is a float64 tensor or array already.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it has not two axes, or holds no real numbers.
+    NonFiniteError
+        If an entry is NaN or infinite.
+
+    Examples
+    --------
+    >>> finite_matrix("weight", [[1, 2]])
+    tensor([[1., 2.]], dtype=torch.float64)
+    """
+    matrix = as_tensor(argument, value)
+    if matrix.ndim != 2:
+        raise NeuralCollapseError(
+            argument, "a matrix (two axes)", f"shape {tuple(matrix.shape)}", "reshape it"
+        )
+    return finite_tensor(argument, matrix)
+
+
+def finite_array(argument: str, value: Any) -> np.ndarray:
+    """Return `value` as a finite float64 array on the host, of whatever shape.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        As in `as_tensor`.
+
+    Raises
+    ------
+    NonFiniteError, NeuralCollapseError
+        As in `finite_tensor`.
+
+    Examples
+    --------
+    >>> finite_array("values", torch.tensor([1, 2]))
+    array([1., 2.])
+    """
+    return finite_tensor(argument, value).detach().cpu().numpy()
+
+
+def check_finite(argument: str, values: Tensor) -> None:
+    """Refuse NaN and infinity, which would compare false and so count as something they are not.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    values
+        Floating-point numbers of any shape.
+
+    Raises
+    ------
+    NonFiniteError
+        If an entry is NaN or infinite; it says how many are.
+
+    Examples
+    --------
+    >>> check_finite("logits", torch.zeros(2, 3))
+    """
+    if not bool(torch.isfinite(values).all()):
+        bad = int((~torch.isfinite(values)).sum())
+        raise NonFiniteError(
+            argument,
+            "finite numbers",
+            f"{bad} NaN or infinite of {values.numel()}",
+            "find where they come from before measuring",
+        )
+
+
+def as_array(argument: str, value: Any) -> np.ndarray:
+    """Return what numpy takes for an array, of numbers or not."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise _no_numbers(argument, f"{type(value).__name__} ({error})") from error
+
+
+def from_array(argument: str, array: np.ndarray) -> Tensor:
+    """Return the array's memory as a tensor, or a copy where torch knows no such memory."""
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if kind not in "biuf":
+        raise _no_numbers(argument, f"dtype {array.dtype}")
+    if kind == "u" and size > 1:  # torch hardly counts with these
+        fits = size < 8 or not array.size or array.max() <= np.iinfo(np.int64).max
+        array = array.astype(np.int64 if fits else np.float64)
+    elif size > 8:
+        array = array.astype(np.float64)
+    if not array.dtype.isnative or min(array.strides, default=0) < 0:
+        array = array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
+    if array.flags.writeable:
+        return torch.from_numpy(array)
+    with warnings.catch_warnings():  # that writing to it is undefined: nothing here does
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(array)
+
+
+def _no_numbers(argument: str, got: str) -> NeuralCollapseError:
+    return NeuralCollapseError(argument, "real numbers", got, "convert it to an array of floats")

@@ -1,0 +1,111 @@
+"""Single numbers: counts that are whole, scales that are positive."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError, shortened
+from neuralcollapse.validation.arrays import as_tensor
+
+
+def whole_number(argument: str, value: Any, at_least: int = 1) -> int:
+    """Return `value` as an int of at least `at_least`: NaN, infinity and 2.5 are no counts.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        The number.
+    at_least
+        The least that makes sense.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is no whole number, or below.
+
+    Examples
+    --------
+    >>> whole_number("num_samples", 10.0)
+    10
+    """
+    whole = value % 1 == 0  # which NaN and infinity are not
+    if not (whole and value >= at_least):
+        expected = f"at least {at_least}" if whole else f"a whole number of at least {at_least}"
+        raise NeuralCollapseError(argument, expected, str(value), "count them")
+    return int(value)
+
+
+def class_counts(argument: str, value: Any) -> Int[Tensor, " K"]:
+    """Return `value` as int64 class sizes, at least two classes of at least one sample.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        Tensor, array or sequence of whole numbers n_k >= 1, in any dtype.
+
+    Returns
+    -------
+    Tensor of shape (K,), int64
+        The sizes.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there are fewer than two, or one is no whole number above zero.
+
+    Examples
+    --------
+    >>> class_counts("class_sizes", [5, 1])
+    tensor([5, 1])
+    """
+    sizes = as_tensor(argument, value)
+    proper = sizes.ndim == 1 and len(sizes) >= 2 and sizes.dtype != torch.bool
+    if not proper or not bool(((sizes >= 1) & (sizes == sizes.to(torch.int64))).all()):
+        raise NeuralCollapseError(
+            argument,
+            "whole numbers of at least 1 for at least 2 classes",
+            shortened(sizes.tolist()) if sizes.ndim else str(sizes.item()),
+            "pass the number of samples of each class and drop empty classes",
+        )
+    return sizes.to(torch.int64)
+
+
+def positive(argument: str, value: float) -> float:
+    """Return `value` as a finite float above zero.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        The number.
+
+    Returns
+    -------
+    float
+        The number.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is not finite or not above zero.
+
+    Examples
+    --------
+    >>> positive("beta", 2)
+    2.0
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise NeuralCollapseError(
+            argument, "a finite number above 0", str(value), "choose a positive value"
+        )
+    return float(value)

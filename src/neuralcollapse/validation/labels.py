@@ -1,0 +1,299 @@
+"""Labels, whatever they come as: one function reads them all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError, shortened
+from neuralcollapse.validation.arrays import as_array, as_tensor, from_array
+
+SOFT_SUM = 1e-2  # a soft label sums to 1 within this, also in bfloat16
+
+
+def label_values(argument: str, value: Any, num_classes: int | None = None) -> Tensor | np.ndarray:
+    """Return the class of each row as it was given: whole numbers, truth values or text.
+
+    The one place where labels are read. A column (n, 1) counts as (n,), and of one-hot or soft
+    rows (n, K), K >= 2, the largest entry is the class.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        Tensor, array, pandas object or sequence.
+    num_classes
+        K, if the number of columns must be that.
+
+    Returns
+    -------
+    Tensor of shape (n,) or array of str
+        The values, not renumbered.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If they are none of these; if a row of several columns has no single largest entry, a
+        negative one, or does not sum to 1, as where a sample belongs to several classes.
+
+    Examples
+    --------
+    >>> label_values("labels", [[0.0, 0.9, 0.1], [1.0, 0.0, 0.0]])
+    tensor([1, 0])
+    """
+    values = _read(argument, value)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if isinstance(values, Tensor) and values.ndim == 2:
+        return _largest(argument, values, num_classes)
+    if values.ndim != 1:
+        raise NeuralCollapseError(
+            argument,
+            "one label a row",
+            f"shape {tuple(values.shape)}",
+            "pass class indices (n,) or (n, 1), or one-hot rows (n, K)",
+        )
+    if isinstance(values, Tensor) and values.is_floating_point():
+        raise _no_labels(argument, values.dtype)
+    return values
+
+
+def integer_labels(
+    argument: str,
+    value: Any,
+    num_rows: int | None,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Int[Tensor, " n"]:
+    """Return `value` as int64 labels, one a row, in 0..K-1; they are never renumbered.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        As in `label_values`: class indices, one-hot or soft rows, or names out of `class_names`.
+    num_rows
+        How many there must be; any number if None.
+    num_classes
+        K; if omitted, only negative labels are refused.
+    class_names
+        (K,) names, for labels that are text.
+
+    Returns
+    -------
+    Tensor of shape (n,), int64
+        The labels.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the length differs, a label is no class index and no name, or it is out of range.
+
+    Examples
+    --------
+    >>> integer_labels("labels", [0, 2], num_rows=2, num_classes=3)
+    tensor([0, 2])
+    >>> integer_labels("labels", ["bee", "ant"], num_rows=2, class_names=["ant", "bee"])
+    tensor([1, 0])
+    """
+    if isinstance(value, Tensor) and value.ndim == 1 and value.dtype == torch.int64:
+        labels: Tensor | np.ndarray = value  # the common case, once a batch
+    else:
+        labels = label_values(argument, value, num_classes)
+    if num_rows is not None and len(labels) != num_rows:
+        raise NeuralCollapseError(
+            argument,
+            f"{num_rows} labels, one a row",
+            f"shape {tuple(labels.shape)}",
+            "pass one label for each sample",
+        )
+    if not isinstance(labels, Tensor):
+        return _named(argument, labels, class_names)
+    if labels.dtype == torch.bool:
+        raise NeuralCollapseError(
+            argument, "whole numbers", f"dtype {labels.dtype}", "convert with .long()"
+        )
+    labels = labels.to(torch.int64)
+    if len(labels):
+        low, high = (int(bound) for bound in torch.aminmax(labels))
+        if low < 0 or (num_classes is not None and high >= num_classes):
+            upper = "" if num_classes is None else f" and below num_classes = {num_classes}"
+            raise NeuralCollapseError(
+                argument,
+                f"labels of at least 0{upper}",
+                f"labels from {low} to {high}",
+                "map the labels to 0..K-1 or raise num_classes",
+            )
+    return labels
+
+
+def distinct_labels(
+    argument: str, value: Any, known: np.ndarray | None = None
+) -> tuple[np.ndarray, Int[Tensor, " n"]]:
+    """Return the classes that occur, sorted, and the place of each row's class among them.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        As in `label_values`: any integers, truth values or text.
+    known
+        The sorted classes, if they are known already.
+
+    Returns
+    -------
+    tuple
+        (K,) classes and (n,) int64 labels.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If a class is not among those known.
+
+    Examples
+    --------
+    >>> distinct_labels("labels", ["dog", "cat", "dog"])
+    (array(['cat', 'dog'], dtype='<U3'), tensor([1, 0, 1]))
+    """
+    values = label_values(argument, value)
+    array = values.cpu().numpy() if isinstance(values, Tensor) else values
+    found, places = np.unique(array, return_inverse=True)
+    if known is not None:
+        unknown = sorted(set(found.tolist()) - set(known.tolist()))
+        if unknown:
+            raise NeuralCollapseError(
+                argument,
+                f"labels among those of the training data, {shortened(known.tolist())}",
+                shortened(unknown),
+                "test classes need a mean from training data",
+            )
+        found, places = known, np.searchsorted(known, found)[places]
+    return found, torch.from_numpy(places)
+
+
+def occupied_labels(argument: str, value: Any, num_classes: int | None = None) -> Int[Tensor, " n"]:
+    """Return `value` as int64 labels in which each of at least two classes has a sample.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        Labels as in `integer_labels`, in any order.
+    num_classes
+        K; the largest label plus one if omitted.
+
+    Returns
+    -------
+    Tensor of shape (n,), int64
+        The labels.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If a label is no class index, there are fewer than two classes, or a class has no sample.
+
+    Examples
+    --------
+    >>> occupied_labels("labels", [1, 0, 1])
+    tensor([1, 0, 1])
+    """
+    labels = integer_labels(argument, value, None, num_classes)
+    sizes = torch.bincount(labels, minlength=num_classes or 0)
+    if len(sizes) < 2:
+        raise NeuralCollapseError(
+            argument, "at least 2 classes", str(len(sizes)), "one class has nothing to separate"
+        )
+    empty = (sizes == 0).nonzero().flatten().tolist()
+    if empty:
+        raise NeuralCollapseError(
+            argument,
+            f"a sample of each of {len(sizes)} classes",
+            f"none of {shortened(empty)}",
+            "drop the absent classes and number the others 0..K-1",
+        )
+    return labels
+
+
+def _read(argument: str, value: Any) -> Tensor | np.ndarray:
+    """Return numbers as a tensor, and text as an array of text."""
+    first = value[0] if isinstance(value, (list, tuple)) and value else value
+    if isinstance(first, Tensor):
+        return as_tensor(argument, value).detach()
+    array = as_array(argument, value)
+    if array.dtype == object:  # as pandas keeps text, and integers that could be missing
+        for kind, dtype in ((str, np.str_), ((int, np.integer), np.int64)):
+            if all(isinstance(entry, kind) for entry in array.flat):
+                array = array.astype(dtype)
+    if array.dtype.kind in "UST":
+        return array.astype(np.str_)
+    if not array.size:  # an empty list is one of floats to numpy
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "biuf":
+        raise _no_labels(argument, array.dtype)
+    return from_array(argument, array)
+
+
+def _no_labels(argument: str, dtype: object) -> NeuralCollapseError:
+    return NeuralCollapseError(
+        argument,
+        "whole numbers or names: integers or strings",
+        f"dtype {dtype}".replace("torch.", ""),
+        "pass the class of each sample as a whole number or its name",
+    )
+
+
+def _largest(argument: str, rows: Tensor, num_classes: int | None) -> Tensor:
+    """Return the class of one-hot or soft rows, (n, K)."""
+    if num_classes is not None and rows.shape[1] != num_classes:
+        raise NeuralCollapseError(
+            argument,
+            f"one-hot rows of num_classes = {num_classes} columns",
+            f"shape {tuple(rows.shape)}",
+            "pass one column a class, or class indices (n,)",
+        )
+    values = rows.to(torch.float64)
+    proper = (values >= 0).all(1) & ((values.sum(1) - 1).abs() <= SOFT_SUM)  # NaN is neither
+    single = (values == values.amax(1, keepdim=True)).sum(1) == 1
+    bad = (~(proper & single)).nonzero().flatten().tolist()
+    if bad:
+        raise NeuralCollapseError(
+            argument,
+            "class indices, or rows of at least 0 that sum to 1 and have one largest entry",
+            f"{len(bad)} other rows, such as {shortened(rows[bad[0]].tolist())}",
+            "pass one class a sample; of several, measure each in turn",
+        )
+    return values.argmax(1)
+
+
+def _named(argument: str, labels: np.ndarray, class_names: Sequence[str] | None) -> Tensor:
+    """Return the places of labels among the names of the classes."""
+    if class_names is None:
+        raise NeuralCollapseError(
+            argument,
+            "whole numbers: class indices 0..K-1, or names given in class_names",
+            f"text such as {str(labels[0])!r}" if len(labels) else "text",
+            "pass class_names in the order of the classes",
+        )
+    names = [str(name) for name in class_names]
+    found, places = np.unique(labels, return_inverse=True)
+    unknown = [name for name in found.tolist() if names.count(name) != 1]
+    if unknown:
+        raise NeuralCollapseError(
+            argument,
+            f"names that class_names has once, {shortened(names)}",
+            shortened(unknown),
+            "name every class once",
+        )
+    index = {name: place for place, name in enumerate(names)}
+    return torch.tensor([index[name] for name in found.tolist()], dtype=torch.int64)[
+        torch.from_numpy(places)
+    ]
