@@ -94,7 +94,7 @@ def test_what_all_rows_share_moves_no_boundary(generator, offset):
 
 def test_near_rows_are_as_far_apart_as_their_difference():
     weight = torch.zeros(30, 4, dtype=torch.float64)
-    weight[:, 0] = 1e6 + 1e-3 * torch.arange(30)
+    weight[:, 0] = 1e6 + 1e-3 * torch.arange(30).double()
     features = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).double().repeat(30, 1)
     # s_i - s_j = w_i0 - w_j0, and so is the norm of the difference, but for its sign: every
     # rival of a higher row wins by just that norm, and only the highest row has no such rival.

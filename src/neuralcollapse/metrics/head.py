@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear, normalize
@@ -40,6 +39,7 @@ class Head:
 
     Examples
     --------
+    >>> import torch
     >>> head = Head("fc", torch.tensor([[2.0, 0.0], [0.0, 2.0]]), scale=2.0)
     >>> head.logits(torch.tensor([[3.0, 4.0]]))
     tensor([[1.2000, 1.6000]])
@@ -126,6 +126,7 @@ def checked_bias(bias: Any, weight: Tensor) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> checked_bias([1, 2], torch.ones(2, 3))
     tensor([1., 2.])
     """
