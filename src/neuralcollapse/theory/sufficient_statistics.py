@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import class_counts, finite_matrix, integer_labels
+from neuralcollapse.validation import as_tensor, class_counts, finite_matrix, integer_labels
 
 
 @runtime_checkable
@@ -187,7 +187,7 @@ def _checked(moments: HasMoments, labels: Any) -> SufficientStatistics:
         )
     means = finite_matrix("means", moments.means).cpu()
     within = finite_matrix("within", moments.within).cpu()
-    counts = class_counts("counts", moments.counts).cpu()
+    counts = as_tensor("counts", moments.counts).cpu()
     num_classes, dim = means.shape
     if within.shape != (dim, dim) or counts.shape != (num_classes,):
         raise NeuralCollapseError(
@@ -196,6 +196,11 @@ def _checked(moments: HasMoments, labels: Any) -> SufficientStatistics:
             f"within {tuple(within.shape)} and counts {tuple(counts.shape)}",
             "pass (K, d) means, (d, d) pooled scatter and (K,) counts",
         )
+    if num_classes < 2 or not bool((counts >= 1).all()):
+        raise NeuralCollapseError(
+            "counts", "at least 2 classes, each with a sample", str(counts.tolist()), "drop them"
+        )
+    counts = class_counts("counts", counts)
     low, high = torch.linalg.eigvalsh(within)[[0, -1]].tolist()
     if low < -1e-10 * max(high, 0.0) or not torch.allclose(within, within.T, rtol=1e-10):
         raise NeuralCollapseError(
