@@ -122,7 +122,7 @@ NUMBERS = {
 @pytest.mark.parametrize("bad", [NAN, INF, 2.5], ids=str)
 @pytest.mark.parametrize("call", COUNTING.values(), ids=COUNTING.keys())
 def test_what_is_not_whole_is_no_count(call, bad):
-    with pytest.raises(NeuralCollapseError, match=r"whole numbers|finite counts|each with a sample"):
+    with pytest.raises(NeuralCollapseError, match=r"whole number|finite counts|with a sample"):
         call(bad)
 
 
