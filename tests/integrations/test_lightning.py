@@ -210,7 +210,6 @@ def test_two_processes_measure_what_one_does(dataset, tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
         env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
     )
     assert run.returncode == 0, run.stderr[-3000:]

@@ -3,7 +3,6 @@ import io
 import itertools
 import math
 import pickle
-from datetime import timedelta
 
 import pytest
 import torch
@@ -315,7 +314,6 @@ def _rank(rank, folder):
         init_method=f"file://{folder}/store",
         rank=rank,
         world_size=WORLD,
-        timeout=timedelta(seconds=60),
     )
     features, labels, logits, head, centers = stream()
     features, logits = features.double(), logits.double()

@@ -1,7 +1,6 @@
 """A run that is killed, and gone on with, ends as one that was not."""
 
 import os
-import random
 import signal
 
 import pytest
@@ -11,10 +10,19 @@ from torch import equal
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.runs import read_history
 from neuralcollapse.training import TrainConfig
-from training_runs import TINY, apart, quiet, running, stopping_in_write, wait_for, without_seconds
+from training_runs import (
+    TINY,
+    apart,
+    killed_at_touch,
+    quiet,
+    running,
+    stopping_in_write,
+    wait_for,
+    without_seconds,
+)
 
-KILLS = 20
-LONG = TrainConfig(**TINY.to_dict() | {"epochs": 100})
+KILLS = 24
+LONG = TrainConfig(**TINY.to_dict() | {"epochs": 40})
 SHORT = TrainConfig(**TINY.to_dict() | {"epochs": 8})
 OPTIONS = {"measure_every": 1, "checkpoint_every": 1, "layers": ["features.3"]}
 
@@ -40,25 +48,13 @@ def assert_same_end(folder, records, end):
     }  # fmt: skip
 
 
-def size(path):
-    return path.stat().st_size if path.exists() else 0
-
-
-def test_killed_at_random_moments(tmp_path, uninterrupted):
-    moments, history = random.Random(0), tmp_path / "history.jsonl"
-    epoch = uninterrupted[LONG][0][-1]["seconds"] / LONG.epochs
-    reached = []
-    for _ in range(KILLS):
-        before = size(history)
-        with running(quiet, LONG, tmp_path, resume=True, **OPTIONS) as process:
-            wait_for(lambda: size(history) != before, process)  # noqa: B023
-            process.join(moments.uniform(0, 2 * epoch))
-            assert process.exitcode is None, "the run ended before it was killed"
-            process.kill()
+def test_killed_before_each_of_its_first_touches_of_a_file(tmp_path, uninterrupted):
+    # From the first probe of the folder to the third epoch after the last kill.
+    for nth in range(1, KILLS + 1):
+        with running(killed_at_touch, LONG, tmp_path, nth, resume=True, **OPTIONS) as process:
             process.join()
             assert process.exitcode == -signal.SIGKILL
-        reached.append(size(history))
-    assert len(set(reached)) > KILLS / 2  # kills met the run in different places
+    assert 10 < len(read_history(tmp_path)) < LONG.epochs
     records = apart(LONG, tmp_path, resume=True, **OPTIONS)
     assert_same_end(tmp_path, records, uninterrupted[LONG])
 

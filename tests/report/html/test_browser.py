@@ -31,7 +31,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        started = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS, timeout=0)
         yield started
         started.close()
 
@@ -43,6 +43,7 @@ def visit(browser):
 
     def visit(path, width=1280, **options):
         context = browser.new_context(viewport={"width": width, "height": 800}, **options)
+        context.set_default_timeout(0)  # a busy machine may take long
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
