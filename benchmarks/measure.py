@@ -35,10 +35,10 @@ from torch import Tensor, nn
 
 import neuralcollapse as nc
 from neuralcollapse.metrics.class_distance import CDNVStatistic
-from neuralcollapse.metrics.decisions import Decisions
 from neuralcollapse.metrics.equiangularity import EquiangularityStatistic, equinorm, etf_distance
 from neuralcollapse.metrics.pairs import TILE, sweep_pairs
 from neuralcollapse.metrics.self_duality import product_duality, self_duality
+from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio
 
 BATCH = 256
@@ -99,7 +99,13 @@ def pass_1(features: Tensor, labels: Tensor, classes: int) -> nc.ClassMoments:
 def everything(
     features: Tensor, labels: Tensor, weight: Tensor, logits: Tensor
 ) -> dict[str, float]:
-    moments = pass_1(features, labels, len(weight))
+    budget = 2 * features.nbytes
+    state = CollapseState(*weight.shape, keep=True, feature_budget=budget)
+    batches = zip(*(data.split(BATCH) for data in (features, labels, logits)), strict=True)
+    for batch, part, scores in batches:
+        state.gather(batch, part, scores)
+    moments = state.moments
+    state.settle(moments.means)
     values = {"nc1_pinv": nc1_pinv(moments), "nc1_trace_ratio": nc1_trace_ratio(moments)}
     rows = moments.centered_means()
     distances, angles = CDNVStatistic(moments), EquiangularityStatistic(len(rows))
@@ -112,11 +118,7 @@ def everything(
         "nc3_self_duality": self_duality(weight, rows),
         "nc3_product": product_duality(weight, rows),
     }
-    decisions = Decisions(moments.means)
-    batches = zip(*(data.split(BATCH) for data in (features, labels, logits)), strict=True)
-    for batch, part, scores in batches:
-        decisions.update(batch, part, scores)
-    return values | {"nc4_agreement": decisions.agreement, "margin_min": decisions.margin_min}
+    return values | {"nc4_agreement": state.agreement, "margin_min": state.margin_min}
 
 
 def all_pairs(means: Tensor, moments: nc.ClassMoments) -> None:

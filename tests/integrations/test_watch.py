@@ -28,19 +28,20 @@ def train_epoch(network, batches, lr=0.05):
 
 def test_a_pass_gives_what_measure_gives(network, loader):
     train_epoch(network, loader)
-    measured = measure_epoch(network, loader, loader, details=True)
+    measured = measure_epoch(network, loader, loader)
     report = nc.measure(network, loader, test_loader=loader)
-    assert set(measured.values) == set(report)
+    assert set(measured) == set(report)
     for name, value in report.items():
-        assert measured.values[name] == pytest.approx(value, rel=1e-5, abs=1e-9), name
+        assert measured[name] == pytest.approx(value, rel=1e-5, abs=1e-9), name
     classes = report.per_class.sort_values("class")
-    assert measured.class_accuracy.tolist() == pytest.approx(classes["accuracy"].tolist())
+    accuracies = measured.train.state.per_class()["accuracy"]
+    assert accuracies.tolist() == pytest.approx(classes["accuracy"].tolist())
 
 
 def test_without_room_for_features_the_network_runs_twice(network, loader):
     whole = measure_epoch(network, loader)
     twice = measure_epoch(network, loader, feature_budget=0)
-    assert twice.values == pytest.approx(whole.values, rel=1e-5)
+    assert twice.to_dict() == pytest.approx(whole.to_dict(), rel=1e-5)
     with pytest.raises(NeuralCollapseError, match="a loader that can be read only once"):
         measure_epoch(network, iter(loader), feature_budget=0)
     with pytest.raises(NeuralCollapseError, match="at least one batch of training data"):

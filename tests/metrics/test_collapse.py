@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.metrics import (
     CollapseMetrics,
-    Decisions,
+    CollapseState,
     margin_scale,
     summarize,
 )
@@ -57,8 +57,8 @@ def fed(start=0, stop=SAMPLES, batch=16, seed=0, **options):
 def expected_values():
     features, labels, logits, head, centers = stream()
     moments = ClassMoments(K, D).update(features, labels)
-    decisions = Decisions(centers)
-    decisions.update(features, labels, logits)
+    decisions = CollapseState(K, D, centers=centers)
+    decisions.gather(features, labels, logits)
     normalized = decisions.margin_min / margin_scale(moments, head.weight, head.bias)
     return {
         **summarize(moments, head.weight, head.bias),
@@ -279,10 +279,10 @@ def test_what_does_not_fit_is_refused():
         CollapseMetrics(4, 6, head=nn.Linear(5, 4))
     with pytest.raises(NeuralCollapseError, match=r"centers: .* \(4, 6\), got \(3, 6\)"):
         CollapseMetrics(4, 6, centers=torch.ones(3, 6))
-    with pytest.raises(NeuralCollapseError, match="state: expected 75 numbers for"):
+    with pytest.raises(NeuralCollapseError, match="state: expected 100 numbers for"):
         CollapseMetrics(4, 6).load_state_dict({"packed": torch.zeros(3).double()})
     with pytest.raises(NeuralCollapseError, match="the file is not whole"):
-        CollapseMetrics(4, 6).load_state_dict({"packed": torch.full((75,), -1.0).double()})
+        CollapseMetrics(4, 6).load_state_dict({"packed": torch.full((100,), -1.0).double()})
 
 
 def test_a_head_that_is_not_finite_is_refused():
@@ -326,9 +326,9 @@ def _rank(rank, folder):
             metric.update(features[part], labels[part], logits[part])
             results[name] = plain(metric.compute())  # the first is of half the samples
         metric.sync()
-        results[f"{name}, synced"] = plain(metric._values(metric._tally()))
+        results[f"{name}, synced"] = plain(metric._values(metric._unpacked()))
         metric.unsync()
-        results[f"{name}, own samples"] = metric._tally().moments.num_samples
+        results[f"{name}, own samples"] = metric._unpacked().moments.num_samples
     lonely = CollapseMetrics(K, D)
     lonely.update(features[labels == 0], labels[labels == 0])
     try:
@@ -336,7 +336,7 @@ def _rank(rank, folder):
     except NeuralCollapseError as error:
         results["refused"] = str(error)
     if rank == 0:  # a refusal does not leave the rank with the sum of all
-        results["lonely"] = lonely._tally().moments.num_samples
+        results["lonely"] = lonely._unpacked().moments.num_samples
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 

@@ -13,8 +13,9 @@ from allocations import LargestTensor
 from naive_collapse import NaiveMoments
 from neuralcollapse.errors import NonFiniteError
 from neuralcollapse.geometry import simplex_etf
+from neuralcollapse.measurement import measure_features
 from neuralcollapse.metrics import (
-    Decisions,
+    CollapseState,
     nc1_pinv,
     nc1_trace_ratio,
     nc4_agreement,
@@ -99,7 +100,7 @@ def test_trap_6_no_tensor_of_pairs_by_dimensions_or_samples_by_classes():
     with LargestTensor() as largest:
         moments = ClassMoments(num_classes, dim).update(features, labels)
         summarize(moments, moments.means)
-        Decisions(moments.means, moments.means).update(features, labels)
+        measure_features(features, labels, moments.means)
     assert largest.numel < num_classes**2 * dim / 10
     assert largest.numel < len(labels) * num_classes
 
@@ -146,10 +147,10 @@ def test_trap_8_classes_are_the_true_labels_whatever_is_predicted():
     values = summarize(moments, wrong_head)
     assert values["nc1_pinv"] == pytest.approx(0, abs=1e-14)
     assert values["nc3_self_duality"] > 1
-    decisions = Decisions(moments.means, wrong_head)
-    decisions.update(features, labels)
-    assert decisions.accuracy == decisions.agreement == 0
-    assert decisions.ncc_accuracy == 1
+    state = CollapseState(4, 6, centers=moments.means)
+    state.gather(features, labels, features @ wrong_head.T)
+    assert state.accuracy == state.agreement == 0
+    assert state.ncc_accuracy == 1
     assert nc4_agreement(features, moments.means, wrong_head) == 0
     with pytest.raises(NonFiniteError):  # nothing is swallowed and answered with 1
         summarize(moments, np.nan * wrong_head)

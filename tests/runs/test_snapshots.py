@@ -59,9 +59,7 @@ def test_a_snapshot_is_the_report(tmp_path, data):
             gap = (logits[:, k] - logits[:, j])[y == k].min()
             assert float(shot.pair_margins[k, j]) == pytest.approx(gap, rel=1e-5)
     assert shot.margin_median == pytest.approx(np.median(margins), rel=1e-6)
-    np.testing.assert_allclose(
-        shot.held_out_margins, report.test.decisions.margins.double(), rtol=1e-6
-    )
+    np.testing.assert_allclose(shot.held_out_margins, report.test.state.margins.double(), rtol=1e-6)
     assert shot.held_out_labels.tolist() == data["test_labels"].tolist()
     i, j, value = shot.closest_pairs[0].tolist()
     worst = report.worst_pairs(1).iloc[0]

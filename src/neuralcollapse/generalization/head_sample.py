@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.decisions import decide
 from neuralcollapse.metrics.head import checked_bias
-from neuralcollapse.metrics.margins import margins_in_place
 from neuralcollapse.validation import finite_matrix, integer_labels
 
 MAX_LOG2 = 30  # how many powers of two above and below its unit a grid of margins goes
@@ -97,7 +97,7 @@ class HeadSample:
     @property
     def margins(self) -> Float[Tensor, " n"]:
         """Multi-class margin of each sample, in logits."""
-        return margins_in_place(self.features @ self.head.T, self.labels)
+        return decide(self.features @ self.head.T, self.labels)[0]
 
     @property
     def head_norm(self) -> float:

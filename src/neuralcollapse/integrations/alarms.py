@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neuralcollapse.integrations.epoch_tally import EpochMeasurement
+from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.metrics.equiangularity import centered_rows
 from neuralcollapse.metrics.ranks import numerical_rank
 from neuralcollapse.moments.class_moments import ClassMoments
@@ -59,7 +59,7 @@ class Situation:
         Number of this epoch and, if known, of the last.
     """
 
-    measured: EpochMeasurement
+    measured: CollapseReport
     records: Sequence[Mapping[str, object]]
     class_names: Sequence[str]
     epoch: int
@@ -68,7 +68,7 @@ class Situation:
 
 def absent_class(situation: Situation) -> str | None:
     """Warn of classes without a training sample."""
-    missing = (~situation.measured.moments.present).nonzero().flatten().tolist()
+    missing = (~situation.measured.train.moments.present).nonzero().flatten().tolist()
     if not missing:
         return None
     names = _listed([situation.class_names[k] for k in missing])
@@ -110,8 +110,9 @@ def minority_cosine(weight: Tensor, counts: Tensor) -> float:
 
 def minority_collapse(situation: Situation) -> str | None:
     """Warn where the head no longer tells the minority classes from each other."""
-    moments = situation.measured.moments
-    cosine = minority_cosine(situation.measured.weight, moments.counts)
+    moments = situation.measured.train.moments
+    weight = situation.measured.weight
+    cosine = math.nan if weight is None else minority_cosine(weight, moments.counts)
     if not cosine >= MERGED:
         return None
     return (
@@ -123,7 +124,7 @@ def minority_collapse(situation: Situation) -> str | None:
 
 def negative_margins(situation: Situation) -> str | None:
     """Warn late in training where training samples are still wrong."""
-    values, last = situation.measured.values, situation.last
+    values, last = situation.measured, situation.last
     late = last is not None and situation.epoch >= LATE * last
     if not late or not values.get("margin_min", math.nan) <= 0:
         return None
@@ -136,7 +137,7 @@ def negative_margins(situation: Situation) -> str | None:
 
 def no_generalization(situation: Situation) -> str | None:
     """Warn where training features collapse and validation data does not follow."""
-    values = situation.measured.values
+    values = situation.measured
     train, test = values["nc1_trace_ratio"], values.get("test_nc1_trace_ratio", math.nan)
     gap = values["accuracy"] - values.get("test_accuracy", math.nan)
     if not train <= COLLAPSED or not (test >= 1 or gap >= GAP):
@@ -168,7 +169,7 @@ def means_rank(moments: ClassMoments) -> float:
 
 def loss_of_rank(situation: Situation) -> str | None:
     """Warn where class means fill far fewer directions than they did and could."""
-    moments = situation.measured.moments
+    moments = situation.measured.train.moments
     rank = means_rank(moments)
     earlier = [float(str(record["means_rank"])) for record in situation.records]
     highest = max((value for value in earlier if math.isfinite(value)), default=math.nan)

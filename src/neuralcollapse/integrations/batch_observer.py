@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.integrations.epoch_tally import EpochMeasurement, EpochTally
+from neuralcollapse.measurement.collapse_report import (
+    CollapseReport,
+    SplitReport,
+    check_class_names,
+)
 from neuralcollapse.measurement.feature_tap import FeatureTap
+from neuralcollapse.metrics.over_ranks import over_ranks
+from neuralcollapse.metrics.state import CollapseState
 
 
 class BatchObserver:
@@ -26,8 +31,6 @@ class BatchObserver:
         The network, not wrapped for several processes.
     head
         The last linear layer or its name; found by itself if omitted, see `FeatureTap`.
-    details
-        Whether to count right decisions for each class.
 
     Attributes
     ----------
@@ -35,12 +38,9 @@ class BatchObserver:
         Whether the head is hooked.
     """
 
-    def __init__(
-        self, model: nn.Module, head: nn.Module | str | None = None, details: bool = False
-    ) -> None:
+    def __init__(self, model: nn.Module, head: nn.Module | str | None = None) -> None:
         self._tap = FeatureTap(model, head)
-        self._details = details
-        self._tally: EpochTally | None = None
+        self._state: CollapseState | None = None
         self._centers: Tensor | None = None
         self.opened = False
 
@@ -61,9 +61,10 @@ class BatchObserver:
                     str(len(labels)),
                     "let each training batch run through the model once, or use mode='pass'",
                 )
-            if self._tally is None:
-                self._tally = EpochTally(self._tap.head, self._centers, self._details)
-            self._tally.add(features, labels, logits)
+            if self._state is None:
+                num_classes, dim = self._tap.weight.shape
+                self._state = CollapseState(num_classes, dim, centers=self._centers)
+            self._state.gather(features, labels, logits)
         finally:
             self.discard()
 
@@ -73,7 +74,7 @@ class BatchObserver:
             self._tap.__exit__(None, None, None)
             self.opened = False
 
-    def finish(self) -> EpochMeasurement:
+    def finish(self) -> CollapseReport:
         """Return the measurement of the batches since the last call, and begin anew.
 
         Raises
@@ -81,16 +82,16 @@ class BatchObserver:
         NeuralCollapseError
             If there were none.
         """
-        if self._tally is None:
+        if self._state is None:
             raise NeuralCollapseError(
                 "mode",
                 "training batches with labels between two measurements",
                 "none",
                 "see that batches go through the watched model, or use mode='pass'",
             )
-        tally, self._tally = self._tally, None
-        measurement = tally.measurement()
-        self._centers = measurement.moments.means
-        for name in ("ncc_accuracy", "nc4_agreement"):
-            measurement.values.setdefault(name, math.nan)
-        return measurement
+        state, self._state = over_ranks(self._state), None
+        weight, bias = self._tap.weight.clone(), self._tap.bias
+        bias = None if bias is None else bias.clone()
+        names = check_class_names(None, len(weight))
+        self._centers = state.moments.means
+        return CollapseReport(SplitReport.of(state, weight, bias), names, weight, bias)

@@ -117,8 +117,7 @@ class CollapseCallback(_Callback):
         due = self._recorder.schedule.due(trainer.current_epoch + 1, _last(trainer))
         if self._recorder.mode == "batches" and due:
             if self._observer is None:
-                details = self._recorder.schedule.details
-                self._observer = BatchObserver(pl_module, self._head, details)
+                self._observer = BatchObserver(pl_module, self._head)
             self._observer.open()
 
     def on_train_batch_end(
@@ -161,7 +160,6 @@ class CollapseCallback(_Callback):
                     _only(trainer.train_dataloader),
                     _validation_loader(trainer) if self._validation else None,
                     head=self._head,
-                    details=self._recorder.schedule.details,
                     unpack=self._unpack,
                 )
         step = int(trainer.global_step)

@@ -19,8 +19,8 @@ from neuralcollapse.integrations.alarms import (
     find_alarms,
     means_rank,
 )
-from neuralcollapse.integrations.epoch_tally import EpochMeasurement
 from neuralcollapse.integrations.schedules import Schedule, schedule
+from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.runs.history import Record, append_record
@@ -78,7 +78,7 @@ class CollapseRecorder:
 
     def record(
         self,
-        measured: EpochMeasurement,
+        measured: CollapseReport,
         epoch: int,
         step: int | None = None,
         last: int | None = None,
@@ -103,16 +103,16 @@ class CollapseRecorder:
             ``num_classes``, the values, ``means_rank``, ``alarms`` (kind to message), and with
             details ``classes`` and ``worst_pairs``.
         """
-        names = self._names(measured.moments.num_classes)
+        names = self._names(measured.train.moments.num_classes)
         raised = find_alarms(Situation(measured, self.records, names, epoch, last))
         record: Record = {
             "epoch": epoch,
             "step": step,
             "seconds": time.perf_counter() - self._start,
             "mode": self.mode,
-            "num_classes": measured.moments.num_classes,
-            **measured.values,
-            "means_rank": means_rank(measured.moments),
+            "num_classes": measured.train.moments.num_classes,
+            **measured.to_dict(),
+            "means_rank": means_rank(measured.train.moments),
             "alarms": {alarm.kind: alarm.message for alarm in raised},
         }
         if self.schedule.details:
@@ -161,24 +161,24 @@ class CollapseRecorder:
         return names
 
 
-def _classes(measured: EpochMeasurement, names: Sequence[str]) -> list[dict[str, Any]]:
+def _classes(measured: CollapseReport, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return one row a class, in order."""
-    moments, accuracy = measured.moments, measured.class_accuracy
+    moments, table = measured.train.moments, measured.train.state.per_class()
     distances = (moments.means - moments.center()).norm(dim=1)
     columns = {
         "class": list(names),
         "samples": moments.counts.tolist(),
         "trace_variance": moments.trace_variances.tolist(),
         "distance_to_center": distances.tolist(),
-        "accuracy": [math.nan] * len(names) if accuracy is None else accuracy.tolist(),
+        "accuracy": table["accuracy"].tolist() if "accuracy" in table else [math.nan] * len(names),
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _worst_pairs(measured: EpochMeasurement, names: Sequence[str]) -> list[tuple[str, str, float]]:
+def _worst_pairs(measured: CollapseReport, names: Sequence[str]) -> list[tuple[str, str, float]]:
     """Return the pairs of classes with the largest CDNV, worst first."""
-    statistic = CDNVStatistic(measured.moments, worst=WORST_PAIRS)
-    sweep_pairs(measured.moments.centered_means(), [statistic])
+    statistic = CDNVStatistic(measured.train.moments, worst=WORST_PAIRS)
+    sweep_pairs(measured.train.moments.centered_means(), [statistic])
     return [(names[i], names[j], value) for i, j, value in statistic.worst_pairs]
 
 

@@ -84,7 +84,7 @@ class CollapseTrainerCallback(TrainerCallback):
         self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names)
         self._head, self._unpack, self._evaluation = head, unpack or unpack_batch, evaluation
         self._loaders: tuple[Iterable[Any], Iterable[Any] | None] | None = None
-        self._observer = BatchObserver(trainer.model, head, self._recorder.schedule.details)
+        self._observer = BatchObserver(trainer.model, head)
         self._hook: Any = None
         self._last: int | None = None
 
@@ -116,7 +116,6 @@ class CollapseTrainerCallback(TrainerCallback):
                 train,
                 test,
                 head=self._head,
-                details=self._recorder.schedule.details,
                 unpack=self._unpack,
             )
         record = self._recorder.record(measured, epoch, state.global_step, self._last)

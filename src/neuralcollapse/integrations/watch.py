@@ -107,7 +107,7 @@ class CollapseWatch:
         self._loader, self._test_loader, self._head = loader, test_loader, head
         self._last, self._unpack = epochs, unpack or unpack_batch
         self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names)
-        self._observer = BatchObserver(self._model, head, self._recorder.schedule.details)
+        self._observer = BatchObserver(self._model, head)
         self._log = sink(log)
         self._steps: int | None = None
 
@@ -180,7 +180,6 @@ class CollapseWatch:
                 self._loader,
                 self._test_loader,
                 head=self._head,
-                details=self._recorder.schedule.details,
                 unpack=self._unpack,
             )
         record = self._recorder.record(measured, self.epoch, self._steps, self._last)

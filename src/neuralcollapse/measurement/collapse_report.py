@@ -15,13 +15,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
 from neuralcollapse.measurement.readings import READINGS
 from neuralcollapse.metrics.class_distance import CDNVStatistic
-from neuralcollapse.metrics.decisions import Decisions
 from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.moments.class_moments import ClassMoments
+
+TIES_TOLD = 1e-3  # share of ties from which the report speaks of them
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,15 +38,43 @@ class SplitReport:
     ----------
     values
         Metric name to value.
-    moments
-        Class moments of the features.
-    decisions
-        Decisions, accuracies and margins, against the class means of the training data.
+    state
+        Class moments of the features; decisions, accuracies and margins, against the class means
+        of the training data.
     """
 
     values: dict[str, float]
-    moments: ClassMoments
-    decisions: Decisions
+    state: CollapseState
+
+    @property
+    def moments(self) -> ClassMoments:
+        """Class moments of the features."""
+        return self.state.moments
+
+    @classmethod
+    def of(cls, state: CollapseState, weight: Tensor | None, bias: Tensor | None) -> SplitReport:
+        """Read the values of a state; what it does not tell before it is settled is NaN.
+
+        Parameters
+        ----------
+        state
+            Of the samples.
+        weight, bias
+            (K, d) and (K,) of the head, or None.
+        """
+        unsettled = ["ncc_accuracy"] if weight is None else ["ncc_accuracy", "nc4_agreement"]
+        values = dict.fromkeys(unsettled, math.nan) | state.values(weight, bias)
+        return cls({name: values[name] for name in READINGS if name in values}, state)
+
+
+def check_class_names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
+    """Return one name a class: those given, or the numbers."""
+    names = list(map(str, range(num_classes) if class_names is None else class_names))
+    if len(names) != num_classes:
+        raise NeuralCollapseError(
+            "class_names", f"{num_classes} names, one a class", str(len(names)), "name every class"
+        )
+    return names
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +143,7 @@ class CollapseReport(Mapping[str, float]):
     @property
     def margins(self) -> Tensor:
         """Margin of every training sample, (N,); empty without a head."""
-        return self.train.decisions.margins
+        return self.train.state.margins
 
     @property
     def per_class(self) -> pd.DataFrame:
@@ -252,6 +283,13 @@ class CollapseReport(Mapping[str, float]):
         if len(worst):
             i, j, value = worst.iloc[0]
             yield f"Closest pair of classes: {i} and {j} (CDNV {value:.4g})."
+        state = self.train.state
+        if state.ties > TIES_TOLD * state.counts.judged:
+            yield (
+                f"The largest logits of {state.ties:,} of {state.counts.judged:,} samples tie. "
+                "They count as wrong: accuracy by argmax may be higher by as much as "
+                f"{state.ties / state.counts.judged:.2%}."
+            )
         if "margin_min" in self.per_class:
             least = self.per_class.iloc[0]
             yield f"Class with the least margin: {least['class']} ({least['margin_min']:.4g})."
@@ -270,7 +308,7 @@ def _class_columns(split: SplitReport, class_names: Sequence[str]) -> dict[str, 
         "samples": moments.counts.tolist(),
         "trace_variance": moments.trace_variances.tolist(),
         "distance_to_center": distances.tolist(),
-    } | {name: column.tolist() for name, column in split.decisions.per_class().items()}
+    } | {name: column.tolist() for name, column in split.state.per_class().items()}
 
 
 def _finite(value: float) -> float | None:

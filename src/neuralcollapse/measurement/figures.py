@@ -95,8 +95,7 @@ def _margins(axes: Axes, report: CollapseReport) -> None:
     if report.test is not None:
         parts.append(("test", report.test, ORANGE))
     scaled = [
-        part.decisions.margins.cpu().numpy()
-        / margin_scale(part.moments, report.weight, report.bias)
+        part.state.margins.cpu().numpy() / margin_scale(part.moments, report.weight, report.bias)
         for _, part, _ in parts
     ]
     edges = np.histogram_bin_edges(np.concatenate(scaled), bins=60).tolist()

@@ -7,20 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.collapse_report import CollapseReport, SplitReport
-from neuralcollapse.measurement.feature_pass import (
-    FeaturePass,
-    Unpack,
-    evaluating,
-    unpack_batch,
-)
-from neuralcollapse.measurement.feature_tap import FeatureTap
-from neuralcollapse.measurement.measure_features import check_class_names, split_report
-from neuralcollapse.metrics.decisions import Decisions
-from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.measurement.collapse_report import CollapseReport
+from neuralcollapse.measurement.feature_pass import Unpack
+from neuralcollapse.measurement.passes import FEATURE_BUDGET, measured_passes
 
 
 def measure(
@@ -32,7 +23,7 @@ def measure(
     device: torch.device | str | None = None,
     class_names: Sequence[str] | None = None,
     scatter: Literal["pooled", "per_class"] | bool = "pooled",
-    feature_budget: int = 2**30,
+    feature_budget: int = FEATURE_BUDGET,
     unpack: Unpack | None = None,
     progress: bool | None = None,
 ) -> CollapseReport:
@@ -90,51 +81,15 @@ def measure(
     >>> report.train.moments.num_samples, 0 <= report["nc4_agreement"] <= 1
     (120, True)
     """
-    show = sys.stderr.isatty() if progress is None else progress
-    unpack = unpack or unpack_batch
-    with evaluating(model, device) as where, FeatureTap(model, head) as tap:
-        data = FeaturePass(model, loader, tap, where, unpack, show, "measuring")
-        moments: ClassMoments | None = None
-        kept: list[tuple[Tensor, Tensor, Tensor]] | None = []
-        room = feature_budget
-        for features, logits, labels in data:
-            if moments is None:
-                num_classes, dim = tap.weight.shape
-                moments = ClassMoments(num_classes, dim, scatter, features.device)
-            moments.update(features, labels)
-            room -= features.nbytes + logits.nbytes
-            if room >= 0 and kept is not None:
-                kept.append((features, logits, labels))
-            elif kept is not None:
-                kept = None
-                data.require_rereadable(feature_budget)
-        if moments is None or not moments.num_samples:
-            raise NeuralCollapseError(
-                "loader", "at least one batch with samples", "none", "check the data set"
-            )
-        names = check_class_names(class_names, moments.num_classes)
-        means = moments.means
-        decisions = Decisions(means)
-        again = FeaturePass(model, loader, tap, where, unpack, show, "deciding (second pass)")
-        for features, logits, labels in again if kept is None else kept:
-            decisions.update(features, labels, logits)
-        if len(decisions.labels) != moments.num_samples:
-            raise NeuralCollapseError(
-                "loader",
-                f"the same {moments.num_samples} samples in the second pass",
-                f"{len(decisions.labels)}",
-                "raise feature_budget so that one pass is enough",
-            )
-        weight, bias = tap.weight.clone(), tap.bias
-        bias = None if bias is None else bias.clone()
-        train = split_report(moments, decisions, weight, bias)
-        test: SplitReport | None = None
-        if test_loader is not None:
-            held_out = ClassMoments(moments.num_classes, moments.dim, scatter, moments.device)
-            decisions = Decisions(means)
-            data = FeaturePass(model, test_loader, tap, where, unpack, show, "measuring test data")
-            for features, logits, labels in data:
-                held_out.update(features, labels)
-                decisions.update(features, labels, logits)
-            test = split_report(held_out, decisions, weight, bias)
-    return CollapseReport(train, names, weight, bias, test)
+    return measured_passes(
+        model,
+        loader,
+        test_loader,
+        head=head,
+        device=device,
+        class_names=class_names,
+        scatter=scatter,
+        feature_budget=feature_budget,
+        unpack=unpack,
+        show=sys.stderr.isatty() if progress is None else progress,
+    )

@@ -8,15 +8,17 @@ from typing import Any, Literal
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.collapse_report import CollapseReport, SplitReport
-from neuralcollapse.measurement.readings import READINGS
-from neuralcollapse.metrics.decisions import Decisions
-from neuralcollapse.metrics.head import checked_bias
-from neuralcollapse.metrics.summary import summarize
-from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.measurement.collapse_report import (
+    CollapseReport,
+    SplitReport,
+    check_class_names,
+)
+from neuralcollapse.metrics.head import Head, checked_bias
+from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.validation import as_tensor, distinct_labels, finite_matrix, integer_labels
 
-BATCH_ROWS = 8192
+BATCH_ROWS = 2048
+BATCH_LOGITS = 2**21  # logits held at once
 
 
 def measure_features(
@@ -85,63 +87,29 @@ def measure_features(
         class_names = [str(name) for name in found]
     num_classes = len(head) if head is not None else len(class_names or ())
     names = check_class_names(class_names, num_classes)
-    moments = ClassMoments(num_classes, rows.shape[1], scatter, rows.device)
+    state = CollapseState(
+        num_classes, rows.shape[1], scatter, keep=True, feature_budget=rows.nbytes
+    )
+    layer = None if head is None else Head("", head, offset)
     true = integer_labels("labels", labels, len(rows), num_classes, class_names)
-    for part in _parts(len(rows)):
-        moments.update(rows[part], true[part])
-    train = _judged(moments, rows, true, moments.means, head, offset)
-    test = None
+    _gather(state, rows, true, layer)
+    means = state.moments.means
+    state.settle(means)
+    train, test = SplitReport.of(state, head, offset), None
     if test_features is not None:
         rows = _matrix("test_features", test_features)
         true = integer_labels("test_labels", test_labels, len(rows), num_classes, class_names)
-        held_out = ClassMoments(num_classes, moments.dim, scatter, rows.device)
-        for part in _parts(len(rows)):
-            held_out.update(rows[part], true[part])
-        test = _judged(held_out, rows, true, moments.means, head, offset)
+        state = CollapseState(num_classes, rows.shape[1], scatter, centers=means, keep=True)
+        _gather(state, rows, true, layer)
+        test = SplitReport.of(state, head, offset)
     return CollapseReport(train, names, head, offset, test)
 
 
-def split_report(
-    moments: ClassMoments, decisions: Decisions, weight: Tensor | None, bias: Tensor | None
-) -> SplitReport:
-    """Assemble the values of one data set from its moments and decisions."""
-    margin = decisions.margin_min if weight is not None else None
-    values = summarize(moments, weight, bias, margin)
-    values["ncc_accuracy"] = decisions.ncc_accuracy
-    if margin is not None:
-        values["nc4_agreement"] = decisions.agreement
-        values["accuracy"] = decisions.accuracy
-        values["margin_min"] = margin
-    ordered = {name: values[name] for name in READINGS if name in values}
-    return SplitReport(ordered, moments, decisions)
-
-
-def check_class_names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
-    """Return one name a class: those given, or the numbers."""
-    names = list(map(str, range(num_classes) if class_names is None else class_names))
-    if len(names) != num_classes:
-        raise NeuralCollapseError(
-            "class_names", f"{num_classes} names, one a class", str(len(names)), "name every class"
-        )
-    return names
-
-
-def _judged(
-    moments: ClassMoments,
-    rows: Tensor,
-    labels: Tensor,
-    means: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-) -> SplitReport:
-    decisions = Decisions(means, weight, bias)
-    for part in _parts(len(rows)):
-        decisions.update(rows[part], labels[part])
-    return split_report(moments, decisions, weight, bias)
-
-
-def _parts(num_rows: int) -> list[slice]:
-    return [slice(start, start + BATCH_ROWS) for start in range(0, num_rows, BATCH_ROWS)]
+def _gather(state: CollapseState, rows: Tensor, labels: Tensor, head: Head | None) -> None:
+    size = max(1, min(BATCH_ROWS, BATCH_LOGITS // state.moments.num_classes))
+    for part, true in zip(rows.split(size), labels.split(size), strict=True):
+        logits = None if head is None else head.logits(part)
+        state.gather(part, true, logits)
 
 
 def _matrix(argument: str, value: Any) -> Tensor:

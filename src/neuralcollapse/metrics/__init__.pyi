@@ -2,7 +2,6 @@ from .boundary_distance import boundary_distances as boundary_distances
 from .class_distance import cdnv as cdnv
 from .collapse import CollapseMetrics as CollapseMetrics
 from .collapse_index import vci as vci
-from .decisions import Decisions as Decisions
 from .equiangularity import equiangularity as equiangularity
 from .equiangularity import equinorm as equinorm
 from .equiangularity import etf_distance as etf_distance
@@ -29,6 +28,7 @@ from .ranks import effective_rank as effective_rank
 from .ranks import numerical_rank as numerical_rank
 from .self_duality import product_duality as product_duality
 from .self_duality import self_duality as self_duality
+from .state import CollapseState as CollapseState
 from .summary import summarize as summarize
 from .variability import nc1_pinv as nc1_pinv
 from .variability import nc1_trace_ratio as nc1_trace_ratio

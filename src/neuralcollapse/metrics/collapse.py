@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.metrics.nearest_center import CenterScores
-from neuralcollapse.metrics.summary import FEATURE_METRICS, HEAD_METRICS, SCATTER_METRICS, summarize
-from neuralcollapse.metrics.tally import Scatter, Tally
+from neuralcollapse.metrics.nearest_center import NearestMean
+from neuralcollapse.metrics.state import CollapseState
+from neuralcollapse.metrics.summary import FEATURE_METRICS, HEAD_METRICS, SCATTER_METRICS
+
+Scatter = Literal["pooled", "per_class", False]
 
 
 class CollapseMetrics(Metric):
@@ -63,7 +65,7 @@ class CollapseMetrics(Metric):
 
     full_state_update = False
     is_differentiable = False
-    _state: Tensor | Tally
+    _state: Tensor | CollapseState
 
     def __init__(
         self,
@@ -87,28 +89,29 @@ class CollapseMetrics(Metric):
                 )
         self._sizes = (num_classes, dim, scatter)
         self._head = (head,)  # in a tuple: the layer belongs to the model, not to its metric
-        self._centers = None if centers is None else CenterScores(centers)
+        self._nearest = None if centers is None else NearestMean(centers)
         merge = partial(_merge_rows, sizes=self._sizes)
-        self.add_state("packed", Tally(*self._sizes).to_vector(), merge, persistent=True)
+        self.add_state("packed", CollapseState(*self._sizes).to_vector(), merge, persistent=True)
 
     # Torchmetrics reads and writes its state by this name: on sync, merge, checkpoint and reset.
-    # Between these, samples go into a tally.
+    # Between these, samples go into a state.
 
     @property
     def packed(self) -> Tensor:
         """The state: one float64 vector, moments and counters."""
-        if isinstance(self._state, Tally):
+        if isinstance(self._state, CollapseState):
             self._state = self._state.to_vector().to(self.device)
         return self._state
 
     @packed.setter
     def packed(self, vector: Tensor) -> None:
         self._state = vector
-        self._tally()  # refuse a state that does not fit now, not at the next batch
+        self._unpacked()  # refuse a state that does not fit now, not at the next batch
 
-    def _tally(self) -> Tally:
+    def _unpacked(self) -> CollapseState:
         if isinstance(self._state, Tensor):
-            self._state = Tally.from_vector(self._state, *self._sizes)
+            self._state = CollapseState.from_vector(self._state, *self._sizes)
+            self._state.nearest = self._nearest
         return self._state
 
     def update(self, features: Tensor, labels: Any, logits: Tensor | None = None) -> None:
@@ -129,7 +132,7 @@ class CollapseMetrics(Metric):
         NeuralCollapseError
             As `ClassMoments.update`, or if the logits are of another shape.
         """
-        self._tally().add(features, labels, logits, self._centers)
+        self._unpacked().gather(features, labels, logits)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the metrics of all samples of all ranks, float64 tensors without axes.
@@ -140,7 +143,7 @@ class CollapseMetrics(Metric):
             If fewer than two classes have samples.
         """
         try:
-            return self._values(self._tally())
+            return self._values(self._unpacked())
         except NeuralCollapseError:
             self.unsync(self._is_synced)  # or each rank would go on from the sum of all
             raise
@@ -149,30 +152,29 @@ class CollapseMetrics(Metric):
         self, features: Tensor, labels: Any, logits: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Add a batch, and return the metrics of this batch alone, see `update`."""
-        batch = Tally(*self._sizes)
-        batch.add(features, labels, logits, self._centers)
-        self._tally().merge(batch)
+        batch = CollapseState(*self._sizes, centers=self._nearest)
+        batch.gather(features, labels, logits)
+        self._unpacked().merge(batch)
         self._update_count += 1
         self._computed = None
         values = self._values(batch, allow_single_class=True)
         self._forward_cache = values  # type: ignore[assignment]
         return values
 
-    def _values(self, tally: Tally, allow_single_class: bool = False) -> dict[str, Tensor]:
-        (head,), shares = self._head, tally.shares()
-        if allow_single_class and int(tally.moments.present.sum()) < 2:
+    def _values(self, state: CollapseState, allow_single_class: bool = False) -> dict[str, Tensor]:
+        (head,) = self._head
+        weight, bias = (None, None) if head is None else (head.weight, head.bias)
+        if allow_single_class and int(state.moments.present.sum()) < 2:
             names = FEATURE_METRICS + (HEAD_METRICS if head is not None else ())
             left_out = () if self._sizes[2] else SCATTER_METRICS
-            values = {name: math.nan for name in names if name not in left_out}
-            if head is not None and "margin_min" in shares:
+            values = {name: math.nan for name in names if name not in left_out} | state.shares()
+            if head is not None and "margin_min" in values:
                 values |= dict.fromkeys(("margin_normalized", "margin_collapse_ratio"), math.nan)
-        elif head is None:
-            values = summarize(tally.moments)
         else:
-            values = summarize(tally.moments, head.weight, head.bias, shares.get("margin_min"))
+            values = state.values(weight, bias)
         return {
             name: torch.tensor(value, dtype=torch.float64, device=self.device)
-            for name, value in {**values, **shares}.items()
+            for name, value in values.items()
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -183,4 +185,7 @@ class CollapseMetrics(Metric):
 
 
 def _merge_rows(rows: Tensor, sizes: tuple[int, int, Scatter]) -> Tensor:
-    return Tally.sum(rows, *sizes).to(rows.device)
+    total = CollapseState(*sizes)
+    for row in rows:
+        total.merge(CollapseState.from_vector(row, *sizes))
+    return total.to_vector().to(rows.device)

@@ -1,189 +1,119 @@
-"""Everything that needs each sample once the class means are known: NC4, accuracies, margins."""
+"""What scores decide: the margin of the true class, and the winner where it is the only one."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.metrics.margins import margins_in_place
-from neuralcollapse.metrics.nearest_center import CenterScores, decide_alike
-from neuralcollapse.validation import integer_labels
-
-PAIR_CLASSES = 256  # up to so many, least margins of pairs cost little beside the scores
+TIED = -1  # the winner where several classes score highest
+BLOCK = 256  # classes whose largest score is found together
 
 
-class Decisions:
-    """Count the decisions of the head and of the nearest class mean, with one product a batch.
+def decide(
+    scores: Tensor, labels: Tensor, slack: Tensor | float = 0.0
+) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
+    r"""Return the margin of each sample's true class, and the one class that wins.
+
+    .. math:: m = s_y - \max_{j \ne y} s_j
+
+    The one rule for ties: a sample is right only where its class alone scores highest, and two
+    rules agree only where both have a winner and it is the same. So m > 0 wherever the winner is
+    the true class, and a score that is NaN wins nothing.
 
     Parameters
     ----------
-    means
-        (K, d) class means of training data; NaN rows are absent classes.
-    weight, bias
-        (K, d) and (K,) of the head; without them, logits must come with each batch or only the
-        nearest class mean is judged.
+    scores
+        (n, K), the larger the better; they are only read, once, and no copy of them is made.
+    labels
+        (n,) int64 in 0..K-1, on the same device.
+    slack
+        By how much scores must differ to be told apart, at least 0; or (n,), one a sample.
 
-    Raises
-    ------
-    NeuralCollapseError
-        If no class has a mean, or the shapes differ.
+    Returns
+    -------
+    margins : Tensor of shape (n,)
+        Float32, or float64 if the scores are wider or whole numbers; inf where K = 1, NaN where
+        a score is.
+    winners : Tensor of shape (n,), int64
+        The class above all others, or `TIED`.
 
     Examples
     --------
-    >>> decisions = Decisions(torch.tensor([[-1.0], [1.0]]), weight=torch.tensor([[-1.0], [1.0]]))
-    >>> decisions.update(torch.tensor([[-2.0], [0.5], [-0.1]]), [0, 1, 1])
-    >>> decisions.agreement, round(decisions.accuracy, 4), decisions.margins.tolist()
-    (1.0, 0.6667, [4.0, 1.0, -0.2000000])
+    >>> decide(torch.tensor([[3.0, 1.0, 2.5], [0.0, 1.0, 0.0], [2.0, 1.0, 2.0]]), torch.arange(3))
+    (tensor([0.5000, 1.0000, 0.0000]), tensor([ 0,  1, -1]))
     """
-
-    def __init__(
-        self, means: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
-    ) -> None:
-        self._scores = CenterScores(means, weight, bias)
-        self.num_classes = len(means)
-        self._labels: list[Tensor] = []
-        self._margins: list[Tensor] = []
-        self._nearest_right: list[Tensor] = []
-        self._agreeing: list[Tensor] = []
-        self._pairs: Tensor | None = None
-
-    def update(self, features: Tensor, labels: Any, logits: Tensor | None = None) -> None:
-        """Add a batch.
-
-        Parameters
-        ----------
-        features
-            (n, d).
-        labels
-            (n,) in 0..K-1.
-        logits
-            (n, K), the network's own; from the head and the features if omitted.
-
-        Raises
-        ------
-        NeuralCollapseError
-            If the shapes or labels do not fit.
-        """
-        labels = torch.as_tensor(labels)
-        if features.is_cpu:
-            labels = integer_labels("labels", labels, len(features), self.num_classes)
-        if features.ndim != 2 or features.shape[1] != self._scores.dim:
-            raise NeuralCollapseError(
-                "features",
-                f"shape (n, {self._scores.dim})",
-                str(tuple(features.shape)),
-                "pass features as wide as the class means",
-            )
-        if logits is not None and logits.shape != (len(features), self.num_classes):
-            raise NeuralCollapseError(
-                "logits",
-                f"shape {(len(features), self.num_classes)}",
-                str(tuple(logits.shape)),
-                "pass one column a class",
-            )
-        features, labels = features.detach(), labels.to(features.device)
-        for start in range(0, len(features), self._scores.chunk_rows()):
-            chunk = slice(start, start + self._scores.chunk_rows())
-            distances, scores = self._scores(features[chunk])
-            if logits is not None:
-                scores = logits[chunk].detach().clone()
-            true = labels[chunk]
-            nearest_right = margins_in_place(distances, true) > 0
-            self._labels.append(true)
-            self._nearest_right.append(nearest_right)
-            if scores.shape[1]:
-                margins = margins_in_place(scores, true)
-                self._add_pairs(scores, true)
-                self._margins.append(margins)
-                self._agreeing.append(_agreeing(nearest_right, margins > 0, distances, scores))
-
-    @property
-    def labels(self) -> Int[Tensor, " n"]:
-        """Labels of all samples, (n,), in order."""
-        return torch.cat(self._labels) if self._labels else torch.empty(0, dtype=torch.int64)
-
-    @property
-    def margins(self) -> Float[Tensor, " n"]:
-        """Margin of each sample, (n,) float32 or float64; empty without logits."""
-        if not self._margins:
-            return torch.empty(0)
-        margins = torch.cat(self._margins)
-        return margins if margins.dtype == torch.float64 else margins.float()
-
-    @property
-    def pair_margins(self) -> Float[Tensor, "K K"] | None:
-        """Least margin of each class against each other, as the function `pair_margins` has it.
-
-        Inf in the row of a class without samples, NaN on the diagonal; None without logits, or
-        with more than 256 classes.
-        """
-        if self._pairs is None:
-            return None
-        return self._pairs.cpu().double().fill_diagonal_(float("nan"))
-
-    @property
-    def ncc_accuracy(self) -> float:
-        """Share whose nearest class mean is that of their label, in [0, 1]."""
-        return _share(self._nearest_right)
-
-    @property
-    def agreement(self) -> float:
-        """Share on which head and nearest class mean agree, in [0, 1]; NaN without logits."""
-        return _share(self._agreeing)
-
-    @property
-    def accuracy(self) -> float:
-        """Share of positive margins, in [0, 1]: a tie is an error. NaN without logits."""
-        return _share([margin > 0 for margin in self._margins])
-
-    @property
-    def margin_min(self) -> float:
-        """The least margin p_min; NaN without logits."""
-        return float(self.margins.min()) if self._margins else float("nan")
-
-    def per_class(self) -> dict[str, Float[Tensor, " K"]]:
-        """Return accuracies and least margins of each class, (K,); NaN where there is no sample."""
-        labels = self.labels
-        sums = {"ncc_accuracy": torch.cat(self._nearest_right)} if self._nearest_right else {}
-        if self._margins:
-            sums["accuracy"] = self.margins > 0
-            sums["nc4_agreement"] = torch.cat(self._agreeing)
-        count = torch.bincount(labels, minlength=self.num_classes).double()
-        table = {
-            name: torch.bincount(labels, hits.double(), minlength=self.num_classes) / count
-            for name, hits in sums.items()
-        }
-        if self._margins:
-            least = torch.full((self.num_classes,), float("inf"), dtype=torch.float64)
-            least = least.to(labels.device)
-            least.scatter_reduce_(0, labels, self.margins.double(), "amin")
-            table["margin_min"] = torch.where(count > 0, least, float("nan"))
-        return table
-
-    def _add_pairs(self, scores: Tensor, labels: Tensor) -> None:
-        if self.num_classes > PAIR_CLASSES:
-            return
-        if self._pairs is None:
-            self._pairs = torch.full_like(scores[:1], float("inf")).repeat(self.num_classes, 1)
-        index = labels[:, None]
-        differences = scores.gather(1, index) - scores
-        self._pairs.scatter_reduce_(0, index.expand_as(differences), differences, "amin")
+    if not scores.is_floating_point():
+        scores = scores.to(torch.float64)
+    dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32
+    width = _block_width(scores.shape[1])
+    label_block = labels // width
+    own, first = _block(scores, _all_rows(scores), label_block, width)
+    own.scatter_(1, (labels - first)[:, None], float("-inf"))
+    # The largest rival of each block of classes; of the true class's block, without that class.
+    tops = own.amax(1, keepdim=True)
+    if scores.shape[1] > width:
+        tops = _block_tops(scores, width).scatter_(1, label_block[:, None], tops)
+    rivals, blocks = tops.max(1)
+    margins = scores.gather(1, labels[:, None]).squeeze(1).to(dtype) - rivals.to(dtype)
+    winners = torch.where(margins > slack, labels, TIED)
+    lost = margins < -slack
+    # Elsewhere it would be a wait for the device in every batch.
+    rows = lost.nonzero().squeeze(1) if scores.is_cpu else _all_rows(scores)
+    if len(rows):
+        block = blocks[rows, None]
+        found, first = _block(scores, rows, blocks[rows], width)
+        column = found.argmax(1, keepdim=True)
+        # The runner-up stands in the same block, or at the top of another.
+        inside = found.scatter_(1, column, float("-inf")).amax(1)
+        outside = tops[rows].scatter_(1, block, float("-inf")).amax(1)
+        ahead = rivals[rows].to(dtype) - torch.maximum(inside, outside).to(dtype)
+        alone = ahead > (slack[rows] if isinstance(slack, Tensor) else slack)
+        rival = torch.where(alone & lost[rows], first + column.squeeze(1), TIED)
+        winners[rows] = torch.where(lost[rows], rival, winners[rows])
+    return margins, winners
 
 
-def _agreeing(nearest_right: Tensor, right: Tensor, distances: Tensor, scores: Tensor) -> Tensor:
-    """Compare rankings only where both are wrong: a few samples, at a fourth of the work of all."""
-    agreeing = nearest_right & right
-    one_right = nearest_right | right
-    if not one_right.all():
-        both_wrong = (~one_right).nonzero().squeeze(1)
-        agreeing[both_wrong] = decide_alike(distances[both_wrong], scores[both_wrong])
-    return agreeing
+def alike(first: Int[Tensor, " n"], second: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
+    """Return where two rules have a winner each, and the same one.
+
+    Parameters
+    ----------
+    first, second
+        (n,) winners, as `decide` returns them.
+
+    Examples
+    --------
+    >>> alike(torch.tensor([0, 1, TIED]), torch.tensor([0, 0, TIED]))
+    tensor([ True, False, False])
+    """
+    return (first == second) & (first != TIED)
 
 
-def _share(hits: list[Tensor]) -> float:
-    total = sum(len(hit) for hit in hits)
-    return int(torch.stack([hit.sum() for hit in hits]).sum()) / total if total else float("nan")
+def _all_rows(scores: Tensor) -> Tensor:
+    return torch.arange(len(scores), device=scores.device)
+
+
+def _block_width(num_classes: int) -> int:
+    """Return the width of equal blocks of at most `BLOCK` classes, the last perhaps narrower."""
+    return -(-num_classes // -(-num_classes // BLOCK))
+
+
+def _block_tops(scores: Tensor, width: int) -> Tensor:
+    """Return the largest score of each block of classes, (n, blocks)."""
+    whole = scores.shape[1] // width
+    tops = scores[:, : whole * width].unflatten(1, (whole, width)).amax(2)
+    rest = scores[:, whole * width :]
+    return torch.cat([tops, rest.amax(1, keepdim=True)], 1) if rest.shape[1] else tops
+
+
+def _block(scores: Tensor, rows: Tensor, block: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Return a copy of one block of each row's scores, and the class of its first column."""
+    if scores.shape[1] == width:
+        return (scores.clone() if len(rows) == len(scores) else scores[rows]), block * width
+    first = (block * width).clamp_max_(scores.shape[1] - width)
+    found = scores.unfold(1, width, 1)[rows, first]
+    if scores.shape[1] % width:  # the last block is filled up with classes of the one before
+        columns = torch.arange(width, device=scores.device)
+        found.masked_fill_(columns < (block * width - first)[:, None], float("-inf"))
+    return found, first

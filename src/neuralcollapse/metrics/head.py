@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import linear, normalize
 
@@ -75,9 +76,29 @@ class Head:
         """Return the features of what enters the layer: at norm 1 for a cosine head."""
         return inputs if self.scale is None else normalize(inputs, dim=-1)
 
-    def logits(self, features: Float[Tensor, "*n d"]) -> Float[Tensor, "*n K"]:
-        """Return the logits of features, (..., d) to (..., K)."""
-        return linear(self.features(features), self.weight, self.bias)
+    def logits(self, features: Shaped[Tensor, "*n d"]) -> Float[Tensor, "*n K"]:
+        """Return the logits of features, (..., d) to (..., K), in float32 or wider.
+
+        Float64 if the features are float64 or whole numbers. Nothing is centred, so that rows
+        which tie exactly go on to tie; autocast is left out.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If the features are of another width.
+        """
+        if features.shape[-1] != self.dim:
+            raise NeuralCollapseError(
+                "weight",
+                f"{features.shape[-1]} columns, as many as the features have",
+                f"shape {tuple(self.weight.shape)}",
+                "pass one row a class, of the layer that takes these features",
+            )
+        wide = features.dtype == torch.float64 or not features.is_floating_point()
+        where, dtype = features.device, torch.float64 if wide else torch.float32
+        bias = None if self.bias is None else self.bias.to(where, dtype)
+        with torch.autocast(where.type, enabled=False):
+            return linear(self.features(features.to(dtype)), self.weight.to(where, dtype), bias)
 
 
 def checked_head(moments: ClassMoments, weight: Any) -> Tensor:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.decisions import decide
 from neuralcollapse.validation import finite_matrix, integer_labels
 
 
@@ -47,34 +48,8 @@ def sample_margins(logits: Tensor, labels: Any) -> Float[Tensor, " n"]:
             "logits", "shape (n, K), K >= 2", str(tuple(logits.shape)), "pass one column a class"
         )
     true = integer_labels("labels", labels, len(logits), logits.shape[1])
-    return margins_in_place(logits.detach().clone(), true.to(logits.device))
-
-
-def margins_in_place(scores: Tensor, labels: Tensor) -> Float[Tensor, " n"]:
-    """Return `sample_margins` of arguments known to be right, without a copy of the scores.
-
-    Parameters
-    ----------
-    scores
-        (n, K), written to and restored.
-    labels
-        (n,) int64 in 0..K-1, on the same device.
-
-    Returns
-    -------
-    Tensor of shape (n,)
-        The margins.
-
-    Examples
-    --------
-    >>> margins_in_place(torch.tensor([[3.0, 1.0, 2.5]]), torch.tensor([0]))
-    tensor([0.5000])
-    """
-    index = labels[:, None]
-    true = scores.gather(1, index)
-    rivals = scores.scatter_(1, index, float("-inf")).amax(1, keepdim=True)
-    scores.scatter_(1, index, true)
-    return (true - rivals).squeeze(1)
+    margins, _ = decide(logits.detach(), true.to(logits.device))
+    return margins.to(logits.dtype) if logits.is_floating_point() else margins
 
 
 def margin_min(logits: Tensor, labels: Any) -> float:
@@ -144,7 +119,29 @@ def pair_margins(logits: Tensor, labels: Any) -> Float[Tensor, "K K"]:
     scores = finite_matrix("logits", logits)
     num_classes = scores.shape[1]
     true = integer_labels("labels", labels, len(scores), num_classes).to(scores.device)
-    differences = scores.gather(1, true[:, None]) - scores
-    gamma = torch.full_like(scores[:1], float("inf")).repeat(num_classes, 1)
-    gamma.scatter_reduce_(0, true[:, None].expand_as(differences), differences, "amin")
-    return gamma.fill_diagonal_(float("nan"))
+    return lower_pairs(None, scores, true).fill_diagonal_(float("nan"))
+
+
+def lower_pairs(least: Tensor | None, scores: Tensor, labels: Tensor) -> Float[Tensor, "K K"]:
+    """Return the least margin of each class against each other, with a batch more in it.
+
+    Parameters
+    ----------
+    least
+        (K, K) of the batches before, written to; None before the first.
+    scores, labels
+        (n, K) and (n,), known to be right.
+
+    Examples
+    --------
+    >>> lower_pairs(None, torch.tensor([[3.0, 1.0]]), torch.tensor([0]))
+    tensor([[0., 2.],
+            [inf, inf]])
+    """
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    index = labels[:, None]
+    differences = scores.gather(1, index) - scores
+    if least is None:
+        least = torch.full_like(scores[:1], float("inf")).repeat(scores.shape[1], 1)
+    least = least.to(differences)
+    return least.scatter_reduce_(0, index.expand_as(differences), differences, "amin")

@@ -1,57 +1,52 @@
-"""NC4: whether the classifier decides for the nearest class mean."""
+"""Nearest class means: which is the nearest, and whether the classifier decides for it (NC4)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.metrics.head import checked_bias
+from neuralcollapse.metrics.decisions import BLOCK, TIED, alike, decide
+from neuralcollapse.metrics.head import Head
 from neuralcollapse.validation import integer_labels
 
 CHUNK_ELEMENTS = 2**21  # scores held at once; never samples x classes
 CHUNK_ROWS = 1024
 
 
-class CenterScores:
-    r"""Scores whose largest is the nearest class mean, beside the logits, in one product.
+class NearestMean:
+    r"""The nearest class mean of each sample, by one product with all of them where that can tell.
 
     .. math:: \arg\min_k \|x - \mu_k\|
         = \arg\max_k \; \langle x - m, \mu_k - m\rangle - \tfrac12 \|\mu_k - m\|^2
 
     Features are centred first: \|x\|^2 + \|mu\|^2 - 2 x.mu in float32 falls to chance when the
-    offset is a few hundred times the distance between the means.
+    offset is a few hundred times the distance between the means. Scores still round by a part in
+    10^7 of the squared radius of the means, and two means that are closer than a thousandth of it
+    cannot be told apart by them: what is within round-off is decided again in float64, and what
+    is within that, by the differences x - mu_k themselves.
 
     Parameters
     ----------
     means
         (K, d) class means; rows with NaN are absent classes and never the nearest.
-    weight, bias
-        (K, d) and (K,) of the last linear layer, if its decisions are wanted from the features.
 
     Raises
     ------
     NeuralCollapseError
-        If no class has a mean, or the shapes differ.
+        If no class has a mean.
 
     Examples
     --------
-    >>> scores = CenterScores(torch.tensor([[0.0], [1.0], [float("nan")]]))
-    >>> scores.nearest(torch.tensor([[0.2], [5.0]]))
-    tensor([0, 1])
+    >>> nearest = NearestMean(torch.tensor([[0.0], [1.0], [float("nan")]]))
+    >>> nearest.winners(torch.tensor([[0.2], [5.0], [0.5]]), torch.tensor([0, 0, 0]))
+    tensor([ 0,  1, -1])
     """
 
-    def __init__(self, means: Tensor, weight: Tensor | None = None, bias: Any = None) -> None:
-        if weight is not None and weight.shape != means.shape:
-            raise NeuralCollapseError(
-                "weight",
-                f"the shape of the class means, {tuple(means.shape)}",
-                str(tuple(weight.shape)),
-                "pass one row a class, of the layer that takes these features",
-            )
+    def __init__(self, means: Tensor) -> None:
         means = means.detach().to(torch.float64)
         present = torch.isfinite(means).all(1)
         if not present.any():
@@ -59,75 +54,82 @@ class CenterScores:
                 "means", "a class with samples", "none", "compute the means of training data first"
             )
         self.num_classes, self.dim = means.shape
+        self._means = means
         # The centre is rounded first, so that rows and means are taken from the same point.
         self._center = means[present].mean(0).to(torch.float32).to(torch.float64)
         rows = means - self._center
-        offsets = -0.5 * torch.linalg.vector_norm(rows, dim=1).square()
-        offsets.masked_fill_(~present, float("-inf"))
-        rows.nan_to_num_()
-        if weight is not None:
-            head = weight.detach().to(means)
-            head_offsets = head @ self._center
-            if bias is not None:
-                head_offsets += checked_bias(bias, head)
-            rows, offsets = torch.cat([rows, head]), torch.cat([offsets, head_offsets])
-        self._rows, self._offsets = rows, offsets[:, None]
+        norms = torch.linalg.vector_norm(rows, dim=1)
+        self._radius = float(norms[present].max())
+        offsets = (-0.5 * norms.square()).masked_fill_(~present, float("-inf"))
+        self._rows, self._offsets = rows.nan_to_num_(), offsets
         self._cast: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
 
+    @property
     def chunk_rows(self) -> int:
-        """Return how many samples to score at once."""
-        return max(1, min(CHUNK_ROWS, CHUNK_ELEMENTS // len(self._rows)))
+        """How many samples to score at once."""
+        return max(1, min(CHUNK_ROWS, CHUNK_ELEMENTS // self.num_classes))
 
-    def __call__(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the scores (n, K), -inf for absent classes, and the logits (n, K; or n, 0)."""
+    def winners(self, features: Tensor, labels: Tensor) -> Int[Tensor, " n"]:
+        """Return the class of the one nearest mean of each row, or `TIED`.
+
+        Parameters
+        ----------
+        features
+            (n, d), in any dtype.
+        labels
+            (n,) int64: the class that is likely, which saves time where it is the nearest.
+        """
         wide = features.dtype == torch.float64 or not features.is_floating_point()
         dtype = torch.float64 if wide else torch.float32
+        size = self.chunk_rows
+        chunks = zip(features.split(size), labels.split(size), strict=True)
+        found = [self._winners(rows, likely, dtype) for rows, likely in chunks]
+        return torch.cat(found) if found else labels
+
+    def distances(self, features: Tensor) -> Tensor:
+        """Return the distances to all means by differences, (n, K) float64; inf if absent."""
+        mode = "donot_use_mm_for_euclid_dist"
+        means = self._means.to(features.device)
+        found = torch.cdist(features.to(torch.float64), means, compute_mode=mode)
+        return found.masked_fill_(self._offsets.to(features.device).isinf(), float("inf"))
+
+    def _winners(self, features: Tensor, likely: Tensor, dtype: torch.dtype | None) -> Tensor:
+        if dtype is None:
+            return decide(-self.distances(features), likely)[1]
+        found = decide(*self._scores(features, likely, dtype))[1]
+        close = (found == TIED).nonzero().squeeze(1)
+        if len(close):
+            finer = torch.float64 if dtype == torch.float32 else None
+            found[close] = self._winners(features[close], likely[close], finer)
+        return found
+
+    def _scores(
+        self, features: Tensor, likely: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the scores (n, K), -inf for absent classes; labels; and twice their round-off."""
         key = (dtype, features.device)
         if key not in self._cast:
-            center, rows, offsets = (
-                part.to(features.device, dtype)
-                for part in (self._center, self._rows, self._offsets)
-            )
+            parts = (self._center, self._rows, self._offsets)
+            center, rows, offsets = (part.to(features.device, dtype) for part in parts)
             self._cast[key] = (center, rows, offsets)
         center, rows, offsets = self._cast[key]
-        # One row a class: for few classes a product of this shape is a third faster, and maxima
-        # over classes run along contiguous samples. Into a given place, autocast leaves it alone.
-        both = torch.empty(len(rows), len(features), dtype=dtype, device=features.device)
-        torch.addmm(offsets, rows, (features.to(dtype) - center).T, out=both)
-        both = both.T
-        return both[:, : self.num_classes], both[:, self.num_classes :]
-
-    def nearest(self, features: Shaped[Tensor, "n d"]) -> Int[Tensor, " n"]:
-        """Return the label of the nearest class mean of each row."""
-        found = [self(chunk)[0].argmax(1) for chunk in features.split(self.chunk_rows())]
-        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
-
-
-def decide_alike(
-    distances: Float[Tensor, "n K"], logits: Float[Tensor, "n K"]
-) -> Bool[Tensor, " n"]:
-    """Return whether each class that a head ranks first is also a nearest one, sample by sample.
-
-    A head that ranks several first has not decided: it agrees only if all are equally near.
-
-    Parameters
-    ----------
-    distances, logits
-        (n, K) scores of the class means and of the head.
-
-    Returns
-    -------
-    Tensor of shape (n,), bool
-        Without ties, whether both have their largest entry at the same class.
-
-    Examples
-    --------
-    >>> decide_alike(torch.tensor([[2.0, 1.0], [2.0, 1.0]]), torch.tensor([[5.0, 0.0], [0.0, 0.0]]))
-    tensor([ True, False])
-    """
-    first = logits == logits.amax(1, keepdim=True)
-    beaten = distances < distances.amax(1, keepdim=True)
-    return ~(first & beaten).any(1)
+        centered = features.to(dtype) - center
+        # Into a given place, autocast leaves the product alone.
+        if self.num_classes > BLOCK:
+            scores = centered.new_empty(len(centered), len(rows))
+            torch.addmm(offsets, centered, rows.T, out=scores)
+        else:
+            # One row a class: for few classes a product of this shape is a third faster, and
+            # maxima over classes run along contiguous samples.
+            scores = centered.new_empty(len(rows), len(centered))
+            torch.addmm(offsets[:, None], rows, centered.T, out=scores)
+            scores = scores.T
+        info, radius = torch.finfo(dtype), self._radius
+        norms = torch.linalg.vector_norm(centered, dim=1)
+        # Sums of d rounded products drift by about sqrt(d) units; rows and differences by a few.
+        units = 2 * (4 + self.dim**0.5)
+        slack = units * (info.eps * radius * (norms + radius) + self.dim * info.tiny)
+        return scores, likely, slack
 
 
 def nearest_center(features: Tensor, means: Tensor) -> Int[Tensor, " n"]:
@@ -155,7 +157,11 @@ def nearest_center(features: Tensor, means: Tensor) -> Int[Tensor, " n"]:
     >>> nearest_center(torch.tensor([[0.4], [0.6]]), torch.tensor([[0.0], [1.0]]))
     tensor([0, 1])
     """
-    return CenterScores(means).nearest(features)
+    nearest = NearestMean(means)
+    found = nearest.winners(features, torch.zeros_like(features[:, 0], dtype=torch.int64))
+    tied = (found == TIED).nonzero().squeeze(1)
+    found[tied] = nearest.distances(features[tied]).argmin(1)
+    return found
 
 
 def ncc_accuracy(features: Tensor, labels: Any, means: Tensor) -> float:
@@ -173,7 +179,8 @@ def ncc_accuracy(features: Tensor, labels: Any, means: Tensor) -> float:
     Returns
     -------
     float
-        In [0, 1]; 1 when collapsed; NaN without samples.
+        In [0, 1]; 1 when collapsed; NaN without samples. Where several means are the nearest, none
+        is, and the sample counts as wrong.
 
     Examples
     --------
@@ -181,8 +188,8 @@ def ncc_accuracy(features: Tensor, labels: Any, means: Tensor) -> float:
     0.5
     """
     true = integer_labels("labels", labels, len(features), len(means))
-    nearest = nearest_center(features, means)
-    return float((nearest == true.to(nearest.device)).double().mean())
+    true = true.to(features.device)
+    return float((NearestMean(means).winners(features, true) == true).double().mean())
 
 
 def nc4_agreement(
@@ -204,7 +211,8 @@ def nc4_agreement(
     Returns
     -------
     float
-        In [0, 1]; 1 when collapsed; NaN without samples.
+        In [0, 1]; 1 when collapsed; NaN without samples. Where either rule has no single winner,
+        they do not agree.
 
     References
     ----------
@@ -216,8 +224,16 @@ def nc4_agreement(
     >>> nc4_agreement(torch.tensor([[2.0, 1.0], [1.0, 1.5]]), means, weight=means)
     1.0
     """
-    scores = CenterScores(means, weight, bias)
-    agreeing = sum(
-        int(decide_alike(*scores(chunk)).sum()) for chunk in features.split(scores.chunk_rows())
-    )
+    if weight.shape != means.shape:
+        raise NeuralCollapseError(
+            "weight",
+            f"the shape of the class means, {tuple(means.shape)}",
+            str(tuple(weight.shape)),
+            "pass one row a class, of the layer that takes these features",
+        )
+    nearest, head, agreeing = NearestMean(means), Head("", weight, bias), 0
+    for rows in features.split(nearest.chunk_rows):
+        logits = head.logits(rows)
+        decided = decide(logits, torch.zeros_like(logits[:, 0], dtype=torch.int64))[1]
+        agreeing += int(alike(nearest.winners(rows, decided.clamp_min(0)), decided).sum())
     return agreeing / len(features) if len(features) else float("nan")

@@ -76,7 +76,7 @@ class Snapshot:
         Of all training samples; None without a head.
     pair_margins
         (K, K) least margin of the training samples of class i against class j, see
-        `Decisions.pair_margins`; None without a head, or with too many classes.
+        `CollapseState.pair_margins`; None without a head, or with too many classes.
     held_out_margins, held_out_labels
         (N',) margin and class of every test sample, or None.
     before
@@ -186,9 +186,9 @@ def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None 
         bias=None if report.bias is None else report.bias.cpu().double(),
         margin_levels=levels,
         margin_median=median,
-        pair_margins=report.train.decisions.pair_margins,
-        held_out_margins=None if test is None or levels is None else test.decisions.margins.cpu(),
-        held_out_labels=None if test is None or levels is None else test.decisions.labels.cpu(),
+        pair_margins=report.train.state.pair_margins,
+        held_out_margins=None if test is None or levels is None else test.state.margins.cpu(),
+        held_out_labels=None if test is None or levels is None else test.state.labels.cpu(),
         before=None if before is None else _layer(before, moments.counts.cpu()),
     )
 
@@ -263,7 +263,7 @@ def snapshot_epochs(epochs: int, count: int = 40) -> list[int]:
 
 def _levels(split: SplitReport, num_classes: int) -> tuple[Tensor | None, float | None]:
     """Return the quantiles of each class's margins, NaN where it has no sample, and the median."""
-    margins, labels = (part.cpu() for part in (split.decisions.margins, split.decisions.labels))
+    margins, labels = (part.cpu() for part in (split.state.margins, split.state.labels))
     if not len(margins):
         return None, None
     order = labels.argsort(stable=True)

@@ -161,7 +161,7 @@ def certify_report(report: CollapseReport, confidence: float = 0.95) -> ErrorCer
     ErrorCertificate(upper=0.5271, confidence=0.95, errors=0, n=4)
     """
     test = report.test
-    if test is None or not len(test.decisions.margins):
+    if test is None or not len(test.state.margins):
         raise NeuralCollapseError(
             "report",
             "test data and a head",
@@ -169,9 +169,9 @@ def certify_report(report: CollapseReport, confidence: float = 0.95) -> ErrorCer
             "measure with test_loader or test_features, and with the head",
         )
     return error_certificate(
-        test.decisions.margins,
+        test.state.margins,
         confidence,
-        labels=test.decisions.labels.cpu(),
+        labels=test.state.labels.cpu(),
         class_names=report.class_names,
         train_margins=report.margins,
         moments=test.moments,

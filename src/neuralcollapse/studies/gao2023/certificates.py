@@ -195,7 +195,7 @@ def _digits() -> Iterator[Evidence]:
         uppers.append(certificate.upper)
         ratios.append(error / certificate.upper)
         cantelli.append(
-            cantelli_plug_in(report.margins) / cantelli_plug_in(report.test.decisions.margins)
+            cantelli_plug_in(report.margins) / cantelli_plug_in(report.test.state.margins)
         )
         cdnv.append(report["cdnv"] / report["test_cdnv"])
     yield Evidence(

@@ -1,0 +1,71 @@
+"""KeptSamples: what is remembered of single samples, as far as there is room."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Batch = tuple[Tensor, Tensor, Tensor | None]  # features, labels, winners
+
+
+class KeptSamples:
+    """Margin and label of every sample, and features until the class means are known.
+
+    Features are kept as they are passed, without a copy, until their budget is spent; then all
+    are dropped, since a part of them would save no second look at the data.
+
+    Parameters
+    ----------
+    budget
+        Bytes of features to keep.
+    labels, margins
+        (n,) of samples that are known already, without features.
+
+    Examples
+    --------
+    >>> kept = KeptSamples(budget=100)
+    >>> kept.add(torch.ones(2, 3), torch.tensor([0, 1]), torch.tensor([0.5, -1.0]), None)
+    >>> kept.labels.tolist(), kept.margins.tolist(), len(kept.features)
+    ([0, 1], [0.5, -1.0], 1)
+    """
+
+    def __init__(
+        self, budget: int, labels: Tensor | None = None, margins: Tensor | None = None
+    ) -> None:
+        self.room = budget
+        self.features: list[Batch] | None = []
+        self._labels: list[Tensor] = [] if labels is None else [labels]
+        self._margins: list[Tensor] = [] if margins is None else [margins]
+
+    def add(
+        self, features: Tensor, labels: Tensor, margins: Tensor | None, winners: Tensor | None
+    ) -> None:
+        """Add a batch: features (n, d), labels, margins and winners (n,)."""
+        self._labels.append(labels.to(torch.int32))
+        if margins is not None:
+            self._margins.append(margins)
+        if self.features is not None:
+            self.room -= features.nbytes
+            self.features.append((features, self._labels[-1], winners))
+            if self.room < 0:
+                self.features = None
+
+    def merge(self, other: KeptSamples) -> None:
+        """Add other samples after these; of features, only if both have kept all."""
+        self._labels += other._labels
+        self._margins += other._margins
+        if self.features is None or other.features is None:
+            self.features = None
+        else:
+            self.features = self.features + other.features
+
+    @property
+    def labels(self) -> Int[Tensor, " n"]:
+        """Labels in order, (n,) int64."""
+        return torch.cat(self._labels).long() if self._labels else torch.empty(0, dtype=torch.int64)
+
+    @property
+    def margins(self) -> Float[Tensor, " n"]:
+        """Margins in order, (n,), float32 or as wide as the widest logits; empty without logits."""
+        return torch.cat(self._margins) if self._margins else torch.empty(0)

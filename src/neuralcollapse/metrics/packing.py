@@ -1,0 +1,68 @@
+"""Counts and class moments as one vector, which processes exchange and checkpoints hold."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.moments.class_moments import ClassMoments
+
+
+def pack(table: Float[Tensor, "rows K"], moments: ClassMoments) -> Float[Tensor, " s"]:
+    """Return a table and the moments as one float64 vector on the CPU.
+
+    Parameters
+    ----------
+    table
+        Counts by class.
+    moments
+        Of as many classes.
+    """
+    parts = [table.cpu(), *moments.state_dict().values()]
+    return torch.cat([part.flatten() for part in parts])
+
+
+def unpack(
+    vector: Tensor, table: Float[Tensor, "rows K"], empty: ClassMoments
+) -> tuple[Float[Tensor, "rows K"], ClassMoments]:
+    """Return what `pack` was given.
+
+    Parameters
+    ----------
+    vector
+        What it returned.
+    table, empty
+        A table and moments of the same sizes.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the vector is of another length, or holds no moments.
+
+    Examples
+    --------
+    >>> moments = ClassMoments(2, 1).update(torch.tensor([[1.0], [3.0]]), [0, 0])
+    >>> table = torch.ones(1, 2, dtype=torch.float64)
+    >>> _, again = unpack(pack(table, moments), table, ClassMoments(2, 1))
+    >>> again.counts.tolist(), float(again.means[0])
+    ([2, 0], 2.0)
+    """
+    shapes = {name: tensor.shape for name, tensor in empty.state_dict().items()}
+    sizes = [table.numel(), *(math.prod(shape) for shape in shapes.values())]
+    if vector.shape != (sum(sizes),):
+        raise NeuralCollapseError(
+            "state",
+            f"{sum(sizes)} numbers for num_classes, dim = {empty.num_classes}, {empty.dim}",
+            f"shape {tuple(vector.shape)}",
+            "restore it into a metric of the same sizes",
+        )
+    counts, *parts = vector.detach().to(torch.float64).split(sizes)
+    state = {
+        name: part.reshape(shape).clone()
+        for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }
+    return counts.reshape(table.shape).clone(), ClassMoments.from_state_dict(state)
