@@ -44,7 +44,7 @@ def test_without_room_for_features_the_network_runs_twice(network, loader):
     assert twice.to_dict() == pytest.approx(whole.to_dict(), rel=1e-5)
     with pytest.raises(NeuralCollapseError, match="a loader that can be read only once"):
         measure_epoch(network, iter(loader), feature_budget=0)
-    with pytest.raises(NeuralCollapseError, match="at least one batch of training data"):
+    with pytest.raises(NeuralCollapseError, match="at least one batch with samples"):
         measure_epoch(network, [])
 
 
