@@ -21,8 +21,8 @@ from neuralcollapse.generalization import (
     missing_mass_bound,
     pair_margin_bound,
     pair_risks,
-    within_seed_permutation,
 )
+from neuralcollapse.generalization.crossed_anova import within_seed_permutation
 from neuralcollapse.generalization.design import crossed_design
 from neuralcollapse.metrics import (
     boundary_distances,

@@ -7,7 +7,9 @@ from typer.testing import CliRunner
 
 from neuralcollapse.cli import app
 from neuralcollapse.training import DATASETS, ImageData
-from neuralcollapse.training.data import DATA_VARIABLE, SOURCES, download
+from neuralcollapse.training.data import download
+from neuralcollapse.training.data.registry import SOURCES
+from neuralcollapse.training.data.source import DATA_VARIABLE
 
 
 @pytest.fixture(autouse=True)

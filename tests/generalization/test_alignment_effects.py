@@ -6,12 +6,8 @@ import pandas as pd
 import pytest
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.generalization import (
-    alignment_effects,
-    compare_rules,
-    crossed_anova,
-    within_seed_permutation,
-)
+from neuralcollapse.generalization import alignment_effects, compare_rules, crossed_anova
+from neuralcollapse.generalization.crossed_anova import within_seed_permutation
 
 
 def runs(a=4, b=5, r=2, effect=0.0, rule=None, bad=(), seed=0):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.generalization import crossed_anova, ratio_interval, within_seed_permutation
+from neuralcollapse.generalization import crossed_anova
+from neuralcollapse.generalization.crossed_anova import ratio_interval, within_seed_permutation
 
 SHAPES = [(2, 2, 1), (3, 2, 2), (4, 5, 3), (2, 6, 2)]
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.generalization import crossed_design
+from neuralcollapse.generalization.design import crossed_design
 
 
 def runs(a=3, b=2, r=2):

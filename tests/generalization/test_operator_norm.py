@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.generalization import convolution_norm, linear_norm
+from neuralcollapse.generalization.operator_norm import convolution_norm, linear_norm
 
 
 def dense_norm(layer, shape):

@@ -6,13 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.geometry import (
-    align,
-    hungarian_permutation,
-    procrustes_rotation,
-    random_isometry,
-    simplex_etf,
-)
+from neuralcollapse.geometry import align, random_isometry, simplex_etf
+from neuralcollapse.geometry.alignment import hungarian_permutation, procrustes_rotation
 
 
 def fit(head, means):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuralcollapse.measurement import fit_separation_law
+from neuralcollapse.measurement.separation_law import fit_separation_law
 
 POSITIVE = st.floats(1e-6, 1e6)
 

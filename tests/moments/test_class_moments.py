@@ -296,8 +296,8 @@ def test_total_scatter_is_within_plus_between():
     total = centered.T @ centered / 397
     parts = moments.within + moments.between_scatter("pooled", "sample_mean")
     assert_close_in_norm(parts, total.numpy(), 1e-7)
-    assert_close_in_norm(moments.between, moments.between.T.numpy(), 0)
-    assert_close_in_norm(moments.within, moments.within.T.numpy(), 0)
+    assert_close_in_norm(moments.between, moments.between.T.numpy(), 1e-15)
+    assert_close_in_norm(moments.within, moments.within.T.numpy(), 1e-15)
 
 
 def test_an_absent_class_is_nan_and_leaves_the_others_alone():

@@ -3,7 +3,8 @@ import math
 import pytest
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.studies import Claim, Evidence, Study, Verdict, exit_status, judge
+from neuralcollapse.studies import Claim, Evidence, Study, Verdict, judge
+from neuralcollapse.studies.claims import exit_status
 
 
 def toy(*evidence, correction=None):

@@ -5,9 +5,9 @@ from torch.nn.functional import cross_entropy
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.geometry import simplex_etf
-from neuralcollapse.training import FixedHead, PerceptronConfig, initial_means, train_ensemble
+from neuralcollapse.training import FixedHead, PerceptronConfig, train_ensemble
 from neuralcollapse.training.ensemble import CHUNK
-from neuralcollapse.training.perceptron import batch_order, initial_weights
+from neuralcollapse.training.perceptron import batch_order, initial_means, initial_weights
 
 K, P = 4, 6
 

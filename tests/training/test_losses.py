@@ -6,13 +6,8 @@ import torch
 from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.training import (
-    TrainConfig,
-    dot_regression,
-    etf_head,
-    loss_at_head,
-    loss_function,
-)
+from neuralcollapse.training import TrainConfig, dot_regression, etf_head
+from neuralcollapse.training.losses import loss_at_head, loss_function
 
 CASES = {
     "ce": TrainConfig(),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.training import measurement_epochs
+from neuralcollapse.training.measurement_schedule import measurement_epochs
 
 
 @given(st.integers(1, 3000), st.integers(1, 30), st.integers(1, 30))

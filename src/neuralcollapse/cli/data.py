@@ -27,7 +27,8 @@ def data(
     Examples: neuralcollapse data, or neuralcollapse data cifar10 --root data --download
     """
     from neuralcollapse.errors import NeuralCollapseError
-    from neuralcollapse.training.data import data_table, download_dataset, load_dataset
+    from neuralcollapse.training.data import download_dataset, load_dataset
+    from neuralcollapse.training.data.catalogue import data_table
 
     console = Console(highlight=False)
     if name is None:

@@ -40,8 +40,9 @@ def sweep(
     neuralcollapse sweep grid.json --engine ray --address auto --gpus-per-run 1
     """
     from neuralcollapse.files import atomic_path
-    from neuralcollapse.studies.sweep import progress_table, read_sweep
+    from neuralcollapse.studies.sweep import progress_table
     from neuralcollapse.studies.sweep import sweep as train_all
+    from neuralcollapse.studies.sweep.configs import read_sweep
 
     report = train_all(
         read_sweep(file),

@@ -18,8 +18,10 @@ def verify(
 
     Example: neuralcollapse verify ji2022
     """
-    from neuralcollapse.studies import exit_status, verdict_table, verdict_tally
+    from neuralcollapse.studies import verdict_table
     from neuralcollapse.studies import verify as check
+    from neuralcollapse.studies.claims import exit_status
+    from neuralcollapse.studies.verdict_table import verdict_tally
 
     verdicts = check(paper, progress=True)
     console = Console(highlight=False)

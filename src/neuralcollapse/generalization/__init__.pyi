@@ -23,10 +23,6 @@ from .covered_mass import decision_radii as decision_radii
 from .covering_net import CoveringNet as CoveringNet
 from .covering_net import farthest_point_net as farthest_point_net
 from .crossed_anova import crossed_anova as crossed_anova
-from .crossed_anova import ratio_interval as ratio_interval
-from .crossed_anova import within_seed_permutation as within_seed_permutation
-from .design import CrossedDesign as CrossedDesign
-from .design import crossed_design as crossed_design
 from .lipschitz import jacobian_norm as jacobian_norm
 from .lipschitz import lipschitz_bound as lipschitz_bound
 from .margin_bound import MarginBound as MarginBound
@@ -34,8 +30,6 @@ from .margin_bound import margin_bound as margin_bound
 from .margin_bound import uniform_margin_bound as uniform_margin_bound
 from .missing_mass import expected_missing_mass_bound as expected_missing_mass_bound
 from .missing_mass import missing_mass_bound as missing_mass_bound
-from .operator_norm import convolution_norm as convolution_norm
-from .operator_norm import linear_norm as linear_norm
 from .pair_margin_bound import PairMarginBound as PairMarginBound
 from .pair_margin_bound import pair_margin_bound as pair_margin_bound
 from .paired_rules import compare_rules as compare_rules

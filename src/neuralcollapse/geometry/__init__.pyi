@@ -1,7 +1,4 @@
-from .alignment import ALIGNMENT_RULES as ALIGNMENT_RULES
 from .alignment import align as align
-from .alignment import hungarian_permutation as hungarian_permutation
-from .alignment import procrustes_rotation as procrustes_rotation
 from .orthant_margin import FittableETF as FittableETF
 from .orthant_margin import OrthantMargins as OrthantMargins
 from .orthant_margin import fittable_etf as fittable_etf

@@ -10,4 +10,3 @@ from .measure import measure as measure
 from .measure_features import measure_features as measure_features
 from .measure_layers import measure_layers as measure_layers
 from .separation_law import SeparationLaw as SeparationLaw
-from .separation_law import fit_separation_law as fit_separation_law

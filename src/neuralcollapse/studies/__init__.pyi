@@ -2,7 +2,6 @@ from .claims import Claim as Claim
 from .claims import Evidence as Evidence
 from .claims import Study as Study
 from .claims import Verdict as Verdict
-from .claims import exit_status as exit_status
 from .claims import judge as judge
 from .figure_job import FigureJob as FigureJob
 from .papers import load_study as load_study
@@ -10,4 +9,3 @@ from .papers import run_study as run_study
 from .papers import verify as verify
 from .sweep import sweep as sweep
 from .verdict_table import verdict_table as verdict_table
-from .verdict_table import verdict_tally as verdict_tally

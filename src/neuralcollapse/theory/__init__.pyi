@@ -26,8 +26,6 @@ from .layer_peeled import LayerPeeledModel as LayerPeeledModel
 from .near_features import NearFeaturesMinimizer as NearFeaturesMinimizer
 from .near_features import near_features_minimizer as near_features_minimizer
 from .perturbation import PerturbationOperator as PerturbationOperator
-from .perturbation_spectrum import Eigenspace as Eigenspace
-from .perturbation_spectrum import Multiple as Multiple
 from .regularized import Optimality as Optimality
 from .regularized import RegularizedMinimizer as RegularizedMinimizer
 from .regularized import regularized_mse_loss as regularized_mse_loss
@@ -36,7 +34,6 @@ from .regularized import regularized_mse_optimality as regularized_mse_optimalit
 from .separation import SeparationOptimum as SeparationOptimum
 from .separation import separation_optimum as separation_optimum
 from .separation import separation_value as separation_value
-from .sufficient_statistics import HasMoments as HasMoments
 from .sufficient_statistics import SufficientStatistics as SufficientStatistics
 from .sufficient_statistics import sufficient_statistics as sufficient_statistics
 from .trace_ratio import trace_ratio_falls_from as trace_ratio_falls_from

@@ -8,16 +8,12 @@ from .data import load_dataset as load_dataset
 from .data import read_idx as read_idx
 from .ensemble import Ensemble as Ensemble
 from .ensemble import train_ensemble as train_ensemble
-from .epochs import Epoch as Epoch
 from .epochs import sgd_epochs as sgd_epochs
 from .etf_placement import fix_head as fix_head
 from .heads import FixedHead as FixedHead
 from .heads import UnfittableHeadWarning as UnfittableHeadWarning
 from .heads import dot_regression as dot_regression
 from .heads import etf_head as etf_head
-from .losses import loss_at_head as loss_at_head
-from .losses import loss_function as loss_function
-from .measurement_schedule import measurement_epochs as measurement_epochs
 from .networks import MLP as MLP
 from .networks import NETWORKS as NETWORKS
 from .networks import VGG as VGG
@@ -26,6 +22,5 @@ from .networks import ResNet as ResNet
 from .networks import SmallCNN as SmallCNN
 from .networks import build_network as build_network
 from .perceptron import PerceptronConfig as PerceptronConfig
-from .perceptron import initial_means as initial_means
 from .schedules import learning_rate as learning_rate
 from .trainer import train as train

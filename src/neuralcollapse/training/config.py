@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.simplex_etf import Orientation
-from neuralcollapse.training.networks import check_network
+from neuralcollapse.training.networks.registry import check_network
 
 CHOICES = {
     "loss": ("ce", "mse", "focal", "dot-regression"),

@@ -13,7 +13,7 @@ from neuralcollapse.studies.gao2023.alignment_runs import (
     run_alignments,
     to_record,
 )
-from neuralcollapse.training import initial_means
+from neuralcollapse.training.perceptron import initial_means
 
 
 def short(dim=12, seeds=2, orders=2, epochs=2):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from neuralcollapse.figure_style import save
-from neuralcollapse.geometry import ALIGNMENT_RULES, orthant_margins
+from neuralcollapse.geometry import orthant_margins
+from neuralcollapse.geometry.alignment import ALIGNMENT_RULES
 from neuralcollapse.studies import FigureJob
 from neuralcollapse.studies.gao2023 import (
     alignment,

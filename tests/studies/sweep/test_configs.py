@@ -3,7 +3,8 @@ import json
 import pytest
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.studies.sweep import expand, read_sweep, run_name
+from neuralcollapse.studies.sweep import expand, run_name
+from neuralcollapse.studies.sweep.configs import read_sweep
 from neuralcollapse.training import TrainConfig
 
 

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.training import load_dataset
-from neuralcollapse.training.data import DATA_VARIABLE
+from neuralcollapse.training.data.source import DATA_VARIABLE
 
 DEBIAN = "/usr/share/datasets/fashion-mnist"
 

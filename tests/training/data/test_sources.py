@@ -15,7 +15,9 @@ from scipy.io import savemat
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.training import DATASETS, load_dataset
-from neuralcollapse.training.data import DATA_VARIABLE, SOURCES, download
+from neuralcollapse.training.data import download
+from neuralcollapse.training.data.registry import SOURCES
+from neuralcollapse.training.data.source import DATA_VARIABLE
 from neuralcollapse.training.data.splits import write_splits
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.generalization import alignment_effects, compare_rules
-from neuralcollapse.geometry import ALIGNMENT_RULES, fittable_etf, orthant_margins, simplex_etf
+from neuralcollapse.geometry import fittable_etf, orthant_margins, simplex_etf
+from neuralcollapse.geometry.alignment import ALIGNMENT_RULES
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.gao2023.alignment_runs import Setting, run_alignments
 from neuralcollapse.studies.gao2023.study import study

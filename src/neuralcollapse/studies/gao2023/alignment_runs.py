@@ -15,7 +15,8 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from neuralcollapse.geometry import align
-from neuralcollapse.training import PerceptronConfig, initial_means, load_dataset, train_ensemble
+from neuralcollapse.training import PerceptronConfig, load_dataset, train_ensemble
+from neuralcollapse.training.perceptron import initial_means
 
 Data = tuple[Tensor, Tensor, Tensor, Tensor]
 TRAIN_IMAGES = 300

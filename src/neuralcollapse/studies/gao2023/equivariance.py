@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from neuralcollapse.geometry import procrustes_rotation, random_isometry, simplex_etf
+from neuralcollapse.geometry import random_isometry, simplex_etf
+from neuralcollapse.geometry.alignment import procrustes_rotation
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.gao2023.alignment_runs import digits_split
 from neuralcollapse.studies.gao2023.study import study

@@ -15,7 +15,8 @@ from neuralcollapse.figure_style import GREY, figure, save
 from neuralcollapse.files import atomic_path
 from neuralcollapse.generalization import AlignmentEffects, alignment_effects
 from neuralcollapse.generalization.alignment_figure import draw_alignments
-from neuralcollapse.geometry import ALIGNMENT_RULES, orthant_margins
+from neuralcollapse.geometry import orthant_margins
+from neuralcollapse.geometry.alignment import ALIGNMENT_RULES
 from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.gao2023.alignment import (
     NARROW,

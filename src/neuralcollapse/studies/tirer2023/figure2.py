@@ -26,7 +26,8 @@ from neuralcollapse.studies.tirer2023.layerwise import (
 )
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.training import TrainConfig, load_dataset
-from neuralcollapse.training.networks import MLP_UNITS, scaled
+from neuralcollapse.training.networks.mlp import MLP_UNITS
+from neuralcollapse.training.networks.width import scaled
 
 WAYS = {"layerwise": layerwise_features, "end_to_end": end_to_end_features}
 CURVES = {"nc1_pinv": ("NC1", BLUE), "nc1_trace_ratio": ("ÑC1", ORANGE)}

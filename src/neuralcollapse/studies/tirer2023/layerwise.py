@@ -11,7 +11,8 @@ from torch.utils.data import TensorDataset
 from neuralcollapse.metrics.presets import preset
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.training import MLP, ImageData, TrainConfig, sgd_epochs
-from neuralcollapse.training.networks import MLP_UNITS, scaled
+from neuralcollapse.training.networks.mlp import MLP_UNITS
+from neuralcollapse.training.networks.width import scaled
 
 Collapse = dict[str, list[float]]
 

@@ -1,11 +1,7 @@
 from .densenet import DenseNet as DenseNet
-from .imported import imported_network as imported_network
 from .mlp import MLP as MLP
-from .mlp import MLP_UNITS as MLP_UNITS
 from .registry import NETWORKS as NETWORKS
 from .registry import build_network as build_network
-from .registry import check_network as check_network
 from .resnet import ResNet as ResNet
 from .small_cnn import SmallCNN as SmallCNN
 from .vgg import VGG as VGG
-from .width import scaled as scaled
