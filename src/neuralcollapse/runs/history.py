@@ -81,8 +81,25 @@ def read_history(path: str | Path) -> list[Record]:
             f"no file {path}",
             "pass the folder of a run",
         )
-    lines = path.read_text().splitlines()
-    records = [_parsed(path, number, line) for number, line in enumerate(lines, 1)]
+    return parse_history(path, path.read_text())
+
+
+def parse_history(path: Path, text: str) -> list[Record]:
+    """Return the records in the text of a history, of which the path is named in errors.
+
+    Parameters
+    ----------
+    path
+        Where the text is from.
+    text
+        One JSON object a line.
+
+    Raises
+    ------
+    NeuralCollapseError
+        As in `read_history`.
+    """
+    records = [_parsed(path, number, line) for number, line in enumerate(text.splitlines(), 1)]
     if not records:
         raise NeuralCollapseError(
             "path", "at least one record", f"an empty {path}", "wait for the first measurement"

@@ -43,6 +43,8 @@ class TrainConfig:
         See `load_dataset`.
     per_class
         Train on so many images of every class, all if None.
+    test_per_class
+        Test on so many, all if None.
     imbalance
         Size of the largest over that of the smallest class, at least 1; see
         `ImageData.long_tailed`.
@@ -112,6 +114,7 @@ class TrainConfig:
     data: str = "digits"
     data_root: str | None = None
     per_class: int | None = None
+    test_per_class: int | None = None
     imbalance: float = 1.0
     label_noise: float = 0.0
     net: str = "mlp"
@@ -144,9 +147,9 @@ class TrainConfig:
                 known = ", ".join(choice for choice in choices if choice is not None)
                 raise self._refused(name, f"one of {known}")
         check_network(self.net)
-        for name in ("batch_size", "epochs", "per_class"):
+        for name in ("batch_size", "epochs", "per_class", "test_per_class"):
             value = getattr(self, name)
-            optional = name == "per_class" and value is None
+            optional = name.endswith("per_class") and value is None
             if not optional and not (isinstance(value, int) and value >= 1):
                 raise self._refused(name, "a whole number of at least 1")
         if not isinstance(self.head_bias, bool):

@@ -110,6 +110,7 @@ class RunPlan:
                 config.data,
                 config.data_root,
                 per_class=config.per_class,
+                test_per_class=config.test_per_class,
                 imbalance=config.imbalance,
                 label_noise=config.label_noise,
                 seed=config.seed,

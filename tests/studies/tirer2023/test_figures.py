@@ -104,9 +104,13 @@ def test_figure_3_is_drawn(tmp_path, monkeypatch):
         assert list(effects) == ["head × 2", "head 0", "features × 2", "features 0"]
         last = record[f"{loss}_nc1_pinv"][:, :, -1]
         assert effects["features 0"][0] == pytest.approx(np.median(last[4] / last[0]))
-        assert all(spread >= 1 for _, spread in effects.values())
+        assert effects["features 0"][1:] == (
+            pytest.approx((last[4] / last[0]).min()),
+            pytest.approx((last[4] / last[0]).max()),
+        )
         assert len({round(value, 12) for value in last[:, 0]}) == 5
-    assert f"features 0: {effects['features 0'][0]:.2g}" in figure3._effects(record)
+    told = "features 0: {:.2g} ({:.2g} to {:.2g})".format(*effects["features 0"])
+    assert told in figure3._effects(record)
     check_picture(picture)
 
 

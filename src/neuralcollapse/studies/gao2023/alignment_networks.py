@@ -8,12 +8,14 @@ from typing import Any
 import pandas as pd
 
 from neuralcollapse.runs.history import Record
-from neuralcollapse.studies.figure_job import FigureJob, Scale
+from neuralcollapse.studies.figure_job import SMALL, FigureJob, Scale
 from neuralcollapse.studies.gao2023.alignment import Kind
 from neuralcollapse.training import TrainConfig
 
 KINDS: tuple[Kind, ...] = ("permutations", "rotations")
 COMMON: dict[Scale, dict[str, Any]] = {
+    # 9 heads x 4 seeds = 36 runs, of 2.5 minutes on a quiet core.
+    "small": {**SMALL, "epochs": 40, "batch_size": 64},
     # 9 heads x 4 seeds = 36 runs. On all 60,000 images an epoch of ResNet18 takes a fast GPU about
     # 3 s, hence on 10,000 0.5 s: 20 s a run and about 10 s to start and to measure, 18 minutes in
     # all. So few images are fitted in 40 epochs; where some runs fit and others do not, one would
@@ -29,15 +31,24 @@ SHARED: dict[str, Any] = {
     "weight_decay": 5e-4,
 }
 CASES: dict[Scale, dict[str, dict[str, Any]]] = {
+    "small": {"Fashion-MNIST": {"data": "fashion-mnist"}},
     "medium": {"Fashion-MNIST": {"data": "fashion-mnist"}},
     "paper": {"CIFAR-10": {"data": "cifar10"}, "CIFAR-100": {"data": "cifar100"}},
 }
-ALIGNMENTS: dict[Scale, int] = {"medium": 5, "paper": 10}
-SEEDS: dict[Scale, tuple[int, ...]] = {"medium": (0, 1, 2, 3), "paper": (0, 1, 2, 3, 4)}
+ALIGNMENTS: dict[Scale, int] = {"small": 5, "medium": 5, "paper": 10}
+SEEDS: dict[Scale, tuple[int, ...]] = {
+    "small": (0, 1, 2, 3),
+    "medium": (0, 1, 2, 3),
+    "paper": (0, 1, 2, 3, 4),
+}
 
 
 def alignment_configs(
-    kind: Kind, scale: Scale, case: str, data_root: str | None = None
+    kind: Kind,
+    scale: Scale,
+    case: str,
+    data_root: str | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> list[TrainConfig]:
     """Return what a panel is made of: every alignment with every seed, the seed fastest.
 
@@ -48,11 +59,13 @@ def alignment_configs(
     kind
         ``"permutations"`` or ``"rotations"``.
     scale
-        ``"medium"`` or ``"paper"``.
+        ``"small"``, ``"medium"`` or ``"paper"``.
     case
         A key of `CASES`.
     data_root
         Of the data's files.
+    seeds
+        Those of the scale if None.
     """
     numbers = range(ALIGNMENTS[scale])
     heads: list[dict[str, Any]] = (
@@ -64,11 +77,13 @@ def alignment_configs(
     return [
         TrainConfig.from_dict(shared | head | {"seed": seed})
         for head in heads
-        for seed in SEEDS[scale]
+        for seed in (SEEDS[scale] if seeds is None else seeds)
     ]
 
 
-def alignment_table(scale: Scale, histories: Sequence[Sequence[Record]]) -> pd.DataFrame:
+def alignment_table(
+    scale: Scale, histories: Sequence[Sequence[Record]], seeds: Sequence[int] | None = None
+) -> pd.DataFrame:
     """Return the ends of runs as `alignment_effects` takes them.
 
     A seed determines initial weights and order of the data together, so there is one order of it.
@@ -79,6 +94,8 @@ def alignment_table(scale: Scale, histories: Sequence[Sequence[Record]]) -> pd.D
         As in `alignment_configs`.
     histories
         Of its runs, in its order.
+    seeds
+        As there.
 
     Returns
     -------
@@ -86,7 +103,11 @@ def alignment_table(scale: Scale, histories: Sequence[Sequence[Record]]) -> pd.D
         One run a row: ``alignment``, ``seed``, ``order`` (0), ``value`` (test accuracy),
         ``converged`` (whether training accuracy is 1), ``train_accuracy``.
     """
-    cells = [(a, seed) for a in range(ALIGNMENTS[scale]) for seed in SEEDS[scale]]
+    cells = [
+        (a, seed)
+        for a in range(ALIGNMENTS[scale])
+        for seed in (SEEDS[scale] if seeds is None else seeds)
+    ]
     rows = [
         (a, seed, 0, last["test_accuracy"], last["accuracy"] == 1, last["accuracy"])
         for (a, seed), (*_, last) in zip(cells, histories, strict=True)
@@ -110,7 +131,7 @@ def run_networks(job: FigureJob) -> dict[tuple[Kind, str], pd.DataFrame]:
     """
     scale = job.scale
     panels = {
-        (kind, case): alignment_configs(kind, scale, case, job.data_root)
+        (kind, case): alignment_configs(kind, scale, case, job.data_root, job.seeds)
         for case in CASES[scale]
         for kind in KINDS
     }
@@ -120,6 +141,6 @@ def run_networks(job: FigureJob) -> dict[tuple[Kind, str], pd.DataFrame]:
     histories = job.train(configs, measure_every=configs[0].epochs)
     found = dict(zip(configs, histories, strict=True))
     return {
-        key: alignment_table(scale, [found[config] for config in panel])
+        key: alignment_table(scale, [found[config] for config in panel], job.seeds)
         for key, panel in panels.items()
     }

@@ -34,6 +34,13 @@ CURVES = {"nc1_pinv": ("NC1", BLUE), "nc1_trace_ratio": ("ÑC1", ORANGE)}
 COMMON: dict[str, Any] = {"loss": "mse", "head_bias": False, "schedule": "step"}
 SCALES: dict[Scale, dict[str, Any]] = {
     "quick": {"width": 0.25, "weight_decay": 8.5e-3, "batch_size": 64, "epochs": 30},
+    "small": {
+        "data": "fashion-mnist",
+        "per_class": 200,
+        "weight_decay": 5e-3,
+        "batch_size": 64,
+        "epochs": 60,
+    },
     "medium": {"data": "fashion-mnist", "weight_decay": 1e-3, "batch_size": 128, "epochs": 20},
     "paper": {"data": "cifar10", "weight_decay": 5e-4, "batch_size": 128, "epochs": 100},
 }
@@ -63,7 +70,7 @@ def record_depths(config: TrainConfig, depth: int, folder: Path, progress: bool 
         ``{way}_{metric}`` (seeds, depth), way ``layerwise`` or ``end_to_end``.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    images = load_dataset(config.data, config.data_root)
+    images = load_dataset(config.data, config.data_root, per_class=config.per_class)
     runs = list(itertools.product(WAYS, SEEDS))
     rows: dict[str, list[NDArray[np.float64]]] = {}
     for way, seed in track(runs, "training", disable=not progress, transient=True):

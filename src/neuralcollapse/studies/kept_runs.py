@@ -1,0 +1,82 @@
+"""Finished runs kept for good: settings and records without weights, one compressed file a run."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import atomic_path
+from neuralcollapse.runs.history import Record, parse_history
+from neuralcollapse.studies.sweep import run_name
+from neuralcollapse.studies.sweep.runs import SweepRun
+from neuralcollapse.training import TrainConfig
+
+LIMIT = 2**26  # bytes of a kept run when unpacked: a small file must not fill the memory
+
+
+def kept_path(folder: Path, config: TrainConfig) -> Path:
+    """Return where the run of a configuration is kept.
+
+    Parameters
+    ----------
+    folder
+        Of the kept runs.
+    config
+        Of the run.
+    """
+    return folder / f"{run_name(config)}.jsonl.gz"
+
+
+def keep_run(folder: Path, run: SweepRun) -> Path:
+    """Write config.json as one line, and the history after it, the same bytes at every call.
+
+    Parameters
+    ----------
+    folder
+        Of the kept runs; made if it is not there.
+    run
+        A finished one.
+    """
+    made: dict[str, Any] = json.loads((run.folder / "config.json").read_text())
+    text = json.dumps(made) + "\n" + (run.folder / "history.jsonl").read_text()
+    path = kept_path(folder, run.config)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
+    return path
+
+
+def read_kept_run(path: Path) -> tuple[dict[str, Any], list[Record]]:
+    """Return how a kept run was made, as in its config.json, and its records.
+
+    Parameters
+    ----------
+    path
+        From `keep_run`.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the file is damaged, or no kept run.
+    """
+    try:
+        with gzip.open(path) as file:
+            content = file.read(LIMIT + 1)
+        first, _, rest = content.decode().partition("\n")
+        made = json.loads(first)
+    except (OSError, EOFError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    if len(content) > LIMIT or not isinstance(made, dict) or "config" not in made:
+        raise _damaged(path, "other content" if len(content) <= LIMIT else "too much of it")
+    return made, parse_history(path, rest)
+
+
+def _damaged(path: Path, got: str) -> NeuralCollapseError:
+    return NeuralCollapseError(
+        f"{path}",
+        "a run as keep_run writes it",
+        got,
+        "restore the file, or remove it to train again",
+    )
