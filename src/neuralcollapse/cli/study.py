@@ -36,6 +36,16 @@ def study(
     ] = None,
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster, or auto.")] = None,
     retry: Annotated[bool, typer.Option(help="Train again the networks that failed.")] = False,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Of the networks; may be given again. All if omitted.")
+    ] = None,
+    kept: Annotated[
+        Path | None,
+        typer.Option(help="Folder of finished runs without weights: used, and added to."),
+    ] = None,
+    draw_only: Annotated[
+        bool, typer.Option(help="Train nothing: draw what is finished or kept.")
+    ] = False,
     features: Annotated[
         Path | None,
         typer.Option(help="tirer2023: predict the collapse of the layer after these features."),
@@ -58,7 +68,9 @@ def study(
     if features is None:
         how = {"engine": engine, "workers": workers, "address": address, "retry": retry}
         folder = out or Path("studies", paper)
-        for path in run_study(paper, FigureJob(folder, scale, True, data_root, how), figure):
+        seeds = tuple(seed) if seed else None
+        job = FigureJob(folder, scale, True, data_root, how, seeds, kept, not draw_only)
+        for path in run_study(paper, job, figure):
             print(path)
         return
     if paper != "tirer2023":

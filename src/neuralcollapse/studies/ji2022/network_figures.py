@@ -1,8 +1,8 @@
-"""Figures 1, 3, 4 and 5: the four errors of collapse in networks trained without weight decay."""
+"""Figures 1 and 3 to 6: four errors of collapse in networks, by steps and by theory's time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from textwrap import fill
@@ -18,137 +18,144 @@ from matplotlib.ticker import (
     LogLocator,
     NullLocator,
 )
+from numpy.typing import NDArray
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
-from neuralcollapse.report import interpolation_epoch
 from neuralcollapse.runs.history import Record
-from neuralcollapse.studies.figure_job import SMALL, FigureJob, Scale
+from neuralcollapse.studies.figure_job import FigureJob
+from neuralcollapse.studies.ji2022.network_runs import (
+    ERRORS,
+    FIGURES,
+    collapse_slope,
+    configs,
+    error_curve,
+    theory_clock,
+)
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.training import TrainConfig
 
-# Network and data of each figure. The paper shows further pairs as its Figures 6 to 8; which they
-# are is not known to us, and ours has one. All settings but "without weight decay" are ours too.
-FIGURES = {
-    1: (("resnet18", "mnist"), ("resnet18", "cifar10")),
-    3: (("vgg13", "cifar10"),),
-    4: (("vgg13", "mnist"),),
-    5: (("vgg18", "kmnist"),),
-    6: (("vgg18", "fashion-mnist"),),
-}
-# A constant learning rate, as in the gradient flow of the theory.
-COMMON: dict[str, Any] = {"weight_decay": 0.0, "schedule": "constant", "batch_size": 128}
-SCALES: dict[Scale, dict[str, Any]] = {
-    "quick": {"width": 0.25, "epochs": 200, "lr": 0.02},
-    "small": SMALL | {"epochs": 150, "lr": 0.05, "batch_size": 64, "test_per_class": 100},
-    "medium": {"epochs": 60, "lr": 0.05, "precision": "bf16"},
-    "paper": {"epochs": 300, "lr": 0.05, "precision": "bf16"},
-}
-# What stands in for the paper's data; other data is taken as it is.
-STAND_INS: dict[Scale, dict[str, str]] = {
-    "quick": dict.fromkeys(("mnist", "cifar10", "kmnist", "fashion-mnist"), "digits"),
-    "small": {"mnist": "mnist-5k", "cifar10": "fashion-mnist", "kmnist": "mnist-5k"},
-    "medium": dict.fromkeys(("mnist", "cifar10", "kmnist"), "fashion-mnist"),
-    "paper": {},
-}
-SEEDS: dict[Scale, tuple[int, ...]] = {
-    "quick": (0,),
-    "small": (0, 1, 2),
-    "medium": (0,),
-    "paper": (0, 1, 2),
-}
 PANELS = {
     "(a) variation of norms": {
         "nc2_equinorm": ("class means", BLUE),
         "nc2_equinorm_head": ("classifier", ORANGE),
     },
-    "(b) within-class variation": {"nc1_trace_ratio": ("features", BLUE)},
+    "(b) within-class distance": {"nc1_trace_ratio": ("features", BLUE)},
     "(c) cosines, from −1/(K−1)": {
         "nc2_equiangular": ("class means", BLUE),
         "nc2_equiangular_head": ("classifier", ORANGE),
     },
     "(d) classifier from means": {"nc3_self_duality": ("distance", BLUE)},
 }
-TICKS = (10, 30, 100, 300, 1_000, 3_000, 10_000, 100_000)
+STEPS = (10, 30, 100, 300, 1_000, 3_000, 10_000, 100_000)
+CLOCK = (1, 2, 3, 5, 8, 12)
+Seeds = Sequence[Sequence[Record]]
 
 
-def configs(
-    number: int,
-    scale: Scale,
-    data_root: str | None = None,
-    seeds: Sequence[int] | None = None,
-) -> list[TrainConfig]:
-    """Return what is trained for a figure.
-
-    Parameters
-    ----------
-    number
-        A key of `FIGURES`.
-    scale
-        Below ``"paper"`` other data stands in for the paper's, so that a network may come once.
-    data_root
-        Of the data's files.
-    seeds
-        Of every network, the seed fastest; those of the scale if None.
-
-    Examples
-    --------
-    >>> [(config.net, config.data) for config in configs(1, "paper", seeds=[0])]
-    [('resnet18', 'mnist'), ('resnet18', 'cifar10')]
-    >>> [(config.net, config.data) for config in configs(1, "quick")]
-    [('resnet18', 'digits')]
-    """
-    found: list[TrainConfig] = []
-    for net, data in FIGURES[number]:
-        own = {"net": net, "data": STAND_INS[scale].get(data, data), "data_root": data_root}
-        for seed in SEEDS[scale] if seeds is None else seeds:
-            config = TrainConfig.from_dict(own | COMMON | SCALES[scale] | {"seed": seed})
-            if config not in found:
-                found.append(config)
-    return found
-
-
-def plot_networks(runs: dict[str, list[Record]], caption: str) -> Figure:
-    """Draw the four panels of each network against the number of steps on a log log axis.
+def plot_networks(runs: dict[str, Seeds], caption: str) -> Figure:
+    """Draw four panels of each network, against steps and below against the theory's time.
 
     Parameters
     ----------
     runs
-        Histories by title: one is drawn two by two, more one row each.
+        The histories of every seed, by title.
     caption
         Below the figure: the settings.
     """
-    rows, columns = (2, 2) if len(runs) == 1 else (len(runs), 4)
-    with figure(rows, columns, 5.25 * columns, 0.8 + 3.2 * rows) as (drawing, panels):
-        for first, (title, records) in zip(range(0, 4 * len(runs), 4), runs.items(), strict=True):
-            four = panels[first : first + 4]
-            for axes, (heading, curves) in zip(four, PANELS.items(), strict=True):
-                _panel(axes, records, curves)
-                axes.set_title(heading)
-            four[0].set_ylabel(title)
-        for axes in panels[-columns:]:
-            axes.set_xlabel("steps, on a log log scale")
-        drawing.supxlabel(fill(caption, 70 * columns), fontsize=8.5, color=GREY)
+    with figure(2 * len(runs), 4, 17, 0.8 + 6 * len(runs)) as (drawing, panels):
+        for first, (title, seeds) in zip(range(0, 8 * len(runs), 8), runs.items(), strict=True):
+            rows = panels[first : first + 4], panels[first + 4 : first + 8]
+            for above, below, (heading, curves) in zip(*rows, PANELS.items(), strict=True):
+                _panel(above, seeds, curves, _steps)
+                _log_log_axis(above, _steps(seeds[0]))
+                above.set_xlabel("steps, on a log log scale")
+                _panel(below, seeds, curves, theory_clock)
+                _clock_axis(below)
+                _references(below, seeds, curves)
+                above.set_title(heading)
+                for axes in (above, below):
+                    _error_axis(axes)
+            for row in rows:
+                row[0].set_ylabel(title)
+        drawing.supxlabel(fill(caption, 220), fontsize=8.5, color=GREY)
     return drawing
 
 
-def _panel(axes: Axes, records: list[Record], curves: dict[str, tuple[str, str]]) -> None:
-    steps = np.array([record["step"] for record in records])
+def _steps(records: Sequence[Record]) -> NDArray[np.float64]:
+    return np.array([record["step"] for record in records], float)
+
+
+def _panel(
+    axes: Axes,
+    seeds: Seeds,
+    curves: dict[str, tuple[str, str]],
+    time: Callable[[Sequence[Record]], NDArray[np.float64]],
+) -> None:
+    """Draw the median of the seeds and the band from the least to the largest."""
+    # From log t = 1 on: before, log log t is negative, and the flow of the theory has not begun.
+    late = [[r for r, t in zip(s, time(s), strict=True) if t >= 1] or s[-1:] for s in seeds]
+    times = [np.maximum(time(records), 1) for records in late]
+    start = max(t[0] for t in times)
+    grid = np.geomspace(start, max(min(t[-1] for t in times), 1.01 * start), 200)
     for key, (label, color) in curves.items():
-        axes.plot(steps, [record[key] for record in records], color=color, label=label)
+        rows = [
+            np.exp(np.interp(np.log(grid), np.log(t), np.log(error_curve(records, key))))
+            for t, records in zip(times, late, strict=True)
+        ]
+        axes.fill_between(grid, np.min(rows, 0), np.max(rows, 0), color=color, alpha=0.2, lw=0)
+        axes.plot(grid, np.median(rows, 0), color=color, label=label)
+    right = [t[at] for t, records in zip(times, late, strict=True) for at in _first_right(records)]
+    if right:
+        axes.axvline(float(np.median(right)), color=GREY, lw=0.9, ls=(0, (1, 2)), label="_100 %")
+    axes.set_xlim(grid[0], grid[-1])
+
+
+def _first_right(records: Sequence[Record]) -> list[int]:
+    """Return where every training image was right for the first time; nothing if never."""
+    return [i for i, record in enumerate(records) if record["accuracy"] == 1][:1]
+
+
+def _references(axes: Axes, seeds: Seeds, curves: dict[str, tuple[str, str]]) -> None:
+    """Draw the theory's slope through the end of each curve, and write the fitted ones."""
+    lines = []
+    left, right = axes.get_xlim()
+    for key, (label, color) in curves.items():
+        slopes = [collapse_slope(records, key) for records in seeds]
+        end = np.median([error_curve(records, key)[-1] for records in seeds])
+        ends = np.array([left, right])
+        axes.plot(ends, end * (ends / right) ** ERRORS[key], color=color, ls=(0, (4, 3)), lw=0.9,
+                  label=f"_theory of {label}")  # fmt: skip
+        lines.append(f"{label}: {_range(slopes)}, theory {ERRORS[key]:g}".replace("-", "−"))
+    axes.text(0.03, 0.03, "\n".join(lines), transform=axes.transAxes, fontsize=8.5, va="bottom")
+
+
+def _range(values: Sequence[float]) -> str:
+    if not np.isfinite(values).all():
+        return "never all right"
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return f"slope {low}" if low == high else f"slope {low} to {high}"
+
+
+def _log_log_axis(axes: Axes, steps: NDArray[np.float64]) -> None:
     axes.set_xscale("function", functions=(_log_log, _exp_exp))
-    axes.set_xlim(steps[0], steps[-1])
-    ticks = [tick for tick in TICKS if steps[0] <= tick <= steps[-1]]
+    ticks = [tick for tick in STEPS if steps[0] <= tick <= steps[-1]]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:,.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _clock_axis(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(CLOCK))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("−log L, the theory's log t")
+
+
+def _error_axis(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
     axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.yaxis.set_minor_locator(NullLocator())
-    reached = interpolation_epoch(records)
-    if reached is not None:
-        step = next(record["step"] for record in records if record["epoch"] == reached)
-        axes.axvline(step, color=GREY, lw=0.9, ls=(0, (1, 2)), label="_100 %")
     label_ends(axes)
 
 
@@ -163,27 +170,30 @@ def _exp_exp(values: Any) -> Any:
 def draw(number: int, job: FigureJob) -> list[Path]:
     """Train the networks of a figure, and draw it."""
     trained = configs(number, job.scale, job.data_root, job.seeds)
-    histories = job.train(trained)
-    runs = {f"{c.net}, {c.data}": h for c, h in zip(trained, histories, strict=True)}
-    drawing = plot_networks(runs, _caption(number, job.scale, trained, histories))
+    runs: dict[str, list[list[Record]]] = {}
+    for config, records in zip(trained, job.train(trained), strict=True):
+        runs.setdefault(f"{config.net}, {config.data}", []).append(records)
+    drawing = plot_networks(dict(runs), _caption(number, job, trained[0], runs))
     return [save(drawing, job.folder / f"figure{number}_{job.scale}.png")]
 
 
-def _caption(
-    number: int, scale: Scale, trained: list[TrainConfig], histories: list[list[Record]]
-) -> str:
+def _caption(number: int, job: FigureJob, first: TrainConfig, runs: dict[str, Any]) -> str:
     paper = " and ".join(f"{net} on {data}" for net, data in FIGURES[number])
+    unknown = "; the pairs of its Figures 6 to 8 are not known to us" if number == 6 else ""
+    images = "all" if first.per_class is None else f"{first.per_class}"
     ends = "; ".join(
-        f"{config.net} on {config.data}: {records[-1]['accuracy']:.2%} of the training images right"
-        for config, records in zip(trained, histories, strict=True)
+        f"{title}: {min(100 * r[-1]['accuracy'] for r in seeds):.2f} % of the training images right"
+        for title, seeds in runs.items()
     )
-    first = trained[0]
-    ours = "" if scale == "paper" else f" Ours ({scale}): {first.data}, width × {first.width:g}."
+    count = len(next(iter(runs.values())))
     return (
-        f"The paper: {paper}, without weight decay.{ours} Learning rate {first.lr:g}, momentum "
-        f"{first.momentum:g}, batches of {first.batch_size}, {first.epochs} epochs, seed "
-        f"{first.seed}. After the last: {ends}. Dotted: every training image right for the first "
-        "time. The theory has all errors fall like powers of 1/log t: straight lines here."
+        f"The paper: {paper}, without weight decay{unknown}. Ours ({job.scale}): the networks "
+        f"named at the left, width × {first.width:g}, {images} training images of each class, "
+        f"learning rate {first.lr:g}, momentum {first.momentum:g}, batches of {first.batch_size}, "
+        f"{first.epochs} epochs; line: median of {count} seeds, band: their range. At the end, the "
+        f"least of the seeds: {ends}. Dotted: every training image right for the first time. Below "
+        "against the theory's time, L the mean training loss: its flow gives straight lines, "
+        "dashed; slopes are fitted to each seed once all training images stay right."
     )
 
 

@@ -1,0 +1,84 @@
+import gzip
+import json
+
+import pytest
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.studies import FigureJob
+from neuralcollapse.studies.kept_runs import kept_path, read_kept_run
+from neuralcollapse.training import TrainConfig
+
+CONFIGS = [
+    TrainConfig(width=1 / 16, per_class=5, test_per_class=3, epochs=2, seed=seed)
+    for seed in (1, 0, 2)
+]
+
+
+def job(folder, **options):
+    return FigureJob(folder, workers={"workers": 1}, **options)
+
+
+def test_what_is_kept_is_read_and_not_trained(tmp_path):
+    kept = tmp_path / "kept"
+    first = job(tmp_path / "a", kept=kept).train(CONFIGS[:2])
+    names = sorted(path.name for path in kept.iterdir())
+    assert names == sorted(kept_path(kept, config).name for config in CONFIGS[:2])
+    before = {path: path.read_bytes() for path in kept.iterdir()}
+    # Another folder has the two without training, and adds the third.
+    again = job(tmp_path / "b", kept=kept).train(CONFIGS)
+    assert again[:2] == first
+    assert len(list((tmp_path / "b/runs").iterdir())) == 1
+    assert {path: path.read_bytes() for path in before} == before
+    made, records = read_kept_run(kept_path(kept, CONFIGS[2]))
+    assert made["config"] == CONFIGS[2].to_dict()
+    assert records == again[2]
+
+
+def test_a_kept_run_has_the_same_bytes_at_every_call(tmp_path):
+    for kept in (tmp_path / "one", tmp_path / "two"):
+        job(tmp_path / "a", kept=kept).train(CONFIGS[:1])
+    assert kept_path(tmp_path / "one", CONFIGS[0]).read_bytes() == (
+        kept_path(tmp_path / "two", CONFIGS[0]).read_bytes()
+    )
+
+
+def test_without_training_what_is_finished_is_kept_and_what_is_missing_named(tmp_path):
+    job(tmp_path / "a").train(CONFIGS[:1])
+    kept = tmp_path / "kept"
+    with pytest.raises(NeuralCollapseError, match=r"1 of them missing.*seed2"):
+        job(tmp_path / "a", kept=kept, training=False).train([CONFIGS[0], CONFIGS[2]])
+    assert kept_path(kept, CONFIGS[0]).exists()
+    found = job(tmp_path / "b", kept=kept, training=False).train(CONFIGS[:1])
+    assert found[0][-1]["epoch"] == 2
+
+
+def test_seeds_asked_for_take_the_place_of_the_usual(tmp_path):
+    assert job(tmp_path).seeds_or((0, 1)) == (0, 1)
+    assert job(tmp_path, seeds=(5,)).seeds_or((0, 1)) == (5,)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no gzip",
+        gzip.compress(b"no json\n{}"),
+        gzip.compress(b'["a list"]\n{}'),
+        gzip.compress(b'{"epoch": 1}\n'),
+        gzip.compress(b"\xff\xfe"),
+        gzip.compress(json.dumps({"config": {}}).encode() + b"\n{}")[:-9],
+        gzip.compress(b'{"config": {}}\n' + b" " * 2**26),
+    ],
+    ids=["foreign", "text", "list", "history", "binary", "cut", "bomb"],
+)
+def test_damaged_kept_runs_are_refused(tmp_path, content):
+    path = tmp_path / "run.jsonl.gz"
+    path.write_bytes(content)
+    with pytest.raises(NeuralCollapseError, match=r"a run as keep_run writes it.*restore the file"):
+        read_kept_run(path)
+
+
+def test_a_kept_run_without_records_is_refused(tmp_path):
+    path = tmp_path / "run.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"config": {}}\n'))
+    with pytest.raises(NeuralCollapseError, match="at least one record"):
+        read_kept_run(path)
