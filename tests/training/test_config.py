@@ -34,6 +34,7 @@ def test_a_dict_and_back():
         ({"batch_size": 0}, "batch_size: expected a whole number of at least 1, got 0"),
         ({"epochs": 0}, "epochs: expected a whole number of at least 1, got 0"),
         ({"per_class": 0}, "per_class: expected a whole number of at least 1, got 0"),
+        ({"test_per_class": 0}, "test_per_class: expected a whole number of at least 1, got 0"),
         ({"width": 0.0}, "width: expected a finite number above 0, got 0.0"),
         ({"width": math.inf}, "width: expected a finite number above 0, got inf"),
         ({"imbalance": 0.5}, "imbalance: expected a finite number of at least 1, got 0.5"),

