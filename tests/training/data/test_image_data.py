@@ -43,7 +43,7 @@ def test_test_images_are_cut_apart_from_the_training_images():
     assert torch.equal(subset.test.tensors[0], data.subset(2).train.tensors[0])
     both = data.subset(3, 1)
     assert (len(both.train), len(both.test)) == (9, 3)
-    with pytest.raises(NeuralCollapseError, match="test_per_class: expected 1 to 3 .*4"):
+    with pytest.raises(NeuralCollapseError, match=r"test_per_class: expected 1 to 3 .*4"):
         data.subset(2, 4)
 
 
