@@ -60,7 +60,6 @@ REFUSING = {
     "spectrum": lambda bad: effective_rank(spoiled([1, 1], bad)),
     "boundary bias": lambda bad: boundary_distances(X, Y, W, spoiled([0, 0], bad)),
     "pair bound": lambda bad: pair_margin_bound(X, Y, W, spoiled([0, 0], bad), fitted="head"),
-    "priors": lambda bad: pair_margin_bound(X, Y, W, fitted="head", priors=[1, bad]),
     "margin bound": lambda bad: margin_bound(
         X, Y, W, spoiled([0, 0], bad), relative_margin=1.0, fitted="head"
     ),

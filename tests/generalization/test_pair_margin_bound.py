@@ -20,9 +20,8 @@ def draw(seed=0, sizes=(20, 30, 50), noise=0.4):
 def test_it_is_the_formula_pair_by_pair():
     features, labels, weight = draw()
     distances = np.full((3, 3), 0.4) + 0.1 * np.arange(9).reshape(3, 3)
-    priors = [0.5, 0.3, 0.2]
     bound = pair_margin_bound(
-        features, labels, weight, fitted="head", distances=distances, priors=priors, confidence=0.9
+        features, labels, weight, fitted="head", distances=distances, confidence=0.9
     )
     total = 0.0
     for i in range(3):
@@ -41,7 +40,7 @@ def test_it_is_the_formula_pair_by_pair():
             assert float(bound.complexity[i, j]) == pytest.approx(complexity)
             assert float(bound.deviation[i, j]) == pytest.approx(deviation)
             assert float(bound.margins[i, j]) == pytest.approx(g)
-            total += priors[i] * (below + complexity + deviation)
+            total += n / len(labels) * (below + complexity + deviation)
     assert bound.bound == pytest.approx(total)
     assert bound.pairs.diagonal().tolist() == [0, 0, 0]
 
@@ -88,9 +87,6 @@ def test_it_says_whether_it_is_valid():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"priors": [0.5, 0.5]}, "priors: expected 3 numbers of at least 0 that sum to 1"),
-        ({"priors": [0.5, 0.6, -0.1]}, "priors: expected 3 numbers"),
-        ({"priors": [0.5, 0.5, 0.5]}, "priors: expected 3 numbers"),
         ({"distances": torch.zeros(3, 3)}, r"distances: expected \(3, 3\) finite numbers above 0"),
         ({"distances": torch.full((3, 3), math.nan)}, r"distances: expected \(3, 3\) finite"),
         ({"distances": torch.ones(2, 3)}, r"distances: .*got shape \(2, 3\), least 1"),

@@ -19,7 +19,7 @@ from neuralcollapse.generalization.head_sample import (
     rademacher_deviation,
 )
 from neuralcollapse.generalization.validity import VALIDITY, Fitted, check_fitted
-from neuralcollapse.validation import as_tensor, finite_tensor, occupied_labels, positive
+from neuralcollapse.validation import as_tensor, occupied_labels, positive
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,6 @@ def pair_margin_bound(
     fitted: Fitted,
     distances: Any = None,
     feature_scale: float = 1.0,
-    priors: Any = None,
     confidence: float = 0.95,
 ) -> PairMarginBound:
     r"""Bound the error on new data by the margins of each pair of classes.
@@ -97,9 +96,10 @@ def pair_margin_bound(
         + \frac{2 \|w_i - w_j\|}{g_{ij} n_i} \sqrt{\textstyle\sum_{y = i} \|z\|^2}
         + 3 \sqrt{\frac{\ln(2 / \delta_{ij})}{2 n_i}} \Biggr]
 
-    with probability at least 1 - delta = 1 - sum of delta_ij, for all heads. It shows which pairs
-    carry the risk. As a bound it is worse than `uniform_margin_bound`: every pair is judged by
-    the n_i samples of its class alone, and what that costs adds up over the pairs.
+    with probability at least 1 - delta = 1 - sum of delta_ij, for all heads, on data that have the
+    sample's shares of the classes, p_i. It shows which pairs carry the risk. As a bound it is worse
+    than `uniform_margin_bound`: every pair is judged by the n_i samples of its class alone, and
+    what that costs adds up over the pairs.
 
     Parameters
     ----------
@@ -111,9 +111,6 @@ def pair_margin_bound(
         `uniform_margin_bound`, for each pair apart.
     feature_scale
         The unit of that grid.
-    priors
-        (K,) p_i >= 0, summing to 1; the shares in the sample if omitted, and then the bound is on
-        the error of data with these very shares.
 
     Returns
     -------
@@ -149,7 +146,7 @@ def pair_margin_bound(
     K, scale = sample.num_classes, positive("feature_scale", feature_scale)
     occupied_labels("labels", sample.labels, K)
     sizes = torch.bincount(sample.labels, minlength=K)
-    shares = sizes / sizes.sum(dtype=torch.float64) if priors is None else _priors(priors, K)
+    shares = sizes / sizes.sum(dtype=torch.float64)
     fixed = None if distances is None else _distances(distances, K)
     delta = failure_probability(confidence) / (K * (K - 1))
     tables = torch.zeros(4, K, K, dtype=torch.float64)
@@ -187,19 +184,6 @@ def pair_margin_bound(
     return PairMarginBound(
         empirical, complexity, deviation, margins, shares.cpu(), confidence, fitted
     )
-
-
-def _priors(value: Any, num_classes: int) -> Tensor:
-    priors = finite_tensor("priors", value)
-    proper = priors.shape == (num_classes,) and bool((priors >= 0).all())
-    if not (proper and abs(float(priors.sum()) - 1) < 1e-6):
-        raise NeuralCollapseError(
-            "priors",
-            f"{num_classes} numbers of at least 0 that sum to 1",
-            str(priors.tolist()),
-            "pass the share of each class in the data to come",
-        )
-    return priors
 
 
 def _distances(value: Any, num_classes: int) -> Tensor:

@@ -30,6 +30,7 @@ Status = Literal["unique", "strict local minimum", "not unique", "not converged"
 PRECISION = 1e-12  # of the gradient norm, relative to 1 + beta ||H0|| / N
 FLAT = 1e-9  # a curvature this small beside the dominant part of the Hessian counts as zero
 TIE = 1e-12  # two values this close, relatively, count as equal
+MOST_ALTERNATIONS = 5_000
 
 
 @dataclass(frozen=True)
@@ -178,15 +179,15 @@ def _descent(objective: NearFeaturesObjective, method: str, tolerance: float) ->
 
 
 def _alternate(
-    objective: NearFeaturesObjective, start: Array, tolerance: float, max_iterations: int = 5_000
+    objective: NearFeaturesObjective, start: Array, tolerance: float
 ) -> tuple[Expansion, int]:
     """Minimise over features and head in turn, both in terms of the moments."""
     point = objective.expand(start)
-    for iteration in range(max_iterations):
+    for iteration in range(MOST_ALTERNATIONS):
         if np.linalg.norm(point.gradient) <= tolerance:
             return point, iteration
         point = objective.expand(objective.best_head(*objective.best_moments(point.argument)))
-    return point, max_iterations
+    return point, MOST_ALTERNATIONS
 
 
 def _lowest(

@@ -10,6 +10,7 @@ import numpy as np
 
 Array = np.ndarray
 ROUNDING = 1e-12  # below this relative decrease, differences of values are rounding noise
+MOST_STEPS = 200
 
 
 @runtime_checkable
@@ -38,7 +39,7 @@ P = TypeVar("P", bound="Point")
 
 
 def trust_region_newton(
-    expand: Callable[[Array], P], start: Array, tolerance: float, max_iterations: int = 200
+    expand: Callable[[Array], P], start: Array, tolerance: float
 ) -> tuple[P, int]:
     """Minimise by Steihaug's trust-region Newton method with conjugate gradients.
 
@@ -55,8 +56,6 @@ def trust_region_newton(
         Where to begin.
     tolerance
         Gradient norm at which to stop.
-    max_iterations
-        Newton steps tried at most.
 
     Returns
     -------
@@ -71,7 +70,7 @@ def trust_region_newton(
     point = best = expand(start)
     rises = 0
     radius = math.sqrt(abs(point.value)) or 1.0  # at unit curvature, this gains half the value
-    for iteration in range(max_iterations):
+    for iteration in range(MOST_STEPS):
         slope = float(np.linalg.norm(point.gradient))
         if slope <= tolerance:
             return point, iteration
@@ -92,7 +91,7 @@ def trust_region_newton(
             radius *= 2
         if ratio > 0.1:
             point = best = trial
-    return best, max_iterations
+    return best, MOST_STEPS
 
 
 def _steihaug(point: Point, radius: float) -> tuple[Array, float]:
