@@ -22,5 +22,6 @@ from .measurement import measure_features as measure_features
 from .measurement import measure_layers as measure_layers
 from .metrics import CollapseMetrics as CollapseMetrics
 from .moments import ClassMoments as ClassMoments
+from .theory import predicted_geometry as predicted_geometry
 
 __version__: str

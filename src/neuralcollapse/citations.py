@@ -226,23 +226,9 @@ PAPERS: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 
-# What is used -> whose work it is: metrics, scores and models by the names they have here.
+# What is used -> whose work it is: scores and models by the names they have here. Metrics say it
+# themselves, in the catalogue.
 USES: dict[str, tuple[str, ...]] = {
-    "nc1_pinv": ("papyan2020",),
-    "nc1_trace_ratio": ("tirer2023",),
-    "cdnv": ("galanti2022",),
-    "vci": ("xu2023",),
-    "nc2_equinorm": ("papyan2020",),
-    "nc2_equiangular": ("papyan2020",),
-    "nc2_etf": ("zhu2021",),
-    "nc3_self_duality": ("papyan2020",),
-    "nc3_product": ("zhu2021",),
-    "nc4_agreement": ("papyan2020",),
-    "ncc_accuracy": ("papyan2020",),
-    "accuracy": (),
-    "margin_min": ("gao2023",),
-    "margin_normalized": ("gao2023",),
-    "margin_collapse_ratio": ("gao2023",),
     "separation_fuzziness": ("he2023",),
     "separation_law": ("he2023",),
     "minority_collapse": ("fang2021",),
@@ -301,13 +287,17 @@ def cite(*names: str) -> str:
 
 
 def _keys(name: str) -> tuple[str, ...]:
-    name = name.removeprefix("test_").removesuffix("_head")
     if name in PAPERS:
         return (name,)
+    from neuralcollapse.metrics.catalogue import CATALOGUE  # needs torch; a paper alone does not
+
+    metric = CATALOGUE.get(name.removeprefix("test_"))
+    if metric is not None:
+        return metric.cites
     if name not in USES:
         raise NeuralCollapseError(
             "names",
-            f"papers ({', '.join(PAPERS)}) or what was used ({', '.join(USES)})",
+            f"papers ({', '.join(PAPERS)}) or what was used ({', '.join([*CATALOGUE, *USES])})",
             repr(name),
             "call cite() for the main papers",
         )
@@ -315,6 +305,8 @@ def _keys(name: str) -> tuple[str, ...]:
 
 
 def _entry(key: str) -> str:
+    if key.startswith("@"):  # a metric that brings its own
+        return key
     kind, fields = PAPERS[key]
     if "eprint" in fields:
         fields = fields | {"archiveprefix": "arXiv"}

@@ -111,7 +111,7 @@ class CollapseRecorder:
             "seconds": time.perf_counter() - self._start,
             "mode": self.mode,
             "num_classes": measured.train.moments.num_classes,
-            **measured.to_dict(),
+            **measured.to_record(),
             "means_rank": means_rank(measured.train.moments),
             "alarms": {alarm.kind: alarm.message for alarm in raised},
         }

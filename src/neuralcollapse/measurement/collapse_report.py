@@ -6,27 +6,30 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
-from neuralcollapse.measurement.readings import READINGS
+from neuralcollapse.measurement.cautions import cautions
+from neuralcollapse.measurement.departure import Departure, departures
+from neuralcollapse.measurement.prediction import predicted, setting_of
+from neuralcollapse.measurement.readings import both, training_only
+from neuralcollapse.measurement.report_text import report_html, report_text
+from neuralcollapse.metrics.catalogue import metric_named
 from neuralcollapse.metrics.class_distance import CDNVStatistic
-from neuralcollapse.metrics.margin_scale import margin_ceiling
+from neuralcollapse.metrics.metric import Metric, Reading
 from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.moments.class_moments import ClassMoments
-
-TIES_TOLD = 1e-3  # share of ties from which the report speaks of them
+from neuralcollapse.theory.predicted_geometry import PredictedGeometry
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -95,6 +98,8 @@ class CollapseReport(Mapping[str, float]):
         One name a class.
     weight, bias
         The head, or None.
+    own
+        Rows of the catalogue that belong to this measurement alone, by name.
 
     Examples
     --------
@@ -113,6 +118,7 @@ class CollapseReport(Mapping[str, float]):
     weight: Tensor | None = None
     bias: Tensor | None = None
     test: SplitReport | None = None
+    own: Mapping[str, Metric] = field(default_factory=dict)
     _values: dict[str, float] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -134,6 +140,81 @@ class CollapseReport(Mapping[str, float]):
     def __len__(self) -> int:
         return len(self._values)
 
+    @cached_property
+    def setting(self) -> Setting:
+        """What values of the training data are judged against."""
+        return setting_of(self.train.moments, self.weight, self.bias)
+
+    @cached_property
+    def predicted(self) -> PredictedGeometry | None:
+        """The geometry that theory predicts for these class sizes; None for K > d + 1.
+
+        To be held against the measured Gram matrix, lengths and cosines; see
+        `theory.predicted_geometry`.
+        """
+        return predicted(self.setting.class_sizes, self.setting.dim, self.bias is not None)
+
+    @property
+    def departures(self) -> Mapping[str, Departure]:
+        """How far lengths, angles and Gram matrices are from those predicted, and by chance.
+
+        By the name of the NC2 metric whose grade is theirs; empty for equal classes.
+        """
+        return self._departures[0]
+
+    @cached_property
+    def cautions(self) -> list[str]:
+        """What could mislead a reader, in plain words."""
+        return cautions(self)
+
+    def metric(self, name: str) -> Metric:
+        """Return the row of the catalogue for a name."""
+        return self.own.get(name) or metric_named(name)
+
+    def reading(self, name: str) -> Reading:
+        """Return the grade of a value, its words, its target and its value by chance.
+
+        Parameters
+        ----------
+        name
+            Of a metric; what is said speaks of test data, too, if there is any.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from neuralcollapse.measurement import measure_features
+        >>> noise = torch.randn(100, 2048, generator=torch.Generator().manual_seed(0))
+        >>> report = measure_features(noise, torch.arange(100) % 10)
+        >>> report.reading("nc2_etf").words, report.reading("vci").words
+        ('no better than chance', 'N ≤ d + 1: 0 for any features')
+        """
+        metric, of_head = self.metric(name), name.endswith("_head")
+        train = metric.read(self.train.values[name], self.setting, self._departures[0].get(name))
+        if self.test is None:
+            return train
+        apart = training_only(self.train.values, self.test.values) > 0
+        test, value = None, self.test.values.get(name)
+        if value is not None:
+            test = metric.read(value, self._test_setting, self._departures[1].get(name))
+        return both(train, test, apart, of_head)
+
+    @cached_property
+    def _test_setting(self) -> Setting | None:
+        if self.test is None:
+            return None
+        return setting_of(self.test.moments, self.weight, self.bias, self.train.moments)
+
+    @cached_property
+    def _departures(self) -> list[Mapping[str, Departure]]:
+        """Departures of training data, and of test data if there is any."""
+        found = []
+        for part in filter(None, (self.train, self.test)):
+            present = part.moments.present
+            head = None if self.weight is None else self.weight[present.to(self.weight.device)]
+            rows, sizes = part.moments.centered_means(), self.setting.class_sizes
+            found.append(departures(rows, head, sizes, self.bias is not None))
+        return found
+
     @property
     def absent(self) -> list[str]:
         """Names of the classes without a sample; no metric counts them."""
@@ -148,6 +229,8 @@ class CollapseReport(Mapping[str, float]):
     @property
     def per_class(self) -> pd.DataFrame:
         """One row a class, worst margin first: samples, spread, distance, accuracies, margins."""
+        import pandas as pd
+
         table = pd.DataFrame(_class_columns(self.train, self.class_names))
         if self.test is not None:
             table = table.join(
@@ -159,7 +242,7 @@ class CollapseReport(Mapping[str, float]):
         return table.sort_values(key, ascending=key == "margin_min", ignore_index=True)
 
     def worst_pairs(self, count: int = 10) -> pd.DataFrame:
-        """Return the pairs of classes with the largest CDNV, the closest to being confused.
+        """Return the pairs of classes with the largest CDNV, the hardest to tell apart by it.
 
         Parameters
         ----------
@@ -171,6 +254,8 @@ class CollapseReport(Mapping[str, float]):
         DataFrame
             Columns ``class i``, ``class j``, ``cdnv``; worst first.
         """
+        import pandas as pd
+
         moments = self.train.moments
         statistic = CDNVStatistic(moments, worst=count)
         sweep_pairs(moments.centered_means(), [statistic])
@@ -182,19 +267,31 @@ class CollapseReport(Mapping[str, float]):
         """Return the values by name, a flat dictionary of floats."""
         return dict(self._values)
 
+    def to_record(self) -> dict[str, Any]:
+        """Return the values, and the sizes that they are judged against, to store and read back."""
+        record: dict[str, Any] = {**self._values, "setting": self.setting.to_record()}
+        if self._test_setting is not None:
+            record["test_setting"] = self._test_setting.to_record()
+        return record
+
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a metric: train (and test) value, collapsed value, group and reading."""
+        """Return one row a metric: values, target, chance, grade and reading, what it measures."""
+        import pandas as pd
+
         rows = []
         for name, value in self.train.values.items():
-            reading = READINGS[name]
+            metric, reading = self.metric(name), self.reading(name)
             row: dict[str, Any] = {"metric": name, "train": value}
             if self.test is not None:
                 row["test"] = self.test.values.get(name, math.nan)
             row |= {
-                "collapsed": self._collapsed(name),
-                "reading": reading.say(value),
-                "measures": reading.title,
-                "group": reading.group,
+                "target": math.nan if reading.target is None else reading.target,
+                "chance": math.nan if reading.chance is None else reading.chance,
+                "grade": reading.grade,
+                "reading": reading.words,
+                "measures": metric.title,
+                "formula": metric.formula,
+                "group": metric.group,
             }
             rows.append(row)
         return pd.DataFrame(rows).set_index("metric")
@@ -215,6 +312,7 @@ class CollapseReport(Mapping[str, float]):
             "absent": self.absent,
             "per_class": _records(self.per_class),
             "worst_pairs": _records(self.worst_pairs()),
+            "cautions": self.cautions,
         }
         text = json.dumps(document, indent=2, allow_nan=False)
         if path is not None:
@@ -251,53 +349,10 @@ class CollapseReport(Mapping[str, float]):
         )
 
     def __str__(self) -> str:
-        return _print(*self._tables())
+        return report_text(self)
 
-    def _tables(self) -> Iterator[Table | str]:
-        moments = self.train.moments
-        yield (
-            f"Neural collapse of {moments.num_samples:,} samples, "
-            f"{int(moments.present.sum())} classes, {moments.dim} features"
-        )
-        if self.absent:
-            yield f"Absent classes, left out: {', '.join(self.absent)}"
-        table = Table("metric", "measures", box=SIMPLE_HEAD)
-        for column in ("train", "test", "collapsed"):
-            if column != "test" or self.test is not None:
-                table.add_column(column, justify="right")
-        table.add_column("reading")
-        group = None
-        for name, value in self.train.values.items():
-            reading = READINGS[name]
-            if reading.group != group:
-                group = reading.group
-                table.add_section()
-                table.add_row(f"[bold]{group}")
-            cells = [f"  {name}", reading.title, f"{value:.4g}"]
-            if self.test is not None:
-                other = self.test.values.get(name)
-                cells.append("" if other is None else f"{other:.4g}")
-            table.add_row(*cells, self._collapsed(name), reading.say(value))
-        yield table
-        worst = self.worst_pairs(1)
-        if len(worst):
-            i, j, value = worst.iloc[0]
-            yield f"Closest pair of classes: {i} and {j} (CDNV {value:.4g})."
-        state = self.train.state
-        if state.ties > TIES_TOLD * state.counts.judged:
-            yield (
-                f"The largest logits of {state.ties:,} of {state.counts.judged:,} samples tie. "
-                "They count as wrong: accuracy by argmax may be higher by as much as "
-                f"{state.ties / state.counts.judged:.2%}."
-            )
-        if "margin_min" in self.per_class:
-            least = self.per_class.iloc[0]
-            yield f"Class with the least margin: {least['class']} ({least['margin_min']:.4g})."
-
-    def _collapsed(self, name: str) -> str:
-        if name == "margin_normalized":
-            return f"{margin_ceiling(int(self.train.moments.present.sum())):.4g}"
-        return READINGS[name].collapsed
+    def _repr_html_(self) -> str:
+        return report_html(self)
 
 
 def _class_columns(split: SplitReport, class_names: Sequence[str]) -> dict[str, Any]:
@@ -323,11 +378,3 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
         }
         for row in table.to_dict(orient="records")
     ]
-
-
-def _print(*parts: Table | str) -> str:
-    console = Console(width=120, color_system=None)
-    with console.capture() as captured:
-        for part in parts:
-            console.print(part, markup=not isinstance(part, str), highlight=False)
-    return captured.get().rstrip("\n")

@@ -1,93 +1,102 @@
-"""What each value means, in plain words."""
+"""What each value means in plain words, on training data and on test data beside it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-NC1 = "NC1 class spread"
-NC2 = "NC2 simplex ETF"
-NC3 = "NC3 self-duality"
-NC4 = "NC4 nearest mean"
-DECISIONS = "Decisions"
+from neuralcollapse.measurement.departure import Departure
+from neuralcollapse.measurement.prediction import targets
+from neuralcollapse.metrics.catalogue import metric_named
+from neuralcollapse.metrics.metric import Reading
+from neuralcollapse.metrics.setting import Setting
+
+APART = 100.0  # test NC1 over training NC1 from which collapse is of the training data alone
+SPREADS = ("nc1_trace_ratio", "nc1_pinv", "cdnv")
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How to read one metric.
+def training_only(train: Mapping[str, float], test: Mapping[str, float]) -> float:
+    """Return how many times larger NC1 is on test data, if that is 100 or more; else 0.
 
-    Attributes
+    Parameters
     ----------
-    group
-        The phenomenon it belongs to.
-    title
-        What is measured, as a formula or in a few words.
-    collapsed
-        Its value at perfect collapse, as text.
-    say
-        The sentence for a value; "collapsed", "on the way" and "not collapsed" are rules of thumb
-        of this library, not thresholds of theory.
+    train, test
+        Metric name to value.
+    """
+    times = [
+        test[name] / train[name] if train[name] > 0 else float(test[name] > 0) * float("inf")
+        for name in SPREADS
+        if name in train and name in test
+    ]
+    return max((ratio for ratio in times if ratio >= APART), default=0.0)
+
+
+def both(train: Reading, test: Reading | None, apart: bool, of_head: bool = False) -> Reading:
+    """Return one reading of training and test data, which names the data where they differ.
+
+    Parameters
+    ----------
+    train, test
+        The reading of each; None without test data.
+    apart
+        Whether NC1 is far larger on test data, see `training_only`: then nothing is called
+        collapsed without a word about the data.
+    of_head
+        Whether it speaks of the head alone, which is the same for both.
 
     Examples
     --------
-    >>> READINGS["nc1_trace_ratio"].say(1e-5)
-    'collapsed'
-    >>> READINGS["accuracy"].say(0.98)
-    '2.00% wrong'
+    >>> collapsed, noise = Reading("collapsed", "collapsed"), Reading("on the way", "on the way")
+    >>> both(collapsed, noise, apart=True).words
+    'on training data alone'
+    >>> both(collapsed, noise, apart=False).words
+    'collapsed; test on the way'
     """
-
-    group: str
-    title: str
-    collapsed: str
-    say: Callable[[float], str]
-
-
-def _distance(near: float, far: float, collapsed: float = 0.0) -> Callable[[float], str]:
-    """Grade the distance from the collapsed value."""
-
-    def say(value: float) -> str:
-        if math.isnan(value):
-            return "undefined"
-        distance = abs(value - collapsed)
-        if distance <= near:
-            return "collapsed"
-        return "on the way" if distance < far else "not collapsed"
-
-    return say
+    alone = apart and train.grade == "collapsed"
+    if of_head:
+        return replace(train, words="at its target") if alone else train
+    if test is None or (train.words == test.words and not alone):
+        return train
+    if alone or (train.grade == "collapsed" and test.grade == "no better than chance"):
+        return replace(train, grade="on the way", words="on training data alone")
+    return replace(train, words="; test ".join(filter(None, (train.words, test.words))))
 
 
-def _share(value: float) -> str:
-    if math.isnan(value):
-        return "undefined"
-    return "all right" if value == 1 else f"{1 - value:.2%} wrong"
+def record_reading(
+    record: Mapping[str, Any], name: str, departure: Departure | None = None
+) -> Reading:
+    """Return the reading of a value in the record of a run, with that of test data beside it.
+
+    Parameters
+    ----------
+    record
+        Of a history; without its ``setting`` there is no grade.
+    name
+        Of a metric in it; with the prefix ``test_``, of test data alone.
+    departure
+        See `Metric.read`.
+    """
+    metric = metric_named(name)
+    train, test = _recorded(record, "setting"), _recorded(record, "test_setting")
+    if name.startswith("test_"):
+        return metric.read(record[name], test)
+    reading = metric.read(record[name], train, departure)
+    other, value = None, record.get(f"test_{name}")
+    if value is not None:
+        other = metric.read(value, test)
+    return both(reading, other, record_apart(record) > 0, name.endswith("_head"))
 
 
-def _margin(value: float) -> str:
-    if math.isnan(value):
-        return "undefined"
-    return "every sample is right" if value > 0 else "a sample is wrong"
+def record_apart(record: Mapping[str, Any]) -> float:
+    """Return `training_only` of a record."""
+    test = {name: record[f"test_{name}"] for name in SPREADS if f"test_{name}" in record}
+    return training_only({name: record[name] for name in SPREADS if name in record}, test)
 
 
-READINGS: dict[str, Reading] = {
-    "nc1_pinv": Reading(NC1, "tr(Sw Sb^+)/K", "0", _distance(1e-3, 0.1)),
-    "nc1_trace_ratio": Reading(NC1, "tr Sw / tr Sb", "0", _distance(1e-2, 1)),
-    "cdnv": Reading(NC1, "class-distance normalised variance", "0", _distance(1e-2, 0.5)),
-    "vci": Reading(NC1, "variability collapse index", "0", _distance(1e-2, 0.3)),
-    "nc2_equinorm": Reading(NC2, "means: spread of lengths", "0", _distance(0.05, 0.3)),
-    "nc2_equiangular": Reading(NC2, "means: |cos + 1/(K-1)|", "0", _distance(0.05, 0.2)),
-    "nc2_etf": Reading(NC2, "means: distance from an ETF", "0", _distance(0.1, 0.5)),
-    "nc2_equinorm_head": Reading(NC2, "head: spread of lengths", "0", _distance(0.05, 0.3)),
-    "nc2_equiangular_head": Reading(NC2, "head: |cos + 1/(K-1)|", "0", _distance(0.05, 0.2)),
-    "nc2_etf_head": Reading(NC2, "head: distance from an ETF", "0", _distance(0.1, 0.5)),
-    "nc3_self_duality": Reading(NC3, "head against means", "0", _distance(0.1, 0.7)),
-    "nc3_product": Reading(NC3, "logits of means against an ETF", "0", _distance(0.1, 0.5)),
-    "nc4_agreement": Reading(NC4, "head agrees with nearest mean", "1", _distance(1e-3, 0.05, 1)),
-    "ncc_accuracy": Reading(NC4, "accuracy of the nearest mean", "1", _share),
-    "accuracy": Reading(DECISIONS, "accuracy", "1", _share),
-    "margin_min": Reading(DECISIONS, "least margin, in logits", "grows", _margin),
-    "margin_normalized": Reading(DECISIONS, "least margin / its scale", "K/(K-1)", _margin),
-    "margin_collapse_ratio": Reading(
-        DECISIONS, "that, as a share of K/(K-1)", "1", _distance(0.05, 0.5, 1)
-    ),
-}
+def _recorded(record: Mapping[str, Any], key: str) -> Setting | None:
+    """Return the setting of a record; of test data with the targets of the training data's."""
+    if not isinstance(record.get(key), Mapping):
+        return None
+    trained = Setting.from_record(record["setting"], {})
+    return Setting.from_record(record[key], targets(trained.class_sizes, trained.dim, trained.bias))

@@ -1,4 +1,6 @@
 from .boundary_distance import boundary_distances as boundary_distances
+from .catalogue import CATALOGUE as CATALOGUE
+from .catalogue import register as register
 from .class_distance import cdnv as cdnv
 from .collapse import CollapseMetrics as CollapseMetrics
 from .collapse_index import vci as vci
@@ -19,6 +21,7 @@ from .margin_scale import normalized_margin as normalized_margin
 from .margins import margin_min as margin_min
 from .margins import pair_margins as pair_margins
 from .margins import sample_margins as sample_margins
+from .metric import Metric as Metric
 from .nearest_center import nc4_agreement as nc4_agreement
 from .nearest_center import ncc_accuracy as ncc_accuracy
 from .nearest_center import nearest_center as nearest_center

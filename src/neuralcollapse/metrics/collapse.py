@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.catalogue import CATALOGUE, needed
 from neuralcollapse.metrics.nearest_center import NearestMean
 from neuralcollapse.metrics.state import CollapseState
-from neuralcollapse.metrics.summary import FEATURE_METRICS, HEAD_METRICS, SCATTER_METRICS
 
 Scatter = Literal["pooled", "per_class", False]
 
@@ -165,11 +165,9 @@ class CollapseMetrics(Metric):
         (head,) = self._head
         weight, bias = (None, None) if head is None else (head.weight, head.bias)
         if allow_single_class and int(state.moments.present.sum()) < 2:
-            names = FEATURE_METRICS + (HEAD_METRICS if head is not None else ())
-            left_out = () if self._sizes[2] else SCATTER_METRICS
-            values = {name: math.nan for name in names if name not in left_out} | state.shares()
-            if head is not None and "margin_min" in values:
-                values |= dict.fromkeys(("margin_normalized", "margin_collapse_ratio"), math.nan)
+            measured = state.measured(weight, bias)
+            metrics = (m for m in CATALOGUE.values() if needed(m, measured.available))
+            values = {m.name: measured.shares.get(m.name, math.nan) for m in metrics}
         else:
             values = state.values(weight, bias)
         return {

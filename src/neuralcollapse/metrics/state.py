@@ -15,10 +15,11 @@ from neuralcollapse.metrics.decision_counts import DecisionCounts
 from neuralcollapse.metrics.decisions import decide
 from neuralcollapse.metrics.kept_samples import Batch, KeptSamples
 from neuralcollapse.metrics.margins import lower_pairs
+from neuralcollapse.metrics.measured import Measured
 from neuralcollapse.metrics.nearest_center import NearestMean
 from neuralcollapse.metrics.packing import pack, unpack
 from neuralcollapse.metrics.sample_batch import read_batch, within
-from neuralcollapse.metrics.summary import summarize
+from neuralcollapse.metrics.summary import values_of
 from neuralcollapse.moments.class_moments import ClassMoments
 
 PAIR_CLASSES = 256  # up to so many, least margins of pairs cost little beside the scores
@@ -258,15 +259,18 @@ class CollapseState:
         Parameters
         ----------
         weight, bias
-            (K, d) and (K,) of the head, for what `summarize` says of it.
+            (K, d) and (K,) of the head, for what the catalogue says of it.
 
         Raises
         ------
         NeuralCollapseError
             As `summarize`.
         """
-        shares = self.shares()
-        return summarize(self.moments, weight, bias, shares.get("margin_min")) | shares
+        return values_of(self.measured(weight, bias))
+
+    def measured(self, weight: Tensor | None = None, bias: Tensor | None = None) -> Measured:
+        """Return what metrics are functions of: these samples, and the head."""
+        return Measured(self.moments, weight, bias, self.shares())
 
     # ---------------------------------------------------------------- packing
 

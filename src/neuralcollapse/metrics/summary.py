@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import Tensor
 
-from neuralcollapse.metrics.class_distance import CDNVStatistic
-from neuralcollapse.metrics.collapse_index import vci
-from neuralcollapse.metrics.equiangularity import (
-    EquiangularityStatistic,
-    equiangularity,
-    equinorm,
-    etf_distance,
-)
-from neuralcollapse.metrics.head import checked_head
-from neuralcollapse.metrics.margin_scale import margin_ceiling, margin_scale, normalized_margin
-from neuralcollapse.metrics.pairs import sweep_pairs
-from neuralcollapse.metrics.self_duality import product_duality, self_duality
-from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio
+from neuralcollapse.metrics.catalogue import CATALOGUE, needed
+from neuralcollapse.metrics.measured import Measured
+from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.moments.class_moments import ClassMoments
-
-FEATURE_METRICS = (
-    "nc1_pinv",
-    "nc1_trace_ratio",
-    "cdnv",
-    "vci",
-    "nc2_equinorm",
-    "nc2_equiangular",
-    "nc2_etf",
-)
-SCATTER_METRICS = ("nc1_pinv", "vci")  # those of them that need a scatter
-HEAD_METRICS = (
-    "nc2_equinorm_head",
-    "nc2_equiangular_head",
-    "nc2_etf_head",
-    "nc3_self_duality",
-    "nc3_product",
-)
 
 
 def summarize(
@@ -82,27 +56,22 @@ def summarize(
     >>> {name: round(abs(values[name]), 6) for name in ("nc1_pinv", "nc2_etf", "nc2_etf_head")}
     {'nc1_pinv': 0.0, 'nc2_etf': 0.0, 'nc2_etf_head': 0.0}
     """
-    values = {"nc1_pinv": nc1_pinv(moments)} if moments.scatter else {}
-    values["nc1_trace_ratio"] = nc1_trace_ratio(moments)
-    rows = moments.centered_means()
-    distances, angles = CDNVStatistic(moments), EquiangularityStatistic(len(rows))
-    sweep_pairs(rows, [distances, angles])
-    values["cdnv"] = distances.values.mean
-    if moments.scatter:
-        values["vci"] = vci(moments)
-    values["nc2_equinorm"] = equinorm(rows)
-    values["nc2_equiangular"] = angles.absolute.mean
-    values["nc2_etf"] = etf_distance(rows)
-    if weight is None:
-        return values
-    head = checked_head(moments, weight)
-    values["nc2_equinorm_head"] = equinorm(head)
-    values["nc2_equiangular_head"] = equiangularity(head)
-    values["nc2_etf_head"] = etf_distance(head)
-    values["nc3_self_duality"] = self_duality(head[moments.present], rows)
-    values["nc3_product"] = product_duality(head[moments.present], rows)
-    if margin_min is not None:
-        ratio = normalized_margin(margin_min, margin_scale(moments, head, bias))
-        values["margin_normalized"] = ratio
-        values["margin_collapse_ratio"] = ratio / margin_ceiling(len(rows))
+    shares = {} if margin_min is None else {"margin_min": margin_min}
+    values = values_of(Measured(moments, weight, bias, shares))
+    values.pop("margin_min", None)
     return values
+
+
+def values_of(measured: Measured, metrics: Iterable[Metric] | None = None) -> dict[str, float]:
+    """Return the values of the metrics of a catalogue for which there is all that they need.
+
+    Parameters
+    ----------
+    measured
+        Moments, head and shares.
+    metrics
+        Those to compute, in order; the whole catalogue if omitted.
+    """
+    wanted = CATALOGUE.values() if metrics is None else metrics
+    available = measured.available
+    return {metric.name: metric.compute(measured) for metric in wanted if needed(metric, available)}

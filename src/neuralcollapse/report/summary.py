@@ -7,26 +7,14 @@ from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
-from neuralcollapse.measurement.readings import READINGS
+from neuralcollapse.measurement.readings import record_reading
+from neuralcollapse.metrics.catalogue import CATALOGUE, metric_named
 from neuralcollapse.report.plots import interpolation_epoch
 from neuralcollapse.runs.history import Record
 
-ROWS = (
-    "nc1_pinv",
-    "nc1_trace_ratio",
-    "nc2_equinorm",
-    "nc2_equiangular",
-    "nc2_etf",
-    "nc2_etf_head",
-    "nc3_self_duality",
-    "nc4_agreement",
-    "margin_normalized",
-    "accuracy",
-    "test_accuracy",
-)
 FITTED = "100 % train accuracy"
-SHARES = ("nc4_agreement", "accuracy", "test_accuracy")
 
 
 def milestones(records: Sequence[Record]) -> dict[str, Record]:
@@ -70,15 +58,15 @@ def summary_table(records: Sequence[Record]) -> Table:
         table.add_column(f"{heading}\nepoch {record['epoch']}", justify="right")
     table.add_column("at the end")
     group = ""
-    for key in ROWS:
-        reading = READINGS[key.removeprefix("test_")]
-        if reading.group != group:
-            table.add_row(f"[bold]{reading.group}[/bold]")
-            group = reading.group
-        if key in records[0]:
-            title = f"test {reading.title}" if key.startswith("test_") else reading.title
-            values = [_number(key, record[key]) for record in stages.values()]
-            table.add_row(f" {title}", *values, reading.say(records[-1][key]))
+    for key in (*CATALOGUE, "test_accuracy"):
+        if key not in records[0]:
+            continue
+        metric = metric_named(key)
+        if metric.group != group:
+            table.add_row(Text(metric.group, style="bold"))
+            group = metric.group
+        values = [_number(key, record[key]) for record in stages.values()]
+        table.add_row(f" {key}", *values, Text(record_reading(records[-1], key).words))
     return table
 
 
@@ -133,4 +121,4 @@ def _rounded(factor: float) -> str:
 def _number(key: str, value: float) -> str:
     if math.isnan(value):
         return "undefined"
-    return f"{value:.2%}" if key in SHARES else f"{value:.2g}"
+    return f"{value:.2%}" if metric_named(key).kind == "share" else f"{value:.2g}"

@@ -18,6 +18,7 @@ from neuralcollapse.files import write_npz
 from neuralcollapse.measurement.collapse_report import CollapseReport, SplitReport
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.moments.class_moments import ClassMoments
 
 FOLDER = "snapshots"
@@ -191,6 +192,18 @@ def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None 
         held_out_labels=None if test is None or levels is None else test.state.labels.cpu(),
         before=None if before is None else _layer(before, moments.counts.cpu()),
     )
+
+
+def recorded_settings(shot: Snapshot) -> dict[str, Any]:
+    """Return what the values beside a snapshot are judged against, as a record would hold it."""
+    rows, bias = 0 if shot.weight is None else len(shot.weight), shot.bias is not None
+    sizes, dim = tuple(shot.counts[shot.present].tolist()), shot.rows.shape[1]
+    found = {"setting": Setting(sizes, dim, rows, bias).to_record()}
+    if shot.held_out_labels is not None:
+        held_out = shot.held_out_labels.bincount()
+        unseen = Setting(tuple(held_out[held_out > 0].tolist()), dim, rows, bias, fresh=True)
+        found["test_setting"] = unseen.to_record()
+    return found
 
 
 def read_snapshots(folder: str | Path) -> list[Snapshot]:

@@ -26,6 +26,8 @@ from .layer_peeled import LayerPeeledModel as LayerPeeledModel
 from .near_features import NearFeaturesMinimizer as NearFeaturesMinimizer
 from .near_features import near_features_minimizer as near_features_minimizer
 from .perturbation import PerturbationOperator as PerturbationOperator
+from .predicted_geometry import PredictedGeometry as PredictedGeometry
+from .predicted_geometry import predicted_geometry as predicted_geometry
 from .regularized import Optimality as Optimality
 from .regularized import RegularizedMinimizer as RegularizedMinimizer
 from .regularized import regularized_mse_loss as regularized_mse_loss

@@ -94,7 +94,7 @@ class RunMeasurement:
                 class_names=self._names,
                 progress=False,
             )
-            return self.report.to_dict()
+            return self.report.to_record()
         train, test = (LayerMoments(self._model, self._layers, self.num_classes) for _ in range(2))
         with train, test:
             self.report = measure(
@@ -110,7 +110,7 @@ class RunMeasurement:
             name: seen[name] | {f"test_{key}": value for key, value in unseen[name].items()}
             for name in self._layers
         }
-        return self.report.to_dict() | {"layers": layers}
+        return self.report.to_record() | {"layers": layers}
 
 
 def _loader(data: Dataset, device: torch.device, workers: int) -> Iterable[Any]:

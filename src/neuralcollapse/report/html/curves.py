@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neuralcollapse.measurement.readings import DECISIONS, NC1, NC2, NC3, NC4, READINGS
+from neuralcollapse.metrics.catalogue import CATALOGUE, GROUPS, metric_named
 from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.report.html.packing import short
 from neuralcollapse.runs.history import Record
@@ -17,42 +17,13 @@ from neuralcollapse.runs.run import Run
 MAX_POINTS = 1500  # of a curve: more than the screen has pixels for
 TRAINING = "Training"
 
-# Group -> what is to be seen there, in one sentence.
-GROUPS = {
-    NC1: "Samples gather at their class mean: all of these fall to 0.",
-    NC2: "Class means and head rows become equally long and equally far apart: all fall to 0.",
-    NC3: "The head turns into the class means, up to scale: both fall to 0.",
-    NC4: "Deciding by the nearest class mean becomes deciding by the head.",
-    DECISIONS: "What the classifier gets right, and by how much.",
-    TRAINING: "What the optimiser saw.",
+# What a record holds besides metrics, with its title and one line.
+TRAINED = {
+    "train_loss": ("training loss", "mean over an epoch, as it was trained on"),
+    "lr": ("learning rate", "of the last update before the measurement"),
 }
-# Metric -> what it means, in one line.
-NOTES = {
-    "nc1_pinv": "spread within classes, measured by the spread between them",
-    "nc1_trace_ratio": "the same without regard to direction",
-    "cdnv": "spread of two classes over their distance, mean of all pairs",
-    "vci": "share of the variation that is not between class means",
-    "nc2_equinorm": "do the class means have one length?",
-    "nc2_equiangular": "do all pairs of class means have one angle?",
-    "nc2_etf": "length and angle together: distance of the Gram matrix",
-    "nc2_equinorm_head": "do the rows of the head have one length?",
-    "nc2_equiangular_head": "do all pairs of its rows have one angle?",
-    "nc2_etf_head": "length and angle together: distance of the Gram matrix",
-    "nc3_self_duality": "distance between head and class means, each scaled to norm 1",
-    "nc3_product": "are the logits of the class means those of an ETF?",
-    "nc4_agreement": "share of samples that both rules decide alike",
-    "ncc_accuracy": "share of samples nearest to the mean of their own class",
-    "accuracy": "share of samples that are right",
-    "margin_min": "grows without limit as norms grow",
-    "margin_normalized": "free of scale: rises towards its ceiling K/(K−1)",
-    "margin_collapse_ratio": "the same as a share of its value at collapse: rises to 1",
-    "train_loss": "mean over an epoch, as it was trained on",
-    "lr": "of the last update before the measurement",
-}
-TITLES = {"train_loss": "training loss", "lr": "learning rate"}
-SHARES = ("nc4_agreement", "ncc_accuracy", "accuracy")
-OF_HEAD = tuple(f"test_{name}" for name in NOTES if name.endswith("_head"))
-SIGNED = ("margin_min", "margin_normalized", "margin_collapse_ratio")
+NOTES = GROUPS | {TRAINING: "What the optimiser saw."}
+BESIDE = {"epoch", "step", "seconds", "num_classes", "means_rank", *TRAINED}
 
 
 def curve_data(run: Run) -> dict[str, Any]:
@@ -80,7 +51,7 @@ def curve_data(run: Run) -> dict[str, Any]:
         "series": {
             name: [short(_number(record.get(name))) for record in records]
             for name in names
-            if name not in OF_HEAD  # test data does not change the head
+            if not (name.startswith("test_") and name.endswith("_head"))  # nor does it change
         },
     }
 
@@ -93,20 +64,18 @@ def charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
     runs
         At least one.
     """
-    recorded = set(_names(runs))
+    recorded = _names(runs)
     found = []
-    for name, note in NOTES.items():
-        if not recorded & {name, f"test_{name}"}:
-            continue
-        reading = READINGS.get(name)
-        kind = "share" if name in SHARES else "signed" if name in SIGNED else "distance"
+    for name in dict.fromkeys(name.removeprefix("test_") for name in recorded):
+        metric = metric_named(name)
+        title, note = TRAINED.get(name, (metric.formula or metric.title or name, metric.note))
         found.append(
             {
                 "name": name,
-                "group": reading.group if reading else TRAINING,
-                "title": _typeset(reading.title if reading else TITLES[name]),
+                "group": TRAINING if name in TRAINED else metric.group,
+                "title": title,
                 "note": note,
-                "kind": kind,
+                "kind": metric.kind,
                 "collapsed": _collapsed(name, runs),
             }
         )
@@ -115,15 +84,16 @@ def charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def grouped(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the charts by group, each with its sentence."""
+    groups = dict.fromkeys([*GROUPS, *(chart["group"] for chart in found)])
     return [
-        {"name": group, "note": note, "charts": [c for c in found if c["group"] == group]}
-        for group, note in GROUPS.items()
+        {
+            "name": group,
+            "note": NOTES.get(group, ""),
+            "charts": [chart for chart in found if chart["group"] == group],
+        }
+        for group in groups
         if any(chart["group"] == group for chart in found)
     ]
-
-
-def _typeset(title: str) -> str:
-    return title.replace("^+", "⁺").replace("K-1", "K−1")
 
 
 def _collapsed(name: str, runs: Sequence[Run]) -> float | None:
@@ -139,9 +109,17 @@ def _balanced(run: Run) -> bool:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """Return the recorded names that are metrics, those of test data with them."""
-    keys = {key for run in runs for record in run.records for key in record}
-    wanted = [name for metric in NOTES for name in (metric, f"test_{metric}")]
+    """Return the recorded numbers in the order of the catalogue, each with that of test data."""
+    keys = dict.fromkeys(
+        key
+        for run in runs
+        for record in run.records
+        for key, value in record.items()
+        if key in TRAINED or (key not in BESIDE and isinstance(value, float))
+    )
+    bare = dict.fromkeys(key.removeprefix("test_") for key in keys)
+    metrics = [*CATALOGUE, *(name for name in bare if name not in CATALOGUE), *TRAINED]
+    wanted = dict.fromkeys(name for metric in metrics for name in (metric, f"test_{metric}"))
     return [name for name in wanted if name in keys]
 
 

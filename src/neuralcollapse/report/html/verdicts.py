@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 import torch
 
-from neuralcollapse.measurement.readings import DECISIONS, NC1, NC2, NC3, NC4, READINGS
+from neuralcollapse.measurement.departure import departures
+from neuralcollapse.measurement.readings import record_apart, record_reading
+from neuralcollapse.metrics.catalogue import DECISIONS, NC1, NC2, NC3, NC4, metric_named
 from neuralcollapse.metrics.margin_scale import margin_ceiling
+from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.report.html.wording import listed, number, share
 from neuralcollapse.runs.history import Record
 from neuralcollapse.runs.run import Run
-from neuralcollapse.runs.snapshots import Snapshot
+from neuralcollapse.runs.snapshots import Snapshot, recorded_settings
 
 RECENT = 0.75  # of the epochs: what happened after that is "still"
 MOVED = 0.05  # a relative change below this since then is none
@@ -28,8 +31,8 @@ class Verdict:
     group
         The phenomenon.
     grade
-        ``"collapsed"``, ``"on the way"``, ``"not collapsed"`` or ``"undefined"``: rules of thumb
-        of `READINGS`, not thresholds of theory.
+        ``"collapsed"``, ``"on the way"``, ``"no better than chance"``, ``"not fitted"``,
+        ``"not graded"`` or ``"undefined"``: rules of thumb of `Metric`, not thresholds of theory.
     text
         The sentence or two.
     """
@@ -50,8 +53,8 @@ def verdicts(run: Run) -> list[Verdict]:
     Examples
     --------
     >>> records = [{"epoch": e, "nc1_trace_ratio": 1 / e**2} for e in (1, 10, 20)]
-    >>> print(verdicts(Run("run", records))[0].text)
-    Within-class scatter still falls: tr Sw / tr Sb is 0.0025, a quarter of what it was at epoch 10.
+    >>> print(verdicts(Run("run", records))[0].text[:80])
+    Within-class scatter still falls: tr Σ_W / tr Σ_B is 0.0025, a quarter of what i
     """
     return [*_nc1(run), *_nc2(run), *_nc3(run), *_nc4(run), *_margins(run)]
 
@@ -60,7 +63,7 @@ def _nc1(run: Run) -> Iterator[Verdict]:
     name = "nc1_trace_ratio"
     last = run.records[-1]
     if name in last:
-        text = f"tr Sw / tr Sb is {number(last[name])}"
+        formula = metric_named(name).formula
         movement, since = _movement(run.records, name)
         heading = {
             "falls": "Within-class scatter still falls",
@@ -68,37 +71,48 @@ def _nc1(run: Run) -> Iterator[Verdict]:
             "rests": "Within-class scatter has settled",
             "": "Within-class scatter",
         }[movement]
-        yield _verdict(NC1, name, last, f"{heading}: {text}{since}.")
+        reading = _reading(run, name)
+        text = f"{heading}: {formula} is {number(last[name])}{since}{_chance(reading)}."
+        apart = record_apart(last)
+        if apart:
+            beside = "" if math.isinf(apart) else f" {number(float(f'{apart:.2g}'))} times"
+            text += f" On test data NC1 is{beside} larger: what collapsed is the training data."
+        yield _verdict(NC1, reading, text)
 
 
 def _nc2(run: Run) -> Iterator[Verdict]:
     name = "nc2_etf"
     last = run.records[-1]
     if name in last:
+        reading = _reading(run, name)
+        equal = reading.target in (None, 0)
+        shape = "a simplex ETF" if equal else "the shape predicted for these class sizes"
         near = {
-            "collapsed": "The class means form a simplex ETF",
-            "on the way": "The class means are on their way to a simplex ETF",
-            "not collapsed": "The class means are far from a simplex ETF",
-        }.get(READINGS[name].say(last[name]), "The geometry of the class means is undefined")
+            "collapsed": f"The class means form {shape}",
+            "on the way": f"The class means are on their way to {shape}",
+            "no better than chance": f"The class means are no nearer to {shape} than random ones",
+        }.get(reading.grade, "The geometry of the class means is not graded")
         movement, since = _movement(run.records, name)
-        moving = {"falls": ", still approaching it", "rises": ", moving away from it"}
-        text = f"{near}: distance {number(last[name])}{moving.get(movement, '')}{since}."
-        yield _verdict(NC2, name, last, f"{text}{_closest(run)}")
+        moving = {"falls": ", still falling", "rises": ", rising"}.get(movement, "")
+        of = "" if equal else " from an ETF"
+        text = f"{near}: distance{of} {number(last[name])}{moving}{since}{_chance(reading)}."
+        yield _verdict(NC2, reading, f"{text}{_closest(run)}")
 
 
 def _nc3(run: Run) -> Iterator[Verdict]:
     name = "nc3_self_duality"
     last = run.records[-1]
     if name in last:
+        reading = _reading(run, name)
         aligned = {
             "collapsed": "The head is aligned with the class means",
             "on the way": "The head is not yet aligned with the class means",
-            "not collapsed": "The head is not aligned with the class means",
-        }.get(READINGS[name].say(last[name]), "The alignment of the head is undefined")
+            "no better than chance": "The head is no nearer to the class means than a random one",
+        }.get(reading.grade, "The alignment of the head with the class means is not graded")
         movement, since = _movement(run.records, name)
         moving = {"falls": ", still falling", "rises": ", rising"}.get(movement, "")
-        text = f"{aligned}: distance {number(last[name])}{moving}{since}."
-        yield _verdict(NC3, name, last, text)
+        text = f"{aligned}: distance {number(last[name])}{moving}{since}{_chance(reading)}."
+        yield _verdict(NC3, reading, text)
 
 
 def _nc4(run: Run) -> Iterator[Verdict]:
@@ -112,7 +126,7 @@ def _nc4(run: Run) -> Iterator[Verdict]:
             else f"The nearest class mean decides {share(differ)} of the training samples "
             "otherwise than the head."
         )
-        yield _verdict(NC4, name, last, text)
+        yield _verdict(NC4, _reading(run, name), text)
 
 
 def _margins(run: Run) -> Iterator[Verdict]:
@@ -133,22 +147,26 @@ def _margins(run: Run) -> Iterator[Verdict]:
             f"it is {number(margin_ceiling(num_classes))}."
         )
     parts.extend(_weakest(run.snapshots[-1:]))
-    grade = "collapsed" if last["accuracy"] == 1 else "not collapsed"
-    if grade == "collapsed" and not margin > 0.9 * margin_ceiling(max(num_classes, 2)):
-        grade = "on the way"
+    grade = "on the way" if last["accuracy"] == 1 else "not fitted"
+    if "margin_collapse_ratio" in last:
+        grade = _reading(run, "margin_collapse_ratio").grade or grade
     yield Verdict(DECISIONS, grade, " ".join(parts))
 
 
 def _closest(run: Run) -> str:
+    """Name the pair of class means with the largest cosine."""
     for shot in run.snapshots[-1:]:
-        if len(shot.closest_pairs) and len(shot.present) > 2:
-            i, j = (int(k) for k in shot.closest_pairs[0, :2])
-            rows = torch.nn.functional.normalize(shot.rows[[i, j]], dim=1)
-            names = listed([f"“{shot.class_names[k]}”" for k in (i, j)])
+        if len(shot.present) > 2:
+            rows = torch.nn.functional.normalize(shot.rows[shot.present], dim=1)
+            cosines = (rows @ rows.T).fill_diagonal_(-2)
+            if not bool(torch.isfinite(cosines).all()):
+                return ""
+            i, j = divmod(int(cosines.argmax()), len(rows))
+            names = listed([f"“{shot.class_names[shot.present[k]]}”" for k in (i, j)])
             target = -1 / (len(shot.present) - 1)
             return (
                 f" Classes {names} are the closest pair, with a cosine of "
-                f"{number(float(rows[0] @ rows[1]))} (in the ETF {number(target)})."
+                f"{number(float(cosines[i, j]))} (in the ETF {number(target)})."
             )
     return ""
 
@@ -185,5 +203,26 @@ def _part(ratio: float) -> str:
     return f"{100 * ratio:.2g} %"
 
 
-def _verdict(group: str, name: str, last: Record, text: str) -> Verdict:
-    return Verdict(group, READINGS[name].say(float(last[name])), text)
+def _reading(run: Run, name: str) -> Reading:
+    """Return the reading of a value at the end, with the sizes that the last snapshot has."""
+    record, departure = run.records[-1], None
+    for shot in run.snapshots[-1:]:
+        record = recorded_settings(shot) | record
+        head = None if shot.weight is None else shot.weight[shot.present]
+        sizes = tuple(shot.counts[shot.present].tolist())
+        found = departures(shot.rows[shot.present], head, sizes, shot.bias is not None)
+        departure = found.get(name)
+    return record_reading(record, name, departure)
+
+
+def _chance(reading: Reading) -> str:
+    return "" if reading.chance is None else f" (by chance {number(reading.chance)})"
+
+
+def _verdict(group: str, reading: Reading, text: str) -> Verdict:
+    if reading.grade:
+        return Verdict(group, reading.grade, text)
+    if reading.words == "undefined":
+        return Verdict(group, "undefined", text)
+    why = f" {reading.words[0].upper()}{reading.words[1:]}." if reading.words else ""
+    return Verdict(group, "not graded", text + why)

@@ -1,0 +1,104 @@
+"""Cautions: what a reader should know before the numbers, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from neuralcollapse.measurement.readings import training_only
+from neuralcollapse.metrics.between import between_whitener
+from neuralcollapse.metrics.chance.decisions import own_nearest_mean
+from neuralcollapse.metrics.validity import CERTAIN
+
+if TYPE_CHECKING:
+    from neuralcollapse.measurement.collapse_report import CollapseReport
+    from neuralcollapse.moments.class_moments import ClassMoments
+
+MOST = 0.5  # of nc1_pinv in one direction, or of a direction in one feature
+MANY = 3  # directions from which one with so much is worth a word
+
+
+def cautions(report: CollapseReport) -> list[str]:
+    """Return what could mislead a reader of a report, the most important first."""
+    found = [*_test_data(report), *_samples(report), *_classes(report)]
+    return [*found, *concentrated(report.train.moments)]
+
+
+def _test_data(report: CollapseReport) -> Iterator[str]:
+    if report.test is None:
+        return
+    times = training_only(report.train.values, report.test.values)
+    if times:
+        yield f"NC1 is {_times(times)} larger on test data: what collapsed is the training data."
+
+
+def _samples(report: CollapseReport) -> Iterator[str]:
+    setting, dim = report.setting, report.train.moments.dim
+    if setting.num_samples <= dim + 1:
+        yield (
+            f"Fewer samples than features ({setting.num_samples:,} and {dim:,}): "
+            "VCI is 0 for any features."
+        )
+    single = sum(size == 1 for size in setting.class_sizes)
+    if single:
+        verb = "has" if single == 1 else "have"
+        yield f"{single:,} of {setting.num_classes:,} classes {verb} one sample, so no spread."
+    if single < setting.num_classes and own_nearest_mean(setting.class_sizes, dim) >= CERTAIN:
+        yield (
+            "So few samples in so many features are nearest to their own class mean whatever "
+            "they are: judge NC4 on test data."
+        )
+
+
+def _classes(report: CollapseReport) -> Iterator[str]:
+    setting = report.setting
+    if not setting.fits:
+        yield (
+            f"{setting.num_classes:,} classes do not fit into {setting.dim:,} dimensions as an "
+            "ETF: NC2 stands beside the least value possible."
+        )
+    elif not setting.equal and setting.num_classes > 2:
+        least, most = min(setting.class_sizes), max(setting.class_sizes)
+        yield (
+            f"Classes of {least:,} to {most:,} samples: theory predicts another shape than an "
+            "ETF, which the targets are taken from."
+        )
+
+
+def concentrated(moments: ClassMoments) -> Iterator[str]:
+    r"""Name the direction that makes most of nc1_pinv, and the feature that it mostly is.
+
+    .. math:: \mathrm{tr}(\Sigma_W \Sigma_B^+) = \sum_i \frac{v_i^\top \Sigma_W v_i}{\lambda_i}
+
+    over the eigenvectors v of Sigma_B: one of them with a tiny lambda can outweigh all others.
+    """
+    if not moments.scatter:
+        return
+    whitener = between_whitener(moments, "balanced", "class_mean")
+    if len(whitener) < MANY:
+        return
+    parts = _parts(whitener, moments)
+    total = float(parts.sum())
+    largest = int(parts.argmax())
+    share = float(parts[largest]) / total if total > 0 else 0.0
+    if share < MOST:
+        return
+    loadings = torch.nn.functional.normalize(whitener[largest], dim=0).square()
+    unit = int(loadings.argmax())
+    mostly = f", mostly feature {unit}" if float(loadings[unit]) >= MOST else ""
+    yield (
+        f"{share:.0%} of nc1_pinv comes from one of the {len(whitener)} directions between the "
+        f"classes{mostly}."
+    )
+
+
+def _parts(whitener: Tensor, moments: ClassMoments) -> Tensor:
+    scatter = moments.within_scatter("pooled")
+    return ((whitener @ scatter) * whitener).sum(1)
+
+
+def _times(ratio: float) -> str:
+    return "without bound" if ratio == float("inf") else f"{float(f'{ratio:.2g}'):,.0f} times"

@@ -1,0 +1,152 @@
+"""The text of a report: what is true in a few lines, then every value with its reading."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from neuralcollapse.metrics.metric import Reading
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from neuralcollapse.measurement.collapse_report import CollapseReport
+
+WIDE = 116  # columns from which formulas have room
+NOTEBOOK = 110
+TIES_TOLD = 1e-3  # share of ties from which the report speaks of them
+# What stands for each phenomenon in the first lines.
+HEADLINE = {
+    "NC1": "nc1_trace_ratio",
+    "NC2": "nc2_etf",
+    "NC3": "nc3_self_duality",
+    "NC4": "nc4_agreement",
+}
+STYLES = {"collapsed": "green", "on the way": "yellow", "no better than chance": "red"}
+
+
+def report_text(report: CollapseReport) -> str:
+    """Return a report as wide as the terminal, coloured if there is one."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        _print(report, console)
+    return captured.get().rstrip("\n")
+
+
+def report_html(report: CollapseReport) -> str:
+    """Return a report for a notebook."""
+    from rich.console import Console
+
+    console = Console(
+        record=True, width=NOTEBOOK, file=io.StringIO(), highlight=False, force_terminal=True
+    )
+    _print(report, console)
+    return console.export_html(
+        inline_styles=True, code_format='<pre style="line-height: 1.3">{code}</pre>'
+    )
+
+
+def headline(report: CollapseReport) -> str:
+    """Say where each phenomenon stands, in one sentence."""
+    parts = []
+    for phenomenon, name in HEADLINE.items():
+        if name in report.train.values:
+            parts.append(f"{phenomenon} {_plain(report.reading(name))}")
+    if "accuracy" in report.train.values:
+        parts.append(f"training data {report.reading('accuracy').words}")
+    return "; ".join(parts) + "."
+
+
+def _plain(reading: Reading) -> str:
+    if not reading.grade:
+        return f"not graded ({reading.words})"
+    return reading.words
+
+
+def _print(report: CollapseReport, console: Console) -> None:
+    for part in _parts(report, console.width):
+        console.print(part, markup=False)
+
+
+def _parts(report: CollapseReport, width: int) -> Iterator[str | Table]:
+    moments, test = report.train.moments, report.test
+    beside = "" if test is None else f"; test data of {test.moments.num_samples:,} samples"
+    yield (
+        f"Neural collapse of {moments.num_samples:,} samples, "
+        f"{int(moments.present.sum()):,} classes, {moments.dim:,} features{beside}"
+    )
+    yield headline(report)
+    yield from report.cautions
+    if report.absent:
+        yield f"Absent classes, left out: {_listed(report.absent)}."
+    yield _table(report, width >= WIDE)
+    yield from _remarks(report)
+
+
+def _table(report: CollapseReport, wide: bool) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("metric", no_wrap=True)
+    if wide:
+        table.add_column("formula")
+    for column in ("train", "test", "target", "chance"):
+        if column != "test" or report.test is not None:
+            table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("reading")
+    group = None
+    for name, value in report.train.values.items():
+        metric, reading = report.metric(name), report.reading(name)
+        if metric.group != group:
+            group = metric.group
+            table.add_row(Text(group, style="bold"))
+        cells: list[str | Text] = [name]
+        if wide:
+            cells.append(Text(metric.heading))
+        cells.append(f"{value:.4g}")
+        if report.test is not None:
+            other = report.test.values.get(name)
+            cells.append("" if other is None else f"{other:.4g}")
+        cells += [_number(reading.target), _number(reading.chance)]
+        table.add_row(*cells, Text(reading.words, style=STYLES.get(reading.grade, "")))
+    return table
+
+
+def _remarks(report: CollapseReport) -> Iterator[str]:
+    worst = report.worst_pairs(1)
+    if len(worst):
+        i, j, value = worst.iloc[0]
+        yield f"Pair of classes with the largest CDNV: {i} and {j} ({value:.4g})."
+    departure = report.departures.get("nc2_etf")
+    if departure is not None:
+        yield (
+            f"Gram matrix of the class means: {departure.distance:.4g} from the one predicted for "
+            f"these class sizes (by chance {departure.chance.value:.3g}), "
+            f"{report['nc2_etf']:.4g} from an ETF."
+        )
+    state = report.train.state
+    if state.ties > TIES_TOLD * state.counts.judged:
+        yield (
+            f"The largest logits of {state.ties:,} of {state.counts.judged:,} samples tie. "
+            "They count as wrong: accuracy by argmax may be higher by as much as "
+            f"{state.ties / state.counts.judged:.2%}."
+        )
+    per_class = report.per_class
+    if "margin_min" in per_class:
+        least = per_class.iloc[0]
+        yield f"Class with the least margin: {least['class']} ({least['margin_min']:.4g})."
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _listed(names: list[str], limit: int = 20) -> str:
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

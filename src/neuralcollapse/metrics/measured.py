@@ -1,0 +1,83 @@
+"""Measured: all that the value of a metric may depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from torch import Tensor
+
+from neuralcollapse.metrics.class_distance import CDNVStatistic
+from neuralcollapse.metrics.equiangularity import EquiangularityStatistic
+from neuralcollapse.metrics.head import checked_head
+from neuralcollapse.metrics.margin_scale import margin_scale, normalized_margin
+from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.moments.class_moments import ClassMoments
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a pass over data leaves behind: the argument of the function of a metric.
+
+    Attributes
+    ----------
+    moments
+        Class moments of the features that enter the head.
+    weight, bias
+        (K, d) and (K,) of the head, or None.
+    shares
+        ``accuracy``, ``ncc_accuracy``, ``nc4_agreement`` and ``margin_min``, of those that the
+        decisions tell.
+
+    Examples
+    --------
+    >>> import torch
+    >>> moments = ClassMoments(2, 1).update(torch.tensor([[-2.0], [2.0]]), [0, 1])
+    >>> Measured(moments).rows.tolist()
+    [[-2.0], [2.0]]
+    """
+
+    moments: ClassMoments
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def available(self) -> set[str]:
+        """What a metric may need, of what there is."""
+        found = {"scatter"} if self.moments.scatter else set()
+        if self.weight is not None:
+            found.add("head")
+        return found | set(self.shares)
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Class means of the classes that have samples, about their mean."""
+        return self.moments.centered_means()
+
+    @cached_property
+    def head(self) -> Tensor:
+        """The head in float64, checked against the moments."""
+        assert self.weight is not None
+        return checked_head(self.moments, self.weight)
+
+    @property
+    def present_head(self) -> Tensor:
+        """The rows of the head whose classes have samples."""
+        return self.head[self.moments.present]
+
+    @cached_property
+    def margin(self) -> float:
+        """The least margin over its scale."""
+        return normalized_margin(
+            self.shares["margin_min"], margin_scale(self.moments, self.head, self.bias)
+        )
+
+    @cached_property
+    def pairs(self) -> tuple[CDNVStatistic, EquiangularityStatistic]:
+        """Distances and angles of all pairs of class means, from one sweep."""
+        distances = CDNVStatistic(self.moments)
+        angles = EquiangularityStatistic(len(self.rows))
+        sweep_pairs(self.rows, [distances, angles])
+        return distances, angles

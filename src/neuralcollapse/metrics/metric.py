@@ -1,0 +1,206 @@
+"""Metric: a value with its name, its formula, and the words it deserves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.chance.chance import Chance
+from neuralcollapse.metrics.measured import Measured
+from neuralcollapse.metrics.setting import Setting
+
+Grade = Literal["collapsed", "on the way", "no better than chance", ""]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a value means.
+
+    Attributes
+    ----------
+    grade
+        ``"collapsed"``, ``"on the way"``, ``"no better than chance"``, or ``""`` where none is
+        deserved: rules of thumb of this library, not thresholds of theory.
+    words
+        The grade, or why there is none.
+    target
+        The best for these class sizes, K and d; None if it is not known.
+    chance
+        What features or heads give that know nothing of classes; None if it is not known.
+    """
+
+    grade: Grade
+    words: str
+    target: float | None = None
+    chance: float | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    r"""One row of the catalogue: how a metric is computed, named, drawn, judged and cited.
+
+    A value is judged by its distance from the target, against that of chance: half of it or more
+    is "no better than chance"; a tenth or less, and at most `grade`, is "collapsed"; between them
+    it is "on the way". There is no grade where `validity` gives a reason, or where chance and
+    target are nearer than the error bar of chance.
+
+    Attributes
+    ----------
+    name
+        Of the function, of the entry of a report, of the curve.
+    group
+        The phenomenon: one of `GROUPS`, or another heading.
+    title
+        What it measures, in a few words.
+    formula
+        As help, page and terminal write it.
+    needs
+        Of ``"scatter"``, ``"head"``, ``"accuracy"``, ``"ncc_accuracy"``, ``"nc4_agreement"``,
+        ``"margin_min"``; without one of them the metric is left out.
+    target
+        The best value, or a function of the `Setting`; None if there is none.
+    chance
+        A function of the `Setting`; None if it is not known.
+    validity
+        A function of the `Setting`: why a value says nothing there, or None.
+    grade
+        The largest distance from the target that may be called collapsed; None for no grade.
+    cites
+        Whose it is: keys of `cite`, or BibTeX entries.
+    value
+        The function: from `Measured` to a number.
+    note
+        One line for its chart.
+    caveat
+        What to beware of, for the documentation.
+    kind
+        ``"distance"`` falls to its target, ``"share"`` is a part of samples, ``"signed"`` may be
+        negative.
+    words
+        The words for a value that has no grade.
+
+    Examples
+    --------
+    >>> metric = Metric("spread", value=lambda measured: float(measured.moments.within.trace()))
+    >>> metric.read(0.5).words
+    ''
+    """
+
+    name: str
+    group: str = "Of your own"
+    title: str = ""
+    formula: str = ""
+    needs: tuple[str, ...] = ()
+    target: float | Callable[[Setting], float | None] | None = None
+    chance: Callable[[Setting], Chance | float] | None = None
+    validity: Callable[[Setting], str | None] | None = None
+    grade: float | None = None
+    cites: tuple[str, ...] = ()
+    value: Callable[[Measured], float] | None = None
+    note: str = ""
+    caveat: str = ""
+    kind: Literal["distance", "share", "signed"] = "distance"
+    words: Callable[[float], str] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or self.name.startswith("test_"):
+            raise NeuralCollapseError(
+                "name",
+                "a word of letters, digits and _ that does not begin with test_",
+                repr(self.name),
+                "values of test data get this prefix by themselves",
+            )
+
+    @property
+    def heading(self) -> str:
+        """The formula, or the title where there is none."""
+        return self.formula or self.title or self.name
+
+    def compute(self, measured: Measured) -> float:
+        """Return the value.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If the function does not return one number.
+        """
+        if self.value is None:
+            raise NeuralCollapseError(
+                "metrics", f"a function for {self.name!r}", "none", "pass Metric(..., value=f)"
+            )
+        value = self.value(measured)
+        try:
+            return float(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise NeuralCollapseError(
+                f"metrics[{self.name!r}]",
+                "one number",
+                type(value).__name__,
+                "return a float or a tensor with one element",
+            ) from error
+
+    def best(self, setting: Setting) -> float | None:
+        """Return the target for these class sizes, K and d; None if it is not known."""
+        best = self.target(setting) if callable(self.target) else self.target
+        if best is not None and not setting.equal:
+            best = setting.targets.get(self.name, best)
+        return None if best is None or math.isnan(best) else best
+
+    def read(
+        self,
+        value: float,
+        setting: Setting | None = None,
+        departure: tuple[float, Chance] | None = None,
+    ) -> Reading:
+        """Say what a value means.
+
+        Parameters
+        ----------
+        value
+            Of this metric.
+        setting
+            Where it was measured; without it there is no grade.
+        departure
+            A distance from what is predicted that says more than this value, and that of chance:
+            the grade is its.
+        """
+        said = self.words(value) if self.words else ""
+        if math.isnan(value):
+            return Reading("", "undefined")
+        if setting is None:
+            return Reading("", said)
+        best, by_chance = self.best(setting), None
+        reason = self.validity(setting) if self.validity else None
+        if self.chance is not None and reason is None:
+            found = self.chance(setting)
+            by_chance = found if isinstance(found, Chance) else Chance(float(found), 0.0)
+        shown = None if by_chance is None else by_chance.value
+        if reason is not None or best is None or self.grade is None:
+            return Reading("", reason or said, best, shown)
+        if departure is not None:
+            grade, words = self._grade(departure[0], 0.0, departure[1])
+        else:
+            grade, words = self._grade(value, best, by_chance)
+        spoken = grade if grade == "collapsed" else said or grade
+        return Reading(grade, words or spoken, best, shown)
+
+    def _grade(self, value: float, best: float, chance: Chance | None) -> tuple[Grade, str]:
+        distance = abs(value - best)
+        if chance is None:
+            if distance <= (self.grade or 0):
+                return "collapsed", ""
+            return ("", "") if self.words else ("on the way", "")
+        whole = abs(chance.value - best)
+        if whole <= chance.bar:
+            return "", "chance and target are too near to tell apart"
+        past = (value - best) * (chance.value - best) < 0
+        lucky = whole - chance.bar  # one in ten thousand gets nearer by chance
+        limit = lucky if self.kind == "share" else min(whole / 2, lucky)
+        if distance <= min(whole / 10, self.grade or 0) and (past or distance < limit):
+            return "collapsed", ""
+        if past:
+            return "on the way", "past its target"
+        return ("no better than chance", "") if distance >= limit else ("on the way", "")

@@ -1,0 +1,102 @@
+"""Setting: what a value is judged against: class sizes, width, head, and what theory predicts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Sizes on which the best and the chance value of a metric depend.
+
+    Attributes
+    ----------
+    class_sizes
+        Samples of each class that has any.
+    dim
+        d, the number of features.
+    head_rows
+        Rows of the head; the number of classes if 0.
+    bias
+        Whether the head has a bias.
+    fresh
+        Whether samples are judged by class means of other samples, as test data is.
+    targets
+        Metric name to its value at the predicted geometry, where classes are unequal; NaN where
+        theory has none.
+
+    Examples
+    --------
+    >>> setting = Setting((50, 50, 10), dim=64)
+    >>> setting.num_classes, setting.num_samples, setting.equal, setting.fits
+    (3, 110, False, True)
+    """
+
+    class_sizes: tuple[int, ...]
+    dim: int
+    head_rows: int = 0
+    bias: bool = False
+    fresh: bool = False
+    targets: Mapping[str, float] = field(default_factory=dict, compare=False)
+
+    @property
+    def num_classes(self) -> int:
+        """K, of the classes that have samples."""
+        return len(self.class_sizes)
+
+    @property
+    def num_samples(self) -> int:
+        """N."""
+        return sum(self.class_sizes)
+
+    @property
+    def rank(self) -> int:
+        """K - 1, the directions that centred class means can fill."""
+        return self.num_classes - 1
+
+    @property
+    def rows(self) -> int:
+        """Rows of the head."""
+        return self.head_rows or self.num_classes
+
+    @property
+    def equal(self) -> bool:
+        """Whether all classes have one size."""
+        return len(set(self.class_sizes)) == 1
+
+    @property
+    def fits(self) -> bool:
+        """Whether a simplex of K points fits into d dimensions."""
+        return self.dim >= self.rank
+
+    @cached_property
+    def mean_variances(self) -> np.ndarray:
+        """Return 1/n_k, the variance of a class mean in units of that of a sample."""
+        return 1 / np.array(self.class_sizes, dtype=float)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain numbers to store: sizes with how often each occurs."""
+        return {
+            "class_sizes": sorted(Counter(self.class_sizes).items(), reverse=True),
+            "dim": self.dim,
+            "head_rows": self.head_rows,
+            "bias": self.bias,
+            "fresh": self.fresh,
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], targets: Mapping[str, float]) -> Setting:
+        """Return the setting that `to_record` stored."""
+        sizes = _repeated(record["class_sizes"])
+        known = {name: record[name] for name in ("dim", "head_rows", "bias", "fresh")}
+        return cls(sizes, **known, targets=targets)
+
+
+def _repeated(pairs: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    return tuple(int(size) for size, times in pairs for _ in range(int(times)))
