@@ -5,7 +5,7 @@ import pytest
 import neuralcollapse as nc
 from neuralcollapse.citations import PAPERS, USES
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.readings import READINGS
+from neuralcollapse.metrics.catalogue import CATALOGUE
 from neuralcollapse.metrics.presets import PRESETS
 from neuralcollapse.ood import METHODS
 from neuralcollapse.studies.papers import PAPERS as STUDIED
@@ -54,7 +54,8 @@ def test_presets_studies_and_uses_have_an_entry():
     assert set(PRESETS) | set(STUDIED) <= set(PAPERS)
     assert set(PAPERS) >= {key for keys in USES.values() for key in keys}
     assert set(METHODS) - {"nearest_mean"} <= set(USES)  # which has no paper of its own
-    for name in READINGS:
+    assert set(PAPERS) >= {key for metric in CATALOGUE.values() for key in metric.cites}
+    for name in CATALOGUE:
         assert nc.cite(f"test_{name}") == nc.cite(name)
     assert nc.cite("accuracy") == ""  # of no one
 

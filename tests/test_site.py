@@ -15,7 +15,7 @@ from filelock import FileLock
 
 import neuralcollapse
 from neuralcollapse import metrics
-from neuralcollapse.measurement.readings import READINGS
+from neuralcollapse.metrics.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -172,7 +172,7 @@ def test_every_metric_of_a_report_is_explained():
     text = (DOCS / "which_metric.md").read_text().partition("## On request")[0]
     cells = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| ")]
     explained = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
-    assert explained == set(READINGS)
+    assert explained == set(CATALOGUE)
 
 
 def test_contributing_names_every_floor_of_the_house():
