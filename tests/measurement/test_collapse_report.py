@@ -5,7 +5,6 @@ import pytest
 import torch
 
 import neuralcollapse as nc
-from neuralcollapse.measurement.readings import READINGS
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +33,35 @@ def test_it_is_a_mapping_and_a_missing_metric_lists_the_others(report):
         report["nc1"]
 
 
-def test_the_table_has_every_value_and_a_reading(report):
+def test_the_table_has_every_value_and_a_reading(report, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     text = str(report)
     for name, value in report.train.values.items():
         line = next(line for line in text.splitlines() if line.split()[:1] == [name])
         assert f"{value:.4g}" in line
-        assert line.rstrip().endswith(READINGS[name].say(value))
-    assert "Closest pair of classes" in text
+        assert line.rstrip().endswith(report.reading(name).words)
+    assert "Pair of classes with the largest CDNV" in text
     assert "1.2" in text  # the ceiling K/(K-1)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 200])
+def test_the_text_fits_the_terminal(report, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = str(report).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "\x1b" not in "".join(lines)  # no terminal, no colours
+    assert any("tr(Σ_W Σ_B⁺)/K" in line for line in lines) == (columns == 200)
+    for name in report.train.values:
+        assert [line for line in lines if line.split()[:1] == [name]]
+
+
+def test_a_terminal_gets_colours_and_a_notebook_a_page(report, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert "\x1b[3" in str(report)
+    page = report._repr_html_()
+    assert page.startswith("<pre")
+    assert "nc1_pinv" in page
 
 
 def test_worst_pairs_are_the_largest_cdnv(report):
@@ -103,23 +123,3 @@ def test_the_figure_draws_what_there_is(report, case, tmp_path):
     rows = report.train.moments.centered_means()
     cosines = torch.nn.functional.cosine_similarity(rows[:, None], rows[None], dim=-1)
     np.testing.assert_allclose(gram, cosines, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "words"),
-    [
-        ("nc1_pinv", 1e-6, "collapsed"),
-        ("nc1_pinv", 0.05, "on the way"),
-        ("nc1_pinv", 5.0, "not collapsed"),
-        ("nc4_agreement", 1.0, "collapsed"),
-        ("accuracy", 1.0, "all right"),
-        ("accuracy", 0.5, "50.00% wrong"),
-        ("margin_min", -1.0, "a sample is wrong"),
-        ("margin_normalized", 0.1, "every sample is right"),
-        ("vci", float("nan"), "undefined"),
-        ("accuracy", float("nan"), "undefined"),
-        ("margin_min", float("nan"), "undefined"),
-    ],
-)
-def test_readings(name, value, words):
-    assert READINGS[name].say(value) == words

@@ -4,6 +4,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.report import milestones, summary_table, summary_text
 
 KEYS = [
@@ -21,7 +22,8 @@ KEYS = [
 def record(epoch, accuracy, value, agreement=1.0):
     numbers = dict.fromkeys(KEYS, value)
     shares = {"nc4_agreement": agreement, "accuracy": accuracy, "test_accuracy": accuracy - 0.01}
-    return {"epoch": epoch, **numbers, **shares}
+    setting = Setting((100,) * 4, dim=8).to_record()
+    return {"epoch": epoch, **numbers, **shares, "setting": setting, "test_setting": setting}
 
 
 RUN = [record(1, 0.5, 0.8), record(2, 1.0, 0.4), record(3, 0.9, 0.3), record(9, 1.0, 0.0004)]
@@ -46,11 +48,11 @@ def test_milestones_of_runs_long_and_short():
 def test_the_table_fits_a_terminal_and_shows_every_milestone():
     lines = shown(summary_table(RUN)).splitlines()
     assert max(map(len, lines)) <= 80
-    (row,) = [line for line in lines if "tr(Sw Sb^+)/K" in line]
+    (row,) = [line for line in lines if line.split()[:1] == ["nc1_pinv"]]
     assert row.split()[-4:] == ["0.8", "0.4", "0.0004", "collapsed"]
     assert not [line for line in lines if "…" in line]
-    assert [line.split() for line in lines if line.strip().startswith("test accuracy")] == [
-        ["test", "accuracy", "49.00%", "99.00%", "99.00%", "1.00%", "wrong"]
+    assert [line.split() for line in lines if line.strip().startswith("test_accuracy")] == [
+        ["test_accuracy", "49.00%", "99.00%", "99.00%", "1.00", "%", "wrong"]
     ]
 
 

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from neuralcollapse.report.html.curves import NOTES
+from neuralcollapse.metrics.catalogue import CATALOGUE
+from neuralcollapse.report.html.curves import TRAINED
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
@@ -80,7 +81,7 @@ def colours_on(page, selector):
 def test_everything_is_drawn(visit, page_file):
     page = visit(page_file)
     charts = page.locator("#curves .chart")
-    assert charts.count() == len(NOTES)
+    assert charts.count() == len(CATALOGUE) + len(TRAINED)
     for i in range(charts.count()):
         assert charts.nth(i).locator("path.curve").count() >= 1
     for name in ("gram", "space"):

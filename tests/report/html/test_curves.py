@@ -3,8 +3,9 @@ from itertools import pairwise
 
 import pytest
 
+from neuralcollapse.metrics.catalogue import CATALOGUE
 from neuralcollapse.metrics.margin_scale import margin_ceiling
-from neuralcollapse.report.html.curves import MAX_POINTS, NOTES, charts, curve_data, grouped
+from neuralcollapse.report.html.curves import MAX_POINTS, TRAINED, charts, curve_data, grouped
 from neuralcollapse.runs import Run, read_run
 
 
@@ -21,7 +22,7 @@ def test_the_curves_are_the_history(tetrahedron):
 def test_every_metric_has_a_chart_and_test_data_no_head(tetrahedron):
     run = read_run(tetrahedron)
     found = charts([run])
-    assert [chart["name"] for chart in found] == list(NOTES)
+    assert [chart["name"] for chart in found] == [*CATALOGUE, *TRAINED]
     assert sum(len(group["charts"]) for group in grouped(found)) == len(found)
     series = curve_data(run)["series"]
     assert "test_nc2_etf" in series

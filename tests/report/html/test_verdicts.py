@@ -1,14 +1,18 @@
 import math
 
 import pytest
+import torch
 
+from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.report.html import verdicts
 from neuralcollapse.runs import Run, read_run
 
 
 def run_of(name, *values, **last):
+    setting = Setting((100,) * 4, dim=8).to_record()
     records = [
-        {"epoch": epoch, name: value} for epoch, value in zip((1, 10, 20), values, strict=True)
+        {"epoch": epoch, name: value, "setting": setting}
+        for epoch, value in zip((1, 10, 20), values, strict=True)
     ]
     records[-1] |= last
     return Run("run", records)
@@ -19,17 +23,17 @@ def run_of(name, *values, **last):
     [
         (
             (1.0, 0.4, 0.1),
-            "Within-class scatter still falls: tr Sw / tr Sb is 0.1, a quarter of wh",
+            "Within-class scatter still falls: tr Σ_W / tr Σ_B is 0.1, a quarter of ",
         ),
         (
             (1.0, 0.4, 0.396),
-            "Within-class scatter has settled: tr Sw / tr Sb is 0.396, as at epoch",
+            "Within-class scatter has settled: tr Σ_W / tr Σ_B is 0.396, as at ep",
         ),
         (
             (1.0, 0.4, 0.8),
-            "Within-class scatter rises again: tr Sw / tr Sb is 0.8, 2 times what it",
+            "Within-class scatter rises again: tr Σ_W / tr Σ_B is 0.8, 2 times wha",
         ),
-        ((1.0, 0.4, math.nan), "Within-class scatter: tr Sw / tr Sb is undefined."),
+        ((1.0, 0.4, math.nan), "Within-class scatter: tr Σ_W / tr Σ_B is undefined."),
     ],
 )
 def test_the_movement_of_the_scatter(values, sentence):
@@ -42,7 +46,11 @@ def test_the_movement_of_the_scatter(values, sentence):
     [
         (0.05, "The head is aligned with the class means: distance 0.05", "collapsed"),
         (0.3, "The head is not yet aligned with the class means: distance 0.3", "on the way"),
-        (1.2, "The head is not aligned with the class means: distance 1.2", "not collapsed"),
+        (
+            1.2,
+            "The head is no nearer to the class means than a random one: dis",
+            "no better than chance",
+        ),
     ],
 )
 def test_the_alignment_of_the_head(value, sentence, grade):
@@ -53,7 +61,8 @@ def test_the_alignment_of_the_head(value, sentence, grade):
 
 def test_a_single_measurement_has_no_movement():
     (verdict,) = verdicts(Run("run", [{"epoch": 1, "nc1_trace_ratio": 0.5}]))
-    assert verdict.text == "Within-class scatter: tr Sw / tr Sb is 0.5."
+    assert verdict.text == "Within-class scatter: tr Σ_W / tr Σ_B is 0.5."
+    assert verdict.grade == "not graded"  # nothing tells what chance would give
 
 
 def test_wrong_samples_are_counted():
@@ -68,8 +77,10 @@ def test_the_closest_pair_and_the_weakest_class_are_named(tetrahedron):
     run = read_run(tetrahedron)
     found = {verdict.group: verdict.text for verdict in verdicts(run)}
     shot = run.snapshots[-1]
-    i, j = (shot.class_names[int(k)] for k in shot.closest_pairs[0, :2])
-    assert f"Classes “{i}” and “{j}” are the closest pair" in found["NC2 simplex ETF"]
+    cosines = torch.nn.functional.cosine_similarity(shot.rows[:, None], shot.rows[None], dim=-1)
+    i, j = divmod(int(cosines.fill_diagonal_(-2).argmax()), 4)
+    names = f"“{shot.class_names[i]}” and “{shot.class_names[j]}”"
+    assert f"Classes {names} are the closest pair, with a cosine of" in found["NC2 simplex ETF"]
     weakest = shot.class_names[int(shot.margin_levels[:, 0].argmin())]
     assert found["Decisions"].endswith(f"Class “{weakest}” has the least one.")
     assert "(in the ETF −0.333)" in found["NC2 simplex ETF"]

@@ -47,7 +47,7 @@ def own_nearest_mean(class_sizes: tuple[int, ...], dim: int) -> float:
     sizes, times = np.array([(g[len(g) // 2], len(g)) for g in groups if len(g)]).T
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     normal, weights = ndtri((nodes + 1) / 2), weights / 2
-    shape, center, scale = _sankaran(dim, np.zeros(()))
+    shape, center, scale = _sankaran(dim, np.zeros(1))
     rho = dim * (center + scale * normal).clip(0) ** (1 / shape)
     rho = rho[:, None]
     shares = []

@@ -22,7 +22,7 @@ TRAINED = {
     "train_loss": ("training loss", "mean over an epoch, as it was trained on"),
     "lr": ("learning rate", "of the last update before the measurement"),
 }
-NOTES = GROUPS | {TRAINING: "What the optimiser saw."}
+GROUP_NOTES = GROUPS | {TRAINING: "What the optimiser saw."}
 BESIDE = {"epoch", "step", "seconds", "num_classes", "means_rank", *TRAINED}
 
 
@@ -88,7 +88,7 @@ def grouped(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "name": group,
-            "note": NOTES.get(group, ""),
+            "note": GROUP_NOTES.get(group, ""),
             "charts": [chart for chart in found if chart["group"] == group],
         }
         for group in groups
@@ -118,7 +118,8 @@ def _names(runs: Sequence[Run]) -> list[str]:
         if key in TRAINED or (key not in BESIDE and isinstance(value, float))
     )
     bare = dict.fromkeys(key.removeprefix("test_") for key in keys)
-    metrics = [*CATALOGUE, *(name for name in bare if name not in CATALOGUE), *TRAINED]
+    own = (name for name in bare if name not in CATALOGUE and name not in TRAINED)
+    metrics = [*CATALOGUE, *own, *TRAINED]
     wanted = dict.fromkeys(name for metric in metrics for name in (metric, f"test_{metric}"))
     return [name for name in wanted if name in keys]
 
