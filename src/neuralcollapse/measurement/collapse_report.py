@@ -19,7 +19,7 @@ from neuralcollapse.measurement.departure import Departure, departures
 from neuralcollapse.measurement.prediction import predicted, setting_of
 from neuralcollapse.measurement.readings import both, training_only
 from neuralcollapse.measurement.report_text import report_html, report_text
-from neuralcollapse.metrics.catalogue import metric_named
+from neuralcollapse.metrics.catalogue import CATALOGUE, metric_named
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.metric import Metric, Reading
 from neuralcollapse.metrics.pairs import sweep_pairs
@@ -55,7 +55,13 @@ class SplitReport:
         return self.state.moments
 
     @classmethod
-    def of(cls, state: CollapseState, weight: Tensor | None, bias: Tensor | None) -> SplitReport:
+    def of(
+        cls,
+        state: CollapseState,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        metrics: Sequence[Metric] | None = None,
+    ) -> SplitReport:
         """Read the values of a state; what it does not tell before it is settled is NaN.
 
         Parameters
@@ -64,10 +70,13 @@ class SplitReport:
             Of the samples.
         weight, bias
             (K, d) and (K,) of the head, or None.
+        metrics
+            Those to compute; the catalogue if omitted.
         """
+        rows = list(CATALOGUE.values()) if metrics is None else metrics
         unsettled = ["ncc_accuracy"] if weight is None else ["ncc_accuracy", "nc4_agreement"]
-        values = dict.fromkeys(unsettled, math.nan) | state.values(weight, bias)
-        return cls({name: values[name] for name in READINGS if name in values}, state)
+        values = dict.fromkeys(unsettled, math.nan) | state.values(weight, bias, rows)
+        return cls({row.name: values[row.name] for row in rows if row.name in values}, state)
 
 
 def check_class_names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:

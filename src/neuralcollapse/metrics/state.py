@@ -16,6 +16,7 @@ from neuralcollapse.metrics.decisions import decide
 from neuralcollapse.metrics.kept_samples import Batch, KeptSamples
 from neuralcollapse.metrics.margins import lower_pairs
 from neuralcollapse.metrics.measured import Measured
+from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.nearest_center import NearestMean
 from neuralcollapse.metrics.packing import pack, unpack
 from neuralcollapse.metrics.sample_batch import read_batch, within
@@ -253,20 +254,27 @@ class CollapseState:
             shares["margin_min"] = self.margin_min
         return shares
 
-    def values(self, weight: Tensor | None = None, bias: Tensor | None = None) -> dict[str, float]:
+    def values(
+        self,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        metrics: Iterable[Metric] | None = None,
+    ) -> dict[str, float]:
         """Return every metric of collapse that the samples so far tell.
 
         Parameters
         ----------
         weight, bias
             (K, d) and (K,) of the head, for what the catalogue says of it.
+        metrics
+            Those to compute; the catalogue if omitted.
 
         Raises
         ------
         NeuralCollapseError
             As `summarize`.
         """
-        return values_of(self.measured(weight, bias))
+        return values_of(self.measured(weight, bias), metrics)
 
     def measured(self, weight: Tensor | None = None, bias: Tensor | None = None) -> Measured:
         """Return what metrics are functions of: these samples, and the head."""
