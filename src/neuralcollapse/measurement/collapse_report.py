@@ -220,8 +220,9 @@ class CollapseReport(Mapping[str, float]):
         for part in filter(None, (self.train, self.test)):
             present = part.moments.present
             head = None if self.weight is None else self.weight[present.to(self.weight.device)]
-            rows, sizes = part.moments.centered_means(), self.setting.class_sizes
-            found.append(departures(rows, head, sizes, self.bias is not None))
+            rows, counts = part.moments.centered_means(), part.moments.counts[present]
+            sizes, bias = self.setting.class_sizes, self.bias is not None
+            found.append(departures(rows, head, sizes, bias, tuple(counts.tolist())))
         return found
 
     @property

@@ -29,7 +29,11 @@ class Departure(NamedTuple):
 
 
 def departures(
-    rows: Tensor, weight: Tensor | None, sizes: tuple[int, ...], bias: bool
+    rows: Tensor,
+    weight: Tensor | None,
+    sizes: tuple[int, ...],
+    bias: bool,
+    measured_sizes: tuple[int, ...] | None = None,
 ) -> Mapping[str, Departure]:
     """Return the departure that stands for each NC2 metric, by its name; none for equal classes.
 
@@ -39,6 +43,8 @@ def departures(
         (K, d) class means and rows of the head, of the classes that have samples.
     sizes, bias
         Of the training data and of the head, for which the shape is predicted.
+    measured_sizes
+        Samples behind each class mean, if the rows are of other data.
     """
     dim = rows.shape[1]
     shape = predicted(sizes, dim, bias)
@@ -49,26 +55,32 @@ def departures(
         parts["_head"] = (weight, shape.W)
     found = {}
     for suffix, (measured, target) in parts.items():
+        counts = () if suffix else (measured_sizes or sizes)
         distances = _distances(measured.detach().cpu().double()[None], target)
-        by_chance = _chance(sizes, dim, bias, suffix)
+        by_chance = _chance(sizes, dim, bias, counts)
         for name, distance, chance in zip(METRICS, distances, by_chance, strict=True):
             found[name + suffix] = Departure(float(distance), chance)
     return found
 
 
 @lru_cache(maxsize=16)
-def _chance(sizes: tuple[int, ...], dim: int, bias: bool, suffix: str) -> tuple[Chance, ...]:
-    """Return the mean over random vectors, and its error bar from that of the chi of its spread."""
+def _chance(
+    sizes: tuple[int, ...], dim: int, bias: bool, counts: tuple[int, ...]
+) -> tuple[Chance, ...]:
+    """Return the mean over random vectors, and its error bar from that of the chi of its spread.
+
+    Class means are as random as their counts say; without counts, rows of a head alike.
+    """
     shape = predicted(sizes, dim, bias)
     assert shape is not None
     draws = min(max(ENTRIES // (len(sizes) * dim), FEWEST), MOST)
     rows = torch.randn(
         draws, len(sizes), dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    if not suffix:
-        rows /= torch.tensor(sizes, dtype=torch.float64).sqrt()[:, None]
+    if counts:
+        rows /= torch.tensor(counts, dtype=torch.float64).sqrt()[:, None]
     found = []
-    for values in _distances(rows, shape.W if suffix else shape.means):
+    for values in _distances(rows, shape.means if counts else shape.W):
         mean, variance = float(values.mean()), float(values.var())
         found.append(Chance(mean, mean * chi_bar(max(mean**2 / (2 * variance), 1.0))))
     return tuple(found)

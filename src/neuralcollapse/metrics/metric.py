@@ -145,7 +145,7 @@ class Metric:
     def best(self, setting: Setting) -> float | None:
         """Return the target for these class sizes, K and d; None if it is not known."""
         best = self.target(setting) if callable(self.target) else self.target
-        if best is not None and not setting.equal:
+        if best is not None:
             best = setting.targets.get(self.name, best)
         return None if best is None or math.isnan(best) else best
 

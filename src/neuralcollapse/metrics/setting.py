@@ -28,8 +28,8 @@ class Setting:
     fresh
         Whether samples are judged by class means of other samples, as test data is.
     targets
-        Metric name to its value at the predicted geometry, where classes are unequal; NaN where
-        theory has none.
+        Metric name to its value at the predicted geometry, where the classes of the training data
+        are unequal; NaN where theory has none.
 
     Examples
     --------

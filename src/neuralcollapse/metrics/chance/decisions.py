@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import numpy as np
 
-from neuralcollapse.metrics.chance.chance import NORMAL, Chance
+from neuralcollapse.metrics.chance.chance import LUCK, Chance
 from neuralcollapse.metrics.setting import Setting
 
 NODES = 32  # of a quadrature
@@ -81,6 +80,14 @@ def _sankaran(dim: int, noncentrality: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _share_bar(value: float, s: Setting) -> float:
-    """Return how far a share gets by chance: of samples, and of heads, whose spread is far more."""
-    deviation = math.sqrt(value * (1 - value) * (1 / s.num_samples + 1 / (s.rows * s.dim)))
-    return min(1 - value, NORMAL * deviation + 0.1 * (1 - value))
+    """Return how far a share gets by chance: of samples, and of heads, whose spread is far more.
+
+    Of the Beta distribution with variance p (1 - p) (1/N + 1/(K d)).
+    """
+    from scipy.special import betaincinv
+
+    freedom = 1 / (1 / s.num_samples + 1 / (s.rows * s.dim))
+    if not 0 < value < 1:
+        return 0.0
+    highest = float(betaincinv(value * freedom, (1 - value) * freedom, 1 - LUCK))
+    return min(1 - value, highest - value + 0.1 * (1 - highest))
