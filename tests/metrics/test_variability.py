@@ -42,6 +42,19 @@ def test_nc1_pinv(case, variant, normalize):
     assert actual == pytest.approx(expected, rel=1e-8, abs=1e-13)
 
 
+def test_nc1_pinv_per_rank_is_the_mean_over_directions():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(400) % 4
+    means = 3 * torch.tensor([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])  # rank 2
+    features = means[labels] + torch.randn(400, 3, generator=generator).double()
+    moments = ClassMoments(4, 3).update(features, labels)
+    values = np.linalg.eigvalsh(moments.between.numpy())
+    whole = nc1_pinv(moments, normalize=False)
+    rank = int((values > 1e-3 * values[-1]).sum())
+    assert nc1_pinv(moments, per="rank") == pytest.approx(whole / rank)
+    assert nc1_pinv(moments) == pytest.approx(whole / 4)
+
+
 @pytest.mark.parametrize("variant", VARIANTS, ids=label)
 @pytest.mark.parametrize("denominator", ["between", "total"])
 def test_nc1_trace_ratio(case, variant, denominator):

@@ -184,6 +184,17 @@ def test_the_unit_of_the_features_does_not_matter(data, method):
     torch.testing.assert_close(after, before)
 
 
+@pytest.mark.parametrize("dim", [3, 5, 7])
+def test_neco_by_default_is_never_constant(dim):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(160) % 8  # K - 1 = 7 components of 3, 5 or 7 features
+    features = torch.randn(160, dim, generator=generator)
+    scores = NECO(ClassMoments(8, dim).update(features, labels))(features)
+    assert float(scores.std()) > 0.01
+    with pytest.raises(NeuralCollapseError, match=f"1 to d - 1 = {dim - 1}, got {dim}"):
+        NECO(ClassMoments(8, dim).update(features, labels), num_components=dim)
+
+
 def test_neco_standardized_does_not_see_the_units_of_coordinates(data):
     moments, train, labels, _, _, new = data
     units = torch.logspace(-2, 2, D).double()
@@ -241,7 +252,7 @@ def test_many_rows_are_scored_in_chunks(data):
         (lambda m, w, x: ood_scores(m, w, None, x, "odin"), NeuralCollapseError, "one of neco, n"),
         (lambda m, w, x: NCI(m), NeuralCollapseError, "the head, which NCI needs, got none"),
         (lambda m, w, x: NECO(m, max_logit=True), NeuralCollapseError, "which NECO needs"),
-        (lambda m, w, x: NECO(m, num_components=8), NeuralCollapseError, "1 to d = 7, got 8"),
+        (lambda m, w, x: NECO(m, num_components=8), NeuralCollapseError, "1 to d - 1 = 6, got 8"),
         (lambda m, w, x: ViM(m, w), NeuralCollapseError, "or alpha, which no class moments tell"),
         (lambda m, w, x: ViM(m, w, num_components=7), NeuralCollapseError, "1 to d - 1 = 6"),
         (lambda m, w, x: NECO(m)(x[:, 1:]), NeuralCollapseError, r"shape \(n, 7\), got \(25, 6\)"),

@@ -13,6 +13,7 @@ from neuralcollapse.measurement.collapse_report import (
     check_class_names,
 )
 from neuralcollapse.measurement.feature_tap import FeatureTap
+from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
 from neuralcollapse.metrics.over_ranks import over_ranks
 from neuralcollapse.metrics.state import CollapseState
 
@@ -31,6 +32,8 @@ class BatchObserver:
         The network, not wrapped for several processes.
     head
         The last linear layer or its name; found by itself if omitted, see `FeatureTap`.
+    metrics
+        As in `measure`.
 
     Attributes
     ----------
@@ -38,8 +41,14 @@ class BatchObserver:
         Whether the head is hooked.
     """
 
-    def __init__(self, model: nn.Module, head: nn.Module | str | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        head: nn.Module | str | None = None,
+        metrics: OwnMetrics | None = None,
+    ) -> None:
         self._tap = FeatureTap(model, head)
+        self._own = own_metrics(metrics)
         self._state: CollapseState | None = None
         self._centers: Tensor | None = None
         self.opened = False
@@ -94,4 +103,5 @@ class BatchObserver:
         bias = None if bias is None else bias.clone()
         names = check_class_names(None, len(weight))
         self._centers = state.moments.means
-        return CollapseReport(SplitReport.of(state, weight, bias), names, weight, bias)
+        train = SplitReport.of(state, weight, bias, self._own)
+        return CollapseReport(train, names, weight, bias, own=self._own)

@@ -10,6 +10,7 @@ from torch import nn
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_pass import Unpack
 from neuralcollapse.measurement.passes import FEATURE_BUDGET, measured_passes
+from neuralcollapse.metrics.catalogue import OwnMetrics
 
 
 def measure_epoch(
@@ -20,6 +21,7 @@ def measure_epoch(
     head: nn.Module | str | None = None,
     unpack: Unpack | None = None,
     feature_budget: int = FEATURE_BUDGET,
+    metrics: OwnMetrics | None = None,
 ) -> CollapseReport:
     """Measure a network as `measure` does, where each process may hold a part of the data.
 
@@ -29,7 +31,7 @@ def measure_epoch(
         The network, not wrapped for several processes.
     loader, test_loader
         This process's part of training and validation data; it may be empty.
-    head, unpack, feature_budget
+    head, unpack, feature_budget, metrics
         As in `measure`.
 
     Returns
@@ -50,5 +52,6 @@ def measure_epoch(
         head=head,
         unpack=unpack,
         feature_budget=feature_budget,
+        metrics=metrics,
         merged=True,
     )

@@ -15,6 +15,7 @@ from neuralcollapse.integrations.missing import MissingLibrary
 from neuralcollapse.integrations.recorder import CollapseRecorder, Mode
 from neuralcollapse.integrations.schedules import Schedule
 from neuralcollapse.measurement.feature_pass import Unpack, unpack_batch
+from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
 from neuralcollapse.runs.history import Record
 
 
@@ -72,6 +73,8 @@ class CollapseCallback(_Callback):
         From a batch to (inputs, labels), if it is neither a pair nor a mapping with labels.
     prefix
         Of logged names.
+    metrics
+        Metrics of one's own, as in `measure`.
 
     Attributes
     ----------
@@ -98,8 +101,10 @@ class CollapseCallback(_Callback):
         class_names: Sequence[str] | None = None,
         unpack: Unpack | None = None,
         prefix: str = "collapse",
+        metrics: OwnMetrics | None = None,
     ) -> None:
         super().__init__()
+        self._metrics = own_metrics(metrics)
         self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names)
         self._head, self._unpack, self._validation = head, unpack or unpack_batch, validation
         self._observer: BatchObserver | None = None
@@ -117,7 +122,7 @@ class CollapseCallback(_Callback):
         due = self._recorder.schedule.due(trainer.current_epoch + 1, _last(trainer))
         if self._recorder.mode == "batches" and due:
             if self._observer is None:
-                self._observer = BatchObserver(pl_module, self._head)
+                self._observer = BatchObserver(pl_module, self._head, self._metrics)
             self._observer.open()
 
     def on_train_batch_end(
@@ -161,6 +166,7 @@ class CollapseCallback(_Callback):
                     _validation_loader(trainer) if self._validation else None,
                     head=self._head,
                     unpack=self._unpack,
+                    metrics=self._metrics,
                 )
         step = int(trainer.global_step)
         return self._recorder.record(measured, self._epoch, step, _last(trainer))

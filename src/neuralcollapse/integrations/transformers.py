@@ -16,6 +16,7 @@ from neuralcollapse.integrations.missing import MissingLibrary
 from neuralcollapse.integrations.recorder import CollapseRecorder, Mode
 from neuralcollapse.integrations.schedules import Schedule
 from neuralcollapse.measurement.feature_pass import LABEL_KEYS, Unpack, unpack_batch
+from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
 from neuralcollapse.runs.history import Record
 
 try:
@@ -56,6 +57,8 @@ class CollapseTrainerCallback(TrainerCallback):
         From a batch to (inputs, labels), if batches have no key of labels.
     prefix
         Of logged names.
+    metrics
+        Metrics of one's own, as in `measure`.
 
     Attributes
     ----------
@@ -75,16 +78,18 @@ class CollapseTrainerCallback(TrainerCallback):
         class_names: Sequence[str] | None = None,
         unpack: Unpack | None = None,
         prefix: str = "collapse",
+        metrics: OwnMetrics | None = None,
     ) -> None:
         if class_names is None:
             config = getattr(trainer.model, "config", None)
             id2label = getattr(config, "id2label", None) or {}
             class_names = [id2label[k] for k in sorted(id2label)] or None
         self._trainer = trainer
+        self._metrics = own_metrics(metrics)
         self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names)
         self._head, self._unpack, self._evaluation = head, unpack or unpack_batch, evaluation
         self._loaders: tuple[Iterable[Any], Iterable[Any] | None] | None = None
-        self._observer = BatchObserver(trainer.model, head)
+        self._observer = BatchObserver(trainer.model, head, metrics)
         self._hook: Any = None
         self._last: int | None = None
 
@@ -117,6 +122,7 @@ class CollapseTrainerCallback(TrainerCallback):
                 test,
                 head=self._head,
                 unpack=self._unpack,
+                metrics=self._metrics,
             )
         record = self._recorder.record(measured, epoch, state.global_step, self._last)
         self._trainer.log(self._recorder.scalars(record))

@@ -16,6 +16,7 @@ from neuralcollapse.integrations.loggers import sink
 from neuralcollapse.integrations.recorder import CollapseRecorder, Mode
 from neuralcollapse.integrations.schedules import Schedule
 from neuralcollapse.measurement.feature_pass import Unpack, unpack_batch
+from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
 from neuralcollapse.runs.history import Record
 
 
@@ -53,6 +54,8 @@ class CollapseWatch:
         One name a class; numbers if omitted.
     prefix
         Of logged names.
+    metrics
+        Metrics of one's own, as in `measure`.
 
     Attributes
     ----------
@@ -101,13 +104,15 @@ class CollapseWatch:
         class_names: Sequence[str] | None = None,
         unpack: Unpack | None = None,
         prefix: str = "collapse",
+        metrics: OwnMetrics | None = None,
     ) -> None:
         self.epoch = 0
         self._model = model.module if isinstance(model, DistributedDataParallel) else model
         self._loader, self._test_loader, self._head = loader, test_loader, head
         self._last, self._unpack = epochs, unpack or unpack_batch
+        self._metrics = own_metrics(metrics)
         self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names)
-        self._observer = BatchObserver(self._model, head)
+        self._observer = BatchObserver(self._model, head, metrics)
         self._log = sink(log)
         self._steps: int | None = None
 
@@ -181,6 +186,7 @@ class CollapseWatch:
                 self._test_loader,
                 head=self._head,
                 unpack=self._unpack,
+                metrics=self._metrics,
             )
         record = self._recorder.record(measured, self.epoch, self._steps, self._last)
         step = self.epoch if self._steps is None else self._steps

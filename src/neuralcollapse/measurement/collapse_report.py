@@ -60,7 +60,7 @@ class SplitReport:
         state: CollapseState,
         weight: Tensor | None,
         bias: Tensor | None,
-        metrics: Sequence[Metric] | None = None,
+        own: Mapping[str, Metric] | None = None,
     ) -> SplitReport:
         """Read the values of a state; what it does not tell before it is settled is NaN.
 
@@ -70,10 +70,10 @@ class SplitReport:
             Of the samples.
         weight, bias
             (K, d) and (K,) of the head, or None.
-        metrics
-            Those to compute; the catalogue if omitted.
+        own
+            Metrics to compute besides the catalogue.
         """
-        rows = list(CATALOGUE.values()) if metrics is None else metrics
+        rows = [*CATALOGUE.values(), *(own or {}).values()]
         unsettled = ["ncc_accuracy"] if weight is None else ["ncc_accuracy", "nc4_agreement"]
         values = dict.fromkeys(unsettled, math.nan) | state.values(weight, bias, rows)
         return cls({row.name: values[row.name] for row in rows if row.name in values}, state)
@@ -108,7 +108,7 @@ class CollapseReport(Mapping[str, float]):
     weight, bias
         The head, or None.
     own
-        Rows of the catalogue that belong to this measurement alone, by name.
+        Metrics of this measurement alone, by name.
 
     Examples
     --------
@@ -282,6 +282,8 @@ class CollapseReport(Mapping[str, float]):
         record: dict[str, Any] = {**self._values, "setting": self.setting.to_record()}
         if self._test_setting is not None:
             record["test_setting"] = self._test_setting.to_record()
+        if self.own:
+            record["own_metrics"] = list(self.own)
         return record
 
     def to_frame(self) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from torch import nn
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_pass import Unpack
 from neuralcollapse.measurement.passes import FEATURE_BUDGET, measured_passes
+from neuralcollapse.metrics.catalogue import OwnMetrics
 
 
 def measure(
@@ -25,6 +26,7 @@ def measure(
     scatter: Literal["pooled", "per_class"] | bool = "pooled",
     feature_budget: int = FEATURE_BUDGET,
     unpack: Unpack | None = None,
+    metrics: OwnMetrics | None = None,
     progress: bool | None = None,
 ) -> CollapseReport:
     """Measure the neural collapse of a classifier on the data of a loader.
@@ -55,6 +57,9 @@ def measure(
         the one pass; beyond, the network runs over the loader a second time.
     unpack
         From a batch to (inputs, labels), if batches are of another kind.
+    metrics
+        Metrics of one's own, by name: functions of what was measured (`moments`, `weight`, `bias`,
+        `shares`), each to a number. `metrics.register` adds one everywhere.
     progress
         Show a progress bar; on a terminal if omitted.
 
@@ -91,5 +96,6 @@ def measure(
         scatter=scatter,
         feature_budget=feature_budget,
         unpack=unpack,
+        metrics=metrics,
         show=sys.stderr.isatty() if progress is None else progress,
     )

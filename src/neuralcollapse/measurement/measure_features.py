@@ -13,6 +13,7 @@ from neuralcollapse.measurement.collapse_report import (
     SplitReport,
     check_class_names,
 )
+from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
 from neuralcollapse.metrics.head import Head, checked_bias
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.validation import as_tensor, distinct_labels, finite_matrix, integer_labels
@@ -31,6 +32,7 @@ def measure_features(
     test_labels: Any = None,
     class_names: Sequence[str] | None = None,
     scatter: Literal["pooled", "per_class"] | bool = "pooled",
+    metrics: OwnMetrics | None = None,
 ) -> CollapseReport:
     """Measure the collapse of features, and of the linear layer that takes them.
 
@@ -50,6 +52,9 @@ def measure_features(
         One name a class; the labels if omitted.
     scatter
         As in `ClassMoments`; False leaves out ``nc1_pinv`` and ``vci``, in O(K d) memory.
+    metrics
+        Metrics of one's own, by name: functions of what was measured (`moments`, `weight`, `bias`,
+        `shares`), each to a number. `metrics.register` adds one everywhere.
 
     Returns
     -------
@@ -71,6 +76,7 @@ def measure_features(
     >>> round(report["nc1_trace_ratio"], 6), report.class_names
     (0.25, ['cat', 'dog'])
     """
+    own = own_metrics(metrics)
     rows = _matrix("features", features)
     head = None if weight is None else finite_matrix("weight", weight)
     if bias is not None and head is None:
@@ -95,14 +101,14 @@ def measure_features(
     _gather(state, rows, true, layer)
     means = state.moments.means
     state.settle(means)
-    train, test = SplitReport.of(state, head, offset), None
+    train, test = SplitReport.of(state, head, offset, own), None
     if test_features is not None:
         rows = _matrix("test_features", test_features)
         true = integer_labels("test_labels", test_labels, len(rows), num_classes, class_names)
         state = CollapseState(num_classes, rows.shape[1], scatter, centers=means, keep=True)
         _gather(state, rows, true, layer)
-        test = SplitReport.of(state, head, offset)
-    return CollapseReport(train, names, head, offset, test)
+        test = SplitReport.of(state, head, offset, own)
+    return CollapseReport(train, names, head, offset, test, own)
 
 
 def _gather(state: CollapseState, rows: Tensor, labels: Tensor, head: Head | None) -> None:

@@ -16,6 +16,7 @@ from neuralcollapse.measurement.collapse_report import (
 )
 from neuralcollapse.measurement.feature_pass import FeaturePass, Unpack, evaluating, unpack_batch
 from neuralcollapse.measurement.feature_tap import FeatureTap
+from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
 from neuralcollapse.metrics.over_ranks import over_ranks, shared_head
 from neuralcollapse.metrics.state import CollapseState
 
@@ -34,6 +35,7 @@ def measured_passes(
     scatter: Scatter = "pooled",
     feature_budget: int = FEATURE_BUDGET,
     unpack: Unpack | None = None,
+    metrics: OwnMetrics | None = None,
     show: bool = False,
     merged: bool = False,
 ) -> CollapseReport:
@@ -41,7 +43,7 @@ def measured_passes(
 
     Parameters
     ----------
-    model, loader, test_loader, head, device, class_names, scatter, feature_budget, unpack
+    model, loader, test_loader, head, device, class_names, scatter, feature_budget, unpack, metrics
         As in `measure`.
     show
         Whether to show progress.
@@ -59,6 +61,7 @@ def measured_passes(
     NeuralCollapseError
         As `measure`.
     """
+    own = own_metrics(metrics)
     unpack, together = unpack or unpack_batch, over_ranks if merged else _alone
     with evaluating(model, device) as where, FeatureTap(model, head) as tap:
 
@@ -79,13 +82,13 @@ def measured_passes(
         state = state or CollapseState(num_classes, dim, scatter, keep=True)
         means = together(state).moments.means
         state.settle(means, run(loader, "deciding (second pass)"))
-        train, test = SplitReport.of(together(state), weight, bias), None
+        train, test = SplitReport.of(together(state), weight, bias, own), None
         if test_loader is not None:
             held_out = CollapseState(num_classes, dim, scatter, centers=means, keep=True)
             for features, logits, labels in run(test_loader, "measuring test data"):
                 held_out.gather(features, labels, logits)
-            test = SplitReport.of(together(held_out), weight, bias)
-    return CollapseReport(train, names, weight, bias, test)
+            test = SplitReport.of(together(held_out), weight, bias, own)
+    return CollapseReport(train, names, weight, bias, test, own)
 
 
 def _gathered(

@@ -34,6 +34,7 @@ GROUPS = {
 }
 
 CATALOGUE: dict[str, Metric] = {}
+OwnMetrics = Mapping[str, Callable[[Measured], float] | Metric]
 
 
 def register(metric: Metric) -> Metric:
@@ -80,27 +81,31 @@ def metric_named(name: str) -> Metric:
     return CATALOGUE.get(name) or Metric(name)
 
 
-def chosen_metrics(
-    metrics: Mapping[str, Callable[[Measured], float] | Metric] | None,
-) -> list[Metric]:
-    """Return the catalogue, and the metrics of one call behind it.
+def own_metrics(metrics: OwnMetrics | None) -> dict[str, Metric]:
+    """Return the metrics of one call by name.
+
+    Parameters
+    ----------
+    metrics
+        Functions of `Measured`, or rows as `register` takes them, by names that are not taken.
 
     Raises
     ------
     NeuralCollapseError
         If a name is taken, or stands for no function.
     """
-    own = []
+    own = {}
     for name, function in (metrics or {}).items():
-        if name in CATALOGUE or not callable(getattr(function, "value", function)):
+        row = function if isinstance(function, Metric) else Metric(name, value=function)
+        if name in CATALOGUE or row.name != name or not callable(row.value):
             raise NeuralCollapseError(
                 "metrics",
-                "functions by names that are not taken",
+                "functions of what was measured, by names that are not taken",
                 f"{name!r}: {type(function).__name__}",
-                "pass metrics={'my_name': function of what was measured}",
+                "pass metrics={'my_name': my_function}",
             )
-        own.append(function if isinstance(function, Metric) else Metric(name, value=function))
-    return [*CATALOGUE.values(), *own]
+        own[name] = row
+    return own
 
 
 def needed(metric: Metric, available: set[str]) -> bool:

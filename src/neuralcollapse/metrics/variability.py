@@ -14,6 +14,7 @@ def nc1_pinv(
     between: Weighting = "balanced",
     center: Center = "class_mean",
     normalize: bool = True,
+    per: Literal["class", "rank"] = "class",
 ) -> float:
     r"""Return the within-class scatter as the between-class scatter sees it (NC1).
 
@@ -34,8 +35,11 @@ def nc1_pinv(
     center
         What class means are taken from: ``"class_mean"`` or ``"sample_mean"``.
     normalize
-        Divide by K, the number of present classes. Papyan's notebook and the separation fuzziness
-        of He & Su do not.
+        Divide the trace. Papyan's notebook and the separation fuzziness of He & Su do not.
+    per
+        What by. ``"class"``: K, the number of present classes, as papers do; ``"rank"``: the rank
+        of Sigma_B, usually K - 1, so that it is the mean over directions of the spread within over
+        that between.
 
     Returns
     -------
@@ -65,7 +69,8 @@ def nc1_pinv(
     if not len(whitener):
         return _ratio(float(moments.within_scatter(within).trace()), 0.0)
     value = moments.within_trace(whitener, within)
-    return value / (int(moments.present.sum()) if normalize else 1)
+    parts = int(moments.present.sum()) if per == "class" else len(whitener)
+    return value / (parts if normalize else 1)
 
 
 def nc1_trace_ratio(

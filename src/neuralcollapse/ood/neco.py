@@ -30,8 +30,9 @@ class NECO(Detector):
     weight, bias
         The head, for `max_logit` alone.
     num_components
-        Rows of P, 1 to d. K - 1 if omitted, the dimension that collapse predicts (ours: the paper
-        tunes it for each network).
+        Rows of P, 1 to d - 1: with all d of them every feature scores 1. K - 1 if omitted, the
+        dimension that collapse predicts (ours: the paper tunes it for each network), or d - 1 if
+        that is less (a single feature has no fewer).
     standardize
         Divide by the standard deviation sigma of each coordinate (1 where it is 0), as the
         authors' code does for ResNets; without, the score is the same for rotated features.
@@ -71,13 +72,14 @@ class NECO(Detector):
         self.needs_head = max_logit
         super().__init__(moments, weight, bias)
         if num_components is None:
-            num_components = max(1, min(int(moments.present.sum()) - 1, moments.dim))
-        if not 1 <= num_components <= moments.dim:
+            num_components = max(1, min(int(moments.present.sum()) - 1, moments.dim - 1))
+        elif not 1 <= num_components < moments.dim:
             raise NeuralCollapseError(
                 "num_components",
-                f"1 to d = {moments.dim}",
+                f"1 to d - 1 = {moments.dim - 1}",
                 str(num_components),
-                "omit it for K - 1, the dimension of a collapsed network",
+                "omit it for K - 1, the dimension of a collapsed network: with all d components "
+                "every feature scores 1",
             )
         self._max_logit = max_logit
         self._mean = moments.center("sample_mean")

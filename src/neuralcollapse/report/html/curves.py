@@ -23,7 +23,7 @@ TRAINED = {
     "lr": ("learning rate", "of the last update before the measurement"),
 }
 GROUP_NOTES = GROUPS | {TRAINING: "What the optimiser saw."}
-BESIDE = {"epoch", "step", "seconds", "num_classes", "means_rank", *TRAINED}
+OWN = "own_metrics"  # of a record: names that are not in the catalogue
 
 
 def curve_data(run: Run) -> dict[str, Any]:
@@ -110,15 +110,9 @@ def _balanced(run: Run) -> bool:
 
 def _names(runs: Sequence[Run]) -> list[str]:
     """Return the recorded numbers in the order of the catalogue, each with that of test data."""
-    keys = dict.fromkeys(
-        key
-        for run in runs
-        for record in run.records
-        for key, value in record.items()
-        if key in TRAINED or (key not in BESIDE and isinstance(value, float))
-    )
-    bare = dict.fromkeys(key.removeprefix("test_") for key in keys)
-    own = (name for name in bare if name not in CATALOGUE and name not in TRAINED)
+    records = [record for run in runs for record in run.records]
+    keys = {key for record in records for key in record}
+    own = (name for record in records for name in record.get(OWN, ()))
     metrics = [*CATALOGUE, *own, *TRAINED]
     wanted = dict.fromkeys(name for metric in metrics for name in (metric, f"test_{metric}"))
     return [name for name in wanted if name in keys]
