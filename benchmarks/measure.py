@@ -155,7 +155,7 @@ def peak_memory(case: str, smoke: bool) -> float:
 
 
 def run_for_memory(case: str, smoke: bool) -> float:
-    """Peak of the anonymous memory, looked at every millisecond, over that before the work."""
+    """Return what a case takes at its peak, see `peak_of`."""
     if case in STREAMS:
         data = shrink(STREAMS[case], smoke).data()
         everything(
@@ -164,6 +164,11 @@ def run_for_memory(case: str, smoke: bool) -> float:
         work = partial(everything, *data)
     else:
         work = partial(all_pairs, *pair_data(case, smoke))
+    return peak_of(work)
+
+
+def peak_of(work: Callable[[], object]) -> float:
+    """Peak of the anonymous memory, looked at every millisecond, over that before the work."""
     ctypes.CDLL(None).malloc_trim(0)  # what was freed would hide what the work allocates
     before, peak, done = _anonymous_kib(), 0, threading.Event()
 

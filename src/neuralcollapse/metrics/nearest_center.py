@@ -62,7 +62,7 @@ class NearestMean:
         self._radius = float(norms[present].max())
         offsets = (-0.5 * norms.square()).masked_fill_(~present, float("-inf"))
         self._rows, self._offsets = rows.nan_to_num_(), offsets
-        self._cast: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, Tensor]] = {}
+        self._cast: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     @property
     def chunk_rows(self) -> int:
@@ -109,21 +109,24 @@ class NearestMean:
         """Return the scores (n, K), -inf for absent classes; labels; and twice their round-off."""
         key = (dtype, features.device)
         if key not in self._cast:
-            parts = (self._center, self._rows, self._offsets)
-            center, rows, offsets = (part.to(features.device, dtype) for part in parts)
-            self._cast[key] = (center, rows, offsets)
-        center, rows, offsets = self._cast[key]
-        centered = features.to(dtype) - center
+            parts = (self._center, torch.cat([self._rows, self._offsets[:, None]], 1))
+            center, rows = (part.to(features.device, dtype) for part in parts)
+            self._cast[key] = (center, rows)
+        center, rows = self._cast[key]
+        # A column of ones adds the offsets within the product.
+        centered = center.new_ones(len(features), self.dim + 1)
+        torch.sub(features.to(dtype), center, out=centered[:, : self.dim])
         # Into a given place, autocast leaves the product alone.
         if self.num_classes > BLOCK:
             scores = centered.new_empty(len(centered), len(rows))
-            torch.addmm(offsets, centered, rows.T, out=scores)
+            torch.mm(centered, rows.T, out=scores)
         else:
             # One row a class: for few classes a product of this shape is a third faster, and
             # maxima over classes run along contiguous samples.
             scores = centered.new_empty(len(rows), len(centered))
-            torch.addmm(offsets[:, None], rows, centered.T, out=scores)
+            torch.mm(rows, centered.T, out=scores)
             scores = scores.T
+        centered = centered[:, : self.dim]
         info, radius = torch.finfo(dtype), self._radius
         norms = torch.linalg.vector_norm(centered, dim=1)
         # Sums of d rounded products drift by about sqrt(d) units; rows and differences by a few.
