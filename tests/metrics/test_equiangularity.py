@@ -190,3 +190,18 @@ def test_bad_vectors_are_refused(name):
 def test_a_target_of_another_size_is_refused():
     with pytest.raises(NeuralCollapseError, match=r"target: .* \(3, 3\), got \(2, 2\)"):
         gram_distance(torch.randn(3, 4), torch.eye(2))
+
+
+def test_vectors_that_coincide_are_left_out_of_the_energy():
+    rows = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 0], [-3, -1]])
+    units = [row / row.norm() for row in rows.double() if row.norm() > 0]
+    energies = [
+        -math.log(float((units[i] - units[j]).norm()))
+        for i in range(4)
+        for j in range(i)
+        if {i, j} != {0, 1}
+    ]
+    mean, variance = uniformity(rows, center=torch.zeros(2))
+    assert mean == pytest.approx(np.mean(energies))
+    assert variance == pytest.approx(np.var(energies))
+    assert all(map(math.isnan, uniformity(torch.ones(3, 2))))

@@ -135,3 +135,54 @@ def test_statistics_of_no_pairs():
     assert math.isnan(mean.mean)
     assert math.isnan(spread.mean)
     assert math.isnan(spread.variance)
+
+
+COINCIDING = torch.tensor([[0.0, 0], [0, 0], [5, 5], [5, 7], [5, 5.2], [5, 7.2]])
+
+
+@pytest.mark.parametrize("repeat", [1, 3000])
+def test_pairs_of_no_distance_and_no_spread_are_counted_apart(repeat):
+    # Two classes of one sample each, at one point; `repeat` makes the sweep one of float32 tiles.
+    others = torch.randn(repeat, 2, generator=torch.Generator().manual_seed(0)) + 20
+    features = torch.cat([COINCIDING, *(others + step for step in (0.1, -0.1))])
+    labels = torch.cat([torch.tensor([0, 1, 2, 2, 3, 3]), 4 + torch.arange(repeat).repeat(2)])
+    moments = ClassMoments(4 + repeat, 2).update(features, labels)
+    statistic = CDNVStatistic(moments)
+    sweep_pairs(moments.centered_means(), [statistic])
+    assert statistic.undefined == 1
+    assert statistic.values.count == math.comb(4 + repeat, 2) - 1
+    assert len(statistic.worst_pairs) == min(10, statistic.values.count)
+    assert (0, 1) not in {(i, j) for i, j, _ in statistic.worst_pairs}
+    if repeat == 1:
+        means, variances = moments.means.numpy(), moments.trace_variances.numpy()
+        values = [
+            (variances[i] + variances[j]) / (2 * ((means[i] - means[j]) ** 2).sum())
+            for i in range(5)
+            for j in range(i + 1, 5)
+            if (i, j) != (0, 1)
+        ]
+        assert cdnv(moments) == pytest.approx(np.mean(values))
+        assert cdnv(moments, "max") == pytest.approx(max(values))
+        assert cdnv(moments, "median") == pytest.approx(sorted(values)[(len(values) - 1) // 2])
+
+
+def test_where_all_pairs_coincide_there_is_no_value():
+    moments = ClassMoments(3, 2).update(torch.ones(3, 2), [0, 1, 2])
+    assert all(math.isnan(cdnv(moments, reduce)) for reduce in ("mean", "max", "median"))
+
+
+def test_a_spread_over_no_distance_is_infinite():
+    moments = ClassMoments(2, 1).update(torch.tensor([[0.0], [1], [0], [1]]), [0, 0, 1, 1])
+    assert cdnv(moments) == math.inf
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e39])
+def test_tiles_of_float32_hold_any_scale(many, scale):
+    state = many.state_dict()
+    state["means"], state["trace_variances"] = (
+        state["means"] * scale,
+        state["trace_variances"] * scale**2,
+    )
+    moments = ClassMoments.from_state_dict(state)
+    assert cdnv(moments) == pytest.approx(cdnv(many), rel=1e-6)
+    assert cdnv(moments, "max") == pytest.approx(cdnv(many, "max"), rel=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -35,8 +36,8 @@ def cdnv(
     Returns
     -------
     float
-        In [0, inf]; 0 when collapsed, inf if two class means coincide (NaN if these classes have
-        no spread either).
+        In [0, inf]; 0 when collapsed, inf if two class means coincide. A pair of classes that
+        coincide and have no spread either has no value and is left out; NaN if all are such.
 
     Raises
     ------
@@ -56,8 +57,11 @@ def cdnv(
     statistic = CDNVStatistic(moments, ddof, keep_all=reduce == "median")
     sweep_pairs(moments.centered_means(), [statistic])
     if reduce == "median":
-        return float(torch.cat(statistic.every).median())
-    return statistic.values.mean if reduce == "mean" else statistic.values.maximum
+        every = torch.cat(statistic.every)
+        return float(every.median()) if len(every) else math.nan
+    if reduce == "mean" or not statistic.values.count:
+        return statistic.values.mean
+    return statistic.values.maximum
 
 
 class CDNVStatistic:
@@ -80,6 +84,8 @@ class CDNVStatistic:
         Mean and maximum over pairs.
     every : list of Tensor
         With `keep_all`, all values, in no order to rely on.
+    undefined : int
+        How many pairs were left out, since they coincide and have no spread: 0/0.
     """
 
     def __init__(
@@ -95,11 +101,18 @@ class CDNVStatistic:
         self._keep = worst
         self._keep_all = keep_all
         self.every: list[Tensor] = []
+        self.undefined = 0
 
     def add(self, tile: PairTile) -> None:
         """Take the pairs of one tile into account."""
-        a, b = tile.of_pairs((self._variances / 2).to(tile.gram.dtype))
-        values = (a + b).div_(tile.squared_distances)
+        a, b = tile.of_pairs((self._variances / (2 * tile.unit**2)).to(tile.gram.dtype))
+        values, distances = a + b, tile.squared_distances
+        i, j = (index.expand(values.shape) for index in (tile.i, tile.j))
+        if tile.coincide:
+            defined = (values != 0) | (distances != 0)
+            self.undefined += int((~defined).sum())
+            values, distances, i, j = (part[defined] for part in (values, distances, i, j))
+        values.div_(distances)
         largest = self.values.add(values)
         if self._keep_all:
             self.every.append(values.flatten())
@@ -107,11 +120,8 @@ class CDNVStatistic:
         floor = self._worst[-1][0] if len(self._worst) == self._keep else float("-inf")
         if largest > floor:
             top, flat = values.flatten().topk(min(self._keep, values.numel()))
-            i, j = (
-                self._labels[index.expand(values.shape).flatten()[flat]].tolist()
-                for index in (tile.i, tile.j)
-            )
-            found = [*self._worst, *zip(top.tolist(), i, j, strict=True)]
+            labels = (self._labels[index.flatten()[flat]].tolist() for index in (i, j))
+            found = [*self._worst, *zip(top.tolist(), *labels, strict=True)]
             self._worst = sorted(found, key=lambda pair: -pair[0])[: self._keep]
 
     @property

@@ -254,7 +254,9 @@ def uniformity(vectors: Any, center: Any = None) -> tuple[float, float]:
     Returns
     -------
     tuple of float
-        Mean, >= -log(2K/(K-1))/2 with equality for a simplex ETF, and variance, >= 0.
+        Mean, >= -log(2K/(K-1))/2 with equality for a simplex ETF, and variance, >= 0. A vector
+        that is zero has no direction and is left out, and so are pairs of equal vectors; NaN if
+        none is left. Different vectors of one direction have infinite energy.
 
     References
     ----------
@@ -268,21 +270,32 @@ def uniformity(vectors: Any, center: Any = None) -> tuple[float, float]:
     (-0.693147, 0.0)
     """
     rows = centered_rows(vectors, center)
-    statistic = _LogEnergy(len(rows))
-    directions = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    sweep_pairs(directions, [statistic])
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    pointing = norms[:, 0] > 0
+    if int(pointing.sum()) < 2:
+        return math.nan, math.nan
+    statistic = _LogEnergy(rows[pointing])
+    sweep_pairs(rows[pointing] / norms[pointing], [statistic])
     return statistic.values.mean - statistic.shift, statistic.values.variance
 
 
 class _LogEnergy:
     """log 1/distance, taken from that of the ETF so that the variance does not cancel."""
 
-    def __init__(self, num_vectors: int) -> None:
+    def __init__(self, vectors: Tensor) -> None:
+        num_vectors, self._vectors = len(vectors), vectors
         self.shift = 0.5 * math.log(2 * num_vectors / (num_vectors - 1))
         self.values = PairSpread()
 
     def add(self, tile: PairTile) -> None:
-        self.values.add(self.shift - 0.5 * tile.squared_distances.log())
+        distances = tile.squared_distances
+        if tile.coincide:
+            zero = (distances == 0).nonzero(as_tuple=True)
+            i, j = (self._vectors[k.expand(distances.shape)[zero]] for k in (tile.i, tile.j))
+            kept = torch.ones_like(distances, dtype=torch.bool)
+            kept[zero] = (i != j).any(1)
+            distances = distances[kept]
+        self.values.add(self.shift - 0.5 * distances.log())
 
 
 def product_distance(left: Tensor, right: Tensor) -> float:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 TILE = 1024
 FLOAT64_CLASSES = 4096  # up to so many, products run in float64 at no cost worth saving
+PLAIN = 2.0**30  # float32 squares hold norms up to this and down to its inverse; others are scaled
 CLOSE = 1e-3  # pairs of squared distance below this, relative to their norms, are computed again
 
 
@@ -28,9 +29,11 @@ class PairTile:
     i, j
         Row indices, broadcastable: (a, 1) and (1, b), or both (p,) on the diagonal.
     gram
-        <v_i, v_j> in the dtype of the sweep, shape (a, b) or (p,).
+        <v_i, v_j> / unit^2 in the dtype of the sweep, shape (a, b) or (p,).
     squared_norms
-        (K,) of all rows, in the dtype of the sweep.
+        (K,) of all rows over unit^2, in the dtype of the sweep.
+    unit
+        A power of two: 1 unless the squares of the vectors themselves would leave float32.
     """
 
     vectors: Tensor
@@ -38,25 +41,38 @@ class PairTile:
     j: Tensor
     gram: Tensor
     squared_norms: Tensor
+    unit: float
 
     def of_pairs(self, per_row: Tensor) -> tuple[Tensor, Tensor]:
         """Return a (K,) quantity at i and at j, broadcastable to the pairs."""
         return per_row[self.i], per_row[self.j]
 
-    @cached_property
+    @property
     def squared_distances(self) -> Tensor:
-        """Squared distances of the pairs, exact also where rows nearly coincide."""
+        """Squared distances of the pairs over unit^2, exact also where rows nearly coincide."""
+        return self._distances[0]
+
+    @property
+    def coincide(self) -> bool:
+        """Whether a pair has distance zero."""
+        return self._distances[1]
+
+    @cached_property
+    def _distances(self) -> tuple[Tensor, bool]:
         a, b = self.of_pairs(self.squared_norms)
         scale = a + b
         distances = torch.sub(scale, self.gram, alpha=2)
+        coincide = False
         # Most tiles have no close pair, and a least value is found faster than a mask.
         if distances.numel() and distances.amin() < CLOSE * (a.amax() + b.amax()):
             close = (distances < CLOSE * scale).nonzero(as_tuple=True)
             i, j = (index.expand(distances.shape)[close] for index in (self.i, self.j))
             for part in torch.arange(len(i), device=i.device).split(TILE):
-                exact = (self.vectors[i[part]] - self.vectors[j[part]]).square().sum(1)
+                apart = (self.vectors[i[part]] - self.vectors[j[part]]).div_(self.unit)
+                exact = apart.square().sum(1)
+                coincide = coincide or bool((exact == 0).any())
                 distances[tuple(axis[part] for axis in close)] = exact.to(distances.dtype)
-        return distances
+        return distances, coincide
 
     @cached_property
     def cosines(self) -> Tensor:
@@ -91,8 +107,10 @@ def sweep_pairs(vectors: Float[Tensor, "K d"], statistics: Sequence[PairStatisti
 def _tiles(vectors: Tensor) -> Iterator[PairTile]:
     num = len(vectors)
     dtype = torch.float64 if num <= FLOAT64_CLASSES else torch.float32
-    rows = vectors.to(dtype)
-    squared_norms = vectors.square().sum(1).to(dtype)
+    norms = torch.linalg.vector_norm(vectors, dim=1)
+    unit = _unit(float(norms.amax())) if num and dtype == torch.float32 else 1.0
+    rows = vectors.to(dtype) if unit == 1 else (vectors / unit).to(dtype)
+    squared_norms = norms.div_(unit).square_().to(dtype)
     index = torch.arange(num, device=vectors.device)
     for start in range(0, num, TILE):
         left = slice(start, start + TILE)
@@ -103,11 +121,18 @@ def _tiles(vectors: Tensor) -> Iterator[PairTile]:
             index[left][b],
             (rows[left] @ rows[left].T)[a, b],
             squared_norms,
+            unit,
         )
         for other in range(start + TILE, num, TILE):
             right = slice(other, other + TILE)
             gram = rows[left] @ rows[right].T
-            yield PairTile(vectors, index[left, None], index[None, right], gram, squared_norms)
+            pairs = index[left, None], index[None, right]
+            yield PairTile(vectors, *pairs, gram, squared_norms, unit)
+
+
+def _unit(norm: float) -> float:
+    plain = not 0 < norm < math.inf or 1 / PLAIN <= norm <= PLAIN
+    return 1.0 if plain else 2.0 ** math.frexp(norm)[1]
 
 
 class PairMean:

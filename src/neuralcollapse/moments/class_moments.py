@@ -54,7 +54,9 @@ class ClassMoments:
     Notes
     -----
     Features may be float16, bfloat16, float32 (products in float32), float64 or integer (products
-    in float64). A class without samples is absent: its mean is NaN, and metrics leave it out.
+    in float64). Where float32 would lose digits, because a few directions are far stronger than
+    all others or because squares would vanish, products go on in float64. A class without samples
+    is absent: its mean is NaN, and metrics leave it out.
 
     References
     ----------
@@ -143,8 +145,9 @@ class ClassMoments:
         checked_later = isinstance(labels, Tensor) and labels.dtype == torch.int64
         if features.is_cpu or not checked_later or labels.shape != features.shape[:1]:
             labels = integer_labels("labels", labels, len(features), self.num_classes)
-        for rows, row_labels in self._slab_for(features).append(features.detach(), labels):
-            self._sums.add(rows, row_labels)
+        slab = self._slab_for(features)
+        for rows, row_labels in slab.append(features.detach(), labels):
+            self._add(slab, rows, row_labels)
         return self
 
     def merge(self, other: ClassMoments) -> ClassMoments:
@@ -184,16 +187,27 @@ class ClassMoments:
         dtype = torch.float64 if wide else sums.shift.dtype
         if dtype != sums.shift.dtype or features.device != sums.shift.device:
             self._sums = self._drained().to(features.device, dtype)
+        if self._slab is not None and self._slab.rows.dtype != self._sums.shift.dtype:
+            self._drained()  # the sums have become float64 meanwhile
         if self._slab is None:
+            sums = self._sums
             self._slab = SlabBuffer(self.dim, dtype, features.device, self._num_batches)
+            self._slab.shift = sums.shift if sums.ready else None
         return self._slab
+
+    def _add(self, slab: SlabBuffer, rows: Tensor, labels: Tensor) -> None:
+        """Add the rows of a slab that has just been emptied."""
+        self._sums.add(rows, labels, slab.norms[: len(rows)], slab.shift is not None)
+        slab.shift = self._sums.shift if self._sums.ready else None
+        if self._sums.shift.dtype != slab.rows.dtype:  # they have become float64 meanwhile
+            slab.shift = None
 
     def _drained(self) -> ShiftedSums:
         """Return the sums with every buffered row in them; the buffer is freed."""
         if self._slab is not None:
             slab, self._slab = self._slab, None
             self._num_batches = slab.num_batches
-            self._sums.add(*slab.take())
+            self._add(slab, *slab.take())
         self._sums.flush()
         return self._sums
 

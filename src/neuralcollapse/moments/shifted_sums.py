@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from neuralcollapse.moments.precision import drowns
+from neuralcollapse.moments.slab import PART_ROWS, SLAB_ROWS
 from neuralcollapse.validation import integer_labels
 
 FLUSH_ROWS = 16384  # float32 sums run over at most so many rows, then move to float64
-PART_ROWS = 256  # rows centred at once: few enough to stay in cache
 SETTLED_FACTOR = 64  # a shift is judged again when its class has so many times the samples
 SHIFT_TOLERANCE = 4.0  # a shift is moved when its square miss exceeds so many times the variance
+GROWTH = 16  # the spectrum is looked at again when the mean square of the rows is so many times it
 
 
 class ShiftedSums:
@@ -28,7 +31,8 @@ class ShiftedSums:
     scatters
         How many d x d scatters: 0, 1 (all classes together) or K (one each).
     dtype
-        float32 or float64: what rows are centred and multiplied in.
+        float32 or float64: what rows are centred and multiplied in. float32 becomes float64 where
+        it would lose digits, see `drowns`.
     device
         Where the sums live.
     """
@@ -42,28 +46,31 @@ class ShiftedSums:
         self.sum = torch.zeros(num_classes, dim, dtype=torch.float64, device=device)
         self.scatter = torch.zeros(scatters, dim, dim, dtype=torch.float64, device=device)
         self._settled = torch.zeros_like(self.count)  # the count when the shift was last judged
+        self._judged: float | None = None  # mean square of the rows whose spectrum was looked at
+        self.ready = False  # whether rows may be centred as they come, see `_is_ready`
         self._recent_rows = 0
         self._recent_sum: Tensor | None = None
         self._recent_scatter: Tensor | None = None
 
-    def add(self, padded: Tensor, labels: Tensor) -> None:
+    def add(self, padded: Tensor, labels: Tensor, norms: Tensor, centered: bool = False) -> None:
         """Add rows (n, d), labelled within range, of finite squares. The rows are overwritten.
 
-        They come as a slab hands them out: the columns after the d-th are zero.
+        They come as a slab hands them out: the columns after the d-th are zero, and if `centered`
+        they are relative to the shifts of their classes already, with these norms (n,).
         """
-        rows = padded[:, : self.shift.shape[1]]
-        if not len(rows):
+        if not len(padded):
             return
-        if not rows.is_cpu:  # where they are not checked batch by batch; one wait for the device
-            integer_labels("labels", labels, len(rows), len(self.count))
-        self._settle_shifts(rows, labels)
+        if not padded.is_cpu:  # where they are not checked batch by batch; one wait for the device
+            integer_labels("labels", labels, len(padded), len(self.count))
+        incoming = torch.bincount(labels, minlength=len(self.count))
+        padded, norms = self._centered(padded, labels, norms, centered, incoming)
+        rows = padded[:, : self.shift.shape[1]]
         if self._recent_sum is None or self._recent_scatter is None:
             self._recent_sum = padded.new_zeros(len(self.shift), padded.shape[1])
             self._recent_scatter = torch.zeros_like(self.scatter, dtype=self.shift.dtype)
-        for part, part_labels in zip(rows.split(PART_ROWS), labels.split(PART_ROWS), strict=True):
-            part.sub_(self.shift.index_select(0, part_labels))  # 4x faster than self.shift[...]
-        squared_norms = _squared_norms(rows)
-        self.count += torch.bincount(labels, minlength=len(self.count))
+        squared_norms = norms.to(torch.float64).square()
+        self.count += incoming
+        self.ready = self._is_ready()
         self.square += torch.bincount(labels, squared_norms, minlength=len(self.count))
         self._recent_sum.index_add_(0, labels, padded)  # ten times slower without the padding
         with torch.autocast(rows.device.type, enabled=False):  # it would multiply in half precision
@@ -89,10 +96,13 @@ class ShiftedSums:
         """Add the sums of other samples; order and grouping matter to round-off alone."""
         self.flush()
         other.flush()
+        if other.shift.dtype == torch.float64:
+            self._widen()
         fresh = self.count == 0
         self.shift[fresh] = other.shift[fresh].to(self.shift.dtype)
         self._settled[fresh] = other._settled[fresh]
         self.count += other.count
+        self.ready = self._is_ready()
         self.square += other.square
         self.sum += other.sum
         self.scatter += other.scatter
@@ -100,8 +110,10 @@ class ShiftedSums:
         self._correct(self._all_classes(), step, other.count, other.sum)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> ShiftedSums:
-        """Return these sums on another device, with their shifts in another dtype."""
+        """Return these sums on another device, with their shifts in another dtype if they fit."""
         self.flush()
+        if not bool(torch.isfinite(self.shift.to(dtype)).all()):
+            dtype = torch.float64
         moved = ShiftedSums(
             self.shift.shape[0], self.shift.shape[1], len(self.scatter), dtype, device
         )
@@ -109,6 +121,8 @@ class ShiftedSums:
             getattr(moved, name).copy_(getattr(self, name))
         step = self.shift.to(device, torch.float64) - moved.shift  # what a narrower dtype lost
         moved._correct(moved._all_classes(), step, moved.count, moved.sum.clone())
+        moved.ready = self.ready
+        moved._judged = self._judged if dtype == self.shift.dtype else None
         return moved
 
     def miss(self) -> Tensor:
@@ -145,15 +159,75 @@ class ShiftedSums:
     def _all_classes(self) -> Tensor:
         return torch.arange(len(self.count), device=self.count.device)
 
-    def _settle_shifts(self, rows: Tensor, labels: Tensor) -> None:
+    def _centered(
+        self, padded: Tensor, labels: Tensor, norms: Tensor, centered: bool, incoming: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return rows relative to the shifts of their classes in the dtype they need, and norms."""
+        if padded.dtype == torch.float64:
+            self._widen()
+        padded = padded.to(self.shift.dtype)
+        rows = padded[:, : self.shift.shape[1]]
+        due = (incoming > 0) & (self.count + incoming >= SETTLED_FACTOR * self._settled)
+        if centered and bool(due.any()):
+            # More rows of a class than `_is_ready` foresaw. Exact where the differences are small.
+            self._move(rows, labels, torch.Tensor.add_)
+            centered = False
+        given = rows
+        if not centered:
+            self._settle_shifts(rows, labels, incoming, due)
+            if self._judged is None:  # their spectrum has yet to be looked at
+                given = rows.clone()
+            self._move(rows, labels, torch.Tensor.sub_)
+        if not centered or padded.dtype != norms.dtype:
+            norms = torch.linalg.vector_norm(rows, dim=1)
+        if self._drowns(rows, norms):
+            self._widen()
+            padded = padded.to(torch.float64)
+            if given is not rows:  # what rounding took from the differences was more than it is now
+                rows = padded[:, : self.shift.shape[1]]
+                rows.copy_(given)
+                self._move(rows, labels, torch.Tensor.sub_)
+                norms = torch.linalg.vector_norm(rows, dim=1)
+        return padded, norms
+
+    def _move(self, rows: Tensor, labels: Tensor, by: Callable[[Tensor, Tensor], Tensor]) -> None:
+        for part, part_labels in zip(rows.split(PART_ROWS), labels.split(PART_ROWS), strict=True):
+            by(part, self.shift.index_select(0, part_labels))  # 4x faster than self.shift[...]
+
+    def _is_ready(self) -> bool:
+        """Whether every class has a shift that will not be judged by the rows of the next slab.
+
+        To be judged rows must be as they came: a difference from a bad shift has lost digits.
+        """
+        left = SETTLED_FACTOR * self._settled - self.count
+        return bool((left > 4 * SLAB_ROWS / len(left)).all())
+
+    def _drowns(self, rows: Tensor, norms: Tensor) -> bool:
+        """Tell whether float32 loses these rows; looked at once, and again when they grow."""
+        if self.shift.dtype == torch.float64 or not len(self.scatter):
+            self._judged = math.inf
+            return False
+        square = float(norms.to(torch.float64).square().mean())
+        if self._judged is not None and square <= GROWTH * self._judged:
+            return False
+        found = drowns(rows, norms)
+        if found is not None:
+            self._judged = square
+        return bool(found)
+
+    def _widen(self) -> None:
+        """Go on in float64."""
+        if self.shift.dtype != torch.float64:
+            self.flush()
+            self.shift = self.shift.to(torch.float64)
+
+    def _settle_shifts(self, rows: Tensor, labels: Tensor, incoming: Tensor, due: Tensor) -> None:
         """Give new classes a shift; judge that of others when their count has grown enough.
 
         What float32 loses is the square of the shift's miss over the variance. If the miss comes
         from an outlier among the n samples that set the shift, that is at most the number of
         samples since over n^2: with `SETTLED_FACTOR`, never worth mentioning.
         """
-        incoming = torch.bincount(labels, minlength=len(self.count))
-        due = (incoming > 0) & (self.count + incoming >= SETTLED_FACTOR * self._settled)
         selected = due[labels].nonzero().squeeze(1)
         if not len(selected):
             return
@@ -218,7 +292,7 @@ class ShiftedSums:
 
 
 def _squared_norms(rows: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(rows, dim=1).to(torch.float64).square_()
+    return torch.linalg.vector_norm(rows, dim=1).to(torch.float64).square()
 
 
 def _panels(dim: int) -> Iterator[slice]:

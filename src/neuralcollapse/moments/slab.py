@@ -11,16 +11,20 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 
 SLAB_ROWS = 2048
+PART_ROWS = 256  # rows copied, centred and squared at once: few enough to stay in cache
 PADDING = 16  # zero columns: rows a power of two apart would compete for cache, a tenth slower
-SQUARE_HEADROOM = 1e-6  # of the largest float: sums of 16k squares of differences fit as well
+CEILING = 1e-6  # of the largest float: sums of 16k squares of differences fit as well
+FLOOR = {torch.float32: 1e-24, torch.float64: 1e-290}  # mean squares of rows that may vanish
 
 
 class SlabBuffer:
     """Copy batches into one array of `SLAB_ROWS` rows, and hand it out when it is full.
 
-    On the CPU a batch that is not finite, or too large to square, is refused before anything is
-    copied. On an accelerator the check waits until the slab is handed out, since it would stall
-    the device; the slab is then dropped.
+    Each row is touched once: copied, taken relative to the shift of its class if all classes have
+    one, and its norm taken while it is in cache; the norms then tell of NaN, infinity and overflow.
+    On the CPU a batch that cannot be squared is refused, and the slab is as before. On an
+    accelerator the check waits until the slab is handed out, since it would stall the device; the
+    slab is then dropped.
 
     Parameters
     ----------
@@ -32,6 +36,13 @@ class SlabBuffer:
         Where features come from.
     num_batches
         How many batches came before, for the number of a bad one in its error.
+    shift
+        (K, d) in this dtype, to be taken off the rows of each class; None to copy them as they are.
+
+    Attributes
+    ----------
+    norms
+        (2048,) norms of the rows, as the slab holds them.
 
     Examples
     --------
@@ -44,14 +55,21 @@ class SlabBuffer:
     """
 
     def __init__(
-        self, dim: int, dtype: torch.dtype, device: torch.device, num_batches: int = 0
+        self,
+        dim: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        num_batches: int = 0,
+        shift: Tensor | None = None,
     ) -> None:
         self._padded = torch.zeros(SLAB_ROWS, dim + PADDING, dtype=dtype, device=device)
         self.rows = self._padded[:, :dim]
+        self.norms = torch.zeros(SLAB_ROWS, dtype=dtype, device=device)
         self.labels = torch.empty(SLAB_ROWS, dtype=torch.int64, device=device)
         self.filled = 0
         self.num_batches = num_batches
-        self._limit = SQUARE_HEADROOM * torch.finfo(dtype).max
+        self.shift = shift  # changed only while the slab is empty
+        self._limit = CEILING * torch.finfo(dtype).max
         self._first_batch = num_batches  # of those in the slab
 
     def append(self, features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -59,17 +77,23 @@ class SlabBuffer:
 
         The slab is reused when the iteration goes on.
         """
+        where = f"batch {self.num_batches}"
         self.num_batches += 1
-        rows = features.to(self.rows.dtype)
-        if features.is_cpu and not self._squarable(rows):
-            raise _value_error(features, rows.dtype, f"batch {self.num_batches - 1}")
         if not self.filled:
             self._first_batch = self.num_batches - 1
+        whole = len(features) <= SLAB_ROWS - self.filled
+        if not whole and features.is_cpu:  # before a part of it can leave the slab
+            squares = [
+                float(torch.linalg.vector_norm(part.to(self.rows.dtype))) ** 2
+                for part in features.split(SLAB_ROWS)
+            ]
+            self._check(features, sum(squares), where)
         start = 0
-        while start < len(rows):
-            count = min(len(rows) - start, SLAB_ROWS - self.filled)
-            self.rows[self.filled : self.filled + count] = rows[start : start + count]
-            self.labels[self.filled : self.filled + count] = labels[start : start + count]
+        while start < len(features):
+            count = min(len(features) - start, SLAB_ROWS - self.filled)
+            self._place(features[start : start + count], labels[start : start + count])
+            if whole and features.is_cpu:
+                self._check(features, self._squares(self.filled, self.filled + count), where)
             self.filled += count
             start += count
             if self.filled == SLAB_ROWS:
@@ -79,21 +103,48 @@ class SlabBuffer:
     def take(self) -> tuple[Float[Tensor, "n padded"], Int[Tensor, " n"]]:
         """Empty the slab and return its (rows, labels), valid until the next `append`.
 
-        The rows are followed by `PADDING` zeros each.
+        The rows are followed by `PADDING` zeros each. They are float64 where their squares would
+        vanish in float32.
         """
-        rows, labels = self.rows[: self.filled], self.labels[: self.filled]
-        self.filled = 0
-        if not rows.is_cpu and not self._squarable(rows):
+        count, self.filled = self.filled, 0
+        padded, labels = self._padded[:count], self.labels[:count]
+        squares = self._squares(0, count)
+        if not padded.is_cpu:
             where = f"batches {self._first_batch}..{self.num_batches - 1} (dropped)"
-            raise _value_error(rows, rows.dtype, where)
-        return self._padded[: len(rows)], labels
+            self._check(self.rows[:count], squares, where)
+        if count and squares <= FLOOR[padded.dtype] * count and bool(padded.any()):
+            padded = padded.to(torch.float64)
+        return padded, labels
 
-    def _squarable(self, rows: Tensor) -> bool:
-        """Tell of NaN, infinity and overflow by a dot product, at the price of a sum."""
-        if len(rows) > SLAB_ROWS:
-            return all(self._squarable(part) for part in rows.split(SLAB_ROWS))
-        values = rows.reshape(-1)
-        return values.dot(values).item() <= self._limit
+    def _place(self, features: Tensor, labels: Tensor) -> None:
+        """Write rows, labels and norms behind the mark, which stays where it is."""
+        start = self.filled
+        self.labels[start : start + len(labels)] = labels
+        for part, part_labels in zip(
+            features.split(PART_ROWS), labels.split(PART_ROWS), strict=True
+        ):
+            rows = self.rows[start : start + len(part)]
+            if self.shift is None:
+                rows.copy_(part)
+            else:
+                if not part.is_cpu:  # there a wrong label is found out later, and must do no harm
+                    part_labels = part_labels.clamp(0, len(self.shift) - 1)
+                shifts = self.shift.index_select(0, part_labels)  # 4x faster than shift[...]
+                torch.sub(part.to(rows.dtype), shifts, out=rows)
+            torch.linalg.vector_norm(rows, dim=1, out=self.norms[start : start + len(part)])
+            start += len(part)
+
+    def _squares(self, start: int, stop: int) -> float:
+        return float(self.norms[start:stop].to(torch.float64).square().sum())
+
+    def _check(self, features: Tensor, squares: float, where: str) -> None:
+        """Refuse features whose squares, of this sum, cannot be summed in the slab's dtype."""
+        dtype = self.rows.dtype
+        if not squares <= self._limit:
+            raise _value_error(features, dtype, where)
+        vanishing = squares <= FLOOR[dtype] * len(features) and dtype == torch.float64
+        if vanishing and 0 < float(features.abs().max()) < 1e-140:
+            raise _value_error(features, dtype, where)
 
 
 def _value_error(features: Tensor, dtype: torch.dtype, where: str) -> NeuralCollapseError:

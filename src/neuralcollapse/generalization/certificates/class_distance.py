@@ -68,5 +68,5 @@ class _PairSum:
 
     def add(self, tile: PairTile) -> None:
         """Take the pairs of one tile into account."""
-        a, b = tile.of_pairs(self._variances.to(tile.gram.dtype))
+        a, b = tile.of_pairs((self._variances / tile.unit**2).to(tile.gram.dtype))
         self.values.add((a + b).div_(tile.squared_distances))

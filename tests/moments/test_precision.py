@@ -1,0 +1,140 @@
+"""What float32 cannot hold: strong directions beside weak ones, and very small numbers."""
+
+import numpy as np
+import pytest
+import torch
+
+from naive_collapse import NaiveMoments
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics import cdnv, nc1_pinv, nc1_trace_ratio, vci
+from neuralcollapse.moments import ClassMoments
+from neuralcollapse.moments.precision import drowns
+
+
+def features_with(strength, dim=64, strong=1, per_class=200, spread=0.01, order="mixed"):
+    """Ten classes of float32 features, and directions of their own of this standard deviation."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    labels = torch.arange(10).repeat(per_class)
+    if order == "sorted":
+        labels = labels.sort().values
+    directions = torch.linalg.qr(normal(dim, strong)).Q.T
+    features = normal(10, dim)[labels] + spread * normal(len(labels), dim)
+    return (features + strength * normal(len(labels), strong) @ directions).float(), labels
+
+
+def collect(features, labels, batch=256):
+    moments = ClassMoments(10, features.shape[1])
+    for rows, part in zip(features.split(batch), labels.split(batch), strict=True):
+        moments.update(rows, part)
+    return moments
+
+
+@pytest.mark.parametrize("order", ["mixed", "sorted"])
+@pytest.mark.parametrize(
+    ("strength", "dim", "strong", "per_class"),
+    [(1e4, 64, 1, 200), (1e2, 64, 1, 200), (1e3, 64, 5, 500), (1e4, 200, 1, 500), (1e5, 3, 1, 90)],
+)
+def test_a_strong_direction_drowns_no_other(strength, dim, strong, per_class, order):
+    features, labels = features_with(strength, dim, strong, per_class, order=order)
+    for batch in (256, 3000):
+        narrow, wide = collect(features, labels, batch), collect(features.double(), labels, batch)
+        # The features themselves are rounded before they are given.
+        assert vci(narrow) == pytest.approx(vci(wide), rel=2e-3)
+        assert nc1_pinv(narrow) == pytest.approx(nc1_pinv(wide), rel=1e-6)
+
+
+def test_a_direction_that_grows_strong_later():
+    calm, labels = features_with(0.0, per_class=700)
+    wild, _ = features_with(1e4, per_class=700)
+    features = torch.cat([calm, wild])
+    twice = labels.repeat(2)
+    assert vci(collect(features, twice)) == pytest.approx(
+        vci(collect(features.double(), twice)), rel=2e-3
+    )
+
+
+def test_a_single_row_can_be_all_of_a_strong_direction():
+    features, labels = features_with(0.0, per_class=400)
+    features[1234] += 1e5 * torch.nn.functional.normalize(torch.randn(64), dim=0)
+    assert vci(collect(features, labels)) == pytest.approx(
+        vci(collect(features.double(), labels)), rel=2e-3
+    )
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, 2.0])
+def test_ordinary_spectra_stay_in_float32(decay):
+    generator = torch.Generator().manual_seed(0)
+    deviations = torch.arange(1.0, 101) ** (-decay / 2)
+    labels = torch.arange(3000) % 10
+    features = deviations * torch.randn(3000, 100, generator=generator)
+    moments = collect(features + 10 * torch.randn(10, 100, generator=generator)[labels], labels)
+    assert moments.num_samples == 3000
+    assert moments._sums.shift.dtype == torch.float32
+
+
+def test_too_few_differences_tell_nothing():
+    rows = torch.zeros(2000, 30)
+    rows[:10] = torch.randn(10, 30)
+    assert drowns(rows, rows.norm(dim=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("scale", "dtype"),
+    [
+        (1e-25, torch.float32),
+        (1e-18, torch.float32),
+        (1e-37, torch.float32),
+        (1e-25, torch.bfloat16),
+        (1e12, torch.float32),
+        (1e-100, torch.float64),
+        (1e39, torch.float64),
+        (1e100, torch.float64),
+    ],
+)
+@pytest.mark.parametrize("batch", [100, 2500])
+def test_what_has_no_unit_does_not_depend_on_it(scale, dtype, batch):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(2500) % 10
+    noise = torch.randn(2500, 12, generator=generator)
+    features = (torch.randn(10, 12, generator=generator)[labels] + 0.1 * noise).to(dtype)
+    plain = collect(features, labels, batch)
+    scaled = collect((features.double() * scale).to(dtype), labels, batch)
+    rel = 1e-2 if dtype == torch.bfloat16 else 1e-5
+    for metric in (nc1_trace_ratio, nc1_pinv, cdnv, vci):
+        assert metric(scaled) == pytest.approx(metric(plain), rel=rel)
+
+
+def test_zeros_are_no_small_numbers():
+    moments = ClassMoments(2, 3).update(torch.zeros(4, 3), [0, 1, 0, 1])
+    assert float(moments.within.abs().max()) == 0
+    assert moments._sums.shift.dtype == torch.float32
+    assert float(ClassMoments(2, 3).update(torch.zeros(4, 3).double(), [0] * 4).squared_norm) == 0
+
+
+def test_squares_that_vanish_in_float64_are_refused():
+    moments = ClassMoments(2, 3).update(torch.ones(2, 3).double(), [0, 1])
+    with pytest.raises(NeuralCollapseError, match=r"squared and summed|squares can be summed"):
+        moments.update(torch.full((2, 3), 1e-160, dtype=torch.float64), [0, 1])
+    assert moments.num_samples == 2
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_arrays_of_numpy_are_features_and_labels(read_only):
+    generator = np.random.default_rng(0)
+    features, labels = generator.normal(size=(50, 4)), generator.integers(3, size=50)
+    features.flags.writeable = labels.flags.writeable = not read_only
+    moments = ClassMoments(3, 4).update(features, labels)
+    naive = NaiveMoments(np.array(features), np.array(labels), 3)
+    np.testing.assert_allclose(moments.means, naive.means)
+    np.testing.assert_allclose(moments.within, naive.within())
+    one_hot = ClassMoments(3, 4).update(features, np.eye(3)[labels])
+    assert torch.equal(one_hot.means, moments.means)
+
+
+def test_complex_features_are_refused():
+    with pytest.raises(NeuralCollapseError, match="features: expected real numbers, got dtype"):
+        ClassMoments(2, 2).update(torch.ones(2, 2, dtype=torch.complex64), [0, 1])
