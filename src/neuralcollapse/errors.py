@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from neuralcollapse.plain_text import plain
+
 
 class NeuralCollapseError(ValueError):
     """Base of every error this library raises on bad input.
@@ -29,7 +31,8 @@ class NeuralCollapseError(ValueError):
     """
 
     def __init__(self, argument: str, expected: str, got: str, remedy: str) -> None:
-        super().__init__(f"{argument}: expected {expected}, got {got}; {remedy}")
+        text = f"{argument}: expected {expected}, got {got}; {remedy}"
+        super().__init__(plain(text, keep="\n\t"))  # names and paths come from anywhere
         self.argument = argument
         self.expected = expected
         self.got = got

@@ -1,9 +1,15 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, and a file that cannot be read gives one clear error."""
 
 from __future__ import annotations
 
+import glob
+import json
 import os
+import shutil
+import socket
+import stat
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +17,20 @@ from typing import Any
 
 import numpy as np
 
+from neuralcollapse.errors import NeuralCollapseError
+
+# An archive that unpacks to more than so many times its size, and more than a GiB, is no data.
+BOMB_RATIO, BOMB_BYTES = 200, 2**30
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and move it into place when the block succeeds.
 
     Whoever reads `path` sees the old file or the new one, never half of one; if the block fails,
-    the old file stays.
+    the old file stays. A link stays a link: what it names is written. A device or a pipe, such as
+    ``/dev/stdout``, is written to. What a killed process left beside `path` is removed (on POSIX
+    systems, if the process was of this machine).
 
     Parameters
     ----------
@@ -38,11 +51,142 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     'whole'
     """
     path = Path(path)
+    if _is_no_plain_file(path):
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder, path.name)
+            yield temporary
+            with open(temporary, "rb") as source, open(path, "ab") as target:
+                shutil.copyfileobj(source, target)
+        return
+    path = path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+    remove_half_written(path)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{path.name}-{socket.gethostname()}-{os.getpid()}-", dir=path.parent
+    ) as folder:
         temporary = Path(folder, path.name)
         yield temporary
         temporary.replace(path)
+
+
+def remove_half_written(path: Path) -> None:
+    """Remove what killed processes of this machine left of writing a file.
+
+    Parameters
+    ----------
+    path
+        The file, as given to `atomic_path`.
+    """
+    start = f".{path.name}-{socket.gethostname()}-"
+    for folder in path.parent.glob(f"{glob.escape(start)}*"):
+        process = folder.name.removeprefix(start).partition("-")[0]
+        if process.isdigit() and not _is_alive(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str], expected: str, remedy: str) -> Iterator[None]:
+    """Turn every fault of a file into one error.
+
+    Whatever a reader meets in a file from outside (damage, encryption, nesting, a size that no
+    memory holds) is the fault of the file, so nothing is let through; keep the block small.
+
+    Parameters
+    ----------
+    path
+        The file.
+    expected
+        What it should be.
+    remedy
+        What to do.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the block fails; the message names the file and the reason.
+
+    Examples
+    --------
+    >>> with reading("a.json", "a JSON object", "restore it"):
+    ...     json.loads("{")
+    Traceback (most recent call last):
+    ...
+    neuralcollapse.errors.NeuralCollapseError: a.json: expected a JSON object, got Expecting ...
+    """
+    try:
+        yield
+    except NeuralCollapseError:
+        raise
+    except Exception as error:
+        got = _reason(error)
+        raise NeuralCollapseError(os.fspath(path), expected, got, remedy) from error
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str], remedy: str = "free space, or choose another") -> Any:
+    """Turn what the system says when it cannot write into an error that says what to do.
+
+    Parameters
+    ----------
+    path
+        File or folder.
+    remedy
+        What to do.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the block fails with an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise NeuralCollapseError(
+            "out", f"room and permission to write {os.fspath(path)}", _reason(error), remedy
+        ) from error
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Parameters
+    ----------
+    path
+        The file, in UTF-8.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there is none, or it cannot be read.
+    """
+    with reading(path, "a file with a JSON object", "restore or remove it"):
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"a JSON {type(content).__name__}")
+    return content
+
+
+def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Read an npz file of plain arrays, in the byte order of this machine.
+
+    Parameters
+    ----------
+    path
+        The file; nothing in it is unpickled.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there is none, it cannot be read, holds Python objects, or unpacks to more than a GiB
+        and 200 times its own size.
+    """
+    with reading(path, "an npz file of plain arrays", "save numeric arrays with numpy.savez"):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > max(BOMB_BYTES, BOMB_RATIO * os.path.getsize(path)):
+            raise ValueError(f"{unpacked:,} bytes in {os.path.getsize(path):,}")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: _native(arrays[name]) for name in arrays.files}
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
@@ -63,9 +207,45 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
     Examples
     --------
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     np.load(write_npz(f"{folder}/a.npz", {"x": [1, 2]}))["x"].tolist()
+    ...     read_npz(write_npz(f"{folder}/a.npz", {"x": [1, 2]}))["x"].tolist()
     [1, 2]
     """
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
     return Path(path)
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _is_no_plain_file(path: Path) -> bool:
+    """Tell devices and pipes, and what ``/dev`` and ``/proc`` lead to, from files and names."""
+    if path.absolute().parts[:2] in (("/", "dev"), ("/", "proc")):
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":
+        return True  # asking would end the process there
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _reason(error: BaseException) -> str:
+    """Return what went wrong, in one line."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{str(error).partition(chr(10))[0] or type(error).__name__}"

@@ -18,7 +18,7 @@ from neuralcollapse.training import (
 )
 from neuralcollapse.training.etf_placement import placed_etf
 from neuralcollapse.training.plan import RunPlan
-from neuralcollapse.training.run_folder import RunFolder
+from neuralcollapse.training.run_folder import TrainingFolder
 from training_runs import TINY, plain_network, quiet, without_seconds
 
 
@@ -127,7 +127,7 @@ def test_the_body_starts_as_with_a_trained_head(tmp_path):
     # The head is replaced when all weights have been drawn.
     def start(config):
         rest = (None, None, False, False, 0, None, None, (), None, 60.0, False, False, False)
-        return RunPlan(config, RunFolder(tmp_path), *rest).network_and_data()[0].state_dict()
+        return RunPlan(config, TrainingFolder(tmp_path), *rest).network_and_data()[0].state_dict()
 
     linear, etf = start(TINY), start(fixed())
     assert etf.keys() == linear.keys() - {"head.bias"}

@@ -6,7 +6,7 @@ import torch
 from neuralcollapse.report.html import render_page
 from neuralcollapse.runs import read_runs, read_snapshots, snapshot_epochs
 from neuralcollapse.training import TrainConfig, train
-from neuralcollapse.training.run_folder import RunFolder
+from neuralcollapse.training.run_folder import TrainingFolder
 
 TINY = TrainConfig(per_class=6, width=0.125, epochs=6)
 
@@ -50,7 +50,7 @@ def test_a_run_that_starts_over_leaves_none_of_the_old(tmp_path):
 def test_a_run_that_goes_on_ends_with_the_same(tmp_path, monkeypatch):
     options = {"measure_every": 1, "checkpoint_every": 2, "progress": False}
     train(TINY, tmp_path / "whole", **options)
-    keep = RunFolder.keep_geometry
+    keep = TrainingFolder.keep_geometry
 
     def interrupted(folder, epoch, *rest):
         keep(folder, epoch, *rest)
@@ -58,7 +58,7 @@ def test_a_run_that_goes_on_ends_with_the_same(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "keep_geometry", interrupted)
+        patch.setattr(TrainingFolder, "keep_geometry", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(TINY, tmp_path / "cut", **options)
     assert [shot.epoch for shot in read_snapshots(tmp_path / "cut")] == [1, 2, 3]

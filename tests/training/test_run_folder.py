@@ -8,7 +8,7 @@ import pytest
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.runs import read_history
 from neuralcollapse.runs.history import append_record
-from neuralcollapse.training.run_folder import RunFolder
+from neuralcollapse.training.run_folder import TrainingFolder
 from training_runs import TINY, quiet
 
 
@@ -87,6 +87,6 @@ def test_what_killed_writes_left_is_removed(tmp_path):
     stale.mkdir()
     (stale / "checkpoint.pt").write_text("half")
     (tmp_path / "notes-of-mine").mkdir()
-    RunFolder(tmp_path).resume()
+    TrainingFolder(tmp_path).resume()
     assert not stale.exists()
     assert (tmp_path / "notes-of-mine").exists()

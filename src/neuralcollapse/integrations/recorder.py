@@ -23,7 +23,8 @@ from neuralcollapse.integrations.schedules import Schedule, schedule
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
-from neuralcollapse.runs.history import Record, append_record
+from neuralcollapse.runs.history import append_record
+from neuralcollapse.runs.record import Record
 
 Mode = Literal["pass", "batches"]
 WORST_PAIRS = 10

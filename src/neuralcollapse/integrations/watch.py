@@ -17,7 +17,7 @@ from neuralcollapse.integrations.recorder import CollapseRecorder, Mode
 from neuralcollapse.integrations.schedules import Schedule
 from neuralcollapse.measurement.feature_pass import Unpack, unpack_batch
 from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
-from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.record import Record
 
 
 class CollapseWatch:

@@ -25,7 +25,7 @@ from neuralcollapse.figure_style import (
     label_ends,
     save,
 )
-from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.record import Record
 
 Records = Sequence[Record]
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from neuralcollapse.measurement.readings import record_reading
 from neuralcollapse.metrics.catalogue import CATALOGUE, metric_named
 from neuralcollapse.report.plots import interpolation_epoch
-from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.record import Record
 
 FITTED = "100 % train accuracy"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
-
-Record = dict[str, Any]
+from neuralcollapse.files import reading
+from neuralcollapse.runs.record import Record
 
 
 def append_record(path: str | Path, record: Mapping[str, Any]) -> None:
@@ -30,6 +30,7 @@ def append_record(path: str | Path, record: Mapping[str, Any]) -> None:
     OSError
         If the line cannot be written whole; the file is then as it was before.
     """
+    _require_plain(Path(path))
     line = (json.dumps(_without_nan(record), allow_nan=False) + "\n").encode()
     # Unbuffered: the line reaches the file in one write, so that no crash of ours cuts it.
     with open(path, "ab", buffering=0) as file:
@@ -60,8 +61,8 @@ def read_history(path: str | Path) -> list[Record]:
     Raises
     ------
     NeuralCollapseError
-        If there is no such file, a line is no JSON object (the message gives its number), or
-        there is no record.
+        If there is no such file or it links elsewhere, a line is no JSON object or has an epoch
+        that is not above the one before (the message gives its number), or there is no record.
 
     Examples
     --------
@@ -81,7 +82,10 @@ def read_history(path: str | Path) -> list[Record]:
             f"no file {path}",
             "pass the folder of a run",
         )
-    return parse_history(path, path.read_text())
+    _require_plain(path)
+    with reading(path, "a history in UTF-8", "restore it"):
+        text = path.read_text(encoding="utf-8")
+    return parse_history(path, text)
 
 
 def parse_history(path: Path, text: str) -> list[Record]:
@@ -104,17 +108,37 @@ def parse_history(path: Path, text: str) -> list[Record]:
         raise NeuralCollapseError(
             "path", "at least one record", f"an empty {path}", "wait for the first measurement"
         )
+    _require_rising(path, records)
     return records
 
 
+def _require_plain(path: Path) -> None:
+    """Refuse a history that is a link: what it names may be anything."""
+    if path.is_symlink():
+        raise NeuralCollapseError(
+            "history", "a plain file", f"the link {path}", "pass the folder that holds the file"
+        )
+
+
+def _require_rising(path: Path, records: list[Record]) -> None:
+    """Refuse the records of two runs, or of one that was written twice."""
+    last = -math.inf
+    for number, record in enumerate(records, 1):
+        epoch = record.get("epoch", math.nan)
+        if isinstance(epoch, bool) or not isinstance(epoch, (int, float)):
+            raise _broken(path, number, f"the epoch {epoch!r}", "a number of an epoch")
+        if epoch <= last:
+            raise _broken(path, number, f"{epoch:g}", f"an epoch above {last:g}, the one before")
+        last = max(last, epoch) if epoch == epoch else last
+
+
 def _parsed(path: Path, number: int, line: str) -> Record:
-    try:
+    where = f"{path}, line {number}"
+    with reading(where, "one JSON object", "remove this line and read again"):
         record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise _broken(path, number, f"{error.msg} at column {error.colno}") from error
-    if not isinstance(record, dict):
-        raise _broken(path, number, type(record).__name__)
-    return {name: _with_nan(value) for name, value in record.items()}
+        if not isinstance(record, dict):
+            raise ValueError(type(record).__name__)
+        return {name: _with_nan(value) for name, value in record.items()}
 
 
 def _without_nan(value: Any) -> Any:
@@ -131,7 +155,7 @@ def _with_nan(value: Any) -> Any:
     return math.nan if value is None else value
 
 
-def _broken(path: Path, number: int, got: str) -> NeuralCollapseError:
+def _broken(path: Path, number: int, got: str, expected: str) -> NeuralCollapseError:
     return NeuralCollapseError(
-        f"{path}, line {number}", "one JSON object", got, "remove this line and read again"
+        f"{path}, line {number}", expected, got, "remove this line and read again"
     )

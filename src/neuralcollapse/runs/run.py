@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.runs.history import Record, read_history
+from neuralcollapse.files import read_json
+from neuralcollapse.runs.history import read_history
+from neuralcollapse.runs.record import Record, checked_record
 from neuralcollapse.runs.snapshots import Snapshot, read_snapshots
 
 
@@ -70,14 +71,14 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
         )
     records = read_history(folder)
     for number, record in enumerate(records, 1):
-        if not isinstance(record.get("epoch"), (int, float)):
-            raise NeuralCollapseError(
-                f"{folder / 'history.jsonl'}, line {number}",
-                "a record with its epoch",
-                f"the keys {', '.join(list(record)[:5])}",
-                "pass the folder of a training run",
-            )
-    return Run(name or folder.resolve().name, records, read_snapshots(folder), _provenance(folder))
+        checked_record(record, f"{folder / 'history.jsonl'}, line {number}")
+    config = folder / "config.json"
+    return Run(
+        name or folder.resolve().name,
+        records,
+        read_snapshots(folder),
+        read_json(config) if config.is_file() else {},
+    )
 
 
 def read_runs(folders: Iterable[str | Path]) -> list[Run]:
@@ -131,16 +132,3 @@ def _require_same_classes(runs: list[Run]) -> None:
 def _shown(names: list[str]) -> str:
     some = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
     return f"{len(names)} ({some})"
-
-
-def _provenance(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise NeuralCollapseError(
-            str(path), "a JSON object", str(error), "remove or repair it"
-        ) from error
-    return content if isinstance(content, dict) else {}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import write_npz
+from neuralcollapse.files import read_npz, reading, remove_half_written, write_npz
 from neuralcollapse.measurement.collapse_report import CollapseReport, SplitReport
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
@@ -224,7 +223,13 @@ def read_snapshots(folder: str | Path) -> list[Snapshot]:
     NeuralCollapseError
         If a file is damaged, holds Python objects, or is of a later format; the message names it.
     """
-    return [_read(path) for path in sorted(Path(folder, FOLDER).glob("epoch-*.npz"))]
+    return [_read(path) for path in snapshot_files(folder)]
+
+
+def snapshot_files(folder: str | Path) -> list[Path]:
+    """Return the files of snapshots in the folder of a run, in order of epochs, and no others."""
+    files = Path(folder, FOLDER).glob("epoch-*.npz")
+    return sorted(path for path in files if re.fullmatch(r"epoch-\d{6,}\.npz", path.name))
 
 
 def remove_snapshots(folder: str | Path, after: int = -1) -> None:
@@ -237,11 +242,10 @@ def remove_snapshots(folder: str | Path, after: int = -1) -> None:
     after
         Only those of later epochs; all if omitted.
     """
-    for path in Path(folder, FOLDER).glob("epoch-*.npz"):
+    for path in snapshot_files(folder):
         if int(path.stem.removeprefix("epoch-")) > after:
             path.unlink()
-    for half_written in Path(folder, FOLDER).glob(".epoch-*"):  # by a process that was killed
-        shutil.rmtree(half_written, ignore_errors=True)
+        remove_half_written(path)
 
 
 def snapshot_epochs(epochs: int, count: int = 40) -> list[int]:
@@ -300,16 +304,11 @@ def _layer(moments: ClassMoments, counts: Tensor) -> LayerBefore:
 
 
 def _read(path: Path) -> Snapshot:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+    arrays = read_npz(path)
+    with reading(path, "a snapshot", "remove this file and read again"):
         if int(arrays.pop("format")) != FORMAT:
             raise ValueError("written by a later version")
         return _restored(arrays)
-    except (KeyError, TypeError, ValueError, OSError, EOFError, BadZipFile) as error:
-        raise NeuralCollapseError(
-            "path", "a snapshot", f"{path} ({error})", "remove this file and read again"
-        ) from error
 
 
 def _restored(arrays: dict[str, Any]) -> Snapshot:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.record import Record
 from neuralcollapse.studies.kept_runs import keep_run, kept_path, read_kept_run
 from neuralcollapse.studies.sweep import run_name, sweep
 from neuralcollapse.studies.sweep.runs import SweepRun

@@ -19,7 +19,7 @@ from neuralcollapse.training.etf_placement import fix_head
 from neuralcollapse.training.measurement_schedule import measurement_epochs
 from neuralcollapse.training.networks import build_network
 from neuralcollapse.training.provenance import provenance
-from neuralcollapse.training.run_folder import RunFolder
+from neuralcollapse.training.run_folder import TrainingFolder
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RunPlan:
     """The arguments of `train`, as every process gets them."""
 
     config: TrainConfig
-    folder: RunFolder
+    folder: TrainingFolder
     model: nn.Module | None
     data: Any
     compile: bool

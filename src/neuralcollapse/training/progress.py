@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.record import Record
 
 
 def progress_bar(shown: bool) -> Progress:

@@ -12,7 +12,7 @@ from rich.progress import Progress, TaskID
 from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.record import Record
 from neuralcollapse.training.batches import Batches, on_device
 from neuralcollapse.training.checkpoints import Checkpoint
 from neuralcollapse.training.epochs import Epoch, train_epoch
@@ -82,6 +82,8 @@ class Run:
         with progress_bar(self.plan.progress and self.fabric.is_global_zero) as bar:
             task = bar.add_task("", total=last)
             self._show(bar, task)
+            if self.epoch == 0 and self.fabric.is_global_zero:
+                self._save(0.0)  # so that no record is ever without a checkpoint before it
             while self.epoch < last:
                 try:
                     epoch = train_epoch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -11,13 +12,13 @@ from lightning_fabric.utilities import rank_zero_only
 from torch import nn
 from torch.utils.data import Dataset
 
-from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.record import Record
 from neuralcollapse.training.config import TrainConfig
 from neuralcollapse.training.data import ImageData
 from neuralcollapse.training.epochs import precision_plugin
 from neuralcollapse.training.plan import RunPlan
 from neuralcollapse.training.run import Run
-from neuralcollapse.training.run_folder import RunFolder
+from neuralcollapse.training.run_folder import TrainingFolder
 
 
 def train(
@@ -109,15 +110,16 @@ def train(
         checkpoint before it stays.
     """
     plan = RunPlan(
-        config, RunFolder(out), model, data, compile, channels_last, workers, measure_every,
+        config, TrainingFolder(out), model, data, compile, channels_last, workers, measure_every,
         measure_at, layers, checkpoint_every, checkpoint_seconds, resume, overwrite, progress,
     )  # fmt: skip
     folder = plan.folder
     if getattr(rank_zero_only, "rank", 0) == 0:
         if resume and folder.used:
-            folder.require_same(plan.identity())
+            folder.require_same(plan.identity(), {"config": TrainConfig().to_dict()})
         elif not overwrite:
             folder.require_unused()
+        folder.require_ours()
     if resume and folder.finished:
         return folder.records()
     precision = precision_plugin(config)
@@ -135,10 +137,11 @@ def _run(fabric: Fabric, plan: RunPlan) -> list[Record]:
     whatever the number of processes.
     """
     run, checkpoint = Run(fabric, plan), None
-    if fabric.is_global_zero:
-        if plan.resume and plan.folder.used:
-            checkpoint = plan.folder.resume()
-        else:
-            plan.folder.start(plan.description(fabric), run.bytes_to_write())
-    run.restore(fabric.broadcast(checkpoint))
-    return run.train()
+    with plan.folder.locked() if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero:
+            if plan.resume and plan.folder.used:
+                checkpoint = plan.folder.resume()
+            else:
+                plan.folder.begin(plan.description(fabric), run.bytes_to_write(), plan.overwrite)
+        run.restore(fabric.broadcast(checkpoint))
+        return run.train()

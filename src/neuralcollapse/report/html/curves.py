@@ -11,7 +11,7 @@ import numpy as np
 from neuralcollapse.metrics.catalogue import CATALOGUE, GROUPS, metric_named
 from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.report.html.packing import short
-from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.run import Run
 
 MAX_POINTS = 1500  # of a curve: more than the screen has pixels for

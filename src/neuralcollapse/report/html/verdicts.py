@@ -14,7 +14,7 @@ from neuralcollapse.metrics.catalogue import DECISIONS, NC1, NC2, NC3, NC4, metr
 from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.report.html.wording import listed, number, share
-from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.run import Run
 from neuralcollapse.runs.snapshots import Snapshot, recorded_settings
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.record import Record
 from neuralcollapse.studies.figure_job import SMALL, FigureJob, Scale
 from neuralcollapse.studies.gao2023.alignment import Kind
 from neuralcollapse.training import TrainConfig

@@ -21,7 +21,7 @@ from matplotlib.ticker import (
 from numpy.typing import NDArray
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
-from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.record import Record
 from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.ji2022.network_runs import (
     ERRORS,

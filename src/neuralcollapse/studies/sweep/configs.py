@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import read_json
 from neuralcollapse.training import TrainConfig
 
 KEYS = ("base", "grid", "runs")
@@ -84,22 +86,15 @@ def read_sweep(path: str | Path) -> list[TrainConfig]:
     NeuralCollapseError
         If there is no such file, or it is no JSON object, or as `expand` does.
     """
-    path = Path(path)
-    try:
-        spec = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise NeuralCollapseError("sweep", "a JSON file", f"no file {path}", "check it") from error
-    except json.JSONDecodeError as error:
-        got = f"{error.msg} in line {error.lineno}"
-        raise NeuralCollapseError(f"{path}", "valid JSON", got, "correct that line") from error
-    return expand(_mapping(f"{path}", spec))
+    return expand(read_json(path))
 
 
 def run_name(config: TrainConfig) -> str:
     """Return the folder name of a run: the same for the same configuration, else another.
 
     It depends only on the values that differ from the defaults, so that a run is still found when
-    a later version knows more options; and not on where the data lies.
+    a later version knows more options. Names of data and networks that are paths lose what a
+    folder cannot be called.
 
     Parameters
     ----------
@@ -111,11 +106,16 @@ def run_name(config: TrainConfig) -> str:
     >>> run_name(TrainConfig(net="cnn", seed=3))
     'digits-cnn-seed3-431cf9af'
     """
-    values, defaults = config.to_dict(), TrainConfig(data_root=config.data_root).to_dict()
+    values, defaults = config.to_dict(), TrainConfig().to_dict()
     own = {name: value for name, value in values.items() if value != defaults[name]}
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
-    net = config.net.rpartition(":")[2]
-    return f"{config.data}-{net}-seed{config.seed}-{digest}"
+    data, net = (_folder_word(name.rpartition(":")[2]) for name in (config.data, config.net))
+    return f"{data}-{net}-seed{config.seed}-{digest}"
+
+
+def _folder_word(name: str) -> str:
+    """Return what of a name can be part of the name of one folder."""
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-")[-40:] or "run"
 
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:

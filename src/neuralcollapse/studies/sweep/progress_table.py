@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from neuralcollapse.studies.sweep.runs import State, SweepRun
 
@@ -48,14 +49,16 @@ def progress_table(runs: Sequence[SweepRun]) -> Table:
         table.add_column(column, justify="left" if column in ("run", "state") else "right")
     chosen = sorted(runs, key=lambda run: ORDER.index(states[run]))[:ROWS]
     for run in chosen:
-        last = run.records[-1] if run.records else None
+        last = run.last
         numbers = ["", "", ""]
-        if last is not None:
+        if last:
             train, test, nc1 = last["accuracy"], last["test_accuracy"], last["nc1_pinv"]
             numbers = [f"{train:.2%}", f"{test:.2%}", f"{nc1:.1e}"]
         epoch = f"{last['epoch'] if last else 0}/{run.config.epochs}"
         state = states[run]
-        table.add_row(run.folder.name, run.error or state, epoch, *numbers, style=STYLES[state])
+        table.add_row(
+            run.folder.name, Text(run.error or state), epoch, *numbers, style=STYLES[state]
+        )
     if len(runs) > ROWS:
         table.caption = f"and {len(runs) - ROWS} more"
     return table

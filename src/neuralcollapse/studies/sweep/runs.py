@@ -10,11 +10,14 @@ from typing import Any, Literal
 
 import torch
 
-from neuralcollapse.files import atomic_path
-from neuralcollapse.runs import read_history
-from neuralcollapse.runs.history import Record
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import atomic_path, read_json
+from neuralcollapse.plain_text import plain
+from neuralcollapse.runs.folder import FolderInUseError
+from neuralcollapse.runs.record import Record
+from neuralcollapse.studies.sweep.parent import ending_with_parent
 from neuralcollapse.training import TrainConfig, train
-from neuralcollapse.training.run_folder import RunFolder
+from neuralcollapse.training.run_folder import TrainingFolder
 
 State = Literal["waiting", "begun", "finished", "failed"]
 
@@ -39,20 +42,34 @@ class SweepRun:
         """Waiting, begun (perhaps in an earlier sweep), finished, or failed."""
         if self._failure.exists():
             return "failed"
-        if RunFolder(self.folder).finished:
-            return "finished"
-        return "begun" if (self.folder / "history.jsonl").exists() else "waiting"
+        folder = TrainingFolder(self.folder)
+        try:
+            if folder.finished and self.records:
+                return "finished"
+        except NeuralCollapseError:
+            return "failed"
+        return "begun" if folder.history.exists() else "waiting"
 
     @property
     def error(self) -> str | None:
         """Type and message of what ended the run, None if it has not failed."""
-        return json.loads(self._failure.read_text())["error"] if self._failure.exists() else None
+        try:
+            if self._failure.exists():
+                return plain(read_json(self._failure).get("error"))
+            self.records  # noqa: B018 - a history that cannot be read is a failure, too
+        except NeuralCollapseError as error:
+            return str(error)
+        return None
 
     @property
     def records(self) -> list[Record]:
         """The measurements so far, none if there are none."""
-        path = self.folder / "history.jsonl"
-        return read_history(path) if path.exists() and path.stat().st_size else []
+        return TrainingFolder(self.folder).records()
+
+    @property
+    def last(self) -> Record:
+        """The last measurement; empty if there is none, or the run has failed."""
+        return {} if self.state == "failed" else dict(*self.records[-1:])
 
     def forget_failure(self) -> None:
         """Let the run begin again, from its last checkpoint if it has one."""
@@ -71,7 +88,10 @@ class SweepRun:
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            train(self.config, self.folder, resume=True, progress=False, **options)
+            with ending_with_parent():
+                train(self.config, self.folder, resume=True, progress=False, **options)
+        except FolderInUseError:
+            pass  # another sweep works on it, and tells
         except Exception as error:
             report = {
                 "error": f"{type(error).__name__}: {error}",

@@ -43,11 +43,10 @@ class SweepReport:
         varied = [name for name in configs[0] if len({repr(c[name]) for c in configs}) > 1]
         rows = []
         for run, config in zip(self.runs, configs, strict=True):
-            last = run.records[-1] if run.records else {}
             row = {"run": run.folder.name, **{name: config[name] for name in varied}}
             row["state"] = run.state
             # What the run was told to vary wins, such as lr over that of its last update.
-            rows.append(row | {name: value for name, value in last.items() if name not in row})
+            rows.append(row | {name: value for name, value in run.last.items() if name not in row})
         return pd.DataFrame(rows)
 
 

@@ -1,0 +1,262 @@
+"""The folder of a run: what in it is ours, who may write to it, and what is never lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import atomic_path, read_json, remove_half_written, writing
+from neuralcollapse.measurement import CollapseReport
+from neuralcollapse.moments import ClassMoments
+from neuralcollapse.runs.history import append_record, read_history
+from neuralcollapse.runs.record import Record
+from neuralcollapse.runs.snapshots import remove_snapshots, snapshot_files, write_snapshot
+
+FORMAT = "neuralcollapse run, 2"
+
+
+class FolderInUseError(NeuralCollapseError):
+    """Another process is writing to the folder of a run."""
+
+
+class RunFolder:
+    """Files of a run: config.json, which names the others, history.jsonl and snapshots.
+
+    Ours is what a config.json of our format names. A file of another's is never replaced, and a
+    history with records is only given up where the caller asks to overwrite. One process writes
+    at a time, which a lock on ``.lock`` keeps: it ends with the process, however that ends, on
+    Linux, macOS and Windows; on a network file system it holds if that has POSIX locks.
+
+    Parameters
+    ----------
+    path
+        The folder.
+
+    Attributes
+    ----------
+    own
+        Names of the files that a run writes here.
+    """
+
+    own: tuple[str, ...] = ("history.jsonl", "snapshots")
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.history = self.path / "history.jsonl"
+
+    @property
+    def used(self) -> bool:
+        """Whether there is a run."""
+        return self.config.exists() or self.history.exists()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only one to write in the block.
+
+        Raises
+        ------
+        FolderInUseError
+            If another process or thread is writing.
+        """
+        with self.writing():
+            self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            with self.writing():
+                lock.acquire(timeout=0)
+        except Timeout as error:
+            raise FolderInUseError(
+                "out",
+                "a folder that no other process writes to",
+                f"{self.path}, which one does",
+                "wait for it to end, or choose another folder",
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def require_unused(self) -> None:
+        """Refuse a folder with a run in it."""
+        if self.used:
+            raise NeuralCollapseError(
+                "out",
+                "a folder without a history",
+                str(self.history),
+                "go on with resume, replace it with overwrite, or choose another folder",
+            )
+
+    def require_ours(self, *more: str) -> None:
+        """Refuse a folder in which a file that would be written is another's.
+
+        Parameters
+        ----------
+        more
+            Names of further files to be written.
+        """
+        ours = self._files()
+        present = [self.path / name for name in (*self.own, *more) if name != "snapshots"]
+        foreign = [file.name for file in present if _there(file) and file.name not in ours]
+        if "snapshots" not in ours:
+            foreign += [f"snapshots/{file.name}" for file in snapshot_files(self.path)]
+        if self.config.exists() and not ours:
+            foreign.insert(0, self.config.name)
+        if foreign:
+            raise NeuralCollapseError(
+                "out",
+                f"a folder whose {', '.join(foreign)} is of a run",
+                f"files of another in {self.path}: its config.json does not name them",
+                "move them away, or choose another folder",
+            )
+
+    def claim(self, *names: str) -> None:
+        """Name further files in config.json, which are then ours; refuse those of another.
+
+        Parameters
+        ----------
+        names
+            Of files in this folder.
+        """
+        self.require_ours(*names)
+        content = read_json(self.config) if self.config.exists() else {}
+        self._write_config(content, names)
+
+    def start(self, description: Mapping[str, Any], overwrite: bool = False) -> None:
+        """Remove what an earlier run of ours left, and write config.json.
+
+        Parameters
+        ----------
+        description
+            Its content.
+        overwrite
+            Whether an earlier run may be given up.
+        """
+        self.require_ours()
+        if not overwrite and (self.history.exists() or "history.jsonl" in self._files()):
+            self.require_unused()
+        with self.writing():
+            self.clear_half_written()
+            self._remove_run()
+            self._write_config(description, self._files())
+
+    def require_same(
+        self,
+        identity: Mapping[str, Mapping[str, Any]],
+        defaults: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Refuse to go on with a run that was made otherwise; the message names the keys.
+
+        Parameters
+        ----------
+        identity
+            What config.json must hold; the rest of it is where the run was made.
+        defaults
+            Of options that a config.json of an earlier version lacks.
+        """
+        kept = read_json(self.config)
+        missing = defaults or {}
+        made = {part: {**missing.get(part, {}), **_mapping(kept, part)} for part in identity}
+        differing = [
+            f"{key} = {old.get(key)!r} there and {new.get(key)!r} now"
+            for old, new in ((made[part], new) for part, new in identity.items())
+            for key in sorted({*old, *new})
+            if old.get(key) != new.get(key)
+        ]
+        if differing:
+            raise NeuralCollapseError(
+                "resume",
+                f"the configuration of the run in {self.path}",
+                "; ".join(differing),
+                "correct it, or choose another folder",
+            )
+
+    def cut(self, size: int, epoch: int) -> None:
+        """Cut the history back to so many bytes, and remove the snapshots of later epochs."""
+        length = self.history_bytes()
+        if length < size:
+            raise NeuralCollapseError(
+                "history",
+                f"at least the {size} bytes of the checkpoint's records in {self.history}",
+                str(length),
+                "restore the file, or start again with overwrite",
+            )
+        if length:
+            with self.writing():
+                os.truncate(self.history, size)
+                remove_snapshots(self.path, after=epoch)
+
+    def records(self) -> list[Record]:
+        """Return the records so far."""
+        return read_history(self.history) if self.history_bytes() else []
+
+    def history_bytes(self) -> int:
+        """Return the length of the history."""
+        return self.history.stat().st_size if self.history.exists() else 0
+
+    def append(self, record: Record) -> None:
+        """Add a record to the history."""
+        with self.writing():
+            append_record(self.history, record)
+
+    def keep_geometry(
+        self, epoch: int, report: CollapseReport, before: ClassMoments | None = None
+    ) -> None:
+        """Write the snapshot of a measurement, and the moments of the layer before if known."""
+        with self.writing():
+            write_snapshot(self.path, epoch, report, before=before)
+
+    def clear_half_written(self) -> None:
+        """Remove what killed processes left of writing here."""
+        for name in (*self.own, self.config.name):
+            remove_half_written(self.path / name)
+
+    def writing(self) -> Any:
+        """Return a context that turns a full or closed disk into an error with a remedy."""
+        return writing(self.path)
+
+    def _remove_run(self) -> None:
+        self.history.unlink(missing_ok=True)
+        remove_snapshots(self.path)
+
+    def _files(self) -> set[str]:
+        """Return the names of what is ours here; none if config.json is not of our format."""
+        if not self.config.is_file():
+            return set()
+        try:
+            content = read_json(self.config)
+        except NeuralCollapseError:  # then it is not ours, which is all that is asked
+            return set()
+        if content.get("format") == FORMAT and isinstance(content.get("files"), list):
+            return {str(name) for name in content["files"]}
+        # Version 0.1.0 named no files, but wrote no others.
+        return set(self.own) if "neuralcollapse" in _mapping(content, "versions") else set()
+
+    def _write_config(self, content: Mapping[str, Any], names: Iterable[str]) -> None:
+        files = sorted({*self.own, *self._files(), *names})
+        document = {"format": FORMAT, **content, "files": files}
+        text = json.dumps(document, indent=2) + "\n"
+        with (
+            self.writing(),
+            atomic_path(self.config) as temporary,
+            open(temporary, "w", encoding="utf-8") as file,
+        ):
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _there(file: Path) -> bool:
+    return file.exists() or file.is_symlink()
+
+
+def _mapping(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    part = content.get(name)
+    return dict(part) if isinstance(part, Mapping) else {}

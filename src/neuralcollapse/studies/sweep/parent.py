@@ -1,0 +1,34 @@
+"""Workers end with the process that started them, also if that was killed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SECONDS = 1.0  # between two looks
+
+
+@contextmanager
+def ending_with_parent() -> Iterator[None]:
+    """End this process in the block, at once, when its parent is gone.
+
+    Joblib's processes are children of the sweep, which an operating system of the POSIX family
+    gives to another parent when the sweep ends. On Windows, and in Ray's workers, whose parent is
+    Ray, nothing changes: Ray ends them itself. A run that ends so goes on from its checkpoint.
+    """
+    over, parent = threading.Event(), os.getppid()
+
+    def watch() -> None:
+        while not over.wait(SECONDS):
+            if os.getppid() != parent:
+                os._exit(1)
+
+    watcher = threading.Thread(target=watch, name="parent-watch", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
