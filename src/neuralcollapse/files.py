@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and a file that cannot be read gives one clear error."""
+"""Files are written whole or not at all; one that cannot be read gives one clear error."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_half_written(path)
     with tempfile.TemporaryDirectory(
-        prefix=f".{path.name}-{socket.gethostname()}-{os.getpid()}-", dir=path.parent
+        prefix=f".{path.name[:60]}-{socket.gethostname()}-{os.getpid()}-", dir=path.parent
     ) as folder:
         temporary = Path(folder, path.name)
         yield temporary
@@ -77,7 +77,7 @@ def remove_half_written(path: Path) -> None:
     path
         The file, as given to `atomic_path`.
     """
-    start = f".{path.name}-{socket.gethostname()}-"
+    start = f".{path.name[:60]}-{socket.gethostname()}-"
     for folder in path.parent.glob(f"{glob.escape(start)}*"):
         process = folder.name.removeprefix(start).partition("-")[0]
         if process.isdigit() and not _is_alive(int(process)):
@@ -107,11 +107,10 @@ def reading(path: str | os.PathLike[str], expected: str, remedy: str) -> Iterato
 
     Examples
     --------
-    >>> with reading("a.json", "a JSON object", "restore it"):
-    ...     json.loads("{")
+    >>> with reading("a.json", "a JSON object", "restore it"):  # doctest: +ELLIPSIS
+    ...     json.loads("[")
     Traceback (most recent call last):
-    ...
-    neuralcollapse.errors.NeuralCollapseError: a.json: expected a JSON object, got Expecting ...
+    neuralcollapse.errors.NeuralCollapseError: a.json: expected a JSON object, got ...; restore it
     """
     try:
         yield

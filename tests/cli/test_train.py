@@ -68,8 +68,9 @@ def test_it_passes_on_what_it_is_given(tmp_path):
     [
         ('{"learning_rate": 1}', "error: config: expected the keys data, .*got learning_rate; ch"),
         ('{"head": "etf"}', "error: head_bias: expected False if head is 'etf', which has no bias"),
-        ("[1]", "error: --config: expected a file with a JSON object"),
-        ("{", "error: --config: expected a file with a JSON object, got Expecting property name"),
+        ('{"config": 3}', "error: .*settings.json: expected settings by name"),
+        ("[1]", "error: .*settings.json: expected a file with a JSON object, got a JSON list"),
+        ("{", "error: .*settings.json: expected a file with a JSON object, got Expecting property"),
     ],
 )
 def test_unknown_settings_are_refused(tmp_path, settings, message):
@@ -79,6 +80,22 @@ def test_unknown_settings_are_refused(tmp_path, settings, message):
     assert result.exit_code == 2
     assert re.match(message, result.stderr)
     assert not (tmp_path / "run").exists()
+
+
+def test_code_that_a_file_names_runs_only_where_it_is_trusted(tmp_path, monkeypatch):
+    (tmp_path / "hostile.py").write_text("import pathlib; pathlib.Path('ran').touch()")
+    file = tmp_path / "settings.json"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for key in ("net", "data"):
+        file.write_text(json.dumps({key: "hostile:anything"}))
+        result = run("--config", file, "--out", tmp_path / "run")
+        assert result.exit_code == 2
+        assert "expected settings without code, got hostile:anything; pass --trust" in result.stderr
+        assert not (tmp_path / "ran").exists()
+    result = run("--config", file, "--out", tmp_path / "run", "--trust-code")
+    assert "expected hostile:anything to be importable" in result.stderr
+    assert (tmp_path / "ran").exists()
 
 
 def test_it_says_how_to_go_on_after_an_interrupt(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ def test_what_is_written_is_read(tmp_path, ending):
 def test_objects_are_refused(tmp_path):
     path = tmp_path / "evil.npz"
     np.savez(path, features=np.array([{"a": 1}], dtype=object), labels=np.zeros(1))
-    with pytest.raises(NeuralCollapseError, match="Python objects, which are never unpickled"):
+    with pytest.raises(NeuralCollapseError, match="Object arrays cannot be loaded"):
         read_features(path)
 
 
@@ -29,8 +29,8 @@ def test_objects_are_refused(tmp_path):
     ("name", "content", "message"),
     [
         ("f.pkl", b"", "expected a .npz or .safetensors file, got f.pkl"),
-        ("f.npz", b"damaged", "an npz file of plain arrays, got f.npz"),
-        ("f.safetensors", b"damaged", "a safetensors file, got f.safetensors"),
+        ("f.npz", b"damaged", "f.npz: expected an npz file of plain arrays, got File is not a zip"),
+        ("f.safetensors", b"damaged", "f.safetensors: expected a safetensors file, got "),
         ("f.npz", None, "expected a file, got nothing at"),
     ],
 )

@@ -35,7 +35,10 @@ def test_runs_of_one_name_are_told_apart(tetrahedron, tmp_path):
         ({}, "expected a history.jsonl, got no file"),
         ({"history.jsonl": "{}\n{]"}, "line 2: expected one JSON object"),
         ({"history.jsonl": '{"loss": 1}'}, "line 1: expected a record with its epoch, got the key"),
-        ({"history.jsonl": '{"epoch": 1}', "config.json": "{"}, "config.json: expected a JSON obj"),
+        (
+            {"history.jsonl": '{"epoch": 1}', "config.json": "{"},
+            "config.json: expected a file with",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, files, message):

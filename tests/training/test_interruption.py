@@ -43,7 +43,7 @@ def assert_same_end(folder, records, end):
     ended = load_file(folder / "model.safetensors")
     assert ended.keys() == weights.keys()
     assert all(equal(ended[name], weights[name]) for name in weights)
-    assert {path.name for path in folder.iterdir()} == {
+    assert {path.name for path in folder.iterdir() if path.name != ".lock"} == {
         "config.json", "history.jsonl", "checkpoint.pt", "model.safetensors", "snapshots",
     }  # fmt: skip
 
@@ -59,14 +59,15 @@ def test_killed_before_each_of_its_first_touches_of_a_file(tmp_path, uninterrupt
     assert_same_end(tmp_path, records, uninterrupted[LONG])
 
 
-@pytest.mark.parametrize(("nth", "part"), [(1, 0.0), (1, 0.5), (4, 0.5), (4, 1.0)])
+@pytest.mark.parametrize(("nth", "part"), [(1, 0.0), (2, 0.5), (5, 0.5), (5, 1.0)])
 def test_killed_while_a_checkpoint_is_written(tmp_path, uninterrupted, nth, part):
     folder, marker = tmp_path / "run", tmp_path / "marker"
     with running(stopping_in_write, SHORT, folder, marker, nth, part, **OPTIONS) as process:
         wait_for(marker.exists, process)
         assert process.is_alive()
     assert (folder / "checkpoint.pt").exists() == (nth > 1)
-    assert len(read_history(folder)) == nth
+    # The first is written before the first record, each later one after the record of its epoch.
+    assert (len(read_history(folder)) if nth > 1 else 0) == nth - 1
     records = apart(SHORT, folder, resume=True, **OPTIONS)
     assert_same_end(folder, records, uninterrupted[SHORT])
 

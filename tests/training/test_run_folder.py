@@ -1,6 +1,9 @@
 import errno
 import os
 import resource
+import socket
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -23,18 +26,22 @@ def no_file_larger_than(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def visible(folder):
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
 def test_too_small_a_disk_is_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr("neuralcollapse.training.run.train_epoch", None)
     with (
         no_file_larger_than(100_000),
         pytest.raises(
             NeuralCollapseError,
-            match=r"out: expected a folder with room that can be written, .*, got File too large; "
+            match=r"out: expected room and permission to write .*, got File too large; "
             "free space, or choose another folder",
         ),
     ):
         quiet(TINY, tmp_path / "run")
-    assert list((tmp_path / "run").iterdir()) == []
+    assert visible(tmp_path / "run") == set()
 
 
 @pytest.mark.parametrize("place", ["file", "file/inside"])
@@ -65,8 +72,12 @@ def test_a_disk_that_fills_up_keeps_the_checkpoint(tmp_path, monkeypatch, writte
     ):
         quiet(TINY, tmp_path / "run", checkpoint_every=1)
     monkeypatch.undo()
-    names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.json", "history.jsonl", "checkpoint.pt", "snapshots"}
+    assert visible(tmp_path / "run") == {
+        "config.json",
+        "history.jsonl",
+        "checkpoint.pt",
+        "snapshots",
+    }
     records = quiet(TINY, tmp_path / "run", resume=True)
     assert [r["nc1_pinv"] for r in records] == [r["nc1_pinv"] for r in expected]
 
@@ -83,7 +94,9 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path):
 
 def test_what_killed_writes_left_is_removed(tmp_path):
     quiet(TINY, tmp_path)
-    stale = tmp_path / ".checkpoint.pt-abcd"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    stale = tmp_path / f".checkpoint.pt-{socket.gethostname()}-{dead.pid}-abcd"
     stale.mkdir()
     (stale / "checkpoint.pt").write_text("half")
     (tmp_path / "notes-of-mine").mkdir()

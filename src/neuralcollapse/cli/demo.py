@@ -28,15 +28,16 @@ def demo(
 ) -> None:
     """Train a small network past 100 % training accuracy and watch it collapse.
 
-    An earlier run in the same folder is replaced. Of Fashion-MNIST, 500 training images a class
-    are used, which takes about five times as long as the digits.
+    An earlier demo in the same folder is replaced, another run or file never. Of Fashion-MNIST,
+    500 training images a class are used, which takes about five times as long as the digits.
     """
     import torch
 
     from neuralcollapse.report import plot_history, summary_table, summary_text
-    from neuralcollapse.report.html import write_page
+    from neuralcollapse.report.html.page import require_replaceable, write_page
     from neuralcollapse.runs import read_runs
     from neuralcollapse.training import DATASETS, TrainConfig, train
+    from neuralcollapse.training.run_folder import TrainingFolder
 
     named = data in DATASETS
     config = TrainConfig.from_dict(
@@ -54,6 +55,11 @@ def demo(
     if data == "digits":
         torch.set_num_threads(1)  # layers this small only wait for a second thread
     console = Console(highlight=False)
+    require_replaceable(out / "report.html")
+    folder = TrainingFolder(out)
+    if "report.html" not in folder.files:  # no earlier demo
+        folder.require_unused()
+    folder.claim("report.html", "collapse.png", "accuracy.png", "margins.png")
     records = train(config, out, measure_every=1, overwrite=True)
     console.print(summary_table(records))
     console.print(summary_text(records))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -44,18 +45,23 @@ def sweep(
     from neuralcollapse.studies.sweep import sweep as train_all
     from neuralcollapse.studies.sweep.configs import read_sweep
 
-    report = train_all(
-        read_sweep(file),
-        out,
-        engine=engine,
-        workers=workers,
-        address=address,
-        gpus_per_run=gpus_per_run,
-        retry=retry,
-    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to stop as ctrl-C does
+    console = Console()
+    try:
+        report = train_all(
+            read_sweep(file),
+            out,
+            engine=engine,
+            workers=workers,
+            address=address,
+            gpus_per_run=gpus_per_run,
+            retry=retry,
+        )
+    except KeyboardInterrupt:
+        console.print("Stopped. The same command goes on.", markup=False)
+        raise typer.Exit(130) from None
     with atomic_path(out / "sweep.csv") as path:
         report.to_frame().to_csv(path, index=False)
-    console = Console()
     console.print(progress_table(report.runs))
     console.print(f"Written to {out}/sweep.csv", markup=False, highlight=False, soft_wrap=True)
     if report.failed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +11,7 @@ import typer
 from rich.console import Console
 
 from neuralcollapse.cli.app import app
+from neuralcollapse.plain_text import plain
 
 # What is not given on the command line comes from --config, and else from TrainConfig.
 MODEL, RECIPE, MEASURE, MACHINE = "Network and data", "Recipe", "Measuring", "Machine and folder"
@@ -21,7 +24,10 @@ def _option(help: str, panel: str, default: str | bool = False, *names: str) -> 
 
 @app.command()
 def train(
-    data: Annotated[str | None, _option("digits, fashion-mnist, ...", MODEL, "digits")] = None,
+    data: Annotated[
+        str | None,
+        _option("digits, fashion-mnist, ..., or package.module:callable.", MODEL, "digits"),
+    ] = None,
     data_root: Annotated[str | None, _option("Folder of the data's files.", MODEL)] = None,
     per_class: Annotated[int | None, _option("Training images a class.", MODEL, "all")] = None,
     imbalance: Annotated[float | None, _option("Largest over smallest class.", MODEL, "1")] = None,
@@ -74,6 +80,10 @@ def train(
         Path | None,
         _option("JSON file of these settings; options given besides win.", RECIPE),
     ] = None,
+    trust_code: Annotated[
+        bool,
+        _option("Run code that the file of --config names.", RECIPE, False, "--trust-code"),
+    ] = False,
     layers: Annotated[
         list[str] | None, _option("A module to measure too, by its name; repeat it.", MEASURE)
     ] = None,
@@ -136,8 +146,12 @@ def train(
     from neuralcollapse.training import TrainConfig
     from neuralcollapse.training import train as run
 
-    settings = TrainConfig.from_dict(_read(config) | given)
+    kept = _read(config)
+    named = {key: value for key, value in kept.items() if key in ("net", "data")}
+    _require_trust(named, given, trust_code)
+    settings = TrainConfig.from_dict(kept | given)
     console = Console(highlight=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to stop as ctrl-C does
     try:
         records = run(
             settings,
@@ -180,16 +194,28 @@ CONFIG_OPTIONS = (
 
 def _read(file: Path | None) -> dict[str, Any]:
     """Read settings from a JSON object, or from the config.json of a run."""
-    import json
-
-    from neuralcollapse.errors import NeuralCollapseError
+    from neuralcollapse.files import read_json, reading
 
     if file is None:
         return {}
-    try:
-        settings = json.loads(file.read_text())
-        return dict(settings.get("config", settings))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise NeuralCollapseError(
-            "--config", "a file with a JSON object", f"{error}", "correct the file"
-        ) from error
+    content = read_json(file)
+    with reading(file, "settings by name under config, or alone", "correct the file"):
+        return dict(content.get("config", content))
+
+
+def _require_trust(named: dict[str, Any], given: dict[str, Any], trusted: bool) -> None:
+    """Ask before code runs that a file names by import path; refuse where nobody can answer."""
+    from neuralcollapse.errors import NeuralCollapseError
+
+    code = [str(path) for key, path in named.items() if key not in given and ":" in str(path)]
+    if not code or trusted:
+        return
+    if sys.stdin.isatty():
+        typer.confirm(f"The file names code to run: {plain(', '.join(code))}. Run it?", abort=True)
+        return
+    raise NeuralCollapseError(
+        "--config",
+        "settings without code",
+        ", ".join(code),
+        "pass --trust-code if you know whose code that is",
+    )

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path, write_npz
+from neuralcollapse.files import atomic_path, read_npz, reading, write_npz
 from neuralcollapse.validation import as_tensor
 
 NAMES = ("features", "labels", "weight", "bias", "test_features", "test_labels")
@@ -36,7 +34,8 @@ def read_features(path: str | Path) -> dict[str, Any]:
     ------
     NeuralCollapseError
         If the file is not there, is of another kind, is damaged, holds objects (which would have
-        to be unpickled, and are refused), or lacks features or labels.
+        to be unpickled, and are refused), lacks features or labels, or has an array of another
+        name.
 
     Examples
     --------
@@ -47,7 +46,7 @@ def read_features(path: str | Path) -> dict[str, Any]:
     ['features', 'labels']
     """
     path = Path(path)
-    readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
+    readers = {".npz": read_npz, ".safetensors": _read_safetensors}
     if path.suffix not in readers:
         raise NeuralCollapseError(
             "path", "a .npz or .safetensors file", path.name, "save the features in one of these"
@@ -55,13 +54,13 @@ def read_features(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise NeuralCollapseError("path", "a file", f"nothing at {path}", "check the name")
     arrays = readers[path.suffix](path)
-    missing = {"features", "labels"} - set(arrays)
-    if missing:
+    missing, unknown = {"features", "labels"} - set(arrays), set(arrays) - set(NAMES)
+    if missing or unknown:
         raise NeuralCollapseError(
             "path",
-            "arrays named 'features' and 'labels'",
+            f"arrays named 'features' and 'labels', and no others than {', '.join(NAMES[2:])}",
             f"{sorted(arrays)} in {path.name}",
-            f"known names are {', '.join(NAMES)}",
+            "rename or leave out the others",
         )
     return arrays
 
@@ -109,28 +108,9 @@ def write_features(path: str | Path, **arrays: Any) -> None:
         save_file(tensors, temporary)
 
 
-def _read_npz(path: Path) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files if name in NAMES}
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
-        objects = "allow_pickle" in str(error)
-        raise NeuralCollapseError(
-            "path",
-            "an npz file of plain arrays",
-            f"{path.name} with Python objects, which are never unpickled"
-            if objects
-            else f"{path.name} ({error})",
-            "save numeric arrays with numpy.savez" if objects else "save the file again",
-        ) from error
-
-
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    try:
-        with safe_open(path, framework="pt") as archive:
-            names = set(archive.keys()) & set(NAMES)
-            return {name: archive.get_tensor(name) for name in names}
-    except SafetensorError as error:
-        raise NeuralCollapseError(
-            "path", "a safetensors file", f"{path.name} ({error})", "save the file again"
-        ) from error
+    with (
+        reading(path, "a safetensors file", "save the file again"),
+        safe_open(path, framework="pt") as archive,
+    ):
+        return {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118

@@ -57,6 +57,20 @@ class RunFolder:
         """Whether there is a run."""
         return self.config.exists() or self.history.exists()
 
+    @property
+    def files(self) -> set[str]:
+        """Names of what is ours here; none if config.json is not of our format."""
+        if not self.config.is_file():
+            return set()
+        try:
+            content = read_json(self.config)
+        except NeuralCollapseError:  # then it is not ours, which is all that is asked
+            return set()
+        if content.get("format") == FORMAT and isinstance(content.get("files"), list):
+            return {str(name) for name in content["files"]}
+        # Version 0.1.0 named no files, but wrote no others.
+        return set(self.own) if "neuralcollapse" in _mapping(content, "versions") else set()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Be the only one to write in the block.
@@ -69,16 +83,16 @@ class RunFolder:
         with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
-        try:
-            with self.writing():
+        with self.writing():
+            try:
                 lock.acquire(timeout=0)
-        except Timeout as error:
-            raise FolderInUseError(
-                "out",
-                "a folder that no other process writes to",
-                f"{self.path}, which one does",
-                "wait for it to end, or choose another folder",
-            ) from error
+            except Timeout as error:
+                raise FolderInUseError(
+                    "out",
+                    "a folder that no other process writes to",
+                    f"{self.path}, which one does",
+                    "wait for it to end, or choose another folder",
+                ) from error
         try:
             yield
         finally:
@@ -102,7 +116,7 @@ class RunFolder:
         more
             Names of further files to be written.
         """
-        ours = self._files()
+        ours = self.files
         present = [self.path / name for name in (*self.own, *more) if name != "snapshots"]
         foreign = [file.name for file in present if _there(file) and file.name not in ours]
         if "snapshots" not in ours:
@@ -140,12 +154,12 @@ class RunFolder:
             Whether an earlier run may be given up.
         """
         self.require_ours()
-        if not overwrite and (self.history.exists() or "history.jsonl" in self._files()):
+        if not overwrite and (self.history.exists() or "history.jsonl" in self.files):
             self.require_unused()
         with self.writing():
             self.clear_half_written()
             self._remove_run()
-            self._write_config(description, self._files())
+            self._write_config(description, self.files)
 
     def require_same(
         self,
@@ -226,21 +240,8 @@ class RunFolder:
         self.history.unlink(missing_ok=True)
         remove_snapshots(self.path)
 
-    def _files(self) -> set[str]:
-        """Return the names of what is ours here; none if config.json is not of our format."""
-        if not self.config.is_file():
-            return set()
-        try:
-            content = read_json(self.config)
-        except NeuralCollapseError:  # then it is not ours, which is all that is asked
-            return set()
-        if content.get("format") == FORMAT and isinstance(content.get("files"), list):
-            return {str(name) for name in content["files"]}
-        # Version 0.1.0 named no files, but wrote no others.
-        return set(self.own) if "neuralcollapse" in _mapping(content, "versions") else set()
-
     def _write_config(self, content: Mapping[str, Any], names: Iterable[str]) -> None:
-        files = sorted({*self.own, *self._files(), *names})
+        files = sorted({*self.own, *self.files, *names})
         document = {"format": FORMAT, **content, "files": files}
         text = json.dumps(document, indent=2) + "\n"
         with (

@@ -63,3 +63,19 @@ def test_a_file_is_read(tmp_path):
         read_sweep(file)
     with pytest.raises(NeuralCollapseError, match="sweep: expected a JSON file, got no file"):
         read_sweep(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    "data", ["../../x", "/etc/x", "a/../../b", "..", "my.module:load", "x" * 300, "a\nb", "日本"]
+)
+def test_a_run_stays_in_the_folder_of_its_sweep(data, tmp_path):
+    name = run_name(TrainConfig(data=data))
+    assert (tmp_path / name).resolve().parent == tmp_path.resolve()
+    assert len(name) < 150
+    assert name.isprintable()
+
+
+def test_settings_that_differ_have_folders_of_their_own():
+    configs = [TrainConfig(), *(TrainConfig(data_root=root) for root in ("/data/v1", "/data/v2"))]
+    configs += [TrainConfig(data=data) for data in ("a/b", "a-b", "a:b")]
+    assert len({run_name(config) for config in configs}) == len(configs)

@@ -1,8 +1,11 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
+from contextlib import suppress
 
 import pandas as pd
 import pytest
@@ -10,8 +13,10 @@ import ray
 from rich.console import Console
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.runs.folder import FolderInUseError
 from neuralcollapse.studies.sweep import expand, progress_table, sweep
 from neuralcollapse.training import train
+from neuralcollapse.training.run_folder import TrainingFolder
 
 GRID = {
     "base": {"epochs": 2, "per_class": 10, "width": 0.0625, "weight_decay": 0.0},
@@ -145,3 +150,40 @@ def test_a_killed_sweep_goes_on(swept, tmp_path):
     for ours, theirs in zip(report.runs, swept[1].runs, strict=True):
         assert ours.state == "finished"
         same(ours.records, theirs.records)
+
+
+def test_workers_end_with_a_sweep_that_is_killed(tmp_path):
+    """The sweep alone is killed; its workers' runs, which would take hours, are soon free."""
+    program = (
+        "import sys, json\n"
+        "from neuralcollapse.studies.sweep import expand, sweep\n"
+        "sweep(expand(json.loads(sys.argv[2])), sys.argv[1], progress=False, workers=2)\n"
+    )
+    endless = {"base": GRID["base"] | {"epochs": 10**6}, "grid": {"seed": [0, 1]}}
+    process = subprocess.Popen([sys.executable, "-c", program, tmp_path, json.dumps(endless)])
+    while len(histories := list(tmp_path.rglob("history.jsonl"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    with pytest.raises(FolderInUseError), TrainingFolder(histories[0].parent).locked():
+        pass
+    process.kill()
+    process.wait()
+    waiting = {history.parent for history in histories}
+    while waiting:  # the suite's own limit of time ends a failure
+        for folder in list(waiting):
+            with suppress(FolderInUseError), TrainingFolder(folder).locked():
+                waiting.remove(folder)
+        time.sleep(0.05)
+
+
+def test_a_broken_history_is_a_failure_and_told_as_it_is(swept, tmp_path):
+    shutil.copytree(swept[0], tmp_path / "copy")
+    history = next((tmp_path / "copy").rglob("history.jsonl"))
+    history.write_text(history.read_text() + history.read_text())
+    report = sweep(expand(GRID), tmp_path / "copy", **QUIET)
+    assert [run.state for run in report.runs].count("failed") == 1
+    assert "expected an epoch above 2" in report.failed[0].error
+    console = Console(width=300, file=io.StringIO())
+    (report.failed[0].folder / "failure.json").write_text('{"error": "[red]\\u001b[2J[/nope]"}')
+    console.print(progress_table(report.runs))
+    assert "[red]\\x1b[2J[/nope]" in console.file.getvalue()

@@ -124,3 +124,25 @@ def test_the_real_fashion_mnist(monkeypatch):
     # Published mean and standard deviation of the training pixels: 0.2860, 0.3530.
     assert float(data.train.tensors[0].mean()) == pytest.approx(0.2860, abs=1e-4)
     assert float(data.train.tensors[0].std()) == pytest.approx(0.3530, abs=1e-4)
+
+
+def test_data_by_import_path(tmp_path, monkeypatch):
+    (tmp_path / "mydata.py").write_text(
+        "from neuralcollapse.training import load_dataset\n"
+        "def load(root): return load_dataset('digits') if root is None else [root]\n"
+        "def broken(root): return 1 / 0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_dataset("mydata:load", per_class=5).class_sizes.tolist() == [5] * 10
+    for name, root, message in (
+        (
+            "mydata:load",
+            "/x",
+            r"data: expected an ImageData, got list from mydata:load; return",
+        ),
+        ("mydata:broken", None, r"mydata:broken to load its data from None, got ZeroDivisionError"),
+        ("nowhere:load", None, r"data: expected nowhere:load to be importable, got ModuleNotFound"),
+        ("no data", None, r"one of digits, .*, or package.module:callable, got 'no data'"),
+    ):
+        with pytest.raises(NeuralCollapseError, match=message):
+            load_dataset(name, root)

@@ -26,6 +26,7 @@ from neuralcollapse.runs.run import Run
 
 # One after the other in one script element: each file uses only those before it.
 SCRIPTS = ("draw", "scale", "chart", "curves", "gram", "space", "geometry", "theory", "page")
+MARK = b'<meta name="generator" content="neuralcollapse '  # by which we know our pages
 MAX_RUNS = 6  # there are no more colours that all readers can tell apart
 
 
@@ -47,11 +48,28 @@ def write_page(runs: Sequence[Run], path: str | Path) -> Path:
     Raises
     ------
     NeuralCollapseError
-        If there is no run, or more than 6.
+        If there is no run, or more than 6; or the file is there and is no report of this library.
     """
+    require_replaceable(path)
     with atomic_path(path) as temporary:
         temporary.write_text(render_page(runs), encoding="utf-8")
     return Path(path)
+
+
+def require_replaceable(path: str | Path) -> None:
+    """Refuse to replace a file that is no report of this library."""
+    path = Path(path)
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with open(path, "rb") as file:
+        ours = MARK in file.read(4096)
+    if not ours:
+        raise NeuralCollapseError(
+            "path",
+            "a new file, or an earlier report",
+            f"{path}, which is of another",
+            "move it away, or choose another name",
+        )
 
 
 def render_page(runs: Sequence[Run]) -> str:

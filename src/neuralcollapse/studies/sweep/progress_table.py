@@ -56,9 +56,8 @@ def progress_table(runs: Sequence[SweepRun]) -> Table:
             numbers = [f"{train:.2%}", f"{test:.2%}", f"{nc1:.1e}"]
         epoch = f"{last['epoch'] if last else 0}/{run.config.epochs}"
         state = states[run]
-        table.add_row(
-            run.folder.name, Text(run.error or state), epoch, *numbers, style=STYLES[state]
-        )
+        why = Text(run.error or state)  # never read as markup
+        table.add_row(run.folder.name, why, epoch, *numbers, style=STYLES[state])
     if len(runs) > ROWS:
         table.caption = f"and {len(runs) - ROWS} more"
     return table

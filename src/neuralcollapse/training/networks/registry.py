@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.training.import_path import IMPORT_PATH
 from neuralcollapse.training.networks import densenet, resnet, vgg
-from neuralcollapse.training.networks.imported import IMPORT_PATH, imported_network
+from neuralcollapse.training.networks.imported import imported_network
 from neuralcollapse.training.networks.mlp import MLP, MLP_UNITS
 from neuralcollapse.training.networks.small_cnn import SmallCNN
 from neuralcollapse.training.networks.width import scaled

@@ -1,0 +1,61 @@
+"""What is named by import path, ``package.module:callable``: networks and data of the user's."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+from neuralcollapse.errors import NeuralCollapseError
+
+IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def imported(argument: str, path: str) -> Callable[..., Any]:
+    """Return the callable at an import path.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    path
+        Such as ``"my_models:small_vit"``; importing it runs its module.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the path leads nowhere, or to something that cannot be called.
+
+    Examples
+    --------
+    >>> imported("net", "math:sqrt")(4)
+    2.0
+    """
+    module, _, name = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise failed(
+            argument,
+            f"{path} to be importable",
+            error,
+            "check the path, and that PYTHONPATH leads there",
+        ) from error
+    if not callable(found):
+        raise NeuralCollapseError(
+            argument, f"{path} to be callable", type(found).__name__, "name a function or a class"
+        )
+    return found
+
+
+def failed(
+    argument: str,
+    expected: str,
+    error: Exception,
+    remedy: str = "correct it, or wrap it in a function of yours",
+) -> NeuralCollapseError:
+    """Return the error of code of the user's that failed, for the caller to raise from `error`."""
+    return NeuralCollapseError(argument, expected, f"{type(error).__name__}: {error}", remedy)
