@@ -57,6 +57,7 @@ def demo(
     console = Console(highlight=False)
     require_replaceable(out / "report.html")
     folder = TrainingFolder(out)
+    folder.require_ours()
     if "report.html" not in folder.files:  # no earlier demo
         folder.require_unused()
     folder.claim("report.html", "collapse.png", "accuracy.png", "margins.png")
