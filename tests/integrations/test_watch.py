@@ -9,12 +9,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.integrations import CollapseWarning, sink
+from neuralcollapse.integrations import sink
 from neuralcollapse.integrations.evaluation_pass import measure_epoch
 from neuralcollapse.integrations.recorder import CollapseRecorder
 from neuralcollapse.measurement import FeatureTap
 from neuralcollapse.report import collapse_figure
-from neuralcollapse.runs import read_history
+from neuralcollapse.runs import CollapseWarning, read_history
 
 
 def train_epoch(network, batches, lr=0.05):

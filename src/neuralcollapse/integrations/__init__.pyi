@@ -1,7 +1,3 @@
-from .alarms import Alarm as Alarm
-from .alarms import CollapseWarning as CollapseWarning
-from .alarms import Situation as Situation
-from .alarms import find_alarms as find_alarms
 from .lightning import CollapseCallback as CollapseCallback
 from .loggers import sink as sink
 from .schedules import SCHEDULES as SCHEDULES

@@ -12,17 +12,13 @@ from typing import Any, Literal
 import torch.distributed
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.integrations.alarms import (
-    ALARMS,
-    CollapseWarning,
-    Situation,
-    find_alarms,
-    means_rank,
-)
 from neuralcollapse.integrations.schedules import Schedule, schedule
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.runs.alarms.alarms import ALARMS, find_alarms
+from neuralcollapse.runs.alarms.rank import means_rank
+from neuralcollapse.runs.alarms.situation import CollapseWarning, Situation
 from neuralcollapse.runs.history import append_record
 from neuralcollapse.runs.record import Record
 

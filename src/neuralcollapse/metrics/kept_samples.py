@@ -19,7 +19,7 @@ class KeptSamples:
     ----------
     budget
         Bytes of features to keep.
-    labels, margins
+    labels, margins, decided
         (n,) of samples that are known already, without features.
 
     Examples
@@ -31,12 +31,17 @@ class KeptSamples:
     """
 
     def __init__(
-        self, budget: int, labels: Tensor | None = None, margins: Tensor | None = None
+        self,
+        budget: int,
+        labels: Tensor | None = None,
+        margins: Tensor | None = None,
+        decided: Tensor | None = None,
     ) -> None:
         self.room = budget
         self.features: list[Batch] | None = []
         self._labels: list[Tensor] = [] if labels is None else [labels]
         self._margins: list[Tensor] = [] if margins is None else [margins]
+        self._decided: list[Tensor] = [] if decided is None else [decided]
 
     def add(
         self, features: Tensor, labels: Tensor, margins: Tensor | None, winners: Tensor | None
@@ -45,6 +50,8 @@ class KeptSamples:
         self._labels.append(labels.to(torch.int32))
         if margins is not None:
             self._margins.append(margins)
+        if winners is not None:
+            self._decided.append(winners.to(torch.int32))
         if self.features is not None:
             self.room -= features.nbytes
             self.features.append((features, self._labels[-1], winners))
@@ -55,6 +62,7 @@ class KeptSamples:
         """Add other samples after these; of features, only if both have kept all."""
         self._labels += other._labels
         self._margins += other._margins
+        self._decided += other._decided
         if self.features is None or other.features is None:
             self.features = None
         else:
@@ -69,3 +77,10 @@ class KeptSamples:
     def margins(self) -> Float[Tensor, " n"]:
         """Margins in order, (n,), float32 or as wide as the widest logits; empty without logits."""
         return torch.cat(self._margins) if self._margins else torch.empty(0)
+
+    @property
+    def decided(self) -> Int[Tensor, " n"]:
+        """Class that the head decided for, (n,) int64, -1 for a tie; empty without logits."""
+        if not self._decided:
+            return torch.empty(0, dtype=torch.int64)
+        return torch.cat(self._decided).long()

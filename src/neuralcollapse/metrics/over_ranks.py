@@ -65,7 +65,8 @@ def over_ranks(state: CollapseState) -> CollapseState:
         margins = torch.cat(gathered(state.samples.margins.double()))
         narrow = margins.float()
         margins = narrow if torch.equal(narrow.double(), margins) else margins
-        total.samples = KeptSamples(0, labels, margins)
+        decided = torch.cat(gathered(state.samples.decided)).to(torch.int32)
+        total.samples = KeptSamples(0, labels, margins, decided)
     if state.keeps_pairs:
         none = torch.full((sizes[0],) * 2, float("inf"))
         pairs = none if state.pairs is None else state.pairs

@@ -205,6 +205,11 @@ class CollapseState:
         return KeptSamples(0).margins if self.samples is None else self.samples.margins
 
     @property
+    def decided(self) -> Int[Tensor, " n"]:
+        """Class decided for, (n,), -1 for a tie; empty without logits or unless they are kept."""
+        return KeptSamples(0).decided if self.samples is None else self.samples.decided
+
+    @property
     def pair_margins(self) -> Float[Tensor, "K K"] | None:
         """Least margin of each class against each other, as the function `pair_margins` has it.
 

@@ -1,3 +1,4 @@
+from .alarms.situation import CollapseWarning as CollapseWarning
 from .history import append_record as append_record
 from .history import read_history as read_history
 from .run import Run as Run

@@ -1,0 +1,61 @@
+"""What an alarm looks at, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from neuralcollapse.measurement.collapse_report import CollapseReport
+
+
+class CollapseWarning(UserWarning):
+    """A training run is in a state that collapse makes visible."""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One such state.
+
+    Attributes
+    ----------
+    kind
+        A key of `ALARMS`.
+    message
+        What is wrong, in plain words.
+    """
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, eq=False)
+class Situation:
+    """All that an alarm looks at.
+
+    Attributes
+    ----------
+    measured
+        The measurement of this epoch.
+    records
+        Those of earlier epochs.
+    class_names
+        One a class.
+    epoch, last
+        Number of this epoch and, if known, of the last.
+    still_wrong
+        (samples that are wrong now and were at the measurements before, how many measurements,
+        all samples of training), where the order of the data is fixed; else None.
+    """
+
+    measured: CollapseReport
+    records: Sequence[Mapping[str, object]]
+    class_names: Sequence[str]
+    epoch: int
+    last: int | None = None
+    still_wrong: tuple[Sequence[int], int, int] | None = None
+
+    def listed(self, classes: Sequence[int], limit: int = 10) -> str:
+        """Return the names of classes for a sentence."""
+        names = [self.class_names[k] for k in classes[:limit]]
+        more = f" and {len(classes) - limit} more" if len(classes) > limit else ""
+        return ", ".join(names) + more
