@@ -95,11 +95,7 @@ def test_the_environment_names_the_folder(tmp_path, monkeypatch, nested):
 
 def test_what_cannot_be_loaded_is_refused(tmp_path, idx_folder):
     with pytest.raises(
-<<<<<<< HEAD
-        NeuralCollapseError, match=r"one of digits, mnist-5k, mnist, .*, svhn, got 'cifar'"
-=======
-        NeuralCollapseError, match=r"one of digits, mnist, fashion-mnist, .*, or pack.* got 'cifar'"
->>>>>>> 3a7aa44 (Alarms about test data, single samples and lost values; each says what to try)
+        NeuralCollapseError, match=r"one of digits, mnist-5k, .*, or pack.* got 'cifar'"
     ):
         load_dataset("cifar")
     with pytest.raises(
