@@ -71,5 +71,7 @@ def low_recall(situation: Situation) -> str | None:
 def _taken_for(state: CollapseState, label: int) -> int | None:
     """Return the class that the wrong samples of a class are mostly decided as, if it is kept."""
     labels, decided = state.labels, state.decided
-    wrong = decided[(labels == label) & (decided != label) & (decided >= 0)] if len(decided) else []
+    if len(decided) != len(labels):
+        return None
+    wrong = decided[(labels == label) & (decided != label) & (decided >= 0)]
     return int(torch.bincount(wrong).argmax()) if len(wrong) else None
