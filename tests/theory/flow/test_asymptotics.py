@@ -21,6 +21,8 @@ def test_constants_are_those_of_the_flow(size):
     limit = flow_asymptotics(flow.W[-1], flow.H[-1], labels).errors(flow.log_t)
     for name, error in vars(flow.errors).items():
         predicted = getattr(limit, name)
+        if name.endswith("_rows"):
+            continue  # known to another order: below
         # Two classes are always equinorm and opposite: nothing but rounding to compare.
         if size[0] == 2 and not name.startswith(("within", "self")):
             assert float(error.max()) < 1e-12
@@ -40,7 +42,18 @@ def test_constants_of_ten_classes_at_the_end_of_double_precision():
     flow = gradient_flow(W0, H0, labels, [1e6, 1e8])
     limit = flow_asymptotics(flow.W[-1], flow.H[-1], labels).errors(flow.log_t)
     for name, error in vars(flow.errors).items():
-        torch.testing.assert_close(error, getattr(limit, name), rtol=1e-4, atol=0)
+        rtol = 1e-2 if name.endswith("_rows") else 1e-4
+        torch.testing.assert_close(error, getattr(limit, name), rtol=rtol, atol=0)
+
+
+def test_the_heads_own_rows_approach_their_constants_like_a_square_root():
+    W0, H0, labels = draw(4, 5, 6)
+    flow = gradient_flow(W0, H0, labels, [1e4, 1e6])
+    limit = flow_asymptotics(flow.W[-1], flow.H[-1], labels).errors(flow.log_t)
+    for name in ("equinorm_rows", "cosines_rows"):
+        off = (getattr(flow.errors, name) / getattr(limit, name) - 1).abs()
+        assert off[1] < 1e-2
+        assert 8 < off[0] / off[1] < 12  # 100 times the log time, a tenth of the relative error
 
 
 def test_the_margin_solves_its_equation():

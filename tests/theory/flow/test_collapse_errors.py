@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuralcollapse.geometry import simplex_etf
-from neuralcollapse.theory.flow.collapse_errors import collapse_errors
+from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.theory import collapse_errors
 
 
 def naive(W, H, labels):
@@ -16,7 +17,7 @@ def naive(W, H, labels):
         for k in range(classes)
     ]
     spread = [np.linalg.norm(h - means[y]) for h, y in zip(H, labels, strict=True)]
-    rows = {"means": np.array(means) - np.mean(means, axis=0), "head": W - W.mean(0)}
+    rows = {"means": np.array(means) - np.mean(means, axis=0), "head": W - W.mean(0), "rows": W}
     result = {}
     for name, points in rows.items():
         norms = [np.linalg.norm(p) for p in points]
@@ -47,5 +48,23 @@ def test_at_collapse_all_errors_vanish(classes, scale, shift):
     etf = simplex_etf(classes, 7, "axis")
     labels = torch.arange(classes).repeat(3)
     errors = collapse_errors(etf + shift, scale * etf[labels] - shift, labels)
-    for error in vars(errors).values():
-        assert float(error) == pytest.approx(0, abs=1e-10)
+    for name, error in vars(errors).items():
+        if shift == 0 or not name.endswith("_rows"):  # the rows themselves see the shift
+            assert float(error) == pytest.approx(0, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: collapse_errors([[1.0], [2.0]], [[1.0]], [0, 1]), r"H: expected shape \(2, 1\)"),
+        (lambda: collapse_errors([[1.0], [2.0]], [[1.0], [1.0]], [0, 0]), "labels: expected"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(NeuralCollapseError, match=message):
+        call()
+
+
+def test_what_is_not_finite_is_refused():
+    with pytest.raises(NonFiniteError, match="W: expected finite numbers"):
+        collapse_errors([[float("nan")], [1.0]], [[1.0], [1.0]], [0, 1])

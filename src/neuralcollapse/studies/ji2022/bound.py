@@ -59,6 +59,35 @@ def _margin() -> Iterator[Evidence]:
         1e-12,
         note="2c / (1 + c^2) at c = 4: equal norms are needed",
     )
+    yield Evidence(
+        "there margin / (||W|| ||H|| / D), the step before",
+        unequal.margin / unequal.product,
+        1,
+        1e-12,
+        note="D = (K - 1) sqrt(n)",
+    )
+    stretch = torch.tensor([3.0, 1.0, 0.5, 2.0, 1.0, 1.0], dtype=torch.float64)
+    sheared = margin_bound(optimum.W * stretch, optimum.H / stretch, optimum.labels)
+    yield Evidence(
+        "margin / (||H W^T||_* / D) where head and features are stretched, logits kept",
+        sheared.margin / sheared.nuclear,
+        1,
+        1e-12,
+        note="the first step",
+    )
+    yield Evidence(
+        "and margin / (||W|| ||H|| / D), which sees the stretch",
+        sheared.margin / sheared.product,
+        0.9,
+        relation="<=",
+    )
+    yield Evidence(
+        "least margin found by descent on (||W||^2 + ||H||^2) / 2, times D / norm",
+        _searched(),
+        1,
+        0.01,
+        note="smoothed margins, random starts, K = 3, n = 2, d = 3: nothing known of the answer",
+    )
 
 
 @study.claim(
@@ -78,6 +107,30 @@ def _margin_of_any_sizes() -> Iterator[Evidence]:
     )
     shortfall = max(abs(_ratio(sizes, d) - 1) for sizes, d in IMBALANCED)
     yield Evidence("largest |margin / bound - 1| at the optimum", shortfall, 0, 1e-12)
+
+
+def _searched() -> float:
+    """Maximise the smoothed least margin at a given norm, with gradients by autograd."""
+    labels = torch.arange(3).repeat_interleave(2)
+    best = -np.inf
+    for seed in range(2):
+        generator = torch.Generator().manual_seed(seed)
+        point = torch.randn(9, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+        descent = torch.optim.Adam([point], lr=0.02)
+        for sharpness in (5.0, 50.0, 500.0):
+            for _ in range(150):
+                W, H = (point / point.norm()).split([3, 6])
+                logits = H @ W.T
+                margins = logits.gather(1, labels[:, None]) - logits
+                others = torch.nn.functional.one_hot(labels, 3) == 0
+                loss = torch.logsumexp(-sharpness * margins[others], 0) / sharpness
+                descent.zero_grad()
+                loss.backward()
+                descent.step()
+        W, H = (point / point.norm()).detach().split([3, 6])
+        found = margin_bound(W, H, labels)
+        best = max(best, found.margin / found.mean_square)
+    return best
 
 
 def _ratios(sizes: list[int], dim: int) -> list[float]:

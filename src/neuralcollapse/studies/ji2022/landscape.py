@@ -28,6 +28,8 @@ from neuralcollapse.theory import (
 )
 
 LARGE = 30.0  # margin at which the loss itself is looked at
+SMALL = [(3, 2, 2), (4, 2, 5)]  # K, n, d
+MODERATE = (1.0, 2.0, 3.0)  # margins at which every term of the Hessian counts
 
 
 def suboptimal_points() -> list[KKTPoint]:
@@ -45,22 +47,44 @@ def _escape(point: KKTPoint) -> EscapeDirection:
     return escape_direction(point.W, point.H, point.labels, point.multipliers)
 
 
-def _scaled(point: KKTPoint) -> tuple[Tensor, Tensor]:
-    """Return (W, H) with the least margin LARGE."""
-    return math.sqrt(LARGE) * point.W, math.sqrt(LARGE) * point.H
+def _scaled(point: KKTPoint, margin: float = LARGE) -> tuple[Tensor, Tensor]:
+    """Return (W, H) with this least margin."""
+    return math.sqrt(margin) * point.W, math.sqrt(margin) * point.H
 
 
-def _at_finite_norm(point: KKTPoint) -> EscapeDirection:
-    return escape_direction(*_scaled(point), point.labels)
+def _at_finite_norm(point: KKTPoint, margin: float = LARGE) -> EscapeDirection:
+    return escape_direction(*_scaled(point, margin), point.labels)
 
 
-def _sphere_curvature(point: KKTPoint, found: EscapeDirection) -> float:
+def _sphere_curvature(point: KKTPoint, found: EscapeDirection, margin: float) -> float:
     """Return the second derivative of log L along the great circle, by Hessian and gradient."""
-    W, H = _scaled(point)
+    W, H = _scaled(point, margin)
     model = LayerPeeledModel(point.labels, W.shape[1])
     along = model.log_hvp(W, H, found.dW, found.dH)
     radial = _inner(model.log_gradient(W, H), (W, H)) / _inner((W, H), (W, H))
     return _inner(along, (found.dW, found.dH)) - radial
+
+
+def _dense_hessian(W: Tensor, H: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return point, gradient and Hessian of log L over (W, H) at once, by torch's autograd."""
+    point = torch.cat([W.ravel(), H.ravel()])
+
+    def log_loss(x: Tensor) -> Tensor:
+        logits = x[W.numel() :].reshape(H.shape) @ x[: W.numel()].reshape(W.shape).T
+        return torch.nn.functional.cross_entropy(logits, labels, reduction="sum").log()
+
+    gradient = torch.func.grad(log_loss)(point)
+    return point, gradient, torch.func.hessian(log_loss)(point)
+
+
+def _least_sphere_curvature(W: Tensor, H: Tensor, labels: Tensor) -> float:
+    """Return the least eigenvalue of the Hessian of log L on the sphere through (W, H)."""
+    point, gradient, hessian = _dense_hessian(W, H, labels)
+    unit = point / point.norm()
+    tangent = torch.eye(len(point)).double() - torch.outer(unit, unit)
+    radial = (gradient @ point) / point.square().sum()
+    curved = tangent @ (hessian - radial * torch.eye(len(point)).double()) @ tangent
+    return float(torch.linalg.eigvalsh(curved)[0])
 
 
 def _inner(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
@@ -93,13 +117,35 @@ def _suboptimal_kkt_points() -> Iterator[Evidence]:
 )
 def _tangent() -> Iterator[Evidence]:
     worst = length = 0.0
-    for point in suboptimal_points():
-        found = _escape(point)
-        worst = max(worst, abs(_inner((point.W, point.H), (found.dW, found.dH))))
+    points = [(p.W, p.H, _escape(p)) for p in suboptimal_points()]
+    W, H = torch.tensor([[1.0], [-1.0]]).double(), torch.tensor([[-1.0], [1.0]]).double()
+    points.append((W, H, escape_direction(W, H, [0, 1])))  # features on the wrong sides
+    for W, H, found in points:
         own = _inner((found.dW, found.dH), (found.dW, found.dH))
         length = max(length, abs(own - 1))
-    yield Evidence("largest |<W, dW> + <H, dH>|", worst, 0, 1e-13)
+        # The norm is stationary along the direction: by a central difference, not by the product.
+        ahead, behind = (
+            _inner((W + s * found.dW, H + s * found.dH), (W + s * found.dW, H + s * found.dH))
+            for s in (1e-3, -1e-3)
+        )
+        worst = max(worst, abs(ahead - behind) / 2e-3)
+    note = f"{len(points)} points, one of them with kappa < 0"
+    yield Evidence("largest slope of ||(W, H)||^2 along the escape", worst, 0, 1e-10, note=note)
     yield Evidence("largest | ||(dW, dH)||^2 - 1 |", length, 0, 1e-13)
+    size = [4, 2, 1]
+    best = separation_optimum(size, 3)
+    point, gradient, _ = _dense_hessian(best.W, best.H, best.labels)
+    slope = float(gradient @ point) / float(point.norm() * gradient.norm())
+    yield Evidence(
+        "at an optimum of unequal classes, margin 1: cosine of the gradient with the radius",
+        slope,
+        -1,
+        0.1,
+        note="near the radius, but not along it: no critical point of L at finite norm",
+    )
+    words = "stationarity there, against the share of the gradient that is tangent"
+    measured = escape_direction(best.W, best.H, best.labels).stationarity
+    yield Evidence(words, measured, math.sqrt(1 - slope**2), 1e-9, note="autograd")
 
 
 @study.claim(
@@ -125,6 +171,21 @@ def _descent() -> Iterator[Evidence]:
         rises.append(model.log_loss(*moved) - model.log_loss(W, H))
     note = f"{len(points)} points, margin {LARGE:g}, 0.1 rad along the great circle"
     yield Evidence("largest change of log L", max(rises), -1e-3, relation="<=", note=note)
+    pairs = paired_kkt_point(2)
+    found = _at_finite_norm(pairs, 2.0)
+    W, H = _scaled(pairs, 2.0)
+    model, radius, angle = LayerPeeledModel(pairs.labels, 3), math.sqrt(_inner((W, H), (W, H))), 0.1
+    turned = [
+        math.cos(angle) * start + math.sin(angle) * radius * direction
+        for start, direction in ((W, found.dW), (H, found.dH))
+    ]
+    change = model.log_loss(*turned) - model.log_loss(W, H)
+    yield Evidence(
+        "change of log L from the two pairs over curvature x arc^2 / 2, margin 2",
+        change / (found.curvature * (angle * radius) ** 2 / 2),
+        1,
+        0.02,
+    )
     yield Evidence(
         "tangential share of the gradient at groups of 2 and 3",
         _at_finite_norm(simplex_groups_kkt_point([2, 3])).stationarity,
@@ -161,10 +222,11 @@ def _strict_saddles() -> Iterator[Evidence]:
         -0.01,
         relation="<=",
     )
-    finite = [(point, _at_finite_norm(point)) for point in points]
     errors = [
-        abs(_sphere_curvature(point, escape) / escape.curvature - 1)
-        for point, escape in finite
+        abs(_sphere_curvature(point, escape, margin) / escape.curvature - 1)
+        for margin in (*MODERATE, LARGE)
+        for point in points
+        for escape in [_at_finite_norm(point, margin)]
         if escape.status == "escape"
     ]
     yield Evidence(
@@ -172,16 +234,61 @@ def _strict_saddles() -> Iterator[Evidence]:
         max(errors),
         0,
         1e-11,
-        note=f"the {len(errors)} points critical at finite norm, margin {LARGE:g}",
+        note=f"{len(errors)} points critical at finite norm, margins 1, 2, 3 and {LARGE:g}",
     )
-    optima = [([5] * 4, 3), ([2] * 10, 16), ([4, 2, 1], 2)]
-    status = [
-        escape_direction(best.W, best.H, best.labels, best.multipliers).status
-        for best in (separation_optimum(sizes, dim) for sizes, dim in optima)
+    yield Evidence("largest error of the Hessian product, against autograd", _hvp_error(), 0, 1e-12)
+    small = [paired_kkt_point(2), polygon_kkt_point(5), simplex_groups_kkt_point([3, 3])]
+    least = [
+        _least_sphere_curvature(*_scaled(p, m), p.labels) / _at_finite_norm(p, m).curvature
+        for p in small
+        for m in MODERATE
     ]
     yield Evidence(
-        "share of global optima recognised as such", status.count("global optimum") / len(status), 1
+        "the least curvature of all over that of the escape: least",
+        min(least),
+        1,
+        1e-9,
+        ">=",
+        note="all eigenvalues on the sphere by autograd; pairs, pentagon and two triangles",
     )
+    optima = [(separation_optimum([n] * K, d), m) for K, n, d in SMALL for m in MODERATE]
+    curvatures = [
+        _least_sphere_curvature(best.W * math.sqrt(m), best.H * math.sqrt(m), best.labels)
+        for best, m in optima
+    ]
+    note = "balanced, margins 1 to 3: there is no way down, so none may be claimed"
+    words = "least curvature of all at a global optimum"
+    yield Evidence(words, min(curvatures), 0, 1e-9, note=note)
+    status = [
+        escape_direction(m**0.5 * best.W, m**0.5 * best.H, best.labels).status
+        for best, m in optima
+    ]
+    recognised = status.count("global optimum") / len(status)
+    yield Evidence("share of these recognised as such", recognised, 1)
+
+
+def _hvp_error() -> float:
+    """Compare Hessian products of L and log L with torch's, at random points of small margins."""
+    worst = 0.0
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0, 1, 2, 2, 1])
+    model = LayerPeeledModel(labels, 4)
+    for _ in range(3):
+        W, H, U, V = (
+            torch.randn(rows, 4, generator=generator, dtype=torch.float64) for rows in (3, 5, 3, 5)
+        )
+        _, gradient, hessian = _dense_hessian(W, H, labels)
+        direction = torch.cat([U.ravel(), V.ravel()])
+        log_product = hessian @ direction
+        loss = model.loss(W, H)
+        product = loss * (log_product + gradient * (gradient @ direction))
+        for expected, measured in (
+            (log_product, model.log_hvp(W, H, U, V)),
+            (product, model.hvp(W, H, U, V)),
+        ):
+            flat = torch.cat([part.ravel() for part in measured])
+            worst = max(worst, float((flat - expected).norm() / expected.norm()))
+    return worst
 
 
 @study.claim(

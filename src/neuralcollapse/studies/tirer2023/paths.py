@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -31,11 +32,11 @@ DRAWS = 40
 
 @study.claim(
     "thm3.1",
-    "Along the central path Tr S_W / Tr S_B strictly falls; e^(2 lambda_H t) Tr S_W never rises "
-    "and e^(2 lambda_H t) Tr S_B never falls.",
+    "Along the central path Tr S_W / Tr S_B strictly falls, e^(2 lambda_H t) Tr S_W never rises and "
+    "e^(2 lambda_H t) Tr S_B strictly rises.",
     correction="H0 needs class means that differ, else they stay equal and the ratio is undefined; "
     "Tr S_W is positive at every finite time, and for lambda_H = 0 need not tend to 0; the second "
-    "statement is not strict",
+    "statement is not strict: deviations orthogonal to the class means stay as they are",
 )
 def _path() -> Iterator[Evidence]:
     ratio = within = between = -np.inf
@@ -52,7 +53,8 @@ def _path() -> Iterator[Evidence]:
     words = "largest rate of change of log"
     yield Evidence(f"{words} Tr S_W / Tr S_B", ratio, 0, relation="<=", note=note)
     yield Evidence(f"{words} e^(2 lambda_H t) Tr S_W", within, 0, 1e-14, "<=")
-    yield Evidence("and, negative, of e^(2 lambda_H t) Tr S_B", between, 0, 1e-14, "<=")
+    yield Evidence("and, negative, of e^(2 lambda_H t) Tr S_B", between, -1e-4, 0, "<=")
+    yield from _rates_of_the_path()
     path = _orthogonal_deviations()
     yield Evidence(
         "Tr S_W at t = 1e4 over that at t = 100, lambda_H = 0, noise orthogonal to the means",
@@ -63,6 +65,26 @@ def _path() -> Iterator[Evidence]:
     )
     growth = float(path.trace_between[-1] / path.trace_between[1])
     yield Evidence("Tr S_B at the same times: growth, at t^(1/2)", growth, 10, 1)
+
+
+def _rates_of_the_path() -> Iterator[Evidence]:
+    """Hold the rates against differences of the path, and their strict sign against its values."""
+    H0, labels = random_features(4, 10, 10, 0)
+    step, middle = 1e-4, 0.5
+    path = central_path(H0, labels, 0.5, 0.1, [middle - step, middle, middle + step])
+    for name, trace, rate in (
+        ("Tr S_W", path.trace_within, path.trace_within_rate),
+        ("Tr S_B", path.trace_between, path.trace_between_rate),
+    ):
+        slope = float(trace[2] - trace[0]) / (2 * step)
+        words = f"rate of change of {name} over the difference quotient of the path"
+        yield Evidence(words, float(rate[1]) / slope, 1, 1e-6, note="t = 0.5, step 1e-4")
+    features = path.features(1)
+    trace = sum(float((features[labels == k].var(0, correction=0)).sum()) for k in range(4)) / 4
+    yield Evidence("Tr S_W over that of the features", float(path.trace_within[1]) / trace, 1, 1e-12)
+    grown = central_path(H0, labels, 0.5, 0.1, [0.0, 1.0])
+    growth = math.exp(0.2) * float(grown.trace_between[1] / grown.trace_between[0])
+    yield Evidence("e^(2 lambda_H t) Tr S_B from t = 0 to 1: growth", growth, 1.05, relation=">=")
 
 
 def _orthogonal_deviations() -> CentralPath:
@@ -151,7 +173,8 @@ def _commuting() -> Iterator[Evidence]:
 @study.claim(
     "cor3.2",
     "For beta large enough the near-features minimiser has a smaller Tr S_W / Tr S_B than H0; "
-    "ours: beta + lambda_H >= 1 / (2 lambda_W) is enough, for every H0.",
+    "ours: beta + lambda_H >= 1 / (2 lambda_W) is enough, for every H0 and at every stationary "
+    "point, and no smaller constant is.",
     correction="class means and samples of H0 must differ, else the ratio is undefined or 0 = 0; "
     '"large enough" is made explicit and does not depend on H0',
 )
@@ -170,6 +193,7 @@ def _one_layer() -> Iterator[Evidence]:
     note = f"{DRAWS} random H0, strengths 0.01 to 3, noise 0.01 to 10"
     yield Evidence(f"{words}, beta at the constant", max(threshold), 1, relation="<=", note=note)
     yield Evidence("the same, beta up to 1000 times that", max(ratios), 1, relation="<=")
+    yield from _worst_point()
     H0, labels = random_features(4, 10, 10, 0)
     errors = []
     for beta in (100.0, 1000.0):
@@ -183,6 +207,35 @@ def _one_layer() -> Iterator[Evidence]:
         0.02,
         note="the minimiser is a step of the central path to second order",
     )
+
+
+def _worst_point() -> Iterator[Evidence]:
+    """Meet the constant with a stationary point: small means turned round, noise orthogonal."""
+    K, d, lambda_w, lambda_h, size = 3, 5, 0.5, 0.1, 1e-3
+    labels = torch.arange(K).repeat_interleave(2)
+    beta = max(trace_ratio_falls_from(lambda_w, lambda_h), 1e-3)
+    mu = beta + lambda_h
+    # The stationary points of features h R, h -> 0, come from H0 = (mu - 1 / lambda_w) h R / beta.
+    means = size * torch.eye(K, d, dtype=torch.float64)
+    noise = torch.zeros(K * 2, d, dtype=torch.float64)
+    noise[:, -1] = size * torch.tensor([1.0, -1.0]).double().repeat(K)
+    H = means[labels] + noise
+    W = means / (lambda_w + size**2)
+    pull = mu * means - lambda_w * means / (lambda_w + size**2) ** 2
+    H0 = (pull[labels] + mu * noise) / beta
+    point = [part.clone().requires_grad_() for part in (W, H)]
+    residual = point[1] @ point[0].T - torch.eye(K, dtype=torch.float64)[labels]
+    energy = residual.square().sum() + lambda_h * point[1].square().sum()
+    energy = energy + beta * (point[1] - H0).square().sum()
+    loss = energy / (2 * len(H)) + lambda_w / (2 * K) * point[0].square().sum()
+    gradient = torch.autograd.grad(loss, point)
+    slope = max(float(part.abs().max()) for part in gradient)
+    note = "loss and gradient of torch"
+    yield Evidence("gradient at the worst stationary point", slope, 0, 1e-12, note=note)
+    before, after = (sufficient_statistics(part, labels) for part in (H0, H))
+    ratio = _trace_ratio(after.means, after.within) / _trace_ratio(before.means, before.within)
+    words = "its ratio Tr S_W / Tr S_B over that of H0, beta at the constant"
+    yield Evidence(words, ratio, 1, 1e-3, note="with half the constant it would be 9")
 
 
 def _ratio_of_ratios(

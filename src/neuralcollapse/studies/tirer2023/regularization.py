@@ -77,11 +77,10 @@ def elasticities(beta: float, noise: float = 1e-4) -> np.ndarray:
 
 @study.claim(
     "sec4-lambdas",
-    "Near collapse lambda_H reduces the within-class scatter of the minimiser more than lambda_W; "
-    "ours: by how much.",
-    correction="in the span of the class means, relative changes of the two act equally strongly "
-    "and oppositely; what lambda_H does beyond is its effect outside that span, where lambda_W "
-    "does nothing; and a larger lambda_W always means more scatter",
+    "Near collapse lambda_H matters more than lambda_W to the within-class scatter of the "
+    "minimiser: a larger lambda_H reduces it, a larger lambda_W does not. Ours: by how much. In the "
+    "span of the class means, relative changes of the two act equally strongly and oppositely; what "
+    "lambda_H does beyond is its effect outside that span, where lambda_W does nothing.",
 )
 def _roles() -> Iterator[Evidence]:
     for beta in (1.0, 10.0, 100.0):
@@ -90,6 +89,7 @@ def _roles() -> Iterator[Evidence]:
         yield Evidence(f"{words} lambda_W, beta = {beta:g}", by_w, want_w, 1e-5)
         yield Evidence(f"{words} lambda_H, beta = {beta:g}", by_h, want_h, 1e-5)
         yield Evidence("so lambda_H over lambda_W, in size", abs(by_h / by_w), 1, relation=">=")
+        yield Evidence("a larger lambda_W means more scatter", by_w, 0, relation=">=")
     for fixed in (False, True):
         note = f"entries of H0 off collapse by {NOISE}, H0 " + (
             "fixed" if fixed else "moving along"

@@ -16,6 +16,8 @@ from neuralcollapse.theory.flow.collapse_errors import CollapseErrors, class_mea
 from neuralcollapse.theory.layer_peeled import LayerPeeledModel
 from neuralcollapse.validation import as_tensor, finite_matrix
 
+SQUARE_ROOTS = ("within_class", "equinorm_rows", "cosines_rows")  # fall like (log t)^(-1/2)
+
 
 @dataclass(frozen=True)
 class FlowAsymptotics:
@@ -24,7 +26,7 @@ class FlowAsymptotics:
     Attributes
     ----------
     coefficients
-        Each error times sigma = sqrt(n) q, q the least margin; the within-class error times
+        Each error times sigma = sqrt(n) q, q the least margin; those of `SQUARE_ROOTS` times
         sqrt(sigma).
     num_classes, per_class
         K and n.
@@ -50,9 +52,12 @@ class FlowAsymptotics:
     def errors(self, log_t: Any) -> CollapseErrors:
         """Return the errors at each log t, to a relative O(1 / log t)."""
         sigma = math.sqrt(self.per_class) * self.margin(log_t)
-        scaled = {name: value / sigma for name, value in vars(self.coefficients).items()}
-        scaled["within_class"] = self.coefficients.within_class / sigma.sqrt()
-        return CollapseErrors(**scaled)
+        return CollapseErrors(
+            **{
+                name: value / (sigma.sqrt() if name in SQUARE_ROOTS else sigma)
+                for name, value in vars(self.coefficients).items()
+            }
+        )
 
 
 def flow_asymptotics(W: Any, H: Any, labels: Any) -> FlowAsymptotics:
@@ -61,9 +66,10 @@ def flow_asymptotics(W: Any, H: Any, labels: Any) -> FlowAsymptotics:
     With C = W less its mean row, :math:`C V_1 = \sqrt\sigma E (I + Q_{11} / 4\sigma)` and class
     means :math:`\sqrt{\sigma/n}\, E (I - Q_{11} / 4\sigma)`, where E has orthonormal columns,
     V_1 spans the rows of C, V_2 the complement, and :math:`Q_{ij} = V_i^\top (C^\top C - H^\top H)
-    V_j` is conserved. So every error between class means and head falls like 1 / log t, and the
-    within-class error like its square root: what H has in V_2 stays as it is. The frames are read
-    off the given state, which should be late: they are right to O(1 / log t).
+    V_j` is conserved. So every error between class means and centred head falls like 1 / log t, and
+    the within-class error like its square root: what H has in V_2 stays as it is. So do the errors
+    of the head's own rows, since its mean row is conserved. The frames are read off the given
+    state, which should be late: they are right to O(1 / log t).
 
     Parameters
     ----------
@@ -125,13 +131,19 @@ def flow_asymptotics(W: Any, H: Any, labels: Any) -> FlowAsymptotics:
     equinorm = stretch.std(correction=0)
     shear = within - within.trace() / (num_classes - 1) * torch.eye(num_classes - 1)
     duality = (shear.square().sum() / 4 + across.square().sum()) / (num_classes - 1)
+    # |w_k|^2 = |c_k|^2 + 2 c_k . mean row + ..., c_k = sqrt(sigma) e_k V_1^T, |e_k|^2 = (K-1)/K
+    lean = ratio * frame @ (span.T @ W.mean(0))
+    pairs = lean[:, None] + lean[None, :]
+    cosine_rows = ratio * pairs.fill_diagonal_(0.0).abs().sum() / (num_classes * (num_classes - 1))
     frozen = (H - class_means(H, model.labels, num_classes)[model.labels]) @ rest
     coefficients = CollapseErrors(
         equinorm_means=equinorm,
         equinorm_head=equinorm,
+        equinorm_rows=lean.std(correction=0),
         within_class=frozen.norm(dim=1).mean() * math.sqrt(ratio * int(sizes[0])),
         cosines_means=cosine,
         cosines_head=cosine,
+        cosines_rows=cosine_rows,
         self_duality=duality.sqrt(),
     )
     return FlowAsymptotics(coefficients, num_classes, int(sizes[0]))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.validation import finite_matrix, occupied_labels
 
 
 @dataclass(frozen=True)
@@ -17,28 +21,76 @@ class CollapseErrors:
 
     Attributes
     ----------
-    equinorm_means, equinorm_head
-        Coefficient of variation (population) of the norms of the rows of M, of C.
+    equinorm_means, equinorm_head, equinorm_rows
+        Coefficient of variation (population) of the norms of the rows of M, of C, of W.
     within_class
         Mean distance of a sample from its class mean, over the mean norm of the rows of M.
-    cosines_means, cosines_head
-        Mean over pairs of classes of \|cosine + 1/(K-1)\|, for the rows of M, of C.
+    cosines_means, cosines_head, cosines_rows
+        Mean over pairs of classes of \|cosine + 1/(K-1)\|, for the rows of M, of C, of W.
     self_duality
         \|\|C / \|\|C\|\| - M / \|\|M\|\| \|\|, Frobenius norms; in [0, 2].
     """
 
     equinorm_means: Float[Tensor, "*t"]
     equinorm_head: Float[Tensor, "*t"]
+    equinorm_rows: Float[Tensor, "*t"]
     within_class: Float[Tensor, "*t"]
     cosines_means: Float[Tensor, "*t"]
     cosines_head: Float[Tensor, "*t"]
+    cosines_rows: Float[Tensor, "*t"]
     self_duality: Float[Tensor, "*t"]
 
 
-def collapse_errors(
-    W: Float[Tensor, "*t K d"], H: Float[Tensor, "*t N d"], labels: Tensor
-) -> CollapseErrors:
-    """Measure the errors of each (W, H) along the leading axes."""
+def collapse_errors(W: Any, H: Any, labels: Any) -> CollapseErrors:
+    r"""Measure how far pairs (W, H) are from neural collapse, as Ji et al. do along the flow.
+
+    The panels of the paper's Figure 2: (a) equal norms, (b) within-class variation, (c) equal
+    angles, (d) self-duality. Its panels (a) and (c) are of the classifier's own rows, here
+    ``equinorm_rows`` and ``cosines_rows``.
+
+    Parameters
+    ----------
+    W
+        (..., K, d) heads, along any leading axes.
+    H
+        (..., N, d) features.
+    labels
+        (N,) class indices 0..K-1 in any order, each class with a sample.
+
+    Returns
+    -------
+    CollapseErrors
+        Each of the shape of the leading axes; NaN where a norm is zero.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If shapes or labels do not fit.
+    NonFiniteError
+        If an entry is NaN or infinite.
+
+    References
+    ----------
+    Ji et al. 2022, Figure 2.
+
+    Examples
+    --------
+    >>> errors = collapse_errors([[1.0], [-1.0]], [[3.0], [1.0], [-2.0]], [0, 0, 1])
+    >>> float(errors.within_class), float(errors.self_duality)  # (1 + 1 + 0) / 3 over 2
+    (0.3333333333333333, 0.0)
+    """
+    pair = [torch.as_tensor(value, dtype=torch.float64).cpu() for value in (W, H)]
+    for name, value in zip(("W", "H"), pair, strict=True):
+        finite_matrix(name, value.reshape(-1, value.shape[-1]) if value.ndim > 2 else value)
+    W, H = pair
+    labels = occupied_labels("labels", labels, W.shape[-2]).cpu()
+    if H.shape != (*W.shape[:-2], len(labels), W.shape[-1]):
+        raise NeuralCollapseError(
+            "H",
+            f"shape {(*W.shape[:-2], len(labels), W.shape[-1])}",
+            f"{tuple(H.shape)}",
+            "a row a label, and the columns and leading axes of W",
+        )
     means = class_means(H, labels, W.shape[-2])
     spread = (H - means[..., labels, :]).norm(dim=-1).mean(-1)
     centered = means - means.mean(-2, keepdim=True)
@@ -47,9 +99,11 @@ def collapse_errors(
     return CollapseErrors(
         equinorm_means=_variation(centered),
         equinorm_head=_variation(head),
+        equinorm_rows=_variation(W),
         within_class=spread / centered.norm(dim=-1).mean(-1),
         cosines_means=_cosine_deviation(centered),
         cosines_head=_cosine_deviation(head),
+        cosines_rows=_cosine_deviation(W),
         self_duality=(directions[0] - directions[1]).norm(dim=(-2, -1)),
     )
 
