@@ -74,6 +74,17 @@ def test_components_are_unbiased():
     assert (found[:, 0] < 0).any()  # not clipped
 
 
+def test_the_component_of_seeds_is_that_of_seeds():
+    # y = seed effect s, order effect +-1 within each seed, nothing else: MS_B = a r var(s),
+    # MS_C = 2 a per seed with r = 2, and the unbiased component of seeds takes MS_C away.
+    a, seeds = 3, np.array([0.0, 2.0, 4.0, 10.0])
+    y = np.broadcast_to(seeds[:, None] + np.array([-1.0, 1.0]), (a, 4, 2))
+    table = crossed_anova(y)
+    assert table.loc["order", "variance"] == pytest.approx(2.0)
+    assert table.loc["seed", "variance"] == pytest.approx(seeds.var(ddof=1) - 2.0 / 2)
+    assert table.loc["alignment", "variance"] == pytest.approx(0.0, abs=1e-12)
+
+
 def test_the_level_is_exact_under_the_null_and_the_law_is_F():
     rng = np.random.default_rng(3)
     found = [crossed_anova(y) for y in draws(rng, 1200, (4, 5, 2), (0, 1.0, 0.5, 0.7, 0.3))]

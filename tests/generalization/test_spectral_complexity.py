@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.generalization import spectral_complexity_measure
+from neuralcollapse.generalization import spectral_complexity_measure, whole_network_bound
 from neuralcollapse.training import MLP, SmallCNN
 
 
@@ -74,3 +74,21 @@ def test_nan_is_refused():
 
 def test_it_says_that_it_is_no_bound():
     assert "not a bound" in spectral_complexity_measure.__doc__
+
+
+def test_the_bound_of_all_networks_is_the_formula():
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.randn(5, 7, generator=generator), torch.randn(3, 5, generator=generator)]
+    inputs = torch.randn(40, 7, generator=generator)
+    margins = torch.randn(40, generator=generator).double() + 1
+    n, g, delta = 40, 0.8, 0.1
+    ramp = sum(min(1.0, max(0.0, 1 - float(m) / g)) for m in margins) / n
+    size = math.sqrt(sum(float(x) ** 2 for x in inputs.ravel()))
+    rate = 72 * math.log(n) * math.sqrt(math.log(2 * 7**2)) * size * naive(weights) / (g * n)
+    chance = 3 * math.sqrt(math.log(2 / delta) / (2 * n))
+    found = whole_network_bound(weights, inputs, margins, margin=g, confidence=0.9)
+    assert found == pytest.approx(ramp + 8 / n**1.5 + rate + chance, rel=1e-6)
+    with pytest.raises(NeuralCollapseError, match="margins: expected one margin for each of"):
+        whole_network_bound(weights, inputs, margins[:3], margin=g)
+    with pytest.raises(NeuralCollapseError, match="margin: expected"):
+        whole_network_bound(weights, inputs, margins, margin=0.0)

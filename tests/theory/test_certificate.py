@@ -145,3 +145,15 @@ def test_nan_and_misshapen_multipliers_are_refused():
         kkt_residuals(W, H, [0, 1], torch.ones(2, 3))
     with pytest.raises(NeuralCollapseError, match="a positive multiplier, got none but zeros"):
         kkt_residuals(W, H, [0, 1], torch.eye(2))
+
+
+def test_the_nuclear_bound_does_not_see_a_common_row_of_the_head():
+    optimum = separation_optimum([2, 2, 2], 4)
+    common = torch.tensor([0.7, -0.3, 0.2, 1.0], dtype=torch.float64)
+    plain, shifted = (
+        separation_certificate(W, optimum.H, optimum.labels)
+        for W in (optimum.W, optimum.W + common)
+    )
+    assert plain.nuclear == pytest.approx(optimum.value, rel=1e-12)
+    assert shifted.nuclear == pytest.approx(optimum.value, rel=1e-12)
+    assert shifted.upper > 1.1 * plain.upper

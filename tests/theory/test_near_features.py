@@ -263,3 +263,15 @@ def test_bad_input_is_refused(changes, message):
 def test_nan_is_refused():
     with pytest.raises(NonFiniteError, match="H0: expected finite numbers, got 1 NaN"):
         call(H0=[[math.nan, 0], [0, 1]])
+
+
+def test_the_condition_for_uniqueness_is_not_a_half_of_itself():
+    # At H0 = 0 the minimisers are a whole orbit as long as (beta + lambda_h) lambda_w < 1.
+    labels = torch.arange(3).repeat_interleave(2)
+    found = near_features_minimizer(torch.zeros(6, 4), labels, 0.5, 0.1, beta=1.0)
+    assert not found.unique  # 1.1 < 1 / 0.5, though above half of it
+    assert found.status == "not unique"
+    assert float(found.means.norm()) > 0.1
+    alone = near_features_minimizer(torch.zeros(6, 4), labels, 0.5, 0.1, beta=1.91)
+    assert alone.unique
+    assert float(alone.means.norm()) < 1e-6

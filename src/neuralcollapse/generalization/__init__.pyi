@@ -36,3 +36,4 @@ from .paired_rules import compare_rules as compare_rules
 from .power import alignment_power as alignment_power
 from .power import seeds_needed as seeds_needed
 from .spectral_complexity import spectral_complexity_measure as spectral_complexity_measure
+from .spectral_complexity import whole_network_bound as whole_network_bound

@@ -8,9 +8,9 @@ from .collapsed_path import collapsed_path_time as collapsed_path_time
 from .commuting_path import CommutingPath as CommutingPath
 from .commuting_path import commuting_path as commuting_path
 from .flow import CollapseErrors as CollapseErrors
-from .flow import collapse_errors as collapse_errors
 from .flow import FlowAsymptotics as FlowAsymptotics
 from .flow import FlowSolution as FlowSolution
+from .flow import collapse_errors as collapse_errors
 from .flow import flow_asymptotics as flow_asymptotics
 from .flow import gradient_flow as gradient_flow
 from .general_perturbation import GeneralPerturbationOperator as GeneralPerturbationOperator

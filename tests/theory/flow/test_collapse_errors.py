@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.theory import collapse_errors
 
 

@@ -43,15 +43,32 @@ def _centers() -> Iterator[Evidence]:
         f"{RUNS} draws on spheres in 1 and 10 dimensions, K = 3, n = 30; {informative} of 6 below 1"
     )
     yield Evidence("largest excess of P(a mean is off by t)", excess, 0, 0, "<=", note)
+    # On a line a mean of n features at distance 1 is off by 1 if all lie on one side.
+    classes, samples = 10, 8
+    exact = 1 - (1 - 2 * 0.5**samples) ** classes
+    bound = center_deviation_probability(classes, samples, 1.0, 1.0)
+    note = f"K = {classes}, n = {samples}, on a line: exact"
+    yield Evidence("P(a mean is off by 1) over its bound", exact / bound, 1, 0, "<=", note)
+    single = center_deviation_probability(2, samples, 1.0, 1.0) / 2
+    note = "so K stands in it for a reason"
+    yield Evidence("the same over the bound of one class", exact / single, 1, 0, ">=", note)
+    yield Evidence("bound for ten classes over that of one", bound / single, classes, 1e-9)
+    single = center_deviation_probability(2, 40, 1.0, 1.0)
+    rate = -math.log(center_deviation_probability(2, 80, 1.0, 1.0) / single) / 40
+    yield Evidence("rate of the bound in n, at distance 1 of features within 1", rate, 0.5, 1e-9)
+    apart = np.log([nearest_center_error_bound(2, n, 3.0, 1.0) for n in (24, 48)])
+    yield Evidence("rate of the nearest mean's, D = 3", -np.diff(apart)[0] / 24, 1 / 8, 1e-9)
+    samples = 12
     centers = np.array([0.0, 3.0])
-    fresh = centers + rng.choice([-1.0, 1.0], size=(RUNS, 8, 2))
+    fresh = centers + rng.choice([-1.0, 1.0], size=(RUNS, samples, 2))
     means = fresh.mean(1)
     new = np.array([-1.0, 1.0, 2.0, 4.0])  # all that a class can be
     nearest = np.abs(new[None, :, None] - means[:, None]).argmin(2)
     error = np.mean(nearest != np.array([0, 0, 1, 1]))
-    bound = nearest_center_error_bound(2, 8, 3.0, 1.0)
-    note = "two classes at 0 and 3, features at distance 1, n = 8"
+    bound = nearest_center_error_bound(2, samples, 3.0, 1.0)
+    note = f"two classes at 0 and 3, features at distance 1, n = {samples}; below 1 from n = 12 on"
     yield Evidence("mean error of the nearest fresh mean", error, bound, 0, "<=", note)
+    yield Evidence("that bound", bound, 4 * math.exp(-1.5), 1e-12, note="4 e^(-12/8)")
     yield from _digits()
 
 

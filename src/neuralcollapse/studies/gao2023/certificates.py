@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy.optimize import brentq
 from scipy.stats import binom, norm
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
@@ -99,7 +101,7 @@ def _slack(share: float, replicates: int = REPLICATES) -> float:
     "certificate-coverage",
     "Ours: Clopper-Pearson's bound, the squared margin ramp and Cantelli's on clipped margins hold "
     "with 95 % probability in every one of five worlds: normal, heavy tails, wrong-class atoms, "
-    "deep collapse, and deep collapse with atoms.",
+    "deep collapse, and deep collapse with atoms; and each spends its 5 % wholly.",
 )
 def _coverage() -> Iterator[Evidence]:
     for n in (100, 400):
@@ -114,6 +116,31 @@ def _coverage() -> Iterator[Evidence]:
                 ">=",
                 note=f"{own['world'].iloc[0]}; {REPLICATES} draws",
             )
+
+    yield from _spent()
+
+
+def _spent() -> Iterator[Evidence]:
+    """Recover from each bound the probability of failure it allows for, which is to be delta."""
+    delta, n = 1 - CONFIDENCE, 1000
+    tails = [binom.cdf(k, n, clopper_pearson_upper(k, n)) / delta for k in (0, 3, 200)]
+    words = "Clopper-Pearson: P(no more errors than seen) at the bound, over delta"
+    yield Evidence(words, max(tails, key=lambda tail: abs(tail - 1)), 1, 1e-9, note="binomial sums")
+    thresholds = 0.5 ** np.arange(5)
+    bound = margin_ramp_upper(np.full(n, 2.0), thresholds)
+    words = "margin ramp, no error seen: chance of that at the bound, five thresholds, over delta"
+    yield Evidence(words, len(thresholds) * (1 - bound) ** n / delta, 1, 1e-9)
+    bound = cantelli_upper(np.full(n, 2.0), 2.0)
+
+    def excess(level: float) -> float:
+        """Bound of Maurer and Pontil at this level for a sample without spread, less ours."""
+        deviation = math.sqrt(2 * level / (n - 1))
+        mean = 1 - deviation * math.sqrt(2 * level / n) - level / (3 * n)
+        return deviation**2 / (deviation**2 + mean**2) - bound
+
+    level = brentq(excess, 0.1, 20)
+    words = "Cantelli, no spread seen: chances that mean or deviation is off, over delta"
+    yield Evidence(words, 2 * math.exp(-level) / delta, 1, 1e-9)
 
 
 @study.claim(
@@ -142,6 +169,17 @@ def _plug_ins_fail() -> Iterator[Evidence]:
         _slack(expected, replicates),
         note=f"{replicates} draws of features in 8 dimensions",
     )
+    share, bound = _chebyshev()
+    yield Evidence(
+        "share nearer to the other class's mean over the CDNV's bound on it, in the worst case",
+        share / bound,
+        1,
+        0.01,
+        note="one sample in 101 of each class at the boundary: Chebyshev's inequality is attained",
+    )
+    worst = cantelli_plug_in(np.concatenate([np.zeros(1), np.full(99, 1.0)]))
+    words = "share of errors over Cantelli's plug-in, in the worst case of one sample"
+    yield Evidence(words, 0.01 / worst, 1, 1e-9)
     heavy = _by_method(World("", 0.25, degrees=3), 400, "coverage")
     yield Evidence(
         "coverage of the normal plug-in, heavy tails, n = 400",
@@ -164,6 +202,11 @@ def _floor() -> Iterator[Evidence]:
     for name in CERTIFICATES:
         comparison = f"{name}: median in deep collapse, n = {n}"
         yield Evidence(comparison, medians[name], floor, relation=">=")
+    # Say 1 - (2 delta)^(1/n) by the toss of a coin where no error is seen, and 1 otherwise.
+    failing = float(binom.pmf(0, n, floor)) / 2
+    words = "a bound that is at the floor in half of its uses: its worst chance to fail, over delta"
+    note = "so no floor is higher, if a bound may toss a coin"
+    yield Evidence(words, failing / (1 - CONFIDENCE), 1, 1e-9, note=note)
     low = "Cantelli, plug-in"
     yield Evidence(f"{low}: the same", medians[low], floor, relation="<=")
     yield Evidence(
@@ -230,6 +273,16 @@ def _cdnv_bounds(world: World, n: int, replicates: int) -> np.ndarray:
         moments = ClassMoments(NUM_CLASSES, 8, scatter=False).update(features, labels)
         bounds.append(cdnv_error_bound(moments))
     return np.array(bounds)
+
+
+def _chebyshev() -> tuple[float, float]:
+    """Return the share not nearer to its own mean, and the bound, where both nearly meet."""
+    n, gap = 101, 1.0
+    own = torch.full((n, 1), -gap / 2 / (n - 1), dtype=torch.float64)
+    own[0] = gap / 2  # of mean 0, with one sample half-way to the other mean
+    features, labels = torch.cat([own, gap - own]), torch.arange(2).repeat_interleave(n)
+    share = float((features[:n] >= gap / 2 - 1e-12).double().mean())
+    return share, cdnv_error_bound(ClassMoments(2, 1).update(features, labels))
 
 
 def _trained_on_digits(seed: int) -> tuple[nn.Module, Samples, Samples, Samples]:

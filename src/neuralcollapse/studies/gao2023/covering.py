@@ -35,6 +35,7 @@ def _covering() -> Iterator[Evidence]:
     yield Evidence(
         "missing mass, two equal cells, n = 1", 2 * 0.5 * 0.5, expected_missing_mass_bound(2, 1)
     )
+    yield from _two_cells()
     rng = np.random.default_rng(0)
     excess, covered, runs = -1.0, 1.0, 2000
     for cells, n in ((10, 20), (50, 50), (50, 200)):
@@ -50,6 +51,25 @@ def _covering() -> Iterator[Evidence]:
     yield from _digits()
 
 
+def _two_cells() -> Iterator[Evidence]:
+    """Enumerate two cells exactly: a sample misses one of them if all fall in the other."""
+    share = np.linspace(0.01, 0.99, 99)
+    exceeded = 0.0
+    for n in (1, 2, 3, 5):
+        bound = missing_mass_bound(2, n, 0.9)
+        failing = (1 - share) ** n * (share > bound) + share**n * (1 - share > bound)
+        exceeded = max(exceeded, float(failing.max()))
+    note = "two cells of any size, n = 1 to 5, exact"
+    yield Evidence("largest chance to exceed the 90 % bound", exceeded, 0.1, 0, "<=", note)
+    n = 5
+    bare = expected_missing_mass_bound(2, n)
+    failing = (1 - share) ** n * (share > bare) + share**n * (1 - share > bare)
+    note = "without a deviation it would be exceeded more often than that"
+    yield Evidence("to exceed the bound on its mean", float(failing.max()), 0.1, 0, ">=", note)
+    deviation = missing_mass_bound(2, n, 0.9) - bare
+    yield Evidence("chance left to the deviation", np.exp(-n * deviation**2), 0.1, 1e-12)
+
+
 def _line() -> Iterator[Evidence]:
     """Certify a classifier that covering can: two intervals, the sign, and L = 1."""
     rng = np.random.default_rng(1)
@@ -60,7 +80,15 @@ def _line() -> Iterator[Evidence]:
 
     (train, labels), (new, truth) = draw(50), draw(1000)
     radii = decision_radii(train, labels, [[-1.0], [1.0]], lipschitz=1.0)
+    # Each ball ends where the decision does: 0.1 % less far nothing changes, 0.1 % farther it does.
+    for share, expected, words in ((0.999, 0, "within"), (1.001, len(train), "just beyond")):
+        moved = train[:, 0] - share * radii * torch.sign(train[:, 0])
+        changed = float(((moved > 0) != (labels == 1)).sum())
+        yield Evidence(f"decisions that change {words} the radius, of 50", changed, expected)
     mass = covered_mass(train, labels, radii, new, truth)
+    reached = (new - train[:, 0]).abs() < radii
+    naive = float((~(reached & (truth[:, None] == labels)).any(1)).sum())
+    yield Evidence("held-out points in no ball, counted pair by pair", mass.uncovered, naive)
     note = "two intervals, 50 training and 1000 held-out points; the error is 0"
     yield Evidence("where it works: certified error", mass.error_bound, 0.01, 0, "<=", note)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -32,7 +33,9 @@ ROUND_OFF = 1e-12
     "thm4.1",
     "Minimising the cross-entropy once all samples are right enlarges the least margin: "
     "p_min >= -log(e^L - 1), where L is the sum or the largest of the losses.",
-    correction="false with the mean loss, as it is usually read; with the mean, L = N times it",
+    correction="with L the mean of the losses, which is what training reports, it is false: four "
+    "samples refute it. Proved, for every table of scores, with L the sum or the largest; with the "
+    "mean, L = N times it",
 )
 def _loss_bounds_margin() -> Iterator[Evidence]:
     scores = torch.tensor([[5.0, 0.0]] * 3 + [[0.2, 0.0]], dtype=torch.float64)
@@ -49,6 +52,9 @@ def _loss_bounds_margin() -> Iterator[Evidence]:
     yield Evidence("violations with the mean loss, share", by_mean / draws, 0.3, 0, ">=", note)
     yield Evidence("violations with the largest loss", by_max, 0)
     yield Evidence("violations with the sum of losses", by_sum, 0)
+    worst = _tight()
+    note = "one sample, two classes: N to 1, so that sum and largest are the same"
+    yield Evidence("largest |p_min - its bound| of two classes", worst, 0, 1e-12, note=note)
     history = trained_digits().history
     right = [snapshot for snapshot in history if snapshot.accuracy == 1]
     slack = min(s.margin - margin_lower_bound(s.losses) for s in history)
@@ -63,6 +69,22 @@ def _loss_bounds_margin() -> Iterator[Evidence]:
     )
     growth = right[-1].margin / right[0].margin
     yield Evidence("least margin, likewise", growth, 1, relation=">=")
+
+
+def _tight() -> float:
+    """Return how far the bound is from the margin where they must meet."""
+    worst = 0.0
+    for gap in (0.1, 1.0, 5.0, 40.0):
+        scores = torch.tensor([[gap, 0.0]], dtype=torch.float64)
+        losses = cross_entropy_losses(scores, [0])
+        worst = max(worst, abs(float(losses[0]) - math.log1p(math.exp(-gap))))
+        for bound in (
+            margin_lower_bound(losses),
+            margin_lower_bound(losses, "sum"),
+            margin_lower_bound_of_mean(float(losses.mean()), 1),
+        ):
+            worst = max(worst, abs(bound - gap) / gap)
+    return worst
 
 
 def _search() -> tuple[int, int, int, int]:
@@ -106,6 +128,14 @@ def _ceiling() -> Iterator[Evidence]:
         for size in (1e-3, 1.0, 1e3):
             error = max(error, abs(_ratio(size * vertices[labels], labels, vertices) - 1))
     yield Evidence("largest |share - 1| at collapse", error, 0, 1e-12, note="K to 50, any scale")
+    off = _floor_error()
+    yield Evidence("largest |mean loss / its floor - 1| at collapse", off, 0, 1e-9, note="K to 10")
+    two = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+    share = _ratio(3 * two, torch.tensor([0, 1]), two)
+    losses = cross_entropy_losses(3 * two @ two.T, [0, 1])
+    scale = margin_scale(ClassMoments(2, 1, False).update(3 * two, [0, 1]), two)
+    bound = normalized_margin_lower_bound(float(losses.max()), 1, scale)
+    yield Evidence("q over its bound by the loss, two classes", 2 * share / bound, 1, 1e-9)
     labels = torch.arange(4).repeat_interleave(3)
     W0, H0 = (0.3 * torch.randn(rows, 6, generator=generator).double() for rows in (4, 12))
     flow = gradient_flow(
@@ -133,6 +163,18 @@ def _ceiling() -> Iterator[Evidence]:
     last = history[-1]
     share = margin_collapse_ratio(last.margin, last.scale, 10)
     yield Evidence("share of the ceiling at the end", share, 1, relation="<=")
+
+
+def _floor_error() -> float:
+    """Compare the floor of the mean loss with the loss where it is attained."""
+    worst = 0.0
+    for K in (2, 3, 10):
+        for size in (0.5, 1.0, 2.0):
+            vertices, labels = size * simplex_etf(K, K, "axis"), torch.arange(K)
+            scale = margin_scale(ClassMoments(K, K, False).update(vertices, labels), vertices)
+            mean = float(torch.nn.functional.cross_entropy(vertices @ vertices.T, labels))
+            worst = max(worst, abs(mean / mean_loss_floor(scale, K) - 1))
+    return worst
 
 
 def _ratio(features: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor) -> float:

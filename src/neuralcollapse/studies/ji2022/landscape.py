@@ -260,8 +260,7 @@ def _strict_saddles() -> Iterator[Evidence]:
     words = "least curvature of all at a global optimum"
     yield Evidence(words, min(curvatures), 0, 1e-9, note=note)
     status = [
-        escape_direction(m**0.5 * best.W, m**0.5 * best.H, best.labels).status
-        for best, m in optima
+        escape_direction(m**0.5 * best.W, m**0.5 * best.H, best.labels).status for best, m in optima
     ]
     recognised = status.count("global optimum") / len(status)
     yield Evidence("share of these recognised as such", recognised, 1)

@@ -78,7 +78,9 @@ def _minimizers() -> Iterator[Evidence]:
         0.02,
         note="falls like sqrt(lambda_H): 0 is approached without being attained",
     )
-    loss = regularized_mse_loss([[1.0, 0.0], [0.0, 2.0]], [[1.0, 1.0], [0.0, 1.0]], [0, 1], 0.5, 2.0)
+    loss = regularized_mse_loss(
+        [[1.0, 0.0], [0.0, 2.0]], [[1.0, 1.0], [0.0, 1.0]], [0, 1], 0.5, 2.0
+    )
     # residuals (0, 2) and (0, 1); ||W||^2 = 5, ||H||^2 = 3
     yield Evidence("the loss of a pair, by hand", loss, (4 + 1 + 0.5 * 5 + 2 * 3) / 4, 1e-14)
 

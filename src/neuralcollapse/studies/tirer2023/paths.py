@@ -32,8 +32,8 @@ DRAWS = 40
 
 @study.claim(
     "thm3.1",
-    "Along the central path Tr S_W / Tr S_B strictly falls, e^(2 lambda_H t) Tr S_W never rises and "
-    "e^(2 lambda_H t) Tr S_B strictly rises.",
+    "Along the central path Tr S_W / Tr S_B strictly falls, e^(2 lambda_H t) Tr S_W never rises "
+    "and e^(2 lambda_H t) Tr S_B strictly rises.",
     correction="H0 needs class means that differ, else they stay equal and the ratio is undefined; "
     "Tr S_W is positive at every finite time, and for lambda_H = 0 need not tend to 0; the second "
     "statement is not strict: deviations orthogonal to the class means stay as they are",
@@ -81,7 +81,9 @@ def _rates_of_the_path() -> Iterator[Evidence]:
         yield Evidence(words, float(rate[1]) / slope, 1, 1e-6, note="t = 0.5, step 1e-4")
     features = path.features(1)
     trace = sum(float((features[labels == k].var(0, correction=0)).sum()) for k in range(4)) / 4
-    yield Evidence("Tr S_W over that of the features", float(path.trace_within[1]) / trace, 1, 1e-12)
+    yield Evidence(
+        "Tr S_W over that of the features", float(path.trace_within[1]) / trace, 1, 1e-12
+    )
     grown = central_path(H0, labels, 0.5, 0.1, [0.0, 1.0])
     growth = math.exp(0.2) * float(grown.trace_between[1] / grown.trace_between[0])
     yield Evidence("e^(2 lambda_H t) Tr S_B from t = 0 to 1: growth", growth, 1.05, relation=">=")

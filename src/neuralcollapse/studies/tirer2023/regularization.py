@@ -78,9 +78,9 @@ def elasticities(beta: float, noise: float = 1e-4) -> np.ndarray:
 @study.claim(
     "sec4-lambdas",
     "Near collapse lambda_H matters more than lambda_W to the within-class scatter of the "
-    "minimiser: a larger lambda_H reduces it, a larger lambda_W does not. Ours: by how much. In the "
-    "span of the class means, relative changes of the two act equally strongly and oppositely; what "
-    "lambda_H does beyond is its effect outside that span, where lambda_W does nothing.",
+    "minimiser: a larger lambda_H reduces it, a larger lambda_W does not. Ours: by how much. In "
+    "the span of the class means, relative changes of the two act equally strongly and oppositely; "
+    "what lambda_H does beyond is its effect outside that span, where lambda_W does nothing.",
 )
 def _roles() -> Iterator[Evidence]:
     for beta in (1.0, 10.0, 100.0):

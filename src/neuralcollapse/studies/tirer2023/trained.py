@@ -43,7 +43,9 @@ def _depth() -> Iterator[Evidence]:
             values = record[f"{way}_{metric}"]
             steepest = float((values[:, 1:] / values[:, :-1]).max())
             words = f"{title}: largest {name} of a layer over that of the layer before"
-            yield Evidence(words, steepest, 1, relation="<=", note=note)
+            yield Evidence(words, steepest, 0.9, relation="<=", note=note)
+            fall = float((values[:, -1] / values[:, 0]).max())
+            yield Evidence(f"{title}: {name} of the last over the first", fall, 0.3, relation="<=")
 
 
 @study.claim(
