@@ -132,7 +132,7 @@ def _planted() -> Iterator[Evidence]:
     found = alignment_effects(runs.assign(value=values.ravel(), converged=True), permutations=1)
     for source, deviation in planted.items():
         words = f"spread recovered over spread planted, {source}"
-        measured = float(found.components.loc[source, "sd"]) / deviation
+        measured = found.components["sd"].to_dict()[source] / deviation
         yield Evidence(words, measured, 1, 0.25, note=f"made-up runs, {a} x {b} x {r}")
 
 

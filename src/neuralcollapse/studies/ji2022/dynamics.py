@@ -56,9 +56,9 @@ def _direction() -> Iterator[Evidence]:
     note = "its constant grows with what the flow conserves, squares of the start"
     yield Evidence(words, float(small.gap[-1]), 1e-6, 0, "<=", note)
     # Beyond 1e6 the dual bound begins to see the rounding of margins, which are as large as log t.
-    naive = max(_relative_gap(flow.W[0], flow.H[0], labels) for flow in flows)
+    by_hand = max(_relative_gap(flow.W[0], flow.H[0], labels) for flow in flows)
     words = "relative duality gap at log t = 1e4 over the one recomputed sample by sample"
-    yield Evidence(words, gap[0] / naive, 1, 1e-6)
+    yield Evidence(words, gap[0] / by_hand, 1, 1e-6)
     fitted = exponent(LATE, gap, 1e4, 1e6)
     yield Evidence("exponent of the gap in log t", fitted, -1, 0.02, note="log t 1e4 to 1e6")
     yield Evidence("relative duality gap at log t = 1e8", _at(1e8, gap), 1e-6, 0, "<=")

@@ -171,10 +171,10 @@ def _descent() -> Iterator[Evidence]:
         rises.append(model.log_loss(*moved) - model.log_loss(W, H))
     note = f"{len(points)} points, margin {LARGE:g}, 0.1 rad along the great circle"
     yield Evidence("largest change of log L", max(rises), -1e-3, relation="<=", note=note)
-    pairs = paired_kkt_point(2)
-    found = _at_finite_norm(pairs, 2.0)
-    W, H = _scaled(pairs, 2.0)
-    model, radius, angle = LayerPeeledModel(pairs.labels, 3), math.sqrt(_inner((W, H), (W, H))), 0.1
+    two = paired_kkt_point(2)
+    found = _at_finite_norm(two, 2.0)
+    W, H = _scaled(two, 2.0)
+    model, radius, angle = LayerPeeledModel(two.labels, 3), math.sqrt(_inner((W, H), (W, H))), 0.1
     turned = [
         math.cos(angle) * start + math.sin(angle) * radius * direction
         for start, direction in ((W, found.dW), (H, found.dH))

@@ -111,9 +111,9 @@ def _kept() -> Iterator[Evidence]:
     yield Evidence(words, away / float(best.H.norm()), 0, 1e-5, note="L-BFGS, beta = 1")
     near = best.H + 0.1 * torch.randn(best.H.shape, generator=_generator(1)).double()
     step = near_features_minimizer(near, best.labels, lambda_w, lambda_h, beta)
-    found = _minimize(problem, 0, near, beta)[0]
+    descended = _minimize(problem, 0, near, beta)[0]
     words = "least value from an H0 off collapse, over that found by descent"
-    yield Evidence(words, step.value / found, 1, 1e-9, note="the minimiser is no copy of H0")
+    yield Evidence(words, step.value / descended, 1, 1e-9, note="the minimiser is no copy of H0")
 
 
 def _descend(problem: Problem, seed: int) -> Optimality:
@@ -144,8 +144,13 @@ def _minimize(problem: Problem, seed: int, H0: Tensor | None = None, beta: float
         return value.item(), torch.autograd.grad(value, x)[0].numpy()
 
     start = np.random.default_rng(seed).normal(size=(K + K * n) * d)
-    options = {"ftol": 0, "gtol": 1e-13, "maxiter": 5000, "maxcor": 30}
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+    found = minimize(
+        loss,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        options={"ftol": 0, "gtol": 1e-13, "maxiter": 5000, "maxcor": 30},
+    )
     return float(found.fun), torch.from_numpy(found.x), labels
 
 

@@ -80,10 +80,9 @@ def _rates_of_the_path() -> Iterator[Evidence]:
         words = f"rate of change of {name} over the difference quotient of the path"
         yield Evidence(words, float(rate[1]) / slope, 1, 1e-6, note="t = 0.5, step 1e-4")
     features = path.features(1)
-    trace = sum(float((features[labels == k].var(0, correction=0)).sum()) for k in range(4)) / 4
-    yield Evidence(
-        "Tr S_W over that of the features", float(path.trace_within[1]) / trace, 1, 1e-12
-    )
+    spread = sum(float(features[labels == k].var(0, correction=0).sum()) for k in range(4)) / 4
+    share = float(path.trace_within[1]) / spread
+    yield Evidence("Tr S_W over that of the features", share, 1, 1e-12)
     grown = central_path(H0, labels, 0.5, 0.1, [0.0, 1.0])
     growth = math.exp(0.2) * float(grown.trace_between[1] / grown.trace_between[0])
     yield Evidence("e^(2 lambda_H t) Tr S_B from t = 0 to 1: growth", growth, 1.05, relation=">=")
