@@ -158,7 +158,7 @@ def _blocks() -> Iterator[Evidence]:
     c = np.sqrt(0.1 * LAMBDA_W)
     yield Evidence(
         "least value at n = 1, over 1 - 4 lambda_H (1 - c) / beta",
-        single[-1] / (1 - 4 * 0.1 * (1 - c) / 100),
+        float(single[-1]) / (1 - 4 * 0.1 * (1 - c) / 100),
         1,
         1e-12,
     )
@@ -177,7 +177,7 @@ def _blocks() -> Iterator[Evidence]:
     ]
     yield Evidence(
         "norm between classes about c = 2/3: larger neighbour over the middle",
-        max(norms[0], norms[2]) / norms[1],
+        float(max(norms[0], norms[2]) / norms[1]),
         1,
         relation="<=",
     )
