@@ -204,7 +204,8 @@ def test_an_alarm_warns_once_and_is_logged_while_it_lasts(network, dataset):
                 collapse.epoch_end()
     ours = [item for item in caught if item.category is CollapseWarning]
     assert [str(item.message) for item in ours] == [
-        "no training sample of class 2: no metric counts it"
+        "no training sample of class 2: no metric counts it; check the data set and the order of "
+        "class_names"
     ]
     assert logged == [1.0, 1.0, 1.0]
     assert list(collapse.records[2]["alarms"]) == ["absent_class"]

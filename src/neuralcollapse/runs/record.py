@@ -16,7 +16,7 @@ MOST_CLASSES = 2**20  # more than any head has: a larger number is damage
 # the name of a metric, those of test data with the prefix ``test_``.
 CORE = ("epoch",)
 NESTED = {
-    "layers": Mapping, "alarms": Mapping, "classes": list, "test_classes": list,
+    "layers": Mapping, "alarms": Mapping, "setting": Mapping, "classes": list, "test_classes": list,
     "worst_pairs": list, "mode": str,
 }  # fmt: skip
 
