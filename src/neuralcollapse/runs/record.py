@@ -16,8 +16,8 @@ MOST_CLASSES = 2**20  # more than any head has: a larger number is damage
 # the name of a metric, those of test data with the prefix ``test_``.
 CORE = ("epoch",)
 NESTED = {
-    "layers": Mapping, "alarms": Mapping, "setting": Mapping, "classes": list, "test_classes": list,
-    "worst_pairs": list, "mode": str,
+    "layers": Mapping, "alarms": Mapping, "setting": Mapping, "classes": list, "worst_pairs": list,
+    "mode": str,
 }  # fmt: skip
 
 
@@ -47,10 +47,12 @@ def checked_record(record: Record, where: str) -> Record:
             keys = ", ".join(list(record)[:5])
             raise _wrong(where, f"a record with its {name}", f"the keys {keys}")
     for name, value in record.items():
-        kind = NESTED.get(name, (int, float))
+        kind = NESTED.get(name.removeprefix("test_"))
         undefined = isinstance(value, float) and math.isnan(value)
-        if not undefined and (isinstance(value, bool) or not isinstance(value, kind)):
-            wanted = "a number" if name not in NESTED else f"a {NESTED[name].__name__}"
+        if not undefined and (
+            isinstance(value, bool) or not isinstance(value, kind or (int, float))
+        ):
+            wanted = "a number" if kind is None else f"a {kind.__name__}"
             raise _wrong(where, f"{wanted} as {name}", type(value).__name__)
     classes = record.get("num_classes", 1)
     if not (1 <= classes <= MOST_CLASSES and classes == int(classes)):
