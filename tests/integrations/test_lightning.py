@@ -1,5 +1,7 @@
 """The callback in real runs of the Trainer, on one process and on two."""
 
+import copy
+import itertools
 import json
 import os
 import subprocess
@@ -11,12 +13,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 import neuralcollapse as nc
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.integrations import CollapseCallback
-from neuralcollapse.runs import read_history
+from neuralcollapse.runs import CollapseWarning, read_history
 
 lightning = pytest.importorskip("lightning.pytorch")
 import pytorch_lightning  # noqa: E402
@@ -128,10 +129,15 @@ def test_a_value_can_be_monitored_and_the_last_epoch_is_measured(network, loader
 
 
 def test_several_loaders_are_refused_with_a_way_out(network, loader):
-    with pytest.raises(
-        NeuralCollapseError, match=r"one training loader, got a dict of 2; use mode"
+    callback = CollapseCallback()
+    with pytest.warns(
+        CollapseWarning, match=r"goes on: .* one training loader, got a dict of 2; pass loader="
     ):
-        fit_pairs(network, {"a": loader, "b": loader}, CollapseCallback())
+        fit_pairs(network, {"a": loader, "b": loader}, callback)
+    assert callback.records == []
+    callback = CollapseCallback(loader=loader)
+    fit_pairs(network, {"a": loader, "b": loader}, callback)
+    assert len(callback.records) == 1
 
 
 def fit_pairs(network, loaders, callback):
@@ -146,9 +152,7 @@ def fit_pairs(network, loaders, callback):
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trainer.fit(module, loaders)
+    trainer.fit(module, loaders)
 
 
 TWO_PROCESSES = """
@@ -233,3 +237,79 @@ def test_two_processes_measure_what_one_does(dataset, tmp_path):
     for logged in (rank[2] for rank in ranks):
         for prefix in ("collapse", "collapse_batches"):
             assert logged[f"{prefix}/nc1_pinv"] == pytest.approx(report["nc1_pinv"], rel=1e-5)
+
+
+def quiet_fit(module, loader, callback, val=None, **options):
+    settings = {
+        "accelerator": "cpu", "devices": 1, "max_epochs": 2, "callbacks": [callback],
+        "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+        "enable_model_summary": False, "num_sanity_val_steps": 0,
+    }  # fmt: skip
+    trainer = lightning.Trainer(**settings | options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(module, loader, val)
+    return trainer
+
+
+def test_batches_go_through_the_three_hooks_of_their_transfer(network, dataset):
+    inputs, labels = dataset.tensors
+    module = module_of(lightning, network)
+    module.on_before_batch_transfer = lambda batch, index: (batch[0] - 1, batch[1])
+    module.transfer_batch_to_device = lambda batch, device, index: (batch[0] / 2, batch[1])
+    module.on_after_batch_transfer = lambda batch, index: (batch[0] * 3, batch[1])
+    loader = DataLoader(dataset, batch_size=32)
+    callback = CollapseCallback()
+    quiet_fit(module, loader, callback)
+    report = nc.measure(network, [((inputs - 1) / 2 * 3, labels)])
+    for name, value in report.items():
+        assert callback.records[-1][name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+@pytest.mark.parametrize("mode", ["pass", "batches"])
+def test_a_second_fit_of_another_module_goes_on(network, loader, mode):
+    callback = CollapseCallback(mode=mode)
+    for _ in range(2):
+        for layer in network:
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+        quiet_fit(module_of(lightning, copy.deepcopy(network)), loader, callback)
+    assert [record["epoch"] for record in callback.records] == [1, 2, 3, 4]
+    assert not callback.quiet
+
+
+def test_limits_of_the_trainer_and_options_of_measure(network, dataset):
+    loader = DataLoader(dataset, batch_size=16)
+    callback = CollapseCallback(
+        "full", include=["nc1_pinv"], scatter="per_class", layers=["network.2"]
+    )
+    val = {"clean": loader, "half": DataLoader(dataset, batch_size=48)}
+    trainer = quiet_fit(module_of(lightning, network), loader, callback, val, limit_train_batches=2)
+    record = callback.records[-1]
+    assert sum(row["samples"] for row in record["classes"]) == 32
+    assert record["test_clean_nc1_pinv"] == pytest.approx(record["test_half_nc1_pinv"], rel=1e-4)
+    assert "vci" not in record
+    assert record["layers"]["network.2"]["nc1_pinv"] > 0
+    assert "collapse/val_clean_nc1_pinv" in trainer.callback_metrics
+
+    class Endless(IterableDataset):
+        def __iter__(self):
+            return itertools.cycle(zip(*dataset.tensors, strict=True))
+
+    callback = CollapseCallback("full", validation=False)
+    stream = DataLoader(Endless(), batch_size=16)
+    quiet_fit(module_of(lightning, network), stream, callback, limit_train_batches=3)
+    assert sum(row["samples"] for row in callback.records[0]["classes"]) == 48
+
+
+def test_what_cannot_be_measured_never_ends_training(network, loader):
+    network.append(nn.Softmin(1))  # which turns every decision round
+    callback = CollapseCallback()
+    trainer = lightning.Trainer(
+        accelerator="cpu", devices=1, max_epochs=2, callbacks=[callback], logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    with pytest.warns(CollapseWarning, match="goes on: NeuralCollapseError: head") as caught:
+        trainer.fit(module_of(lightning, network), loader)
+    assert trainer.current_epoch == 2
+    assert len([item for item in caught if item.category is CollapseWarning]) == 1

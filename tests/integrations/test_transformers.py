@@ -6,8 +6,7 @@ import pytest
 import torch
 
 import neuralcollapse as nc
-from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.runs import read_history
+from neuralcollapse.runs import CollapseWarning, read_history
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")  # which the Trainer needs
@@ -157,6 +156,79 @@ def test_tensorboard_receives_the_values(tmp_path, monkeypatch):
 
 def test_labels_that_do_not_reach_the_model_are_asked_for(tmp_path):
     trainer = trainer_of(bert(), sentences(), tmp_path, label_smoothing_factor=0.1)
-    trainer.add_callback(CollapseTrainerCallback(trainer, mode="batches"))
-    with pytest.raises(NeuralCollapseError, match="labels among the arguments of the model"):
-        run(trainer)
+    callback = CollapseTrainerCallback(trainer, mode="batches")
+    trainer.add_callback(callback)
+    with pytest.warns(CollapseWarning, match="labels among the arguments of the model") as caught:
+        trainer.train()
+    assert trainer.state.epoch == 3
+    assert callback.quiet
+    assert len([item for item in caught if item.category is CollapseWarning]) == 1
+
+
+def llama():
+    torch.manual_seed(0)
+    size = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1}
+    config = transformers.LlamaConfig(vocab_size=20, num_attention_heads=2, **size)
+    return transformers.LlamaForCausalLM(config)
+
+
+def texts():
+    rows = sentences()
+    for row in rows:
+        row["labels"] = row["input_ids"].clone()
+    return rows
+
+
+@pytest.mark.parametrize("mode", ["pass", "batches"])
+def test_causal_models_train_on_and_are_measured_as_they_are_trained(tmp_path, mode):
+    network = llama()
+    trainer = trainer_of(network, texts(), tmp_path)
+    callback = CollapseTrainerCallback(trainer, "full", mode=mode, evaluation=False)
+    trainer.add_callback(callback)
+    run(trainer)
+    assert not callback.quiet
+    assert trainer.state.epoch == 3
+    assert sum(row["samples"] for row in callback.records[-1]["classes"]) == 24 * 5
+    if mode == "pass":
+        report = nc.measure(network, trainer.get_train_dataloader())
+        assert callback.records[-1]["nc1_trace_ratio"] == pytest.approx(
+            report["nc1_trace_ratio"], rel=1e-4
+        )
+
+
+def test_new_models_named_evaluation_data_own_labels_and_few_steps(tmp_path):
+    class Renamed(transformers.BertForSequenceClassification):
+        def forward(self, input_ids=None, attention_mask=None, mine=None, **rest):
+            return super().forward(input_ids, attention_mask, labels=mine, **rest)
+
+    rows = [{**row, "mine": row["labels"]} for row in sentences()]
+    for row in rows:
+        del row["labels"]
+
+    def made():
+        torch.manual_seed(0)
+        return Renamed(bert().config)
+
+    for mode in ("pass", "batches"):
+        arguments = transformers.TrainingArguments(
+            output_dir=str(tmp_path), per_device_train_batch_size=8, report_to=[], use_cpu=True,
+            save_strategy="no", disable_tqdm=True, dataloader_pin_memory=False, max_steps=5,
+            label_names=["mine"],
+        )  # fmt: skip
+        trainer = transformers.Trainer(
+            model_init=made,
+            args=arguments,
+            train_dataset=rows,
+            eval_dataset={"some": rows[:12], "all": rows},
+        )
+        callback = CollapseTrainerCallback(trainer, "full", mode=mode)
+        trainer.add_callback(callback)
+        for _ in range(2):
+            run(trainer)
+        assert not callback.quiet
+        assert [record["epoch"] for record in callback.records] == [1, 2, 3, 4]
+        counts = [sum(row["samples"] for row in r["classes"]) for r in callback.records]
+        assert counts == [24, 16, 24, 16]
+        if mode == "pass":
+            assert callback.records[-1]["test_all_nc1_pinv"] > 0
+            assert callback.records[-1]["test_some_accuracy"] >= 0

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.measurement.feature_pass import evaluating
+from neuralcollapse.measurement.at_rest import evaluating
 
 
 def network(generator=0):

@@ -182,7 +182,7 @@ def maps(generator):
 )
 def test_maps_become_features(maps, spatial, reduce):
     model = Convolutions()
-    profile = nc.measure_layers(model, [maps], ["second", "first"], spatial=spatial)
+    profile = nc.measure_layers(model, [maps], ["second", "first"], pool=spatial)
     assert [layer.layer for layer in profile] == ["first", "second", "input of head"]
     with torch.no_grad():
         outputs = model.first(maps[0])
@@ -287,7 +287,7 @@ def test_scatters_too_large_for_their_budget_are_refused(data):
     with pytest.raises(
         NeuralCollapseError,
         match=r"scatter_budget: expected at least 1,160 bytes for the scatters of 2 layers, got "
-        r"1,000; the widest is features.3 with 9 features: use spatial='mean'",
+        r"1,000; the widest is features.3 with 9 features: use pool='mean'",
     ):
         nc.measure_layers(MLP(6, [9, 8], 3), [data], scatter_budget=1000)
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.at_rest import is_compiled
 from neuralcollapse.measurement.collapse_report import (
     CollapseReport,
     SplitReport,
     check_class_names,
 )
 from neuralcollapse.measurement.feature_tap import FeatureTap
-from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
-from neuralcollapse.metrics.over_ranks import over_ranks
+from neuralcollapse.measurement.passes import PassOptions
+from neuralcollapse.metrics.catalogue import own_metrics
+from neuralcollapse.metrics.over_ranks import (
+    one_refuses_all_refuse,
+    over_ranks,
+    several_ranks,
+    shared,
+)
 from neuralcollapse.metrics.state import CollapseState
 
 
@@ -30,10 +38,8 @@ class BatchObserver:
     ----------
     model
         The network, not wrapped for several processes.
-    head
-        The last linear layer or its name; found by itself if omitted, see `FeatureTap`.
-    metrics
-        As in `measure`.
+    options
+        Those of `measure`; the head, and how batches are read, count here.
 
     Attributes
     ----------
@@ -41,16 +47,21 @@ class BatchObserver:
         Whether the head is hooked.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        head: nn.Module | str | None = None,
-        metrics: OwnMetrics | None = None,
-    ) -> None:
-        self._tap = FeatureTap(model, head)
-        self._own = own_metrics(metrics)
+    def __init__(self, model: nn.Module, options: PassOptions | None = None) -> None:
+        options = options or PassOptions()
+        if is_compiled(model):
+            raise NeuralCollapseError(
+                "mode",
+                "a network whose layers can be heard, for mode='batches'",
+                "one that is compiled",
+                "use mode='pass', which runs it as it was written, or compile no part of it",
+            )
+        self._tap = FeatureTap(model, options.head)
+        self._own = own_metrics(options.metrics)
+        self._samples, self._scatter = options.samples(model), options.scatter
         self._state: CollapseState | None = None
         self._centers: Tensor | None = None
+        self._refusal: Exception | None = None
         self.opened = False
 
     def open(self) -> None:
@@ -59,10 +70,29 @@ class BatchObserver:
         self._tap.__enter__()
         self.opened = True
 
-    def close(self, labels: Any) -> None:
-        """Add the batch that ran since `open`, and detach from the head."""
+    def close(self, labels: Any, mask: Tensor | None = None) -> None:
+        """Add the batch that ran since `open`, and detach from the head.
+
+        Parameters
+        ----------
+        labels
+            Of the batch.
+        mask
+            Which positions are there, if it says so.
+        """
         try:
-            features, logits = self._tap.take()
+            self._add(labels, mask)
+        except Exception as error:
+            if not several_ranks():
+                raise
+            self._refusal = error  # which the other processes must hear of, at the end
+        finally:
+            self.discard()
+
+    def _add(self, labels: Any, mask: Tensor | None) -> None:
+        # Outside of inference mode, in which the batch may have run: the state lives on.
+        with torch.inference_mode(False), torch.no_grad():
+            features, logits, labels = self._samples.rows(*self._tap.take(), labels, mask)
             if len(labels) != len(features):
                 raise NeuralCollapseError(
                     "labels",
@@ -71,11 +101,10 @@ class BatchObserver:
                     "let each training batch run through the model once, or use mode='pass'",
                 )
             if self._state is None:
-                num_classes, dim = self._tap.weight.shape
-                self._state = CollapseState(num_classes, dim, centers=self._centers)
+                num_classes, dim = self._tap.sizes
+                centers = self._centers
+                self._state = CollapseState(num_classes, dim, self._scatter, centers=centers)
             self._state.gather(features, labels, logits)
-        finally:
-            self.discard()
 
     def discard(self) -> None:
         """Detach from the head."""
@@ -86,22 +115,32 @@ class BatchObserver:
     def finish(self) -> CollapseReport:
         """Return the measurement of the batches since the last call, and begin anew.
 
+        Of all processes, some perhaps without batches; every one must call.
+
         Raises
         ------
         NeuralCollapseError
-            If there were none.
+            If no process had any.
         """
-        if self._state is None:
+        state, self._state = self._state, None
+        refusal, self._refusal = self._refusal, None
+        with one_refuses_all_refuse():
+            if refusal is not None:
+                raise refusal
+            found = None if state is None else (*self._tap.sizes, self._tap.read())
+        found = shared(found)
+        if found is None:
             raise NeuralCollapseError(
                 "mode",
                 "training batches with labels between two measurements",
                 "none",
                 "see that batches go through the watched model, or use mode='pass'",
             )
-        state, self._state = over_ranks(self._state), None
-        weight, bias = self._tap.weight.clone(), self._tap.bias
-        bias = None if bias is None else bias.clone()
-        names = check_class_names(None, len(weight))
+        num_classes, dim, head = found
+        state = over_ranks(state or CollapseState(num_classes, dim, self._scatter))
         self._centers = state.moments.means
+        weight = None if head is None else head.weight.clone()
+        bias = None if head is None or head.bias is None else head.bias.clone()
+        names = check_class_names(None, num_classes)
         train = SplitReport.of(state, weight, bias, self._own)
         return CollapseReport(train, names, weight, bias, own=self._own)

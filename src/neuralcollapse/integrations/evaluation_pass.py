@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
 from neuralcollapse.measurement.collapse_report import CollapseReport
-from neuralcollapse.measurement.feature_pass import Unpack
-from neuralcollapse.measurement.passes import FEATURE_BUDGET, measured_passes
-from neuralcollapse.metrics.catalogue import OwnMetrics
+from neuralcollapse.measurement.passes import PassOptions, measured_passes
 
 
 def measure_epoch(
     model: nn.Module,
     loader: Iterable[Any],
-    test_loader: Iterable[Any] | None = None,
-    *,
-    head: nn.Module | str | None = None,
-    unpack: Unpack | None = None,
-    feature_budget: int = FEATURE_BUDGET,
-    metrics: OwnMetrics | None = None,
+    test_loader: Iterable[Any] | Mapping[str, Iterable[Any]] | None = None,
+    **options: Any,
 ) -> CollapseReport:
     """Measure a network as `measure` does, where each process may hold a part of the data.
 
     Parameters
     ----------
     model
-        The network, not wrapped for several processes.
+        The network.
     loader, test_loader
         This process's part of training and validation data; it may be empty.
-    head, unpack, feature_budget, metrics
+    options
         As in `measure`.
 
     Returns
@@ -45,13 +39,4 @@ def measure_epoch(
     NeuralCollapseError
         As `measure`.
     """
-    return measured_passes(
-        model,
-        loader,
-        test_loader,
-        head=head,
-        unpack=unpack,
-        feature_budget=feature_budget,
-        metrics=metrics,
-        merged=True,
-    )
+    return measured_passes(model, loader, test_loader, PassOptions(**options), merged=True)

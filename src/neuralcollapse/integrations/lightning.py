@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.integrations.batch_observer import BatchObserver
-from neuralcollapse.integrations.evaluation_pass import measure_epoch
 from neuralcollapse.integrations.loggers import sink
 from neuralcollapse.integrations.missing import MissingLibrary
+from neuralcollapse.integrations.quiet import never_ending
 from neuralcollapse.integrations.recorder import CollapseRecorder, Mode
 from neuralcollapse.integrations.schedules import Schedule
-from neuralcollapse.measurement.feature_pass import Unpack, unpack_batch
-from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
+from neuralcollapse.integrations.watch import Loaders
+from neuralcollapse.measurement.collapse_report import CollapseReport
+from neuralcollapse.measurement.feature_pass import Bounded
+from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
+from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
+from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.record import Record
 
 
@@ -50,6 +55,9 @@ class CollapseCallback(_Callback):
     ``EarlyStopping("collapse/nc1_pinv")``. Processes are merged: each measures its part of the
     data, and all log the same values. Training goes on as if nothing had been measured.
 
+    A callback never ends a training run: what it cannot measure, it says in one warning, and is
+    quiet from there on. Batches go through the module's own hooks for their transfer to a device.
+
     Parameters
     ----------
     schedule
@@ -62,28 +70,32 @@ class CollapseCallback(_Callback):
         between these, so their spread within classes includes its drift: logged names say
         ``collapse_batches``, and there are no validation values.
     validation
-        Whether to measure validation data too; there must be one validation loader.
-    head
-        The last linear layer or its name in the module; found by itself if omitted.
+        Whether to measure validation data too.
+    loader, val_loader
+        Data to measure instead of the Trainer's, the latter perhaps several by name.
     history
         A history.jsonl, or the folder of a run, to append records to, which plots can read.
     class_names
         One name a class; numbers if omitted.
-    unpack
-        From a batch to (inputs, labels), if it is neither a pair nor a mapping with labels.
     prefix
         Of logged names.
-    metrics
-        Metrics of one's own, as in `measure`.
+    include
+        Names of the metrics to record and log; all if omitted.
+    options
+        As in `measure`: head, unpack, forward, device, scatter, feature_budget, max_batches,
+        min_samples, layers, ignore_index, shift_labels, metrics.
 
     Attributes
     ----------
     records
         One dict a measurement, in float64; loggers get float32.
+    quiet
+        Whether something could not be measured.
 
     Notes
     -----
-    The pass covers the whole training loader, whatever ``limit_train_batches`` says.
+    A pass reads as many batches as the Trainer does (``limit_train_batches``), and of a stream
+    without a length as many as the epoch had.
 
     A validation metric such as ``nc1_pinv`` is logged as ``collapse/val_nc1_pinv``, and is
     ``test_nc1_pinv`` in the records. Batch norm's running averages differ a little between
@@ -96,80 +108,132 @@ class CollapseCallback(_Callback):
         *,
         mode: Mode = "pass",
         validation: bool = True,
-        head: Any = None,
+        loader: Iterable[Any] | None = None,
+        val_loader: Loaders = None,
         history: str | Path | None = None,
         class_names: Sequence[str] | None = None,
-        unpack: Unpack | None = None,
         prefix: str = "collapse",
-        metrics: OwnMetrics | None = None,
+        include: Sequence[str] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
-        self._metrics = own_metrics(metrics)
-        self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names)
-        self._head, self._unpack, self._validation = head, unpack or unpack_batch, validation
+        self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names, include)
+        self._options, self._validation = PassOptions(**options), validation
+        self._loader, self._val_loader = loader, val_loader
         self._observer: BatchObserver | None = None
-        self._epoch = 0
+        self._epoch = self._before = self._batches = 0
+        self.quiet = False
 
     @property
     def records(self) -> list[Record]:
         """The records so far."""
         return self._recorder.records
 
+    def let_go(self) -> None:
+        """Detach from the head."""
+        if self._observer is not None:
+            self._observer.discard()
+
+    @never_ending
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Begin a fit, perhaps a second one of another module, with a rehearsal on one batch."""
+        self._observer, self._epoch = None, 0
+        self._before = max((record["epoch"] for record in self.records), default=0)
+        self._before = self._before if trainer.current_epoch == 0 else 0
+        if self._recorder.mode == "batches":
+            self._observer = BatchObserver(pl_module, self._options)
+            return
+        with trainer.precision_plugin.forward_context():
+            loader = _Transferred(self._train_loader(trainer), pl_module)
+            rehearse(pl_module, loader, self._options)
+
+    @never_ending
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Attach to the head, if this epoch is measured from its batches."""
-        due = self._recorder.schedule.due(trainer.current_epoch + 1, _last(trainer))
-        if self._recorder.mode == "batches" and due:
-            if self._observer is None:
-                self._observer = BatchObserver(pl_module, self._head, self._metrics)
+        self._batches = batch_idx + 1
+        if self._observer is not None and self._due(trainer, trainer.current_epoch + 1):
             self._observer.open()
 
+    @never_ending
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the batch, if this epoch is measured from its batches."""
         if self._observer is not None and self._observer.opened:
-            self._observer.close(self._unpack(batch)[1])
+            _, labels, mask = self._options.samples(pl_module).split(batch)
+            self._observer.close(labels, mask)
 
+    @never_ending
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Measure and log, if it is due."""
         self._epoch = trainer.current_epoch + 1
-        if self._recorder.schedule.due(self._epoch, _last(trainer)):
+        if self._due(trainer, self._epoch):
             record = self._measure(trainer, pl_module)
             several = trainer.world_size > 1  # where values agree, but must be said to
             scalars = self._recorder.scalars(record)
             pl_module.log_dict(scalars, on_step=False, on_epoch=True, sync_dist=several)
 
+    @never_ending
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Measure the last epoch, if no one could know that it would be the last."""
         measured = self.records[-1]["epoch"] if self.records else 0
-        if self._recorder.mode == "pass" and measured < self._epoch:
+        if self._recorder.mode == "pass" and measured < self._before + self._epoch:
             scalars = self._recorder.scalars(self._measure(trainer, pl_module))
             for logger in trainer.loggers:
                 sink(logger)(scalars, trainer.global_step)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Detach from the head."""
-        if self._observer is not None:
-            self._observer.discard()
+        self.let_go()
+
+    def _due(self, trainer: Any, epoch: int) -> bool:
+        last = _last(trainer)
+        return self._recorder.schedule.due(self._before + epoch, last and self._before + last)
 
     def _measure(self, trainer: Any, pl_module: Any) -> Record:
-        if self._recorder.mode == "batches":
-            observer = self._observer or BatchObserver(pl_module)  # which says what is missing
-            measured = observer.finish()
+        if self._observer is not None:
+            measured = self._observer.finish()
         else:
             with trainer.precision_plugin.forward_context():
-                measured = measure_epoch(
-                    pl_module,
-                    _only(trainer.train_dataloader),
-                    _validation_loader(trainer) if self._validation else None,
-                    head=self._head,
-                    unpack=self._unpack,
-                    metrics=self._metrics,
-                )
+                measured = self._measured(trainer, pl_module)
+            for note in () if self.records else measured.notes:
+                warnings.warn(note, CollapseWarning, stacklevel=4)
         step = int(trainer.global_step)
-        return self._recorder.record(measured, self._epoch, step, _last(trainer))
+        epoch, last = self._before + self._epoch, _last(trainer)
+        with one_refuses_all_refuse():
+            return self._recorder.record(measured, epoch, step, last and self._before + last)
+
+    def _measured(self, trainer: Any, pl_module: Any) -> CollapseReport:
+        loader, tests = self._train_loader(trainer), self._val_loader
+        most = trainer.num_training_batches  # inf, of a stream without a length
+        bound = None if self._loader is not None else min(most, self._batches)
+        if tests is None and self._validation:
+            tests = _validation_loaders(trainer)
+        if isinstance(tests, Mapping):
+            tests = {name: _Transferred(data, pl_module) for name, data in tests.items()}
+        elif tests is not None:
+            tests = _Transferred(tests, pl_module)
+        loader = _Transferred(loader, pl_module, bound)
+        return measured_passes(pl_module, loader, tests, self._options, merged=True)
+
+    def _train_loader(self, trainer: Any) -> Iterable[Any]:
+        return _only(trainer.train_dataloader) if self._loader is None else self._loader
+
+
+class _Transferred(Bounded):
+    """The batches of a loader, as the three hooks of a module bring them to its device."""
+
+    def __init__(self, loader: Iterable[Any], module: Any, most: float | None = None) -> None:
+        super().__init__(loader, most)
+        self._module = module
+
+    def __iter__(self) -> Iterator[Any]:
+        module = self._module
+        for batch in super().__iter__():
+            batch = module._call_batch_hook("on_before_batch_transfer", batch, 0)
+            yield module._apply_batch_transfer_handler(batch, module.device, 0)
 
 
 def _last(trainer: Any) -> int | None:
@@ -187,14 +251,15 @@ def _only(loader: Any) -> Iterable[Any]:
             "trainer.train_dataloader",
             "one training loader",
             "none" if loader is None else f"a {type(loader).__name__} of {len(loader)}",
-            "use mode='batches' with unpack=, which says where labels are",
+            "pass loader=, the data to measure, or use mode='batches' with unpack=",
         )
     return loader
 
 
-def _validation_loader(trainer: Any) -> Iterable[Any] | None:
-    """Return the validation loader if there is just one."""
+def _validation_loaders(trainer: Any) -> Loaders:
+    """Return the validation loader, or several by name or number."""
     loaders = trainer.val_dataloaders
     if isinstance(loaders, (list, tuple)):
-        return loaders[0] if len(loaders) == 1 else None
-    return None if isinstance(loaders, dict) else loaders
+        named = {str(number): loader for number, loader in enumerate(loaders)}
+        return loaders[0] if len(loaders) == 1 else named or None
+    return loaders

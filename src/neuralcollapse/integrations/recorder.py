@@ -41,6 +41,8 @@ class CollapseRecorder:
         Of logged names; ``"batches"`` adds its own word to it.
     class_names
         One a class; numbers if omitted.
+    include
+        Names of the metrics to record, also those of validation data; all if omitted.
 
     Raises
     ------
@@ -55,6 +57,7 @@ class CollapseRecorder:
         history: str | Path | None = None,
         prefix: str = "collapse",
         class_names: Sequence[str] | None = None,
+        include: Sequence[str] | None = None,
     ) -> None:
         if mode not in ("pass", "batches"):
             raise NeuralCollapseError(
@@ -70,7 +73,8 @@ class CollapseRecorder:
         if self._history is not None and self._history.suffix != ".jsonl":
             self._history = self._history / "history.jsonl"
         self._prefix = prefix if mode == "pass" else f"{prefix}_batches"
-        self._class_names = class_names
+        self.class_names = class_names
+        self._include = include
         self._start = time.perf_counter()
 
     def record(
@@ -108,10 +112,12 @@ class CollapseRecorder:
             "seconds": time.perf_counter() - self._start,
             "mode": self.mode,
             "num_classes": measured.train.moments.num_classes,
-            **measured.to_record(),
+            **self._included(measured),
             "means_rank": means_rank(measured.train.moments),
             "alarms": {alarm.kind: alarm.message for alarm in raised},
         }
+        if measured.layers:
+            record["layers"] = {name: dict(values) for name, values in measured.layers.items()}
         if self.schedule.details:
             record["classes"] = _classes(measured, names)
             record["worst_pairs"] = _worst_pairs(measured, names)
@@ -147,8 +153,24 @@ class CollapseRecorder:
                 scalars[f"{prefix}_class/{name}/{row['class']}"] = row[name]
         return scalars
 
+    def _included(self, measured: CollapseReport) -> dict[str, Any]:
+        record, values = measured.to_record(), measured.to_dict()
+        if self._include is None:
+            return record
+        unknown = set(self._include) - set(values)
+        if unknown:
+            raise NeuralCollapseError(
+                "include",
+                f"metrics that are measured: {', '.join(values)}",
+                ", ".join(sorted(unknown)),
+                "correct or leave out these names",
+            )
+        prefixes = ("", "test_", *(f"{name}_" for name in measured.others))
+        wanted = {f"{prefix}{name}" for prefix in prefixes for name in self._include}
+        return {k: value for k, value in record.items() if k in wanted or k not in values}
+
     def _names(self, num_classes: int) -> Sequence[str]:
-        names = self._class_names
+        names = self.class_names
         if names is None:
             return [str(k) for k in range(num_classes)]
         if len(names) != num_classes:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.integrations.batch_observer import BatchObserver
-from neuralcollapse.integrations.evaluation_pass import measure_epoch
 from neuralcollapse.integrations.missing import MissingLibrary
+from neuralcollapse.integrations.quiet import never_ending
 from neuralcollapse.integrations.recorder import CollapseRecorder, Mode
 from neuralcollapse.integrations.schedules import Schedule
-from neuralcollapse.measurement.feature_pass import LABEL_KEYS, Unpack, unpack_batch
-from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
+from neuralcollapse.integrations.watch import Loaders
+from neuralcollapse.measurement.feature_pass import Bounded
+from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
+from neuralcollapse.measurement.samples import LABEL_KEYS, is_causal, mask_of
+from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
+from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.record import Record
 
 try:
@@ -33,6 +39,9 @@ class CollapseTrainerCallback(TrainerCallback):
     integrations receive them. Processes are merged. Training goes on as if nothing had been
     measured.
 
+    A callback never ends a training run: what it cannot measure, it says in one warning, and is
+    quiet from there on.
+
     Parameters
     ----------
     trainer
@@ -46,24 +55,32 @@ class CollapseTrainerCallback(TrainerCallback):
         they do not under label smoothing. The network moves between these batches, so their
         spread within classes includes its drift: logged names say ``collapse_batches``.
     evaluation
-        Whether to measure the trainer's ``eval_dataset`` too, if it has one.
-    head
-        The last linear layer or its name; found by itself if omitted.
+        Whether to measure the trainer's ``eval_dataset`` too, if it has one or several by name.
+    loader, val_loader
+        Data to measure instead of the trainer's, the latter perhaps several by name.
     history
         A history.jsonl, or the folder of a run, to append records to, which plots can read.
     class_names
         One name a class; those of the model's configuration if omitted.
-    unpack
-        From a batch to (inputs, labels), if batches have no key of labels.
     prefix
         Of logged names.
-    metrics
-        Metrics of one's own, as in `measure`.
+    include
+        Names of the metrics to record and log; all if omitted.
+    options
+        As in `measure`: head, unpack, forward, device, scatter, feature_budget, max_batches,
+        min_samples, layers, ignore_index, shift_labels, metrics. Labels are looked for under the
+        trainer's ``label_names`` first.
 
     Attributes
     ----------
     records
         One dict a measurement.
+    quiet
+        Whether something could not be measured.
+
+    Notes
+    -----
+    With ``max_steps``, a pass reads as many batches as the epoch had.
     """
 
     def __init__(
@@ -73,98 +90,144 @@ class CollapseTrainerCallback(TrainerCallback):
         *,
         mode: Mode = "pass",
         evaluation: bool = True,
-        head: nn.Module | str | None = None,
+        loader: Iterable[Any] | None = None,
+        val_loader: Loaders = None,
         history: str | Path | None = None,
         class_names: Sequence[str] | None = None,
-        unpack: Unpack | None = None,
         prefix: str = "collapse",
-        metrics: OwnMetrics | None = None,
+        include: Sequence[str] | None = None,
+        **options: Any,
     ) -> None:
-        if class_names is None:
-            config = getattr(trainer.model, "config", None)
-            id2label = getattr(config, "id2label", None) or {}
-            class_names = [id2label[k] for k in sorted(id2label)] or None
-        self._trainer = trainer
-        self._metrics = own_metrics(metrics)
-        self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names)
-        self._head, self._unpack, self._evaluation = head, unpack or unpack_batch, evaluation
-        self._loaders: tuple[Iterable[Any], Iterable[Any] | None] | None = None
-        self._observer = BatchObserver(trainer.model, head, metrics)
+        keys = [*(getattr(trainer, "label_names", None) or ()), *LABEL_KEYS]
+        self._trainer, self._names = trainer, class_names
+        self._options = PassOptions(**{"label_keys": keys} | options)
+        self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names, include)
+        self._loader, self._val_loader, self._evaluation = loader, val_loader, evaluation
+        self._loaders: tuple[Iterable[Any], Loaders] | None = None
+        self._observer: BatchObserver | None = None
+        self._labels: Any = None
+        self._mask: Any = None
         self._hook: Any = None
         self._last: int | None = None
+        self._before = self._begun = 0
+        self.quiet = False
 
     @property
     def records(self) -> list[Record]:
         """The records so far."""
         return self._recorder.records
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Watch the model's calls, if this epoch is measured from its batches."""
-        self._last = math.ceil(state.num_train_epochs)
-        due = self._recorder.schedule.due(math.floor(state.epoch or 0) + 1, self._last)
-        if self._recorder.mode == "batches" and due:
-            model = self._trainer.model
-            self._hook = model.register_forward_pre_hook(self._before, with_kwargs=True)
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measure and log, if it is due."""
-        self._unhook()
-        epoch = math.ceil(state.epoch)
-        if not self._recorder.schedule.due(epoch, self._last):
-            return
-        if self._recorder.mode == "batches":
-            measured = self._observer.finish()
-        else:
-            train, test = self._data()
-            measured = measure_epoch(
-                self._trainer.model,
-                train,
-                test,
-                head=self._head,
-                unpack=self._unpack,
-                metrics=self._metrics,
-            )
-        record = self._recorder.record(measured, epoch, state.global_step, self._last)
-        self._trainer.log(self._recorder.scalars(record))
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def let_go(self) -> None:
         """Leave the model without hooks."""
-        self._unhook()
-
-    def _before(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        """Attach to the head for one call of the model, if it is one of training."""
-        if not model.training:
-            return
-        labels = next((kwargs[key] for key in LABEL_KEYS if key in kwargs), None)
-        if labels is None:
-            raise NeuralCollapseError(
-                "labels",
-                "labels among the arguments of the model",
-                ", ".join(kwargs) or "none",
-                "use mode='pass', which reads them from the data loader",
-            )
-        self._observer.open()
-
-        def after(model: nn.Module, args: Any, output: Any) -> None:
-            hook.remove()
-            self._observer.close(labels)
-
-        # Registered after those of the tap, so that it runs when they have found the head.
-        hook = model.register_forward_hook(after)
-
-    def _unhook(self) -> None:
-        self._observer.discard()
+        if self._observer is not None:
+            self._observer.discard()
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
 
-    def _data(self) -> tuple[Iterable[Any], Iterable[Any] | None]:
+    @never_ending
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Begin a training run, perhaps of a new model, with a rehearsal on one batch."""
+        model = self._trainer.model  # of `model_init`, another one in every run
+        self._loaders, self._observer = None, None
+        self._before = max((record["epoch"] for record in self.records), default=0)
+        self._before = 0 if state.global_step else self._before
+        if self._names is None:
+            id2label = getattr(getattr(model, "config", None), "id2label", None) or {}
+            names = [id2label[k] for k in sorted(id2label)] or None
+            self._recorder.class_names = None if is_causal(model) else names
+        if self._recorder.mode == "batches":
+            self._observer = BatchObserver(model, self._options)
+        else:
+            rehearse(model, self._data()[0], self._options)
+
+    @never_ending
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Listen to the model's calls, if this epoch is measured from its batches."""
+        self._begun = state.global_step
+        # Without a length, the number of epochs is that of the largest integer.
+        self._last = self._before + min(math.ceil(state.num_train_epochs), 10**9)
+        due = self._due(math.floor(state.epoch or 0) + 1)
+        if self._observer is not None and due:
+            self._hook = register_module_forward_hook(self._hear, with_kwargs=True)
+
+    @never_ending
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Attach to the head, if this epoch is measured from its batches."""
+        if self._observer is not None and self._hook is not None:
+            self._observer.open()
+
+    @never_ending
+    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Add a batch whose gradient is accumulated."""
+        self._add()
+        self.on_step_begin(args, state, control)
+
+    @never_ending
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Add a batch."""
+        self._add()
+
+    @never_ending
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure and log, if it is due."""
+        self.let_go()
+        epoch = math.ceil(state.epoch)
+        if not self._due(epoch):
+            return
+        if self._observer is not None:
+            measured = self._observer.finish()
+        else:
+            train, test = self._data()
+            if args.max_steps > 0 and self._loader is None:
+                steps = state.global_step - self._begun
+                train = Bounded(train, steps * args.gradient_accumulation_steps)
+            measured = measured_passes(self._trainer.model, train, test, self._options, merged=True)
+            for note in () if self.records else measured.notes:
+                warnings.warn(note, CollapseWarning, stacklevel=3)
+        number = self._before + epoch
+        with one_refuses_all_refuse():
+            record = self._recorder.record(measured, number, state.global_step, self._last)
+        self._trainer.log(self._recorder.scalars(record))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Leave the model without hooks."""
+        self.let_go()
+
+    def _due(self, epoch: int) -> bool:
+        return self._recorder.schedule.due(self._before + epoch, self._last)
+
+    def _hear(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        """Note the labels of a call of training."""
+        if module is self._trainer.model and module.training:
+            keys = (key for key in self._options.label_keys if kwargs.get(key) is not None)
+            key = next(keys, None)
+            self._labels = None if key is None else kwargs[key]
+            self._mask = mask_of(kwargs)
+
+    def _add(self) -> None:
+        if self._observer is None or not self._observer.opened:
+            return
+        labels, self._labels = self._labels, None
+        if labels is None:
+            raise NeuralCollapseError(
+                "labels",
+                "labels among the arguments of the model",
+                "none",
+                "use mode='pass', which reads them from the data loader",
+            )
+        self._observer.close(labels, self._mask)
+
+    def _data(self) -> tuple[Iterable[Any], Loaders]:
         """Return loaders of our own, so that those of training keep their state."""
         if self._loaders is None:
-            trainer = self._trainer
-            held_out = self._evaluation and trainer.eval_dataset is not None
-            self._loaders = (
-                trainer.get_train_dataloader(),
-                trainer.get_eval_dataloader() if held_out else None,
-            )
+            trainer, held_out = self._trainer, self._val_loader
+            if held_out is None and self._evaluation and trainer.eval_dataset is not None:
+                if isinstance(trainer.eval_dataset, dict):
+                    names = trainer.eval_dataset
+                    held_out = {name: trainer.get_eval_dataloader(name) for name in names}
+                else:
+                    held_out = trainer.get_eval_dataloader()
+            train = trainer.get_train_dataloader() if self._loader is None else self._loader
+            self._loaders = train, held_out
         return self._loaders

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-
 from neuralcollapse.integrations.batch_observer import BatchObserver
-from neuralcollapse.integrations.evaluation_pass import measure_epoch
 from neuralcollapse.integrations.loggers import sink
 from neuralcollapse.integrations.recorder import CollapseRecorder, Mode
 from neuralcollapse.integrations.schedules import Schedule
-from neuralcollapse.measurement.feature_pass import Unpack, unpack_batch
-from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
+from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
+from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.record import Record
+
+Loaders = Iterable[Any] | Mapping[str, Iterable[Any]] | None
 
 
 class CollapseWatch:
@@ -30,9 +29,10 @@ class CollapseWatch:
     ----------
     model
         The network, also wrapped in ``DistributedDataParallel``; processes are merged.
-    loader, test_loader
-        Training and validation data, as `measure` takes them; of this process, where there are
-        several.
+    loader, val_loader
+        Training and validation data, as `measure` takes them, of the latter perhaps several by
+        name; of this process, where there are several. For a pass, one batch is measured at once,
+        so that what cannot be measured is said before training.
     mode
         ``"pass"``: a pass over the data at the end of each epoch due, in evaluation mode.
         ``"batches"``: the batches of training themselves, at no extra pass; iterate over
@@ -44,8 +44,6 @@ class CollapseWatch:
     epochs
         How many there will be, if known: the last is always measured, and alarms know late from
         early. If omitted, leaving the context measures the last epoch where it was not due.
-    head, unpack
-        As in `measure`.
     history
         A history.jsonl, or the folder of a run, to append records to.
     log
@@ -54,8 +52,13 @@ class CollapseWatch:
         One name a class; numbers if omitted.
     prefix
         Of logged names.
-    metrics
-        Metrics of one's own, as in `measure`.
+    test_loader
+        The same as `val_loader`, by the name it has in `measure`.
+    include
+        Names of the metrics to record and log; all if omitted.
+    options
+        As in `measure`: head, unpack, forward, device, scatter, feature_budget, max_batches,
+        min_samples, layers, ignore_index, shift_labels, metrics.
 
     Attributes
     ----------
@@ -67,7 +70,8 @@ class CollapseWatch:
     Raises
     ------
     NeuralCollapseError
-        If mode, schedule or log are unknown; later, as `measure`.
+        If mode, schedule or log are unknown, the batches of a compiled network are to be watched,
+        or one batch cannot be measured; later, as `measure`.
 
     Warns
     -----
@@ -91,30 +95,31 @@ class CollapseWatch:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         loader: Iterable[Any],
         *,
-        test_loader: Iterable[Any] | None = None,
+        val_loader: Loaders = None,
         mode: Mode = "pass",
         schedule: str | int | Schedule = "business",
         epochs: int | None = None,
-        head: nn.Module | str | None = None,
         history: str | Path | None = None,
         log: Any = None,
         class_names: Sequence[str] | None = None,
-        unpack: Unpack | None = None,
         prefix: str = "collapse",
-        metrics: OwnMetrics | None = None,
+        test_loader: Loaders = None,
+        include: Sequence[str] | None = None,
+        **options: Any,
     ) -> None:
         self.epoch = 0
-        self._model = model.module if isinstance(model, DistributedDataParallel) else model
-        self._loader, self._test_loader, self._head = loader, test_loader, head
-        self._last, self._unpack = epochs, unpack or unpack_batch
-        self._metrics = own_metrics(metrics)
-        self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names)
-        self._observer = BatchObserver(self._model, head, metrics)
+        self._model, self._last, self._options = model, epochs, PassOptions(**options)
+        self._loader = loader
+        self._test_loader = test_loader if val_loader is None else val_loader
+        self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names, include)
+        self._observer = BatchObserver(model, self._options) if mode == "batches" else None
         self._log = sink(log)
         self._steps: int | None = None
+        if self._observer is None:
+            rehearse(model, loader, self._options)
 
     @property
     def records(self) -> list[Record]:
@@ -130,7 +135,8 @@ class CollapseWatch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._observer.discard()
+        if self._observer is not None:
+            self._observer.discard()
         measured = self.records[-1]["epoch"] if self.records else 0
         if kind is None and self._recorder.mode == "pass" and measured < self.epoch:
             self._measure()  # the last epoch, which no one could know to be the last
@@ -140,16 +146,23 @@ class CollapseWatch:
 
         Where the epoch is not due, the network runs without a hook.
         """
-        observed = self._recorder.mode == "batches" and self._recorder.schedule.due(
-            self.epoch + 1, self._last
-        )
+        observer = self._observer
+        if not self._recorder.schedule.due(self.epoch + 1, self._last):
+            observer = None
+        samples = self._options.samples(self._model)
         for batch in self._loader:
-            if observed:
-                self._observer.open()
-            yield batch
-            self._steps = (self._steps or 0) + 1
-            if observed:
-                self._observer.close(self._unpack(batch)[1])
+            if observer is None:
+                yield batch
+                self._steps = (self._steps or 0) + 1
+                continue
+            observer.open()
+            try:
+                yield batch
+                self._steps = (self._steps or 0) + 1
+                _, labels, mask = samples.split(batch)
+                observer.close(labels, mask)
+            finally:  # also where the loop is left by break: that batch does not count
+                observer.discard()
 
     def epoch_end(self, step: int | None = None) -> Record | None:
         """Count an epoch, and measure if it is due.
@@ -177,17 +190,14 @@ class CollapseWatch:
         return self._measure()
 
     def _measure(self) -> Record:
-        if self._recorder.mode == "batches":
+        if self._observer is not None:
             measured = self._observer.finish()
         else:
-            measured = measure_epoch(
-                self._model,
-                self._loader,
-                self._test_loader,
-                head=self._head,
-                unpack=self._unpack,
-                metrics=self._metrics,
+            measured = measured_passes(
+                self._model, self._loader, self._test_loader, self._options, merged=True
             )
+            for note in () if self.records else measured.notes:
+                warnings.warn(note, CollapseWarning, stacklevel=3)
         record = self._recorder.record(measured, self.epoch, self._steps, self._last)
         step = self.epoch if self._steps is None else self._steps
         self._log(self._recorder.scalars(record), step)

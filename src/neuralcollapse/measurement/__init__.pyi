@@ -1,4 +1,5 @@
 from .collapse_report import CollapseReport as CollapseReport
+from .extract_features import extract_features as extract_features
 from .feature_files import read_features as read_features
 from .feature_files import write_features as write_features
 from .feature_tap import FeatureTap as FeatureTap

@@ -24,13 +24,13 @@ MANY = 3  # directions from which one with so much is worth a word
 def cautions(report: CollapseReport) -> list[str]:
     """Return what could mislead a reader of a report, the most important first."""
     found = [*_test_data(report), *_samples(report), *_classes(report)]
-    return [*found, *concentrated(report.train.moments)]
+    return [*found, *concentrated(report.train.moments), *report.notes]
 
 
 def _test_data(report: CollapseReport) -> Iterator[str]:
-    if report.test is None:
+    if report.tested is None:
         return
-    times = training_only(report.train.values, report.test.values)
+    times = training_only(report.train.values, report.tested.values)
     if times:
         yield f"NC1 is {_times(times)} larger on test data: what collapsed is the training data."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +20,7 @@ from neuralcollapse.measurement.departure import Departure, departures
 from neuralcollapse.measurement.prediction import predicted, setting_of
 from neuralcollapse.measurement.readings import both, training_only
 from neuralcollapse.measurement.report_text import report_html, report_text
-from neuralcollapse.metrics.catalogue import CATALOGUE, metric_named
+from neuralcollapse.metrics.catalogue import CATALOGUE, metric_named, needed
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.metric import Metric, Reading
 from neuralcollapse.metrics.pairs import sweep_pairs
@@ -61,6 +62,7 @@ class SplitReport:
         weight: Tensor | None,
         bias: Tensor | None,
         own: Mapping[str, Metric] | None = None,
+        lenient: str = "",
     ) -> SplitReport:
         """Read the values of a state; what it does not tell before it is settled is NaN.
 
@@ -72,8 +74,25 @@ class SplitReport:
             (K, d) and (K,) of the head, or None.
         own
             Metrics to compute besides the catalogue.
+        lenient
+            Name of data that may lack samples of two classes: values are then NaN, and a warning
+            says so. Of any other, that is an error.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If fewer than two classes have samples, unless lenient.
         """
         rows = [*CATALOGUE.values(), *(own or {}).values()]
+        if lenient and int(state.moments.present.sum()) < 2:
+            warnings.warn(
+                f"the {lenient} data has samples of {int(state.moments.present.sum())} classes: "
+                "its metrics are NaN",
+                stacklevel=4,
+            )
+            there = state.measured(weight, bias).available
+            names = (row.name for row in rows if needed(row, there))
+            return cls(dict.fromkeys(names, math.nan) | state.shares(), state)
         unsettled = ["ncc_accuracy"] if weight is None else ["ncc_accuracy", "nc4_agreement"]
         values = dict.fromkeys(unsettled, math.nan) | state.values(weight, bias, rows)
         return cls({row.name: values[row.name] for row in rows if row.name in values}, state)
@@ -109,6 +128,12 @@ class CollapseReport(Mapping[str, float]):
         The head, or None.
     own
         Metrics of this measurement alone, by name.
+    others
+        Further test data by name, if there is any; their values have the prefix ``test_NAME_``.
+    layers
+        Values of the layers that were asked for, by layer.
+    notes
+        In words, how the data was read, and what its loader does to it.
 
     Examples
     --------
@@ -128,12 +153,17 @@ class CollapseReport(Mapping[str, float]):
     bias: Tensor | None = None
     test: SplitReport | None = None
     own: Mapping[str, Metric] = field(default_factory=dict)
+    others: Mapping[str, SplitReport] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
     _values: dict[str, float] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         values = dict(self.train.values)
         if self.test is not None:
             values |= {f"test_{name}": value for name, value in self.test.values.items()}
+        for part, split in self.others.items():
+            values |= {f"{part}_{name}": value for name, value in split.values.items()}
         object.__setattr__(self, "_values", values)
 
     def __getitem__(self, name: str) -> float:
@@ -148,6 +178,12 @@ class CollapseReport(Mapping[str, float]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    @property
+    def tested(self) -> SplitReport | None:
+        """The test data, if there is any with samples of two classes to be judged by."""
+        few = self.test is None or int(self.test.moments.present.sum()) < 2
+        return None if few else self.test
 
     @cached_property
     def setting(self) -> Setting:
@@ -199,25 +235,25 @@ class CollapseReport(Mapping[str, float]):
         """
         metric, of_head = self.metric(name), name.endswith("_head")
         train = metric.read(self.train.values[name], self.setting, self._departures[0].get(name))
-        if self.test is None:
+        if self.tested is None:
             return train
-        apart = training_only(self.train.values, self.test.values) > 0
-        test, value = None, self.test.values.get(name)
+        apart = training_only(self.train.values, self.tested.values) > 0
+        test, value = None, self.tested.values.get(name)
         if value is not None:
             test = metric.read(value, self._test_setting, self._departures[1].get(name))
         return both(train, test, apart, of_head)
 
     @cached_property
     def _test_setting(self) -> Setting | None:
-        if self.test is None:
+        if self.tested is None:
             return None
-        return setting_of(self.test.moments, self.weight, self.bias, self.train.moments)
+        return setting_of(self.tested.moments, self.weight, self.bias, self.train.moments)
 
     @cached_property
     def _departures(self) -> list[Mapping[str, Departure]]:
         """Departures of training data, and of test data if there is any."""
         found = []
-        for part in filter(None, (self.train, self.test)):
+        for part in filter(None, (self.train, self.tested)):
             present = part.moments.present
             head = None if self.weight is None else self.weight[present.to(self.weight.device)]
             rows, counts = part.moments.centered_means(), part.moments.counts[present]

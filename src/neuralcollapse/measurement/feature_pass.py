@@ -2,64 +2,60 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+import itertools
+import operator
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.at_rest import bare
 from neuralcollapse.measurement.feature_tap import FeatureTap
+from neuralcollapse.measurement.layer_moments import LayerMoments
+from neuralcollapse.measurement.samples import Samples, moved
 
-Unpack = Callable[[Any], tuple[Any, Any]]
-LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 
-
-def unpack_batch(batch: Any) -> tuple[Any, Any]:
-    """Split a batch into inputs and labels.
+def read(
+    loader: Iterable[Any], most: int | None = None, show: bool = False, title: str = ""
+) -> Iterable[Any]:
+    """Return the batches of a loader, perhaps behind a progress bar.
 
     Parameters
     ----------
-    batch
-        A sequence (inputs, labels), or a mapping with a key of `LABEL_KEYS`.
-
-    Returns
-    -------
-    tuple
-        Inputs, a mapping if the batch was one, and labels.
+    loader
+        With batches.
+    most
+        How many at most; all if None.
+    show
+        Whether to show a progress bar.
+    title
+        Its title.
 
     Raises
     ------
     NeuralCollapseError
-        If the batch is neither.
+        If the loader has no end, and none is set.
 
     Examples
     --------
-    >>> unpack_batch({"input_ids": 1, "labels": 2})
-    ({'input_ids': 1}, 2)
+    >>> list(read(itertools.count(), most=3))
+    [0, 1, 2]
     """
-    if isinstance(batch, Mapping):
-        key = next((key for key in LABEL_KEYS if key in batch), None)
-        if key is not None:
-            return {name: value for name, value in batch.items() if name != key}, batch[key]
-        got = f"a mapping with keys {', '.join(map(repr, batch))}"
-    elif isinstance(batch, (list, tuple)) and len(batch) == 2:
-        return batch[0], batch[1]
-    else:
-        got = type(batch).__name__
-        if isinstance(batch, (list, tuple)):
-            got += f" of length {len(batch)}"
-    raise NeuralCollapseError(
-        "loader",
-        f"batches (inputs, labels), or mappings with a key among {', '.join(LABEL_KEYS)}",
-        got,
-        "pass unpack=, a function from a batch to (inputs, labels)",
-    )
+    if most is None and isinstance(loader, (itertools.cycle, itertools.count, itertools.repeat)):
+        raise NeuralCollapseError(
+            "loader", "batches that come to an end", "an endless loader", "pass max_batches="
+        )
+    batches = itertools.islice(loader, most)
+    if not show:
+        return batches
+    total = operator.length_hint(loader) or None  # a stream does not know
+    total = total if total is None or most is None else min(total, most)
+    return track(batches, title, total=total, transient=True, console=Console(stderr=True))
 
 
 class FeaturePass:
@@ -70,17 +66,21 @@ class FeaturePass:
     model
         The network, in the mode and on the device wanted; see `evaluating`.
     loader
-        Batches that `unpack` splits into inputs and labels.
+        Batches, as `samples` reads them.
     tap
         An open tap of the model.
     device
         Where inputs are moved.
-    unpack
-        From a batch to (inputs, labels).
+    samples
+        How batches are read.
     show
         Whether to show a progress bar.
     title
         Its title.
+    max_batches
+        How many to read at most; all if None.
+    layers
+        Further layers to gather in the same pass, if any.
     """
 
     def __init__(
@@ -89,83 +89,57 @@ class FeaturePass:
         loader: Iterable[Any],
         tap: FeatureTap,
         device: torch.device,
-        unpack: Unpack,
+        samples: Samples,
         show: bool = False,
         title: str = "",
+        max_batches: int | None = None,
+        layers: LayerMoments | None = None,
     ) -> None:
-        self._model, self._loader, self._tap, self._device = model, loader, tap, device
-        self._unpack, self._show, self._title = unpack, show, title
+        self._model, self._loader, self._tap, self._device = bare(model), loader, tap, device
+        self._samples, self._show, self._title = samples, show, title
+        self._most, self._layers = max_batches, layers
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        batches: Iterable[Any] = self._loader
-        if self._show:
-            total = len(self._loader) if isinstance(self._loader, Sized) else None
-            console = Console(stderr=True)
-            batches = track(self._loader, self._title, total=total, transient=True, console=console)
-        for batch in batches:
-            inputs, labels = self._unpack(batch)
-            inputs = _to(inputs, self._device)
-            if isinstance(inputs, Mapping):
-                self._model(**inputs)
-            else:
-                self._model(inputs)
-            features, logits = self._tap.take()
-            yield features, logits, torch.as_tensor(labels).to(features.device)
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Any]]:
+        layers, samples = self._layers, self._samples
+        with nullcontext() if layers is None else layers.listening():
+            for batch in read(self._loader, self._most, self._show, self._title):
+                inputs, labels, mask = samples.split(batch)
+                if layers is not None:
+                    layers.expect(*samples.expected(labels, mask))
+                output = samples.run(self._model, moved(inputs, self._device))
+                features, logits = self._tap.take(output)
+                if layers is not None:
+                    layers.num_classes = self._tap.sizes[0]
+                    layers.add(labels, samples, mask)
+                yield samples.rows(features, logits, labels, mask)
 
-    def require_rereadable(self, budget: int) -> None:
-        """Refuse a loader that is used up by its first pass."""
-        if iter(self._loader) is self._loader:
+    def require_rereadable(self, limit: str) -> None:
+        """Refuse a loader that is used up by its first pass, unless it keeps a limit."""
+        if isinstance(self._loader, Iterator):
             raise NeuralCollapseError(
                 "loader",
-                f"at most {budget:,} bytes of features from a loader that can be read only once",
+                f"{limit} from a loader that can be read only once",
                 "more",
                 "pass a DataLoader or a list, or raise feature_budget",
             )
 
 
-@contextmanager
-def evaluating(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
-    """Evaluate without gradients; restore modes, device and random states at the end.
+class Bounded:
+    """The first batches of a loader, with its data set and sampler for those who look at them.
 
     Parameters
     ----------
-    model
-        The network.
-    device
-        Where to run; where the model is if None.
-
-    Yields
-    ------
-    torch.device
-        Where the model is.
+    loader
+        What can be read more than once.
+    most
+        How many batches at most; all if None.
     """
-    modes = {module: module.training for module in model.modules()}
-    tensors = [*model.parameters(), *model.buffers()]
-    home = tensors[0].device if tensors else torch.device("cpu")
-    where = home if device is None else torch.device(device)
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-    cuda = range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices=cuda), torch.no_grad():
-        try:
-            if where != home:
-                model.to(where)
-            model.eval()
-            yield where
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
-            if where != home:
-                model.to(home)
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            random.setstate(python_state)
 
+    def __init__(self, loader: Iterable[Any], most: float | None = None) -> None:
+        self.base_loader = loader
+        self.most = None if most is None else int(most)
+        self.dataset = getattr(loader, "dataset", None)
+        self.sampler = getattr(loader, "sampler", None)
 
-def _to(value: Any, device: torch.device) -> Any:
-    """Move the tensors of an input, however nested, to a device."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, Mapping):
-        return {name: _to(item, device) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_to(item, device) for item in value)
-    return value
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.islice(self.base_loader, self.most)

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+import warnings
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import normalize
+from torch.nn.modules.module import register_module_forward_hook
 
 from neuralcollapse.errors import NeuralCollapseError
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One call of a linear layer during a forward pass."""
-
-    name: str
-    module: nn.Module
-    features: Tensor
-    logits: Tensor
+from neuralcollapse.measurement.at_rest import checked_network
+from neuralcollapse.measurement.head import (
+    LayerCall,
+    Reading,
+    is_linear,
+    layer_call,
+    may_be_head,
+    read_head,
+)
+from neuralcollapse.measurement.head_choice import choose_head, reduced
+from neuralcollapse.metrics.head import Head
 
 
 class FeatureTap:
     """Catch the input and output of a network's head while it runs; a context manager.
 
     Whatever the network returns (a tensor, a tuple, a dict), features and logits are taken at the
-    head itself. Without `head`, the first forward pass finds it: the linear layer whose output the
-    network returns, under the name `logits` if it names it; or, if it returns something made from
-    it, the only one with an output of the same shape; or the one that the network's
-    ``get_classifier()`` returns, as in timm. A head that is applied to every token, as in the
-    decoders of transformers, gives one row a sample: the token whose logits are returned. Hooks
-    are removed when the context ends, also by an exception.
+    head itself. Without `head`, the first forward pass finds it: the one linear layer that explains
+    what the network returns (its output, perhaps after softmax or a scale), or what it returns
+    under the name `logits`; see `choose_head`. Its weight is read as it is applied, see `Head`. If
+    the logits are not :math:`h W^T + b` of any weight that can be read, a warning says so, and
+    there is no `weight`.
+
+    A head that is applied to every token or pixel gives rows for all of them, (n, T, d) and
+    (n, T, K); where the network returns the logits of one token a sample, as decoders that
+    classify do, that token. Nothing is stored in the network: it can be copied and pickled inside
+    the context.
 
     Parameters
     ----------
@@ -41,13 +48,28 @@ class FeatureTap:
         The network.
     head
         The last linear layer, or its name as in ``model.named_modules()``: any module with a
-        ``weight`` of shape (K, d) that is called with features (n, d).
+        weight of shape (K, d) that is called with features.
+    optional
+        Whether a network without a head is none the worse; see `found`.
+
+    Attributes
+    ----------
+    name
+        Of the head; empty before it is found, and for a model that is its own head.
+    tick
+        When the head was called last, among all calls that taps have heard.
 
     Raises
     ------
     NeuralCollapseError
-        If `head` is not in the model or has no such weight; when the network runs, if there is no
-        linear layer, or several could be the head (all are listed).
+        If `head` is not in the model or has no such weight, or the model is no module whose parts
+        can be heard; when the network runs, if there is no linear layer, or not one alone explains
+        its output (all are listed).
+
+    Warns
+    -----
+    UserWarning
+        If the logits are not those of a weight that can be read.
 
     Examples
     --------
@@ -59,46 +81,67 @@ class FeatureTap:
     ('2', torch.Size([7, 3]), torch.Size([7, 2]))
     """
 
-    def __init__(self, model: nn.Module, head: nn.Module | str | None = None) -> None:
-        self.model = model
-        self.name = ""
-        self._head: nn.Module | None = None
-        self._calls: list[_Call] = []
-        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+    def __init__(
+        self, model: Any, head: nn.Module | str | None = None, optional: bool = False
+    ) -> None:
+        self.model = checked_network(model)
+        self.name, self.tick = "", -1
+        self._optional, self._absent = optional, False
+        self._module: nn.Module | None = None
+        self._reading: Reading | None = None
+        self._form: LayerCall | None = None  # of its calls, without rows
+        self._scale: float | None = None
+        self._calls: list[LayerCall] = []
+        self._output: Any = None
+        self._heard: dict[nn.Module, str] = {}
+        self._hook: torch.utils.hooks.RemovableHandle | None = None
         if head is not None:
-            self.name, self._head = _find(model, head)
+            self.name, self._module = _find(model, head)
+
+    @property
+    def found(self) -> bool:
+        """Whether there is a head, after a forward pass."""
+        return self._module is not None
 
     @property
     def head(self) -> nn.Module:
         """The last linear layer."""
-        if self._head is None:
-            raise NeuralCollapseError(
-                "head", "a network that has run once", "none yet", "call the model, then take()"
-            )
-        return self._head
+        if self._module is None:
+            raise _not_yet()
+        return self._module
 
     @property
-    def weight(self) -> Float[Tensor, "K d"]:
-        """Weight of the head, (K, d), detached."""
-        weight = self.head.weight  # of a fixed head, a buffer
-        assert isinstance(weight, Tensor)
-        return weight.detach()
+    def sizes(self) -> tuple[int, int]:
+        """K and d."""
+        if self._form is None:
+            raise _not_yet()
+        return self._form.num_classes, self._form.features.shape[-1]
+
+    def read(self) -> Head | None:
+        """Return the head as it is now; None if no weight explains its logits."""
+        if self._form is None:
+            raise _not_yet()
+        return None if self._reading is None else self._reading(self._form)
+
+    @property
+    def weight(self) -> Float[Tensor, "K d"] | None:
+        """Weight of the head as it is applied, (K, d), detached; None if `read` gives none."""
+        head = self.read()
+        return None if head is None else head.weight
 
     @property
     def bias(self) -> Float[Tensor, " K"] | None:
         """Bias of the head, (K,), detached; None if it has none."""
-        bias = getattr(self.head, "bias", None)
-        return bias.detach() if isinstance(bias, Tensor) else None
+        head = self.read()
+        return None if head is None else head.bias
 
     def __enter__(self) -> FeatureTap:
-        if self._head is not None:
-            self._attend(self.name, self._head)
+        if self._module is not None:
+            self._heard = {self._module: self.name}
         else:
-            for name, module in self.model.named_modules():
-                if isinstance(module, nn.Linear):
-                    self._watch(name, module)
-            # Registered last, so that it runs after the hook of a model that is its own head.
-            self._hooks.append(self.model.register_forward_hook(self._choose))
+            self._heard = _candidates(self.model)
+        # A hook on all modules: one in the network would be copied and pickled with it.
+        self._hook = register_module_forward_hook(self._hear, with_kwargs=True)
         return self
 
     def __exit__(
@@ -107,111 +150,93 @@ class FeatureTap:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
-        self._calls.clear()
+        if self._hook is not None:
+            self._hook.remove()
+        self._calls, self._output, self._hook = [], None, None
 
-    def take(self) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n K"]]:
+    def take(self, output: Any = None) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n K"]]:
         """Return (features, logits) of the forward pass since the last call.
+
+        Parameters
+        ----------
+        output
+            What the network returned; what ``model(...)`` returned if omitted.
 
         Raises
         ------
         NeuralCollapseError
-            If the head was not called exactly once, or its input is no (n, d) matrix.
+            If the head was not called exactly once, or the network makes something else than
+            logits of its several positions a sample.
         """
+        output, self._output = self._output if output is None else output, None
+        if self._module is None:
+            self._choose(output)
         calls, self._calls = self._calls, []
         if len(calls) != 1:
             raise NeuralCollapseError(
                 "head",
                 "one call in each forward pass",
                 f"{len(calls)} calls of {self.name!r}",
-                "pass the layer that is called once as head=",
+                "pass the layer that is called once as head=, and run each batch once",
             )
-        features, logits = calls[0].features.detach(), calls[0].logits.detach()
-        if features.ndim != 2:
-            raise NeuralCollapseError(
-                "head",
-                "features of shape (n, d), one row a sample",
-                f"{tuple(features.shape)} into {self.name!r}",
-                "pool tokens or positions before the head, or pass another head=",
+        call = reduced(calls[0], output)
+        self.tick = call.tick
+        features = call.features if self._scale is None else normalize(call.features, dim=-1)
+        return features, call.two_sided()
+
+    def _choose(self, output: Any) -> None:
+        """Find the head among the layers that were called, and listen to it alone."""
+        try:
+            chosen = choose_head(self.model, self._calls, output)
+        except NeuralCollapseError:
+            if not self._optional:
+                raise
+            self._absent, self._heard, self._calls = True, {}, []
+            return
+        self.name, self._module = chosen.name, chosen.module
+        self._heard = {chosen.module: chosen.name}
+        self._calls = [call for call in self._calls if call.module is chosen.module]
+        self._read(chosen)
+
+    def _read(self, call: LayerCall) -> None:
+        """Read the weight, while it is that of the call: training may move it soon."""
+        head, self._reading = read_head(call)
+        self._scale = None if head is None else head.scale
+        self._form = replace(call, features=_no_rows(call.features), logits=_no_rows(call.logits))
+        if head is None:
+            warnings.warn(
+                f"the logits of the head {self.name!r} ({type(call.module).__name__}) are not "
+                "h W^T + b of a weight that can be read: metrics of its weight are left out",
+                stacklevel=4,
             )
-        return features, logits
 
-    def _watch(self, name: str, module: nn.Module) -> None:
-        def catch(layer: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
-            features = args[0] if args else next(iter(kwargs.values()))
-            self._calls.append(_Call(name, layer, features, output))
-
-        self._hooks.append(module.register_forward_hook(catch, with_kwargs=True))
-
-    def _choose(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Find the head among the linear layers that were called, and watch it alone."""
-        if not self._calls:
-            raise NeuralCollapseError(
-                "model",
-                "a linear head (nn.Linear)",
-                "none was called",
-                "pass the last layer as head=, a module or its name, with a weight of shape (K, d)",
-            )
-        returned = list(tensors_of(_logits_of(output)))
-        matches = [call for call in self._calls if any(call.logits is t for t in returned)]
-        if not matches:
-            shapes = {tensor.shape for tensor in returned if tensor.ndim > 1}
-            matches = [call for call in self._calls if call.logits.shape in shapes]
-        if not matches:
-            matches = [call for call in self._calls if _of_one_token(call, returned) is not call]
-        if len({call.name for call in matches}) != 1:
-            classifier = getattr(model, "get_classifier", lambda: None)()
-            matches = [call for call in self._calls if call.module is classifier] or matches
-        names = dict.fromkeys(call.name for call in matches)
-        if len(names) != 1:
-            listed = names or dict.fromkeys(call.name for call in self._calls)
-            raise NeuralCollapseError(
-                "head",
-                "one linear layer whose output the model returns",
-                f"{len(names)} of these candidates: {', '.join(map(repr, listed))}",
-                "pass one of them as head=",
-            )
-        self.name, self._head = matches[0].name, matches[0].module
-        self._calls = matches
-        self._pick(model, args, output)
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
-        self._attend(self.name, self._head)
-
-    def _attend(self, name: str, head: nn.Module) -> None:
-        """Watch the head, and what the model returns, which may be the logits of one token."""
-        self._watch(name, head)
-        # Registered last, so that it runs after the hook of a model that is its own head.
-        self._hooks.append(self.model.register_forward_hook(self._pick))
-
-    def _pick(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if any(call.logits.ndim == 3 for call in self._calls):
-            returned = list(tensors_of(_logits_of(output)))
-            self._calls = [_of_one_token(call, returned) for call in self._calls]
+    def _hear(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        if module in self._heard:
+            entered = args[0] if args else next(iter(kwargs.values()), None)
+            call = layer_call(self._heard[module], module, entered, output)
+            if call is not None:
+                self._calls.append(call)
+                if module is self._module and self._form is None:
+                    self._read(call)
+        if module is self.model:
+            self._output = output
+            if self._module is None and not self._absent:
+                self._choose(output)
 
 
-def _of_one_token(call: _Call, returned: list[Tensor]) -> _Call:
-    """Reduce a call with tokens (n, T, d) to those whose logits are returned; else leave it."""
-    if call.logits.ndim != 3:
-        return call
-    for logits in returned:
-        if logits.shape == call.logits[:, 0].shape:
-            found = (call.logits == logits[:, None]).all(2)
-            if bool(found.any(1).all()):
-                rows, tokens = torch.arange(len(logits)), found.int().argmax(1).cpu()
-                return replace(call, features=call.features[rows, tokens], logits=logits)
-    return call
-
-
-def _logits_of(output: Any) -> Any:
-    """Return what the output calls its logits; all of it if it calls nothing so."""
-    named = output.get("logits") if isinstance(output, Mapping) else None
-    if named is None and not isinstance(output, (Tensor, Mapping)):
-        named = getattr(output, "logits", None)
-    return output if named is None else named
+def _candidates(model: nn.Module) -> dict[nn.Module, str]:
+    """Return the modules that may be the head; nothing inside one that is a linear layer."""
+    found: dict[nn.Module, str] = {}
+    inside = ""
+    for name, module in model.named_modules():  # parents come first
+        if inside and name.startswith(inside):
+            continue
+        if may_be_head(module):
+            found[module] = name
+            inside = f"{name}." if is_linear(module) and name else ""
+    return found
 
 
 def _find(model: nn.Module, head: nn.Module | str) -> tuple[str, nn.Module]:
@@ -221,45 +246,23 @@ def _find(model: nn.Module, head: nn.Module | str) -> tuple[str, nn.Module]:
         for name, module in modules.items()
         if (name == head if isinstance(head, str) else module is head)
     ]
-    linear = [name for name, module in modules.items() if isinstance(module, nn.Linear)]
+    linear = [name for module, name in _candidates(model).items() if is_linear(module)]
+    listed = f"its linear layers are: {', '.join(map(repr, linear)) or 'none'}"
     if not found:
+        raise NeuralCollapseError("head", "a layer of the model", repr(head), listed)
+    if not may_be_head(found[0][1]):
+        kind = type(found[0][1]).__name__
         raise NeuralCollapseError(
-            "head",
-            "a layer of the model",
-            repr(head),
-            f"its linear layers are: {', '.join(map(repr, linear)) or 'none'}",
-        )
-    weight = getattr(found[0][1], "weight", None)
-    if not isinstance(weight, Tensor) or weight.ndim != 2:
-        raise NeuralCollapseError(
-            "head",
-            "a layer with a weight of shape (K, d)",
-            f"{type(found[0][1]).__name__} {found[0][0]!r}",
-            f"its linear layers are: {', '.join(map(repr, linear)) or 'none'}",
+            "head", "a layer with a weight of shape (K, d)", f"{kind} {found[0][0]!r}", listed
         )
     return found[0]
 
 
-def tensors_of(output: Any) -> Iterator[Tensor]:
-    """Yield every tensor in what a module returned, however nested.
+def _no_rows(part: Tensor) -> Tensor:
+    return part.new_empty(0, part.shape[-1])
 
-    Parameters
-    ----------
-    output
-        A tensor, or a mapping, sequence or object that holds some.
 
-    Examples
-    --------
-    >>> [tensor.item() for tensor in tensors_of({"a": torch.tensor(1), "b": [torch.tensor(2)]})]
-    [1, 2]
-    """
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, Mapping):
-        for value in output.values():
-            yield from tensors_of(value)
-    elif isinstance(output, (list, tuple)):
-        for value in output:
-            yield from tensors_of(value)
-    elif hasattr(output, "__dict__"):
-        yield from tensors_of(vars(output))
+def _not_yet() -> NeuralCollapseError:
+    return NeuralCollapseError(
+        "head", "a network that has run once", "none yet", "call the model, then take()"
+    )

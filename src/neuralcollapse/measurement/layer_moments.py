@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.feature_pass import unpack_batch
 from neuralcollapse.measurement.layer_choice import checked_layers
 from neuralcollapse.measurement.layer_tap import LayerTap
+from neuralcollapse.measurement.samples import Samples, unpack_batch
 from neuralcollapse.metrics.class_distance import cdnv
 from neuralcollapse.metrics.presets import preset
 from neuralcollapse.moments.class_moments import ClassMoments
@@ -29,9 +29,9 @@ class LayerMoments:
     model
         The network.
     layers
-        Names as in ``model.named_modules()``, at least one.
+        Names as in ``model.named_modules()``; of none, nothing is gathered.
     num_classes
-        K.
+        K, which may be set later, before the first batch is added.
     unpack
         As in `measure`.
 
@@ -56,13 +56,14 @@ class LayerMoments:
         self,
         model: nn.Module,
         layers: Sequence[str],
-        num_classes: int,
+        num_classes: int | None = None,
         unpack: Callable[[Any], tuple[Any, Any]] = unpack_batch,
     ) -> None:
         self.moments: dict[str, ClassMoments] = {}
-        self._names = set(checked_layers(model, layers))
-        self._tap = LayerTap(model, layers, "mean")
-        self._num_classes, self._unpack = num_classes, unpack
+        self.num_classes = num_classes
+        self.names = checked_layers(model, layers) if layers else []
+        self._tap = LayerTap(model, self.names, "mean")
+        self._unpack = unpack
 
     def __enter__(self) -> LayerMoments:
         return self
@@ -80,23 +81,47 @@ class LayerMoments:
         """
         return _Watched(loader, self)
 
-    def values(self) -> dict[str, dict[str, float]]:
-        """Return NC1, NC1~ and NC2 as Tirer et al. 2023 define them, and CDNV, by layer."""
+    def values(
+        self, merged: Callable[[ClassMoments], ClassMoments] = lambda moments: moments
+    ) -> dict[str, dict[str, float]]:
+        """Return NC1, NC1~ and NC2 as Tirer et al. 2023 define them, and CDNV, by layer.
+
+        Parameters
+        ----------
+        merged
+            What to make of the moments of a layer first, such as those of all processes.
+        """
+        found = {name: merged(moments) for name, moments in self.moments.items()}
         return {
             name: preset("tirer2023", moments) | {"cdnv": cdnv(moments)}
-            for name, moments in self.moments.items()
+            for name, moments in found.items()
         }
 
-    def _pass(self, loader: Iterable[Any]) -> Iterator[Any]:
+    def listening(self) -> LayerTap:
+        """Return the context in which the network is heard, of a new pass that counts afresh."""
         self.moments = {}
-        with self._tap:
-            for batch in loader:
-                yield batch
-                self._add(torch.as_tensor(self._unpack(batch)[1]))
+        return self._tap
 
-    def _add(self, labels: torch.Tensor) -> None:
+    def expect(self, num_samples: int | None, mask: Tensor | None, positions: bool) -> None:
+        """Say what comes, see `LayerTap.expect`."""
+        self._tap.expect(num_samples, mask, positions)
+
+    def add(self, labels: Any, samples: Samples | None = None, mask: Tensor | None = None) -> None:
+        """Add what the layers made of the batch that ran.
+
+        Parameters
+        ----------
+        labels
+            One a sample, or one a position with `samples`.
+        samples
+            How positions are read.
+        mask
+            Which of them are there.
+        """
+        if not self.names:
+            return
         found = self._tap.take(len(labels))
-        if found.keys() != self._names:
+        if found.keys() != set(self.names):
             raise NeuralCollapseError(
                 "layers",
                 "layers that are called once in each forward pass",
@@ -104,10 +129,20 @@ class LayerMoments:
                 "choose layers that are used once",
             )
         for name, features in found.items():
+            true = labels
+            if samples is not None:
+                features, _, true = samples.rows(features, features, labels, mask)
+            true = torch.as_tensor(true).to(features.device)
             if name not in self.moments:
-                dim = features.shape[1]
-                self.moments[name] = ClassMoments(self._num_classes, dim, device=features.device)
-            self.moments[name].update(features, labels.to(features.device))
+                num_classes, dim = self.num_classes or int(true.max()) + 1, features.shape[1]
+                self.moments[name] = ClassMoments(num_classes, dim, device=features.device)
+            self.moments[name].update(features, true)
+
+    def _pass(self, loader: Iterable[Any]) -> Iterator[Any]:
+        with self.listening():
+            for batch in loader:
+                yield batch
+                self.add(self._unpack(batch)[1])
 
 
 class _Watched:

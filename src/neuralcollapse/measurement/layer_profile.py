@@ -80,8 +80,21 @@ class LayerProfile:
 
     @property
     def law(self) -> SeparationLaw | None:
-        """The law of data separation fitted to all layers; None for fewer than three."""
-        return fit_separation_law(self["separation_fuzziness"])
+        """The law of data separation fitted to the layers; None for fewer than three.
+
+        Those with fewer than K - 1 features are left out, see `narrow`.
+        """
+        wide = [layer for layer in self.layers if layer not in self.narrow]
+        return fit_separation_law([layer.separation_fuzziness for layer in wide])
+
+    @property
+    def narrow(self) -> list[LayerValues]:
+        """Layers with fewer than K - 1 features.
+
+        Their class means span fewer directions than those of the others, so that neither NC1 with
+        a pseudo-inverse nor the fuzziness compares with theirs.
+        """
+        return [layer for layer in self.layers if layer.dim < self.num_classes - 1]
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a layer, numbered from 1 in the column ``depth``."""
@@ -140,7 +153,21 @@ class LayerProfile:
 
     def readings(self) -> list[str]:
         """Return what the profile says, in plain words; "close to" is a rule of thumb of ours."""
-        return [self._law_reading(), self._rank_reading(), *self._accuracy_reading()]
+        return [
+            *self._narrow_reading(),
+            self._law_reading(),
+            self._rank_reading(),
+            *self._accuracy_reading(),
+        ]
+
+    def _narrow_reading(self) -> Iterator[str]:
+        if self.narrow:
+            names = ", ".join(layer.layer for layer in self.narrow)
+            yield (
+                f"Narrower than {self.num_classes - 1} features, the span of "
+                f"{self.num_classes} class means: {names}. Their fuzziness and NC1 do not compare "
+                "with those of other layers, and the law leaves them out."
+            )
 
     def _law_reading(self) -> str:
         law = self.law

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.feature_tap import tensors_of
-
-Spatial = Literal["mean", "flatten"] | Callable[[Tensor], Tensor]
+from neuralcollapse.measurement.at_rest import bare
+from neuralcollapse.measurement.head import TICKS
+from neuralcollapse.measurement.head_choice import tensors_of
+from neuralcollapse.measurement.layer_layout import Layout, LayoutReader
+from neuralcollapse.measurement.layer_pool import Pool, pooled
 
 
 class LayerTap:
@@ -20,16 +23,17 @@ class LayerTap:
     Parameters
     ----------
     model
-        The network.
+        The network, in which nothing is stored.
     names
         Of the layers, as in ``model.named_modules()``.
-    spatial
+    pool, layout
         As in `measure_layers`.
 
     Raises
     ------
     NeuralCollapseError
-        When the network runs, if a layer's output holds no tensor.
+        When the network runs, if a layer's output holds no tensor, or it cannot be told which of
+        its axes holds the features.
 
     Examples
     --------
@@ -40,31 +44,59 @@ class LayerTap:
     {'0': (5, 3), '1': (5, 3)}
     """
 
-    def __init__(self, model: nn.Module, names: Sequence[str], spatial: Spatial = "mean") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        names: Sequence[str],
+        pool: Pool = "mean",
+        layout: Layout | None = None,
+    ) -> None:
+        model = bare(model)
         modules = dict(model.named_modules())
-        self._layers = [(name, modules[name]) for name in names]
-        self._spatial = spatial
-        self._calls: list[tuple[str, Tensor]] = []
-        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+        self._model = model
+        self._layers = {modules[name]: name for name in names}
+        self._reader = LayoutReader(model, layout)
+        self._pool: Pool | None = pool
+        self._expected: tuple[int | None, Tensor | None, bool] = (None, None, False)
+        self._calls: list[tuple[str, Tensor, int]] = []
+        self._hook: torch.utils.hooks.RemovableHandle | None = None
 
     def __enter__(self) -> LayerTap:
-        for name, module in self._layers:
-            self._hooks.append(module.register_forward_hook(self._catcher(name)))
+        if self._layers:
+            self._hook = register_module_forward_hook(self._hear)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
+        if self._hook is not None:
+            self._hook.remove()
+        self._hook = None
         self._calls.clear()
 
-    def take(self, num_samples: int) -> dict[str, Tensor]:
+    def expect(
+        self, num_samples: int | None, mask: Tensor | None = None, positions: bool = False
+    ) -> None:
+        """Say what comes before the network runs.
+
+        Parameters
+        ----------
+        num_samples
+            n, by which the axis of samples is told from that of tokens, if known.
+        mask
+            (n, T), 1 where a token is there: the others are no part of an average.
+        positions
+            Whether every position is a sample: features are then (n, T, d), not pooled.
+        """
+        self._expected = (num_samples, mask, positions)
+
+    def take(self, num_samples: int, before: int | None = None) -> dict[str, Tensor]:
         """Return the features of each call since the last time, in the order of the calls.
 
         Parameters
         ----------
         num_samples
             n, the number of rows that each must have.
+        before
+            Leave out what was called after this tick, of a `FeatureTap`, if it is 0 or more.
 
         Returns
         -------
@@ -79,35 +111,41 @@ class LayerTap:
         calls, self._calls = self._calls, []
         times: dict[str, int] = {}
         found: dict[str, Tensor] = {}
-        for name, features in calls:
+        for name, features, tick in calls:
+            if before is not None and 0 <= before < tick:
+                continue
             times[name] = times.get(name, 0) + 1
             found[name if times[name] == 1 else f"{name} (call {times[name]})"] = features
-            if features.ndim != 2 or len(features) != num_samples:
+            positions = self._expected[2]
+            if (features.ndim != 2 and not positions) or len(features) != num_samples:
                 raise NeuralCollapseError(
                     f"layer {name}",
                     f"features of shape ({num_samples}, d), one row a sample",
                     str(tuple(features.shape)),
-                    "leave the layer out, or pass spatial=, a function to (n, d)",
+                    "leave the layer out, or pass pool=, a function to (n, d)",
                 )
         return found
 
-    def _catcher(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def catch(layer: nn.Module, args: Any, output: Any) -> None:
+    def _hear(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._reader.hear(module)
+        if module in self._layers:
+            name = self._layers[module]
             tensor = next(tensors_of(output), None)
             if tensor is None:
                 raise NeuralCollapseError(
                     f"layer {name}", "a tensor as output", type(output).__name__, "leave it out"
                 )
-            self._calls.append((name, self._features(tensor)))
+            features = self._features(name, module, tensor.detach())
+            self._calls.append((name, features, next(TICKS)))
+        if module is self._model:
+            self._reader.restart()
 
-        return catch
-
-    def _features(self, output: Tensor) -> Tensor:
-        if callable(self._spatial):
-            return self._spatial(output).clone()
-        if output.ndim > 2 and self._spatial == "mean":
-            # Tokens have their features last, maps their channels second.
-            positions = (1,) if output.ndim == 3 else tuple(range(2, output.ndim))
-            return output.mean(positions)
-        # A copy: the next layer may work in place.
-        return output.flatten(1).clone() if output.ndim > 1 else output
+    def _features(self, name: str, module: nn.Module, output: Tensor) -> Tensor:
+        num_samples, mask, positions = self._expected
+        if callable(self._pool):
+            return self._pool(output).clone()
+        if output.ndim <= 2 or self._pool == "flatten":
+            # A copy: the next layer may work in place.
+            return output.flatten(1).clone() if output.ndim > 1 else output
+        rows = self._reader.channels_last(name, module, output, num_samples)
+        return rows.clone() if positions else pooled(rows, self._pool, mask)

@@ -3,49 +3,63 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from neuralcollapse.measurement.collapse_report import CollapseReport
-from neuralcollapse.measurement.feature_pass import Unpack
-from neuralcollapse.measurement.passes import FEATURE_BUDGET, measured_passes
+from neuralcollapse.measurement.passes import FEATURE_BUDGET, PassOptions, measured_passes
+from neuralcollapse.measurement.samples import Forward, Unpack
 from neuralcollapse.metrics.catalogue import OwnMetrics
 
 
 def measure(
-    model: nn.Module,
+    model: Any,
     loader: Iterable[Any],
     *,
     head: nn.Module | str | None = None,
-    test_loader: Iterable[Any] | None = None,
+    test_loader: Iterable[Any] | Mapping[str, Iterable[Any]] | None = None,
     device: torch.device | str | None = None,
     class_names: Sequence[str] | None = None,
     scatter: Literal["pooled", "per_class"] | bool = "pooled",
     feature_budget: int = FEATURE_BUDGET,
     unpack: Unpack | None = None,
     metrics: OwnMetrics | None = None,
+    forward: Forward | None = None,
+    ignore_index: int = -100,
+    shift_labels: bool | None = None,
+    max_batches: int | None = None,
+    min_samples: int = 1,
+    layers: Sequence[str] = (),
+    merge: bool = True,
     progress: bool | None = None,
 ) -> CollapseReport:
     """Measure the neural collapse of a classifier on the data of a loader.
 
-    The network runs once over the data, in evaluation mode and without gradients; features are
-    the input of its last linear layer, logits its output. Afterwards modes, random states and
-    hooks are as before, also if an error occurred.
+    The network runs once over the data, in evaluation mode, eagerly and without gradients;
+    features are the input of its last linear layer, logits its output. Afterwards modes, weights,
+    random states and the generators of loaders are as before, also if an error occurred; states in
+    workers that live on (``persistent_workers``) cannot be reached.
+
+    A head that is applied to every token or pixel gives one sample a position, with labels of the
+    same shape. A mask in the batch (``attention_mask``, ``mask``, ``pixel_mask``) is respected.
 
     Parameters
     ----------
     model
         The classifier. It may return a tensor, a tuple or a dict: logits are taken at the head.
+        Of one with a single logit z, the logits are -z/2 and z/2.
     loader
         Batches (inputs, labels), or mappings with one of the keys labels, label, targets, target,
-        y, whose other entries are passed to the model by name. Labels are 0..K-1.
+        y, whose other entries are passed to the model by name; also named tuples, packed
+        sequences, and objects with ``.to`` and such an attribute. Labels are 0..K-1.
     head
         The last linear layer or its name; found by itself if omitted, see `FeatureTap`.
     test_loader
-        Test data; its decisions are judged against the class means of the training data.
+        Test data, or several by name; decisions are judged against the class means of the training
+        data. Without samples of two classes, its values are NaN, with a warning.
     device
         Where to run; where the model is if omitted. The model is moved there and back.
     class_names
@@ -60,6 +74,22 @@ def measure(
     metrics
         Metrics of one's own, by name: functions of what was measured (`moments`, `weight`, `bias`,
         `shares`), each to a number. `metrics.register` adds one everywhere.
+    forward
+        From the network and the inputs of a batch to its output, if not ``model(inputs)``.
+    ignore_index
+        A label that is no class: such samples are left out.
+    shift_labels
+        Whether the label of a position is the one after it. If omitted, so it is for the causal
+        language models of Transformers (``*ForCausalLM``), as they are trained; the report says.
+    max_batches
+        How many batches to read at most.
+    min_samples
+        Classes with fewer samples are left out, at the cost of another pass.
+    layers
+        Names of further layers, whose values are in ``report.layers``.
+    merge
+        Whether the parts of the data of several processes are put together, as under
+        ``torchrun``: then every process must call, and gets the same report.
     progress
         Show a progress bar; on a terminal if omitted.
 
@@ -86,16 +116,21 @@ def measure(
     >>> report.train.moments.num_samples, 0 <= report["nc4_agreement"] <= 1
     (120, True)
     """
-    return measured_passes(
-        model,
-        loader,
-        test_loader,
+    options = PassOptions(
         head=head,
         device=device,
-        class_names=class_names,
         scatter=scatter,
         feature_budget=feature_budget,
         unpack=unpack,
         metrics=metrics,
-        show=sys.stderr.isatty() if progress is None else progress,
+        forward=forward,
+        ignore_index=ignore_index,
+        shift_labels=shift_labels,
+        max_batches=max_batches,
+        min_samples=min_samples,
+        layers=layers,
+    )
+    show = sys.stderr.isatty() if progress is None else progress
+    return measured_passes(
+        model, loader, test_loader, options, class_names=class_names, show=show, merged=merge
     )

@@ -13,6 +13,7 @@ from neuralcollapse.measurement.collapse_report import (
     SplitReport,
     check_class_names,
 )
+from neuralcollapse.measurement.feature_stream import FeatureStream, measure_stream
 from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
 from neuralcollapse.metrics.head import Head, checked_bias
 from neuralcollapse.metrics.state import CollapseState
@@ -24,7 +25,7 @@ BATCH_LOGITS = 2**21  # logits held at once
 
 def measure_features(
     features: Any,
-    labels: Any,
+    labels: Any = None,
     weight: Any = None,
     bias: Any = None,
     *,
@@ -33,6 +34,7 @@ def measure_features(
     class_names: Sequence[str] | None = None,
     scatter: Literal["pooled", "per_class"] | bool = "pooled",
     metrics: OwnMetrics | None = None,
+    feature_budget: int = 2**30,
 ) -> CollapseReport:
     """Measure the collapse of features, and of the linear layer that takes them.
 
@@ -55,6 +57,8 @@ def measure_features(
     metrics
         Metrics of one's own, by name: functions of what was measured (`moments`, `weight`, `bias`,
         `shares`), each to a number. `metrics.register` adds one everywhere.
+    feature_budget
+        Bytes of the features of a stream to keep; beyond, it is read a second time.
 
     Returns
     -------
@@ -77,7 +81,6 @@ def measure_features(
     (0.25, ['cat', 'dog'])
     """
     own = own_metrics(metrics)
-    rows = _matrix("features", features)
     head = None if weight is None else finite_matrix("weight", weight)
     if bias is not None and head is None:
         raise NeuralCollapseError("bias", "a weight beside it", "no weight", "pass weight= too")
@@ -86,6 +89,11 @@ def measure_features(
         if bias is None or head is None
         else checked_bias(as_tensor("bias", bias).flatten(), head)
     )
+    layer = None if head is None else Head("", head, offset)
+    if labels is None:
+        stream = FeatureStream(features, layer), FeatureStream(test_features, layer)
+        return measure_stream(*stream, class_names, scatter, feature_budget, own)
+    rows = _matrix("features", features)
     if head is None and class_names is None:
         found, labels = distinct_labels("labels", labels)
         if test_labels is not None:
@@ -96,7 +104,6 @@ def measure_features(
     state = CollapseState(
         num_classes, rows.shape[1], scatter, keep=True, feature_budget=rows.nbytes
     )
-    layer = None if head is None else Head("", head, offset)
     true = integer_labels("labels", labels, len(rows), num_classes, class_names)
     _gather(state, rows, true, layer)
     means = state.moments.means

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.measurement.feature_pass import (
-    FeaturePass,
-    Unpack,
-    evaluating,
-    unpack_batch,
-)
+from neuralcollapse.measurement.at_rest import bare, evaluating
+from neuralcollapse.measurement.feature_pass import read
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_choice import checked_layers
+from neuralcollapse.measurement.layer_layout import Layout
+from neuralcollapse.measurement.layer_pool import Pool
 from neuralcollapse.measurement.layer_profile import LayerProfile, LayerValues
-from neuralcollapse.measurement.layer_tap import LayerTap, Spatial
+from neuralcollapse.measurement.layer_tap import LayerTap
+from neuralcollapse.measurement.passes import PassOptions
+from neuralcollapse.measurement.samples import Forward, Samples, Unpack, moved
 from neuralcollapse.metrics.nearest_center import ncc_accuracy
 from neuralcollapse.metrics.ranks import effective_rank
 from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio, separation_fuzziness
@@ -27,16 +27,22 @@ from neuralcollapse.moments.class_moments import ClassMoments
 
 
 def measure_layers(
-    model: nn.Module,
+    model: Any,
     loader: Iterable[Any],
     layers: Sequence[str] | None = None,
     *,
-    spatial: Spatial = "mean",
+    pool: Pool = "mean",
+    layout: Layout | None = None,
     head: nn.Module | str | None = None,
+    num_classes: int | None = None,
     device: torch.device | str | None = None,
     scatter_budget: int = 2**31,
     feature_budget: int = 2**29,
     unpack: Unpack | None = None,
+    forward: Forward | None = None,
+    ignore_index: int = -100,
+    shift_labels: bool | None = None,
+    max_batches: int | None = None,
     progress: bool | None = None,
 ) -> LayerProfile:
     """Measure how far the classes have collapsed at every layer, from the first to the head.
@@ -53,21 +59,28 @@ def measure_layers(
         As in `measure`.
     layers
         Names of modules, as in ``model.named_modules()``, in any order. If omitted: the blocks of
-        a network that repeats any, else its activations, see `default_layers`. The input of the
-        head is added as the last layer, unless it is the last of these already.
-    spatial
-        What to make of outputs with more than two axes. ``"mean"``: the average over all
-        positions, of a map (n, channels, height, width) or tokens (n, tokens, d). ``"flatten"``:
-        every position is a feature of its own. Or a function from the output to (n, d).
-    head
-        As in `measure`.
-    device
-        As in `measure`.
+        a network that repeats any, else its activations, see `default_layers`, as far as they run
+        before the head. The input of the head is added as the last layer, unless it is the last of
+        these already, or no head is found.
+    pool
+        What to make of outputs with more than two axes. ``"mean"`` or ``"max"``: over all
+        positions of a map or of tokens; positions that a mask of the batch leaves out do not
+        count. ``"cls"``, ``"last"``: the first position, or the last that is there.
+        ``"flatten"``: every position is a feature of its own. Or a function from the output to
+        (n, d). Where each position has a label, each is a sample.
+    layout
+        Where the features are, ``"channels_first"``, ``"channels_last"`` (as tokens have them) or
+        ``"sequence_first"`` (T, n, d); read off the layers that ran before if omitted, and asked
+        for where these do not tell.
+    head, device
+        As in `measure`; without a head, `num_classes` counts.
+    num_classes
+        K, where no head tells; if omitted, the loader is read for the highest label first.
     scatter_budget
         Bytes that the moments of all layers together may take.
     feature_budget
         Bytes of features to keep; beyond, there is no nearest-mean accuracy.
-    unpack, progress
+    unpack, forward, ignore_index, shift_labels, max_batches, progress
         As in `measure`.
 
     Returns
@@ -105,27 +118,58 @@ def measure_layers(
     """
     names = checked_layers(model, layers)
     show = sys.stderr.isatty() if progress is None else progress
-    unpack = unpack or unpack_batch
+    options = PassOptions(
+        head=head,
+        unpack=unpack,
+        forward=forward,
+        ignore_index=ignore_index,
+        shift_labels=shift_labels,
+    )
+    samples, network = options.samples(model), bare(model)
     sums: _LayerSums | None = None
     with (
-        evaluating(model, device) as where,
-        FeatureTap(model, head) as tap,
-        LayerTap(model, names, spatial) as outputs,
+        evaluating(model, device, loader) as where,
+        FeatureTap(model, head, optional=True) as tap,
+        LayerTap(model, names, pool, layout) as outputs,
     ):
-        data = FeaturePass(model, loader, tap, where, unpack, show, "measuring layers")
-        for features, _, labels in data:
-            found = outputs.take(len(features))
+        for batch in read(loader, max_batches, show, "measuring layers"):
+            inputs, labels, mask = samples.split(batch)
+            expected = samples.expected(labels, mask)
+            outputs.expect(*expected)
+            output = samples.run(network, moved(inputs, where))
+            entered = tap.take(output)[0] if tap.found else None
+            number = expected[0] if entered is None else len(entered)
+            before = tap.tick if layers is None else None
+            found = outputs.take(len(labels) if number is None else number, before)
             if sums is None:
-                ends_at_head = _same(list(found.values())[-1], features) if found else False
-                sums = _LayerSums(len(tap.weight), scatter_budget, feature_budget)
-            if not ends_at_head:
-                found[f"input of {tap.name or 'the model'}"] = features
-            sums.update(found, labels)
+                ends = entered is None or (found and _same([*found.values()][-1], entered))
+                known = tap.sizes[0] if tap.found else num_classes
+                known = known or _highest_label(loader, samples, max_batches) + 1
+                sums = _LayerSums(known, scatter_budget, feature_budget)
+            if not ends and entered is not None:
+                found[f"input of {tap.name or 'the model'}"] = entered
+            rows = {name: samples.rows(part, part, labels, mask) for name, part in found.items()}
+            some = next(iter(found.values()), entered)
+            true = labels if some is None else samples.rows(some, some, labels, mask)[2]
+            sums.update({name: part[0] for name, part in rows.items()}, torch.as_tensor(true))
         if sums is None or not sums.num_samples:
             raise NeuralCollapseError(
                 "loader", "at least one batch with samples", "none", "check the data set"
             )
         return sums.profile()
+
+
+def _highest_label(loader: Iterable[Any], samples: Samples, max_batches: int | None) -> int:
+    """Read a loader for its labels alone."""
+    if isinstance(loader, Iterator):
+        raise NeuralCollapseError(
+            "num_classes",
+            "the number of classes, of a network without a head and a loader that is read once",
+            "none",
+            "pass num_classes=",
+        )
+    labels = (samples.split(batch)[1] for batch in read(loader, max_batches))
+    return max(int(torch.as_tensor(part).max()) for part in labels)
 
 
 class _LayerSums:
@@ -188,7 +232,7 @@ class _LayerSums:
                 f"at least {total:,} bytes for the scatters of {len(needs)} layers",
                 f"{self._budget:,}",
                 f"the widest is {widest} with {found[widest].shape[1]:,} features: use "
-                "spatial='mean', fewer layers, or a larger budget",
+                "pool='mean', fewer layers, or a larger budget",
             )
 
 

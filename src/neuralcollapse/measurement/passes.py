@@ -2,40 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.at_rest import evaluating
 from neuralcollapse.measurement.collapse_report import (
     CollapseReport,
     SplitReport,
     check_class_names,
 )
-from neuralcollapse.measurement.feature_pass import FeaturePass, Unpack, evaluating, unpack_batch
+from neuralcollapse.measurement.feature_pass import FeaturePass
 from neuralcollapse.measurement.feature_tap import FeatureTap
+from neuralcollapse.measurement.layer_moments import LayerMoments
+from neuralcollapse.measurement.samples import LABEL_KEYS, Forward, Samples, Unpack
+from neuralcollapse.measurement.sampling import sampling_notes
 from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
-from neuralcollapse.metrics.over_ranks import over_ranks, shared_head
+from neuralcollapse.metrics.head import Head
+from neuralcollapse.metrics.over_ranks import (
+    one_refuses_all_refuse,
+    over_ranks,
+    shared,
+)
 from neuralcollapse.metrics.state import CollapseState
+from neuralcollapse.moments.class_moments import ClassMoments
 
 Scatter = Literal["pooled", "per_class"] | bool
 FEATURE_BUDGET = 2**30  # bytes of features kept, so that NC4 needs no second pass
 
 
+@dataclass(frozen=True)
+class PassOptions:
+    """What `measure`, `watch` and the callbacks have in common to say; see `measure`."""
+
+    head: nn.Module | str | None = None
+    device: torch.device | str | None = None
+    scatter: Scatter = "pooled"
+    feature_budget: int = FEATURE_BUDGET
+    unpack: Unpack | None = None
+    forward: Forward | None = None
+    ignore_index: int = -100
+    shift_labels: bool | None = None
+    label_keys: Sequence[str] = LABEL_KEYS
+    max_batches: int | None = None
+    min_samples: int = 1
+    layers: Sequence[str] = ()
+    metrics: OwnMetrics | None = None
+
+    def samples(self, model: nn.Module) -> Samples:
+        """Return how the batches of a network are read."""
+        names = ("unpack", "forward", "ignore_index", "shift_labels", "label_keys")
+        return Samples(**{name: getattr(self, name) for name in names}).of(model)
+
+
 def measured_passes(
-    model: nn.Module,
+    model: Any,
     loader: Iterable[Any],
-    test_loader: Iterable[Any] | None = None,
+    test_loader: Iterable[Any] | Mapping[str, Iterable[Any]] | None = None,
+    options: PassOptions | None = None,
     *,
-    head: nn.Module | str | None = None,
-    device: torch.device | str | None = None,
     class_names: Sequence[str] | None = None,
-    scatter: Scatter = "pooled",
-    feature_budget: int = FEATURE_BUDGET,
-    unpack: Unpack | None = None,
-    metrics: OwnMetrics | None = None,
     show: bool = False,
     merged: bool = False,
 ) -> CollapseReport:
@@ -43,13 +73,15 @@ def measured_passes(
 
     Parameters
     ----------
-    model, loader, test_loader, head, device, class_names, scatter, feature_budget, unpack, metrics
+    model, loader, test_loader, class_names
         As in `measure`.
+    options
+        The others of `measure`.
     show
         Whether to show progress.
     merged
         Whether the data of all processes is put together, where there are several. Every process
-        must call; its part of the data may be empty.
+        must call; its part of the data may be empty. What one refuses, all refuse.
 
     Returns
     -------
@@ -61,52 +93,204 @@ def measured_passes(
     NeuralCollapseError
         As `measure`.
     """
-    own = own_metrics(metrics)
-    unpack, together = unpack or unpack_batch, over_ranks if merged else _alone
-    with evaluating(model, device) as where, FeatureTap(model, head) as tap:
+    options = options or PassOptions()
+    tests, own = _named(test_loader), own_metrics(options.metrics)
+    with (
+        evaluating(model, options.device, loader, *tests.values()) as where,
+        FeatureTap(model, options.head) as tap,
+        LayerMoments(model, options.layers) as layers,
+    ):
+        measuring = _Passes(model, tap, layers, where, options, show, merged)
+        train, head = measuring.train(loader)
+        names = check_class_names(class_names, train.moments.num_classes)
+        means = train.moments.means
+        weight, bias = (None, None) if head is None else (head.weight, head.bias)
+        values = measuring.layer_values("")
+        splits = {}
+        for name, data in tests.items():
+            state = measuring.test(name, data, means)
+            splits[name] = SplitReport.of(state, weight, bias, own, lenient=name)
+            for layer, tested in measuring.layer_values(f"{name}_").items():
+                values[layer] |= tested
+    return CollapseReport(
+        SplitReport.of(train, weight, bias, own),
+        names,
+        weight,
+        bias,
+        splits.pop("test", None),
+        own,
+        others=splits,
+        layers=values,
+        notes=[*measuring.notes(), *sampling_notes(loader)],
+    )
 
-        def run(data: Iterable[Any], title: str) -> FeaturePass:
-            return FeaturePass(model, data, tap, where, unpack, show, title)
 
-        state = _gathered(run(loader, "measuring"), tap, scatter, feature_budget)
-        found = None if state is None else (tap.weight.clone(), tap.bias)
-        if merged:
-            found = shared_head(found)
+def rehearse(model: Any, loader: Any, options: PassOptions) -> None:
+    """Measure one batch and forget it, so that what cannot be measured is said before training.
+
+    Nothing is done with a loader that can be read only once, or a network that has yet to learn
+    the shapes of its weights.
+
+    Parameters
+    ----------
+    model, loader
+        As in `measure`.
+    options
+        As they will be.
+
+    Raises
+    ------
+    NeuralCollapseError
+        As `measure`, where one batch can tell.
+    """
+    with one_refuses_all_refuse():
+        _rehearse(model, loader, options)
+
+
+def _rehearse(model: Any, loader: Any, options: PassOptions) -> None:
+    lazy = any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters())
+    once = isinstance(loader, Iterator) or isinstance(getattr(loader, "dataset", None), Iterator)
+    if lazy or once:
+        return
+    with evaluating(model, options.device, loader) as where, FeatureTap(model, options.head) as tap:
+        samples = options.samples(model)
+        for features, logits, labels in FeaturePass(
+            model, loader, tap, where, samples, max_batches=1
+        ):
+            num_classes, dim = tap.sizes
+            CollapseState(num_classes, dim, scatter=False).gather(features, labels, logits)
+
+
+@dataclass
+class _Passes:
+    """The passes of one measurement over one data set after the other."""
+
+    model: nn.Module
+    tap: FeatureTap
+    layers: LayerMoments
+    where: torch.device
+    options: PassOptions
+    show: bool
+    merged: bool
+    among: Tensor | None = field(default=None)  # classes with enough samples
+
+    def train(self, loader: Iterable[Any]) -> tuple[CollapseState, Head | None]:
+        """Return the settled state of all training samples, and the head."""
+        with one_refuses_all_refuse(self.merged):
+            state = self._gathered(self._run(loader, "measuring", self.layers))
+            head = None if state is None else self.tap.read()
+        found = None if state is None else (*self.tap.sizes, _kept(head))
+        found = shared(found) if self.merged else found
         if found is None:
             raise NeuralCollapseError(
                 "loader", "at least one batch with samples", "none", "check the data set"
             )
-        weight, bias = found[0], None if found[1] is None else found[1].clone()
-        num_classes, dim = weight.shape
-        names = check_class_names(class_names, num_classes)
-        state = state or CollapseState(num_classes, dim, scatter, keep=True)
-        means = together(state).moments.means
-        state.settle(means, run(loader, "deciding (second pass)"))
-        train, test = SplitReport.of(together(state), weight, bias, own), None
-        if test_loader is not None:
-            held_out = CollapseState(num_classes, dim, scatter, centers=means, keep=True)
-            for features, logits, labels in run(test_loader, "measuring test data"):
-                held_out.gather(features, labels, logits)
-            test = SplitReport.of(together(held_out), weight, bias, own)
-    return CollapseReport(train, names, weight, bias, test, own)
+        num_classes, dim, head = found
+        self.layers.num_classes = num_classes
+        state = state or CollapseState(num_classes, dim, self.options.scatter, keep=True)
+        total = self._together(state)
+        counts = total.moments.counts
+        if bool(((counts > 0) & (counts < self.options.min_samples)).any()):
+            self.among = counts >= self.options.min_samples
+            with one_refuses_all_refuse(self.merged):
+                data = self._run(loader, "measuring (frequent classes)", self.layers)
+                data.require_rereadable("classes with at least min_samples")
+                state = self._gathered(data)
+            state = state or CollapseState(num_classes, dim, self.options.scatter, keep=True)
+            total = self._together(state)
+        means = total.moments.means
+        with one_refuses_all_refuse(self.merged):
+            again = self._run(loader, "deciding (second pass)")
+            state.settle(means, self._frequent(again))
+        return self._together(state), head
+
+    def test(self, name: str, loader: Iterable[Any], means: Tensor) -> CollapseState:
+        """Return the state of all test samples, settled by the means of the training data."""
+        num_classes, dim = means.shape
+        state = CollapseState(num_classes, dim, self.options.scatter, centers=means, keep=True)
+        with one_refuses_all_refuse(self.merged):
+            data = self._run(loader, f"measuring {name.replace('_', ' ')} data", self.layers)
+            for features, logits, labels in self._frequent(data):
+                state.gather(features, labels, logits)
+        return self._together(state)
+
+    def layer_values(self, prefix: str) -> dict[str, dict[str, float]]:
+        """Return the values of the layers in the last pass over data, with a prefix."""
+        found = self.layers.values(self._merged_moments)
+        return {
+            layer: {f"{prefix}{name}": value for name, value in values.items()}
+            for layer, values in found.items()
+        }
+
+    def notes(self) -> Iterator[str]:
+        """Yield in words how samples were read, where there was a choice."""
+        if self.options.samples(self.model).shift_labels:
+            yield "Labels are shifted: each position is judged by the token after it."
+        if self.among is not None:
+            yield f"Classes with fewer than {self.options.min_samples} samples are left out."
+
+    def _run(
+        self, loader: Iterable[Any], title: str, layers: LayerMoments | None = None
+    ) -> FeaturePass:
+        return FeaturePass(
+            self.model,
+            loader,
+            self.tap,
+            self.where,
+            self.options.samples(self.model),
+            self.show,
+            title,
+            self.options.max_batches,
+            layers,
+        )
+
+    def _gathered(self, data: FeaturePass) -> CollapseState | None:
+        """Gather the samples of a pass; None if it has none."""
+        state: CollapseState | None = None
+        whole, budget = True, self.options.feature_budget
+        for features, logits, labels in self._frequent(data):
+            if state is None:
+                num_classes, dim = self.tap.sizes
+                scatter = self.options.scatter
+                state = CollapseState(num_classes, dim, scatter, keep=True, feature_budget=budget)
+            state.gather(features, labels, logits)
+            if whole and not state.whole:
+                whole = False
+                data.require_rereadable(f"at most {budget:,} bytes of features")
+        return state if state is not None and state.moments.num_samples else None
+
+    def _frequent(self, data: FeaturePass) -> Iterator[tuple[Tensor, Tensor, Any]]:
+        for features, logits, labels in data:
+            if self.among is None:
+                yield features, logits, labels
+            else:
+                true = torch.as_tensor(labels)
+                keep = self.among.to(true.device)[true].to(features.device)
+                yield features[keep], logits[keep], true[keep.to(true.device)]
+
+    def _together(self, state: CollapseState) -> CollapseState:
+        return over_ranks(state) if self.merged else state
+
+    def _merged_moments(self, moments: ClassMoments) -> ClassMoments:
+        state = CollapseState(moments.num_classes, moments.dim)
+        state.moments = moments
+        return self._together(state).moments
 
 
-def _gathered(
-    data: FeaturePass, tap: FeatureTap, scatter: Scatter, feature_budget: int
-) -> CollapseState | None:
-    """Gather the samples of a pass; None if it has none."""
-    state: CollapseState | None = None
-    whole = True
-    for features, logits, labels in data:
-        if state is None:
-            (num_classes, dim), budget = tap.weight.shape, feature_budget
-            state = CollapseState(num_classes, dim, scatter, keep=True, feature_budget=budget)
-        state.gather(features, labels, logits)
-        if whole and not state.whole:
-            whole = False
-            data.require_rereadable(feature_budget)
-    return state if state is not None and state.moments.num_samples else None
+def _kept(head: Head | None) -> Head | None:
+    """Return a head that stays as it is while the network trains on."""
+    if head is None:
+        return None
+    bias = None if head.bias is None else head.bias.clone()
+    return replace(head, weight=head.weight.clone(), bias=bias)
 
 
-def _alone(state: CollapseState) -> CollapseState:
-    return state
+def _named(
+    loaders: Iterable[Any] | Mapping[str, Iterable[Any]] | None,
+) -> dict[str, Iterable[Any]]:
+    """Return test loaders by the first part of the names of their values."""
+    if loaders is None:
+        return {}
+    if not isinstance(loaders, Mapping):
+        return {"test": loaders}
+    return {f"test_{name}": loader for name, loader in loaders.items()}

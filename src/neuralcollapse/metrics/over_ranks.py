@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.kept_samples import KeptSamples
 from neuralcollapse.metrics.state import CollapseState
 
@@ -74,28 +79,68 @@ def over_ranks(state: CollapseState) -> CollapseState:
     return total
 
 
-def shared_head(
-    head: tuple[Tensor, Tensor | None] | None,
-) -> tuple[Tensor, Tensor | None] | None:
-    """Return the head of this process, or of the first that has one; None if no process has.
+def shared(value: Any) -> Any:
+    """Return the value of this process, or that of the first process that has one; None if none.
 
     Every process must call.
 
     Parameters
     ----------
-    head
-        (K, d) weight, and (K,) bias if there is one; None on a process without data, where no
-        network ran and none was found.
+    value
+        What can be pickled, such as a head; None on a process without data, where no network ran.
 
     Examples
     --------
-    >>> shared_head(None) is None
+    >>> shared(None) is None
     True
     """
     if not several_ranks():
-        return head
-    weight, bias = head or (torch.zeros(0, 0), None)
-    weights = gathered(weight.double())
-    biases = gathered(torch.zeros(0, dtype=torch.float64) if bias is None else bias.double())
-    found = [(w, b if len(b) else None) for w, b in zip(weights, biases, strict=True) if len(w)]
-    return head or (found[0] if found else None)
+        return value
+    there: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(there, value is not None)
+    if all(there) or not any(there):
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=there.index(True))
+    return box[0] if value is None else value
+
+
+@contextmanager
+def one_refuses_all_refuse(merged: bool = True) -> Iterator[None]:
+    """Let an error on one process reach all, before any waits for another's data.
+
+    Every process must enter and leave.
+
+    Parameters
+    ----------
+    merged
+        Whether the processes work together; if not, nothing is done.
+
+    Raises
+    ------
+    NeuralCollapseError
+        On a process without an error of its own, which names the process that has one.
+
+    Examples
+    --------
+    >>> with one_refuses_all_refuse():
+    ...     pass
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as own:
+        error = own
+    if merged and several_ranks():
+        said: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(said, None if error is None else f"{error}")
+        other = next((rank for rank, words in enumerate(said) if words is not None), None)
+        if error is None and other is not None:
+            raise NeuralCollapseError(
+                "data",
+                "parts that every process can measure",
+                f"on process {other}: {said[other]}",
+                "mend the data of that process",
+            )
+    if error is not None:
+        raise error

@@ -9,8 +9,7 @@ from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
-from neuralcollapse.runs.history import parse_history
-from neuralcollapse.runs.record import Record
+from neuralcollapse.runs.history import Record, parse_history
 from neuralcollapse.studies.sweep import run_name
 from neuralcollapse.studies.sweep.runs import SweepRun
 from neuralcollapse.training import TrainConfig

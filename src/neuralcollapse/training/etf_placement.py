@@ -103,5 +103,7 @@ def _found(model: nn.Module, inputs: Any) -> tuple[str, Tensor, Tensor]:
     with torch.no_grad(), FeatureTap(model) as tap:
         model(inputs)
         features, _ = tap.take()
+        weight = tap.weight
     model.train(training)
-    return tap.name, tap.weight, features
+    assert weight is not None  # the head is the FixedHead that takes its place later
+    return tap.name, weight, features

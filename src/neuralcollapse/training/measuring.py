@@ -92,6 +92,7 @@ class RunMeasurement:
                 self._train,
                 test_loader=self._test,
                 class_names=self._names,
+                merge=False,  # one process measures all of the data
                 progress=False,
             )
             return self.report.to_record()
@@ -102,6 +103,7 @@ class RunMeasurement:
                 train.watch(self._train),
                 test_loader=test.watch(self._test),
                 class_names=self._names,
+                merge=False,  # one process measures all of the data
                 progress=False,
             )
         self.before = train.moments[self._layers[-1]]
@@ -129,4 +131,5 @@ def _num_classes(model: nn.Module, loader: Iterable[Any], device: torch.device) 
     model.eval()
     with torch.no_grad(), FeatureTap(model) as tap:
         model(inputs[:2].to(device))
-        return len(tap.weight)
+        tap.take()
+        return tap.sizes[0]

@@ -1,0 +1,200 @@
+"""A network at rest: evaluated without gradients, and everything as it was afterwards."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from neuralcollapse.errors import NeuralCollapseError
+
+WRAPPERS = (DataParallel, DistributedDataParallel)
+# Where a loader keeps what draws its samples, or reads them.
+INNER = ("sampler", "batch_sampler", "dataset", "base_sampler", "base_loader", "base_dataloader")
+
+
+def bare(model: Any) -> Any:
+    """Return a network without what wraps it to be compiled or spread over devices.
+
+    Parameters
+    ----------
+    model
+        A network, or what `torch.compile`, `DataParallel` or `DistributedDataParallel` made of it.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(1, 1)
+    >>> bare(nn.DataParallel(layer)) is layer
+    True
+    """
+    while True:
+        if isinstance(model, WRAPPERS):
+            model = model.module
+        elif hasattr(model, "_orig_mod"):
+            model = model._orig_mod
+        else:
+            return model
+
+
+def checked_network(model: Any) -> nn.Module:
+    """Return a network, bare, whose modules can be heard as it runs.
+
+    Parameters
+    ----------
+    model
+        Whatever is to be measured.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is a TorchScript module, an exported program, or no module.
+    """
+    model = bare(model)
+    module = isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule)
+    if not module or "eval" in vars(model):  # which the module of an exported program replaces
+        raise NeuralCollapseError(
+            "model",
+            "an nn.Module that runs its own modules",
+            f"{type(model).__name__}, whose layers cannot be heard",
+            "pass the module it was made of, or its features to measure_features",
+        )
+    return model
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Return whether a network, or a part of it, runs compiled, so that it cannot be heard."""
+    return any(
+        hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+        for module in model.modules()
+    )
+
+
+@contextmanager
+def evaluating(
+    model: Any, device: torch.device | str | None = None, *loaders: Any
+) -> Iterator[torch.device]:
+    """Evaluate without gradients, and eagerly; restore everything at the end.
+
+    That is: modes, through ``train(mode)`` of each module, parents first, so that a module that
+    changes its weights in evaluation mode changes them back; these weights, bit for bit; the
+    device; the random states of torch, numpy and Python; and generators and epochs of the loaders,
+    their samplers and data sets. States inside workers that live on (``persistent_workers``), and
+    those that a sampler keeps elsewhere, cannot be reached.
+
+    Parameters
+    ----------
+    model
+        The network.
+    device
+        Where to run; where the model is if None.
+    loaders
+        Whose batches are read inside.
+
+    Yields
+    ------
+    torch.device
+        Where the model is.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the model is none whose modules can be heard.
+    """
+    model = checked_network(model)
+    tensors = [*model.parameters(), *model.buffers()]
+    home = tensors[0].device if tensors else torch.device("cpu")
+    where = home if device is None else torch.device(device)
+    with ExitStack() as stack:
+        stack.enter_context(random_states(loaders))
+        stack.enter_context(torch.inference_mode(False))  # or what is gathered could not be used
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(_eagerly())
+        if where != home:
+            stack.callback(model.to, home)
+            model.to(where)
+        stack.enter_context(_modes(model))
+        model.eval()
+        yield where
+
+
+@contextmanager
+def _modes(model: nn.Module) -> Iterator[None]:
+    """Restore the modes of all modules, and the weights of those that `train` may change."""
+    modes = {module: module.training for module in model.modules()}
+    own = {
+        tensor: tensor.detach().clone()
+        for module in modes
+        if type(module).train is not nn.Module.train
+        for tensor in (*module._parameters.values(), *module._buffers.values())
+        if tensor is not None and not tensor.is_meta
+    }
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():  # parents come first
+            if module.training != mode:
+                module.train(mode)
+        for module, mode in modes.items():
+            module.training = mode  # where the `train` of a parent has its own mind
+        with torch.no_grad():
+            for tensor, before in own.items():
+                if tensor.shape == before.shape and not torch.equal(tensor, before):
+                    tensor.copy_(before)
+
+
+@contextmanager
+def random_states(loaders: tuple[Any, ...]) -> Iterator[None]:
+    """Restore the random states of the process and of what draws the samples of loaders."""
+    restore: list[tuple[Callable[[Any], Any], Any]] = [
+        (np.random.set_state, np.random.get_state()),  # noqa: NPY002
+        (random.setstate, random.getstate()),
+    ]
+    for part in _parts(loaders):
+        for name, value in vars(part).items():
+            if isinstance(value, torch.Generator):
+                restore.append((value.set_state, value.get_state()))
+            elif isinstance(value, random.Random):
+                restore.append((value.setstate, value.getstate()))
+            elif isinstance(value, np.random.RandomState):
+                restore.append((value.set_state, value.get_state()))
+            elif isinstance(value, np.random.Generator):
+                bits = value.bit_generator
+                restore.append((partial(setattr, bits, "state"), bits.state))
+            elif name in ("epoch", "iteration"):  # by which samplers of accelerate are seeded
+                restore.append((partial(setattr, part, name), value))
+    cuda = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices=cuda):
+        try:
+            yield
+        finally:
+            for setter, state in restore:
+                setter(state)
+
+
+def _parts(loaders: tuple[Any, ...]) -> list[Any]:
+    """Return loaders with their samplers and data sets, each once, however nested."""
+    found: list[Any] = []
+    waiting = list(loaders)
+    while waiting:
+        part = waiting.pop()
+        if part is None or not hasattr(part, "__dict__") or any(part is known for known in found):
+            continue
+        found.append(part)
+        waiting.extend(vars(part).get(name) for name in INNER)
+    return found
+
+
+def _eagerly() -> AbstractContextManager[Any]:
+    """Run what is compiled as it was written: compiled code calls no hooks."""
+    compiler = sys.modules.get("torch._dynamo")  # nothing is compiled before this is there
+    if compiler is None or not hasattr(torch.compiler, "set_stance"):
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")

@@ -1,0 +1,119 @@
+"""One report from a stream of features, of any framework, that need not fit in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.collapse_report import (
+    CollapseReport,
+    SplitReport,
+    check_class_names,
+)
+from neuralcollapse.metrics.head import Head
+from neuralcollapse.metrics.metric import Metric
+from neuralcollapse.metrics.state import CollapseState
+
+Batch = tuple[Tensor, Any, Tensor | None]
+
+
+class FeatureStream:
+    """Batches (features, labels) or (features, labels, logits), read as often as need be.
+
+    Parameters
+    ----------
+    batches
+        What can be iterated over, or None; of arrays or tensors (n, d), (n,) and (n, K).
+    head
+        For the logits, where the batches hold none.
+
+    Raises
+    ------
+    NeuralCollapseError
+        When read, if a batch is none of these.
+    """
+
+    def __init__(self, batches: Iterable[Any] | None, head: Head | None = None) -> None:
+        self.batches, self.head = batches, head
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.batches or ():
+            if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+                raise NeuralCollapseError(
+                    "features",
+                    "batches (features, labels) or (features, labels, logits), without labels=",
+                    type(batch).__name__,
+                    "pass labels=, or a stream of such batches",
+                )
+            features = torch.as_tensor(batch[0]).detach()
+            logits = torch.as_tensor(batch[2]).detach() if len(batch) == 3 else None
+            if logits is None and self.head is not None:
+                logits = self.head.logits(features)
+            yield features, batch[1], logits
+
+    @property
+    def read_once(self) -> bool:
+        """Whether the stream is used up by reading it."""
+        return isinstance(self.batches, Iterator)
+
+
+def measure_stream(
+    stream: FeatureStream,
+    tested: FeatureStream,
+    class_names: Sequence[str] | None,
+    scatter: Any,
+    feature_budget: int,
+    own: Mapping[str, Metric],
+) -> CollapseReport:
+    """Return the report of a stream, see `measure_features`."""
+    head = stream.head
+    state: CollapseState | None = None
+    for features, labels, logits in stream:
+        if state is None:
+            num_classes = _num_classes(head, class_names, logits)
+            state = CollapseState(
+                num_classes, features.shape[1], scatter, keep=True, feature_budget=feature_budget
+            )
+        state.gather(features, labels, logits)
+        if not state.whole and stream.read_once:
+            raise NeuralCollapseError(
+                "features",
+                f"at most {feature_budget:,} bytes from a stream that can be read only once",
+                "more",
+                "pass a list or an object with __iter__, or raise feature_budget",
+            )
+    if state is None:
+        raise NeuralCollapseError("features", "at least one batch", "none", "check the stream")
+    means, num_classes = state.moments.means, state.moments.num_classes
+    state.settle(means, stream)
+    weight, bias = (None, None) if head is None else (head.weight, head.bias)
+    test = None
+    if tested.batches is not None:
+        held_out = CollapseState(num_classes, state.moments.dim, scatter, centers=means, keep=True)
+        for features, labels, logits in tested:
+            held_out.gather(features, labels, logits)
+        test = SplitReport.of(held_out, weight, bias, own, lenient="test")
+    names = check_class_names(class_names, num_classes)
+    train = SplitReport.of(state, weight, bias, own)
+    return CollapseReport(train, names, weight, bias, test, own)
+
+
+def _num_classes(
+    head: Head | None, class_names: Sequence[str] | None, logits: Tensor | None
+) -> int:
+    if head is not None:
+        return head.num_classes
+    if class_names is not None:
+        return len(class_names)
+    if logits is not None:
+        return logits.shape[1]
+    raise NeuralCollapseError(
+        "class_names",
+        "one name a class, for a stream without a weight or logits",
+        "none",
+        "pass class_names=, from which the number of classes is known",
+    )

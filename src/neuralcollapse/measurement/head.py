@@ -1,0 +1,291 @@
+"""What a layer that was called is as a head: its weight as applied, read and checked."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.head import Head
+
+TICKS = itertools.count()
+ROWS = 256  # of a batch, that a head is checked on
+PROBE_BYTES = 2**26  # of the outputs of a layer that is asked for its rows at once
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NO_HEADS = (nn.Embedding, nn.EmbeddingBag, nn.MultiheadAttention, nn.RNNBase, nn.LayerNorm)
+PLAIN = {nn.Linear.forward, *(kind.forward for kind in CONVOLUTIONS)}
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCall:
+    """One call of a layer during a forward pass.
+
+    Attributes
+    ----------
+    name
+        As in ``model.named_modules()``.
+    module
+        The layer.
+    features
+        (n, ..., d) what entered, with the channels of maps last.
+    logits
+        (n, ..., K) what left it, likewise.
+    tick
+        Its number among all calls that taps have heard.
+    """
+
+    name: str
+    module: nn.Module
+    features: Tensor
+    logits: Tensor
+    tick: int = field(default_factory=TICKS.__next__)
+
+    @property
+    def num_classes(self) -> int:
+        """K: two for a layer with one logit."""
+        return max(self.logits.shape[-1], 2)
+
+    def rows(self) -> LayerCall:
+        """Return the call with at most `ROWS` of its rows, (n, d) and (n, K)."""
+        features, logits = (part.flatten(0, -2) for part in (self.features, self.logits))
+        step = max(1, len(features) // ROWS)
+        return replace(self, features=features[::step][:ROWS], logits=logits[::step][:ROWS])
+
+    def two_sided(self) -> Tensor:
+        """Return (..., K) logits: -z/2 and z/2 of a layer with one logit z."""
+        logits = self.logits
+        return logits if logits.shape[-1] > 1 else torch.cat([-logits / 2, logits / 2], -1)
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Return whether a module is a linear layer by its making; what is inside it is part of it.
+
+    So are linear layers of other libraries with a weight of their own, quantised ones, adapters
+    around a base layer, and convolutions of a single position.
+    """
+    module = _base(module)
+    if isinstance(module, CONVOLUTIONS):
+        return set(module.kernel_size) == {1} and set(module.stride) == {1} and module.groups == 1
+    if isinstance(module, nn.Linear):
+        return True
+    own = _own(module)
+    weights = [name for name in own if name.split("_")[0] == "weight" and _is_matrix(own[name])]
+    return not isinstance(module, NO_HEADS) and bool(weights or _is_packed(module))
+
+
+def may_be_head(module: nn.Module) -> bool:
+    """Return whether a module may apply a matrix of its own; of other layers, its logits decide."""
+    if is_linear(module):
+        return True
+    inner = any(True for child in module.children() for _ in child.parameters())
+    matrices = any(map(_is_matrix, _own(module).values()))
+    return matrices and not inner and not isinstance(module, NO_HEADS)
+
+
+def layer_call(name: str, module: nn.Module, entered: Any, left: Any) -> LayerCall | None:
+    """Return a call of a layer, with channels last; None if it is none of rows of numbers."""
+    if not all(isinstance(t, Tensor) and t.is_floating_point() and t.ndim for t in (entered, left)):
+        return None
+    entered, left = entered.detach(), left.detach()
+    if isinstance(_base(module), CONVOLUTIONS):
+        entered, left = entered.movedim(1, -1), left.movedim(1, -1)
+    return LayerCall(name, module, entered, left) if entered.ndim > 1 and left.ndim > 1 else None
+
+
+Reading = Callable[[LayerCall], Head | None]
+
+
+def read_head(call: LayerCall) -> tuple[Head | None, Reading | None]:
+    """Return the head that explains the logits of a call, and by which reading; or neither.
+
+    Logits must be :math:`h W^T + b` to 16 eps sqrt(d) |h| |w| in their own precision. The readings
+    are tried in turn: the weight as it stands; the weight as the layer applies it, which is its
+    answer to the unit vectors (adapters, packed weights); the same on features at norm 1 (cosine
+    heads). A layer whose calculation is torch's own goes first by its weight, any other by what
+    it does.
+
+    Parameters
+    ----------
+    call
+        Of the layer.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the weight holds no numbers here, such as one on the meta device.
+
+    Examples
+    --------
+    >>> layer, features = nn.Linear(2, 3), torch.ones(4, 2)
+    >>> head, reading = read_head(LayerCall("fc", layer, features, layer(features).detach()))
+    >>> head.name, reading.__name__
+    ('fc', 'as_it_stands')
+    """
+    sample, module = call.rows(), call.module
+    if sample.logits.is_meta:
+        raise _unreadable(call, "on the meta device")
+    if module.training and [*module.children()]:  # perhaps with dropout inside
+        answer = _answers(call, sample.features)
+        sample = sample if answer is None else replace(sample, logits=answer)
+    # Whatever else a layer holds, such as an adapter that is zero at first, may come to count.
+    alone = {*_own(module)} <= {"weight", "bias"} and not [*module.children()]
+    own, applied = (as_it_stands,), (as_applied, at_unit_norm)
+    first = alone or type(module).forward in PLAIN
+    for reading in own + applied if first else applied + own:
+        head = reading(sample)
+        if head is not None and _explains(head, sample):
+            return head, reading
+    return None, None
+
+
+def as_it_stands(call: LayerCall) -> Head | None:
+    """Read a weight that is there: gathered if it is sharded, as numbers if it is quantised."""
+    with _at_rest(call.module):
+        weight, bias = (_plain(call, name) for name in ("weight", "bias"))
+    if weight is None or weight.flatten(1).shape != (call.logits.shape[-1], call.features.shape[1]):
+        return None
+    return _head(call, weight.flatten(1), bias)
+
+
+def as_applied(call: LayerCall) -> Head | None:
+    """Read the affine map that a layer is: f(0) is its bias, f(e_i) - f(0) column i."""
+    probed = _probe(call)
+    return None if probed is None else _head(call, *probed)
+
+
+def at_unit_norm(call: LayerCall) -> Head | None:
+    """Read a cosine head, whose rows are its answers to the unit vectors."""
+    probed = _probe(call)
+    if probed is None:
+        return None
+    scale = float(probed[0].norm(dim=1).mean())
+    return replace(_head(call, *probed), scale=scale)
+
+
+def _head(call: LayerCall, weight: Tensor, bias: Tensor | None) -> Head:
+    if len(weight) == 1:
+        weight = torch.cat([-weight / 2, weight / 2])
+        bias = None if bias is None else torch.cat([-bias / 2, bias / 2])
+    return Head(call.name, weight, bias)
+
+
+def _plain(call: LayerCall, name: str) -> Tensor | None:
+    """Return the weight or bias of a layer as floating numbers of this process, if it has one."""
+    value = getattr(call.module, name, None)
+    value = value() if callable(value) else value
+    if not isinstance(value, Tensor):
+        return None
+    value = value.detach()
+    if hasattr(value, "full_tensor"):  # a DTensor, of which each process holds a part
+        value = value.full_tensor()
+    elif not value.is_meta and value.numel() and not value.untyped_storage().nbytes():
+        raise _unreadable(call, "whose weight other processes hold")
+    if value.is_quantized or (type(value) is not Tensor and hasattr(value, "dequantize")):
+        value = value.dequantize()
+    return value if value.is_floating_point() and not value.is_meta else None
+
+
+def _probe(call: LayerCall) -> tuple[Tensor, Tensor | None] | None:
+    """Ask a layer for its bias and columns, in parts; None if it gives no rows of K numbers."""
+    dim, num_logits = call.features.shape[1], call.logits.shape[-1]
+    own = [p.dtype for p in call.module.parameters() if p.is_floating_point() and not p.is_meta]
+    dtype = own[0] if own else call.features.dtype
+    eye = torch.eye(dim, dtype=dtype, device=call.features.device)
+    parts = []
+    for rows in (torch.zeros_like(eye[:1]), *eye.split(max(1, PROBE_BYTES // (8 * num_logits)))):
+        answer = _answers(call, rows)
+        if answer is None:
+            return None
+        parts.append(answer)
+    bias = parts[0][0].nan_to_num()  # without an epsilon, a cosine head has none at 0
+    weight = (torch.cat(parts[1:]) - bias).T
+    return weight, bias if bool(bias.any()) else None
+
+
+def _answers(call: LayerCall, rows: Tensor) -> Tensor | None:
+    """Return what a layer at rest makes of (n, d) rows, (n, K); None if it is of another shape."""
+    base, num_logits = _base(call.module), call.logits.shape[-1]
+    positions = (1,) * len(base.kernel_size) if isinstance(base, CONVOLUTIONS) else ()
+    with _at_rest(call.module), torch.no_grad():
+        answer = call.module.forward(rows.reshape(*rows.shape, *positions))
+    if not isinstance(answer, Tensor) or answer.numel() != len(rows) * num_logits:
+        return None
+    return answer.detach().reshape(len(rows), num_logits)
+
+
+def _explains(head: Head, call: LayerCall) -> bool:
+    """Whether the logits of a call are those of a head, to the rounding of their precision."""
+    wide = call.logits.dtype == torch.float64 or call.logits.dtype == torch.float32
+    exact = torch.float64 if wide else torch.float32
+    with torch.autocast(call.logits.device.type, enabled=False):
+        features = head.features(call.features.to(exact))
+        weight = head.weight.to(features)
+        bias = None if head.bias is None else head.bias.to(features)
+        expected = replace(head, weight=weight, bias=bias).logits(features)
+        logits = call.two_sided().to(exact)
+        sizes = features.norm(dim=1, keepdim=True) * weight.norm(dim=1)
+        sizes = sizes if bias is None else sizes + bias.abs()
+        bound = 16 * _eps(head, call) * head.dim**0.5 * sizes
+        known = logits.isfinite() & expected.isfinite()  # whoever gathers them refuses the others
+        return bool((((logits - expected).abs() <= bound) | ~known).all())
+
+
+def _eps(head: Head, call: LayerCall) -> float:
+    """Return the spacing of numbers at 1 in the coarsest precision that a product passes."""
+    kinds = {part.dtype for part in (head.weight, call.features, call.logits)}
+    eps = max(torch.finfo(kind).eps for kind in kinds)
+    if _is_packed(call.module):
+        eps = max(eps, 2.0**-7)  # whose features are brought to 8 bits, too
+    if call.logits.is_cuda and (
+        torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+    ):
+        eps = max(eps, 2.0**-10)
+    return eps
+
+
+@contextmanager
+def _at_rest(module: nn.Module) -> Iterator[None]:
+    """Keep dropout and power iterations inside a layer still; nothing is told to `train`."""
+    modes = {part: part.training for part in module.modules()}
+    for part in modes:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def _base(module: nn.Module) -> nn.Module:
+    """Return the layer inside an adapter, or the module itself."""
+    while "base_layer" in module._modules:
+        module = module.get_submodule("base_layer")
+    return module
+
+
+def _own(module: nn.Module) -> dict[str, Tensor | None]:
+    return {**module._parameters, **module._buffers}
+
+
+def _is_packed(module: nn.Module) -> bool:
+    """Whether the weight is a method, as that of torch's quantised layers is."""
+    return hasattr(module, "in_features") and callable(getattr(type(module), "weight", None))
+
+
+def _is_matrix(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()
+
+
+def _unreadable(call: LayerCall, why: str) -> NeuralCollapseError:
+    return NeuralCollapseError(
+        f"head {call.name!r}",
+        "a weight with numbers",
+        f"{type(call.module).__name__} {why}",
+        "load its weight, or measure the features with measure_features",
+    )

@@ -1,0 +1,69 @@
+"""What a loader does to its data set: draws samples by weight, or makes each anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, RandomSampler, WeightedRandomSampler
+
+from neuralcollapse.measurement.at_rest import random_states
+from neuralcollapse.measurement.head_choice import tensors_of
+
+READ_TWICE = 3  # samples, of which a random augmentation leaves some alone
+
+
+def sampling_notes(loader: Any) -> list[str]:
+    """Return in words where a loader makes numbers describe its sampler, not its data set.
+
+    That is where samples are drawn by weight or with repeats, since counts are then those of the
+    draw; and where a sample that is read twice differs, since NC1 then has the spread of the
+    augmentation in it. Of a map-style data set, a few samples are read twice; random states are
+    restored.
+
+    Parameters
+    ----------
+    loader
+        A DataLoader; of anything else, nothing is known.
+
+    Examples
+    --------
+    >>> from torch.utils.data import DataLoader
+    >>> sampling_notes(DataLoader(torch.zeros(4, 2)))
+    []
+    """
+    return [*_drawn(loader), *_augmented(loader)]
+
+
+def _drawn(loader: Any) -> Iterator[str]:
+    sampler = getattr(loader, "sampler", None) or getattr(loader, "batch_sampler", None)
+    weighted = isinstance(sampler, WeightedRandomSampler) or hasattr(sampler, "weights")
+    repeats = isinstance(sampler, RandomSampler) and sampler.replacement
+    if weighted or repeats:
+        how = "by weight" if weighted else "with repeats"
+        yield (
+            f"The loader draws samples {how} ({type(sampler).__name__}): counts and NC1 describe "
+            "its draw, not the data set. Pass loader= one that reads every sample once."
+        )
+
+
+def _augmented(loader: Any) -> Iterator[str]:
+    data: Any = getattr(loader, "dataset", None)
+    readable = hasattr(type(data), "__getitem__") and hasattr(type(data), "__len__")
+    if not readable or isinstance(data, (IterableDataset, Tensor, list, tuple)) or not len(data):
+        return
+    indices = sorted({0, len(data) // 2, len(data) - 1})[:READ_TWICE]
+    with random_states((loader,)):
+        differ = any(_differ(data[i], data[i]) for i in indices)
+    if differ:
+        yield (
+            "A sample of the data set differs when it is read twice: it is augmented, and NC1 "
+            "has the spread of the augmentation in it. Pass loader= one without."
+        )
+
+
+def _differ(left: Any, right: Any) -> bool:
+    pairs = zip(tensors_of(left), tensors_of(right), strict=False)
+    return any(a.shape != b.shape or not torch.equal(a, b) for a, b in pairs)

@@ -1,0 +1,329 @@
+"""Every kind of head is read as it is applied, and found among what else runs."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.ao.nn.quantized import dynamic
+from torch.nn.functional import linear, normalize
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+
+import neuralcollapse as nc
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement import FeatureTap
+from neuralcollapse.measurement.head import LayerCall, as_it_stands, read_head
+from neuralcollapse.training import FixedHead
+
+K, DIM = 3, 6
+
+
+def pruned(layer):
+    return prune.l1_unstructured(layer, "weight", amount=0.5)
+
+
+def old(wrap):
+    def make(layer):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a successor
+            return wrap(layer)
+
+    return make
+
+
+class NoBias(nn.Module):
+    """A layer without an attribute `bias`."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(K, DIM))
+
+    def forward(self, x):
+        return linear(x, self.weight)
+
+
+class Rows(nn.Module):
+    """A matrix under another name, and turned."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(DIM, K))
+
+    def forward(self, x):
+        return x @ self.kernel + 1.0
+
+
+class Low(nn.Linear):
+    """An adapter that is a subclass: its weight is the base."""
+
+    def __init__(self):
+        super().__init__(DIM, K)
+        self.a, self.b = nn.Parameter(torch.randn(2, DIM)), nn.Parameter(torch.randn(K, 2))
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x):
+        return super().forward(x) + self.dropout(x) @ self.a.T @ self.b.T
+
+
+class Cosine(nn.Module):
+    def __init__(self, scale=7.0):
+        super().__init__()
+        self.prototypes, self.scale = nn.Parameter(torch.randn(K, DIM)), scale
+
+    def forward(self, x):
+        return self.scale * linear(normalize(x), normalize(self.prototypes))
+
+
+HEADS = {
+    "linear": lambda: nn.Linear(DIM, K),
+    "fixed": lambda: FixedHead(nc.simplex_etf(K, DIM)),
+    "weight norm": lambda: parametrizations.weight_norm(nn.Linear(DIM, K)),
+    "weight norm, old": lambda: old(weight_norm)(nn.Linear(DIM, K)),
+    "spectral norm": lambda: parametrizations.spectral_norm(nn.Linear(DIM, K)),
+    "spectral norm, old": lambda: old(spectral_norm)(nn.Linear(DIM, K)),
+    "orthogonal": lambda: parametrizations.orthogonal(nn.Linear(DIM, K)),
+    "pruned": lambda: pruned(nn.Linear(DIM, K)),
+    "no attribute bias": NoBias,
+    "other name": Rows,
+    "adapter": Low,
+    "cosine": Cosine,
+}
+
+
+class Network(nn.Module):
+    def __init__(self, head):
+        super().__init__()
+        self.body, self.head = nn.Sequential(nn.Linear(4, DIM), nn.Tanh()), head
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+def network(kind):
+    torch.manual_seed(0)
+    return Network(HEADS[kind]())
+
+
+def batches(rows=60, classes=K):
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(rows) % classes
+    inputs = torch.randn(rows, 4, generator=generator) + labels[:, None]
+    return list(zip(inputs.split(20), labels.split(20), strict=True))
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_logits_are_products_with_the_weight_that_is_applied(kind):
+    model = network(kind)
+    state = copy.deepcopy(model.state_dict())
+    report = nc.measure(model, batches())
+    model.eval()
+    inputs, labels = (torch.cat(part) for part in zip(*batches(), strict=True))
+    with torch.no_grad():
+        features, logits = model.body(inputs), model(inputs)
+    if kind == "cosine":
+        features = normalize(features)
+        torch.testing.assert_close(
+            report.weight.norm(dim=1).double(), torch.full((K,), 7.0).double()
+        )
+    bias = 0 if report.bias is None else report.bias.double()
+    expected = features.double() @ report.weight.double().T + bias
+    torch.testing.assert_close(expected, logits.double(), atol=2e-5, rtol=1e-4)
+    assert report["accuracy"] == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
+    direct = nc.measure_features(features, labels, report.weight, report.bias)
+    for name in ("nc3_self_duality", "nc2_etf_head", "margin_normalized", "nc1_pinv"):
+        assert report[name] == pytest.approx(direct[name], rel=1e-3, abs=1e-5), name
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+@pytest.mark.parametrize("mode", ["pass", "batches"])
+@pytest.mark.parametrize("kind", HEADS)
+def test_every_head_is_watched_and_trains_on(kind, mode):
+    states = []
+    for watched in (False, True):
+        torch.manual_seed(0)
+        model, data = network(kind), batches()
+        watch = nc.watch(model, data, mode=mode) if watched else None
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for inputs, labels in watch.batches() if watched else data:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(inputs), labels).backward()
+            optimizer.step()
+        if watched:
+            record = watch.epoch_end()
+            assert record["nc3_self_duality"] > 0
+        states.append(model.state_dict())
+    assert all(torch.equal(states[0][name], value) for name, value in states[1].items())
+
+
+def test_a_layer_with_one_logit_has_two_classes():
+    torch.manual_seed(0)
+    model = Network(nn.Linear(DIM, 1))
+    data = [(x, y[:, None].float()) for x, y in batches(classes=2)]  # as binary losses take them
+    report = nc.measure(model, data)
+    weight, bias = model.head.weight.detach(), model.head.bias.detach()
+    torch.testing.assert_close(report.weight, torch.cat([-weight / 2, weight / 2]))
+    torch.testing.assert_close(report.bias, torch.cat([-bias / 2, bias / 2]))
+    inputs, labels = (torch.cat(part) for part in zip(*batches(classes=2), strict=True))
+    right = (model(inputs).squeeze(1) > 0) == labels.bool()
+    assert report["accuracy"] == pytest.approx(float(right.float().mean()))
+
+
+def test_pixels_and_tied_embeddings():
+    torch.manual_seed(0)
+    maps = nn.Sequential(nn.Conv2d(3, DIM, 3, padding=1), nn.Tanh(), nn.Conv2d(DIM, K, 1))
+    images, labels = torch.randn(4, 3, 5, 5), torch.randint(K, (4, 5, 5))
+    report = nc.measure(maps, [(images, labels)])
+    rows = maps[:2](images).detach().permute(0, 2, 3, 1).reshape(-1, DIM)
+    direct = nc.measure_features(
+        rows, labels.flatten(), maps[2].weight.flatten(1).detach(), maps[2].bias.detach()
+    )
+    for name, value in direct.items():
+        assert report[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    words = nn.Embedding(9, DIM)
+    language = nn.Sequential(words, nn.Tanh(), nn.Linear(DIM, 9, bias=False))
+    language[2].weight = words.weight
+    ids = torch.randint(9, (8, 5))
+    report = nc.measure(language, [(ids, ids)])
+    assert torch.equal(report.weight, words.weight.detach())
+    assert report.train.moments.num_samples == 40
+
+
+def test_the_adapters_of_peft_are_read_as_applied():
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    for merged, dora in ((False, False), (True, False), (False, True)):
+        config = peft.LoraConfig(target_modules=["head"], r=2, lora_dropout=0.5, use_dora=dora)
+        model = peft.get_peft_model(Network(nn.Linear(DIM, K)), config)
+        layer = model.base_model.model.head
+        nn.init.normal_(layer.lora_B["default"].weight)
+        if merged:
+            layer.merge()
+        base = layer.base_layer.weight.detach().clone()
+        report = nc.measure(model, batches())
+        with torch.no_grad():
+            model.eval()
+            eye = layer(torch.eye(DIM)) - layer(torch.zeros(1, DIM))
+        torch.testing.assert_close(report.weight, eye.T)
+        assert merged or not torch.allclose(report.weight, base)
+        assert layer.merged == merged
+        assert torch.equal(layer.base_layer.weight, base)
+    with pytest.raises(NeuralCollapseError) as error:
+        nc.measure(nn.Sequential(model, nn.Softmin(1)), batches())  # which turns decisions round
+    assert "head'" in str(error.value)
+    assert "lora" not in str(error.value)
+    assert "base_layer" not in str(error.value)
+    saved = peft.LoraConfig(target_modules=["body.0"], modules_to_save=["head"])
+    model = peft.get_peft_model(Network(nn.Linear(DIM, K)), saved)
+    assert nc.measure(model, batches()).weight.shape == (K, DIM)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_quantised_and_meta_weights():
+    torch.manual_seed(0)
+    model = network("linear")
+    exact = nc.measure(model, batches())
+    if "fbgemm" in torch.backends.quantized.supported_engines:
+        packed = Network(dynamic.Linear.from_float(_with_qconfig(model.head)))
+        packed.body = model.body
+        report = nc.measure(packed, batches())
+        torch.testing.assert_close(report.weight, exact.weight, atol=0.02, rtol=0)
+        assert report["nc3_self_duality"] == pytest.approx(exact["nc3_self_duality"], rel=0.1)
+    with pytest.raises(NeuralCollapseError, match="head 'head': expected a weight with numbers"):
+        nc.measure(network("linear").to("meta"), [(x.to("meta"), y) for x, y in batches()])
+
+
+def _with_qconfig(layer):
+    layer = copy.deepcopy(layer)
+    layer.qconfig = torch.ao.quantization.default_dynamic_qconfig
+    return layer
+
+
+class Squared(nn.Linear):
+    """Its logits are no product with a weight."""
+
+    def forward(self, x):
+        return super().forward(x).square()
+
+
+def test_logits_of_no_weight_are_measured_without_it():
+    torch.manual_seed(0)
+    model = Network(Squared(DIM, K))
+    with pytest.warns(UserWarning, match=r"'head' \(Squared\) are not h W\^T \+ b of a weight"):
+        report = nc.measure(model, batches())
+    assert report.weight is None
+    assert "nc3_self_duality" not in report
+    assert "nc4_agreement" in report
+    inputs, labels = (torch.cat(part) for part in zip(*batches(), strict=True))
+    right = model.eval()(inputs).argmax(1) == labels
+    assert report["accuracy"] == pytest.approx(float(right.float().mean()))
+
+
+class Returning(nn.Module):
+    """Class scores, and whatever `wrap` returns beside them."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.f, self.cls, self.box = nn.Linear(4, DIM), nn.Linear(DIM, K), nn.Linear(DIM, 4)
+        self.same, self.wrap = nn.Linear(DIM, K), wrap
+
+    def forward(self, x):
+        h = self.f(x).relu()
+        return self.wrap(self, h, self.cls(h))
+
+
+CLEAR = {
+    "features": lambda m, h, z: (z, h),
+    "probabilities and features": lambda m, h, z: {"p": z.softmax(1), "h": h},
+    "temperature": lambda m, h, z: z / 0.07,
+    "boxes not of a layer": lambda m, h, z: (z.log_softmax(1), h[:, :4].cumsum(1)),
+    "attention": lambda m, h, z: (z, torch.rand(len(h), 2, 5, 5)),
+    "logits by name beside a box": lambda m, h, z: {"logits": z, "box": m.box(h)},
+    "half": lambda m, h, z: z.bfloat16(),
+    "reshaped": lambda m, h, z: z.view(len(z), K, 1).squeeze(2),
+}
+UNCLEAR = {
+    "scores and box": lambda m, h, z: (z.softmax(1), m.box(h)),
+    "two heads": lambda m, h, z: (z, m.same(h)),
+    "an average of two": lambda m, h, z: (z + m.same(h)) / 2,
+    "prototypes": lambda m, h, z: (
+        -torch.cdist(z, torch.tensor([[0.0, 3, 0], [1, 0, 0], [0, 0, -2]]))
+    ),
+    "logits of nothing": lambda m, h, z: {"logits": z.cos(), "aux": z},
+    "another opinion": lambda m, h, z: (z, z.flip(1)),
+}
+
+
+@pytest.mark.parametrize("wrap", CLEAR.values(), ids=CLEAR)
+def test_other_outputs_make_nothing_ambiguous(wrap):
+    torch.manual_seed(0)
+    model = Returning(wrap)
+    with FeatureTap(model) as tap, torch.no_grad():
+        model(torch.randn(30, 4))
+        tap.take()
+    assert tap.name == "cls"
+
+
+@pytest.mark.parametrize("wrap", UNCLEAR.values(), ids=UNCLEAR)
+def test_what_no_head_alone_explains_is_asked_for(wrap):
+    torch.manual_seed(0)
+    with pytest.raises(NeuralCollapseError, match="'f', 'cls'"):
+        nc.measure(Returning(wrap), batches())
+
+
+def test_the_check_of_logits_is_as_sharp_as_their_precision():
+    torch.manual_seed(0)
+    layer, features = nn.Linear(512, 10), torch.randn(100, 512)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        layer, rows = layer.to(dtype), features.to(dtype)
+        logits = layer(rows).detach()
+        eps = torch.finfo(dtype).eps
+        size = float(
+            rows.double().norm(dim=1).max() * layer.weight.detach().double().norm(dim=1).max()
+        )
+        call = LayerCall("fc", layer, rows, logits)
+        assert read_head(call)[1] is as_it_stands
+        off = logits.clone()
+        off[7, 3] += 64 * eps * 512**0.5 * size
+        assert read_head(LayerCall("fc", layer, rows, off)) == (None, None)

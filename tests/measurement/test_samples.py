@@ -1,0 +1,273 @@
+"""Batches of every form give the samples that a loop over them would."""
+
+import itertools
+from collections import namedtuple
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
+from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
+
+import neuralcollapse as nc
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.samples import Samples, unpack_batch
+
+K, DIM = 3, 4
+
+
+def body():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, DIM), nn.Tanh(), nn.Linear(DIM, K))
+
+
+def data(rows=60):
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(rows) % K
+    return torch.randn(rows, 5, generator=generator) + labels[:, None], labels
+
+
+def expected(keep=slice(None)):
+    x, y = data()
+    return nc.measure(body(), [(x[keep], y[keep])])
+
+
+def close(report, wanted):
+    assert report.train.moments.counts.tolist() == wanted.train.moments.counts.tolist()
+    for name, value in wanted.items():
+        assert report[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+Named = namedtuple("Named", ["x", "labels"])
+Inputs = namedtuple("Inputs", ["a", "b"])
+
+
+@dataclass
+class Record:
+    x: torch.Tensor
+    y: torch.Tensor
+
+    def to(self, device):
+        return Record(self.x.to(device), self.y)
+
+
+class Halves(nn.Module):
+    """Takes its inputs in two parts, however they come."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = body()
+
+    def forward(self, part):
+        if isinstance(part, Record):
+            return self.body(part.x)
+        a, b = (part["a"], part["b"]) if isinstance(part, dict) else part
+        return self.body(torch.cat([a, b], 1))
+
+
+BATCHES = {
+    "named tuple": (body, lambda x, y: Named(x, y), {}),
+    "object": (Halves, lambda x, y: Record(x, y), {}),
+    "named inputs": (Halves, lambda x, y: (Inputs(x[:, :2], x[:, 2:]), y), {}),
+    "forward": (
+        Halves,
+        lambda x, y: {"a": x[:, :2], "b": x[:, 2:], "label": y},
+        {"forward": lambda model, inputs: model(inputs)},
+    ),
+    "numpy labels": (body, lambda x, y: (x, y.numpy()), {}),
+    "a column of labels": (body, lambda x, y: (x, y[:, None]), {}),
+}
+
+
+@pytest.mark.parametrize(("model", "batch", "options"), BATCHES.values(), ids=BATCHES)
+def test_every_form_of_batch_gives_the_same(model, batch, options):
+    x, y = data()
+    loader = [batch(*part) for part in zip(x.split(20), y.split(20), strict=True)]
+    close(nc.measure(model(), loader, **options), expected())
+    close(nc.measure(model(), loader, **options, feature_budget=0), expected())
+
+
+def test_ignored_labels_are_no_samples():
+    x, y = data()
+    marked = y.clone()
+    marked[7:19] = -100
+    close(nc.measure(body(), [(x, marked)]), expected([*range(7), *range(19, 60)]))
+    marked[7:19] = 2
+    ignoring = nc.measure(body(), [(x, marked)], ignore_index=2)
+    assert ignoring.train.moments.counts.tolist()[2] == 0
+
+
+def positions(fill=-100):
+    """Rows of `data` in sequences of 4, 3, 4, 3, ... and what fills them up."""
+    x, y = data(56)
+    lengths = [4, 3] * 8
+    return list(x.split(lengths)), list(y.split(lengths)), lengths
+
+
+def padded(parts, value):
+    return nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=value)
+
+
+@pytest.mark.parametrize("form", ["ignored", "mask", "padding mask", "sequence first", "packed"])
+def test_every_position_is_a_sample(form):
+    xs, ys, lengths = positions()
+    x, y = padded(xs, 9.0), padded(ys, -100 if form in ("ignored", "sequence first") else 0)
+    there = padded([torch.ones(n) for n in lengths], 0)
+    model, loader = body(), [(x, y)]
+    if form == "mask":
+        loader = [{"input": x, "mask": there, "labels": y}]
+    elif form == "padding mask":
+        loader = [{"input": x, "key_padding_mask": there == 0, "labels": y}]
+    elif form == "sequence first":
+        loader = [(x.transpose(0, 1), y)]
+    elif form == "packed":
+
+        class Packed(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body = body()
+
+            def forward(self, packed):
+                return self.body(packed.data)
+
+        model = Packed()
+        loader = [(pack_sequence(xs, False), pack_sequence(ys, False))]
+    rows, labels = data(56)
+    close(nc.measure(model, loader), nc.measure(body(), [(rows, labels)]))
+
+
+def test_packed_labels_of_a_padded_output():
+    xs, ys, lengths = positions()
+    lstm = nn.LSTM(5, DIM, batch_first=True)
+
+    class Tagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.head = lstm, nn.Linear(DIM, K)
+
+        def forward(self, packed):
+            hidden, _ = self.lstm(packed)
+            return self.head(nn.utils.rnn.pad_packed_sequence(hidden, batch_first=True)[0])
+
+    packed = pack_padded_sequence(padded(xs, 0.0), lengths, batch_first=True, enforce_sorted=False)
+    report = nc.measure(Tagger(), [(packed, pack_sequence(ys, enforce_sorted=False))])
+    assert report.train.moments.num_samples == 56
+
+
+def test_labels_that_fit_no_position_are_asked_for():
+    x, y = data()
+    with pytest.raises(NeuralCollapseError, match=r"one a position, of shape \(12, 5\).*pool tok"):
+        nc.measure(body(), [(x.view(12, 5, 5), y[:12])])
+
+
+def words(rows=24, length=7, vocabulary=11):
+    generator = torch.Generator().manual_seed(2)
+    ids = torch.randint(vocabulary, (rows, length), generator=generator)
+    there = torch.ones_like(ids)
+    there[::3, -2:] = 0
+    labels = ids.masked_fill(there == 0, -100)
+    return {"input_ids": ids, "attention_mask": there, "labels": labels}
+
+
+def llama():
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    size = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1}
+    config = transformers.LlamaConfig(vocab_size=11, num_attention_heads=2, **size)
+    return transformers.LlamaForCausalLM(config).eval()
+
+
+def test_causal_models_of_transformers_are_measured_as_they_are_trained():
+    model, batch = llama(), words()
+    report = nc.measure(model, [batch])
+    with torch.no_grad():
+        hidden = model.model(batch["input_ids"], attention_mask=batch["attention_mask"])[0]
+    features, labels = hidden[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten()
+    keep = labels != -100
+    direct = nc.measure_features(features[keep], labels[keep], model.lm_head.weight.detach())
+    close(report, direct)
+    assert any("shifted" in note for note in report.notes)
+    plain = nc.measure(model, [batch], shift_labels=False)
+    assert plain.train.moments.num_samples == int((batch["labels"] != -100).sum())
+    assert not any("shifted" in note for note in plain.notes)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        x, y = data()
+        return iter(zip(x, y, strict=True))
+
+
+def test_streams_and_bounds(capsys):
+    close(nc.measure(body(), DataLoader(Stream(), 20), progress=True), expected())
+    close(nc.measure(body(), DataLoader(Stream(), 20), max_batches=1), expected(slice(20)))
+    x, y = data()
+    with pytest.raises(NeuralCollapseError, match="an endless loader; pass max_batches="):
+        nc.measure(body(), itertools.cycle([(x, y)]))
+    bounded = nc.measure(body(), itertools.cycle([(x, y)]), max_batches=3)
+    assert bounded.train.moments.num_samples == 180
+
+
+class Noisy(Dataset):
+    def __init__(self):
+        self.x, self.y = data()
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, index):
+        return self.x[index] + 0.1 * torch.randn(5), self.y[index]
+
+
+def test_samplers_and_augmentation_are_noticed():
+    x, y = data()
+    plain = torch.utils.data.TensorDataset(x, y)
+    weights = torch.linspace(1, 2, 60)
+    drawn = DataLoader(plain, 20, sampler=WeightedRandomSampler(weights, 60))
+    assert nc.measure(body(), DataLoader(plain, 20, shuffle=True)).notes == []
+    (note,) = nc.measure(body(), drawn).notes
+    assert "by weight (WeightedRandomSampler): counts and NC1 describe its draw" in note
+    before = torch.get_rng_state()
+    (note,) = nc.measure(body(), DataLoader(Noisy(), 20)).notes
+    assert "differs when it is read twice" in note
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_rare_classes_and_several_test_sets():
+    x, y = data()
+    rare = y.clone()
+    rare[:19] = 0
+    few = rare == 2
+    few[torch.nonzero(few)[:10]] = False
+    keep = (rare != 2) | few
+    report = nc.measure(body(), [(x[keep], rare[keep])], min_samples=10)
+    assert report.absent == ["2"]
+    wanted = nc.measure(body(), [(x[rare != 2], rare[rare != 2])])
+    close(report, wanted)
+    report = nc.measure(
+        body(), [(x, y)], test_loader={"clean": [(x, y)], "half": [(x[:30], y[:30])]}
+    )
+    assert report["test_clean_nc1_pinv"] == pytest.approx(report["nc1_pinv"])
+    half = nc.measure(body(), [(x[:30], y[:30])])
+    assert report["test_half_nc1_pinv"] == pytest.approx(half["nc1_pinv"], rel=1e-5)
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_test_data_without_two_classes_is_nan_with_a_warning(rows):
+    x, y = data()
+    part = [(x[:rows], y[:rows])] if rows else []
+    with pytest.warns(UserWarning, match=f"test data has samples of {rows} classes"):
+        report = nc.measure(body(), [(x, y)], test_loader=part)
+    assert np.isnan(report["test_nc1_pinv"])
+    assert report["nc1_pinv"] > 0
+
+
+def test_unpacking():
+    assert unpack_batch({"x": 1, "target": 2}) == ({"x": 1}, 2)
+    assert unpack_batch(Named(1, 2)) == (1, 2)
+    assert unpack_batch({"x": 1, "mine": 2}, ["mine"]) == ({"x": 1}, 2)
+    features = torch.zeros(2, 3)
+    names = Samples().rows(features, features, ["a", "b"])[2]
+    assert names == ["a", "b"]
