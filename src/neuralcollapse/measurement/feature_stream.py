@@ -18,11 +18,13 @@ from neuralcollapse.metrics.head import Head
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.state import CollapseState
 
-Batch = tuple[Tensor, Any, Tensor | None]
+Batch = tuple[Tensor, Tensor | None, Any]
 
 
 class FeatureStream:
     """Batches (features, labels) or (features, labels, logits), read as often as need be.
+
+    What it yields is (features, logits, labels), as a pass over a network does.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ class FeatureStream:
         self.batches, self.head = batches, head
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self.batches or ():
+        for batch in () if self.batches is None else self.batches:
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise NeuralCollapseError(
                     "features",
@@ -53,7 +55,7 @@ class FeatureStream:
             logits = torch.as_tensor(batch[2]).detach() if len(batch) == 3 else None
             if logits is None and self.head is not None:
                 logits = self.head.logits(features)
-            yield features, batch[1], logits
+            yield features, logits, batch[1]
 
     @property
     def read_once(self) -> bool:
@@ -72,7 +74,7 @@ def measure_stream(
     """Return the report of a stream, see `measure_features`."""
     head = stream.head
     state: CollapseState | None = None
-    for features, labels, logits in stream:
+    for features, logits, labels in stream:
         if state is None:
             num_classes = _num_classes(head, class_names, logits)
             state = CollapseState(
@@ -94,7 +96,7 @@ def measure_stream(
     test = None
     if tested.batches is not None:
         held_out = CollapseState(num_classes, state.moments.dim, scatter, centers=means, keep=True)
-        for features, labels, logits in tested:
+        for features, logits, labels in tested:
             held_out.gather(features, labels, logits)
         test = SplitReport.of(held_out, weight, bias, own, lenient="test")
     names = check_class_names(class_names, num_classes)
