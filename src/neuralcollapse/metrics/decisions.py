@@ -46,30 +46,37 @@ def decide(
     if not scores.is_floating_point():
         scores = scores.to(torch.float64)
     dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32
-    width = _block_width(scores.shape[1])
-    label_block = labels // width
-    own, first = _block(scores, _all_rows(scores), label_block, width)
-    own.scatter_(1, (labels - first)[:, None], float("-inf"))
-    # The largest rival of each block of classes; of the true class's block, without that class.
-    tops = own.amax(1, keepdim=True)
-    if scores.shape[1] > width:
-        tops = _block_tops(scores, width).scatter_(1, label_block[:, None], tops)
-    rivals, blocks = tops.max(1)
-    margins = scores.gather(1, labels[:, None]).squeeze(1).to(dtype) - rivals.to(dtype)
+    index, few = labels[:, None], scores.shape[1] <= BLOCK
+    if few:
+        own = scores.clone().scatter_(1, index, float("-inf"))
+        rivals = own.amax(1)
+    else:
+        width = _block_width(scores.shape[1])
+        block = labels // width
+        own, first = _block(scores, _all_rows(scores), block, width)
+        own.scatter_(1, index - first[:, None], float("-inf"))
+        # The largest rival of each block; of the true class's block, without that class.
+        tops = _block_tops(scores, width).scatter_(1, block[:, None], own.amax(1, keepdim=True))
+        rivals, blocks = tops.max(1)
+    margins = scores.gather(1, index).squeeze(1).to(dtype) - rivals.to(dtype)
     winners = torch.where(margins > slack, labels, TIED)
     lost = margins < -slack
     # Elsewhere it would be a wait for the device in every batch.
     rows = lost.nonzero().squeeze(1) if scores.is_cpu else _all_rows(scores)
     if len(rows):
-        block = blocks[rows, None]
-        found, first = _block(scores, rows, blocks[rows], width)
+        if few:
+            found, base = own[rows], None
+        else:
+            found, base = _block(scores, rows, blocks[rows], width)
         column = found.argmax(1, keepdim=True)
-        # The runner-up stands in the same block, or at the top of another.
-        inside = found.scatter_(1, column, float("-inf")).amax(1)
-        outside = tops[rows].scatter_(1, block, float("-inf")).amax(1)
-        ahead = rivals[rows].to(dtype) - torch.maximum(inside, outside).to(dtype)
+        second, rival = found.scatter_(1, column, float("-inf")).amax(1), column.squeeze(1)
+        if base is not None:  # the runner-up stands in the same block, or at the top of another
+            outside = tops[rows].scatter_(1, blocks[rows, None], float("-inf")).amax(1)
+            second = torch.maximum(second, outside)
+            rival = rival + base
+        ahead = rivals[rows].to(dtype) - second.to(dtype)
         alone = ahead > (slack[rows] if isinstance(slack, Tensor) else slack)
-        rival = torch.where(alone & lost[rows], first + column.squeeze(1), TIED)
+        rival = torch.where(alone, rival, TIED)
         winners[rows] = torch.where(lost[rows], rival, winners[rows])
     return margins, winners
 
@@ -109,8 +116,6 @@ def _block_tops(scores: Tensor, width: int) -> Tensor:
 
 def _block(scores: Tensor, rows: Tensor, block: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Return a copy of one block of each row's scores, and the class of its first column."""
-    if scores.shape[1] == width:
-        return (scores.clone() if len(rows) == len(scores) else scores[rows]), block * width
     first = (block * width).clamp_max_(scores.shape[1] - width)
     start = rows * scores.shape[1] + first  # runs of memory: copied three times as fast
     found = scores.reshape(-1).unfold(0, width, 1).index_select(0, start)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+CHUNK_ROWS = 1024  # fewer would make more calls than work
 Batch = tuple[Tensor, Tensor, Tensor | None]  # features, labels, winners
 
 
@@ -68,6 +72,19 @@ class KeptSamples:
         else:
             self.features = self.features + other.features
 
+    def chunks(self) -> Iterator[Batch]:
+        """Yield the features kept with labels (int64) and winners, small batches put together."""
+        for _, alike in groupby(self.features or (), key=_kind):
+            pending, rows = [], 0
+            for batch in alike:
+                pending.append(batch)
+                rows += len(batch[0])
+                if rows >= CHUNK_ROWS:
+                    yield _joined(pending)
+                    pending, rows = [], 0
+            if pending:
+                yield _joined(pending)
+
     @property
     def labels(self) -> Int[Tensor, " n"]:
         """Labels in order, (n,) int64."""
@@ -84,3 +101,18 @@ class KeptSamples:
         if not self._decided:
             return torch.empty(0, dtype=torch.int64)
         return torch.cat(self._decided).long()
+
+
+def _kind(batch: Batch) -> tuple[torch.dtype, bool]:
+    """Tell which batches can be put together: of one dtype, all with logits or all without."""
+    return batch[0].dtype, batch[2] is None
+
+
+def _joined(batches: list[Batch]) -> Batch:
+    if len(batches) == 1:
+        features, labels, winners = batches[0]
+        return features, labels.long(), winners
+    features = torch.cat([rows for rows, _, _ in batches])
+    labels = torch.cat([own for _, own, _ in batches])
+    decided = [batch[2] for batch in batches if batch[2] is not None]
+    return features, labels.long(), torch.cat(decided) if decided else None

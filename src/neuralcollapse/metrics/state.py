@@ -322,8 +322,7 @@ class CollapseState:
     def _settled_from(self, again: Iterable[Any] | None) -> Iterator[Batch]:
         """Yield features, labels and winners: those kept, or else those of the data once more."""
         if self.samples is not None and self.samples.features is not None:
-            for features, labels, winners in self.samples.features:
-                yield features, labels.long(), winners
+            yield from self.samples.chunks()
             return
         for features, logits, labels in again or ():
             batch = read_batch(features, labels, logits, self.moments.num_classes)

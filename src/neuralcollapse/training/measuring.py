@@ -15,8 +15,9 @@ from neuralcollapse.measurement.layer_choice import checked_layers
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.training.batches import on_device
 
-# Samples in a forward pass: activations that stay in a CPU's cache, or that fill a GPU.
-CPU_BATCH, GPU_BATCH = 128, 1024
+# Samples in a forward pass: activations that stay in a CPU's cache, or that fill a GPU. Those of a
+# perceptron are few: small batches would make more calls than work.
+CPU_BATCH, LARGE_BATCH = 128, 1024
 
 
 class RunMeasurement:
@@ -66,7 +67,8 @@ class RunMeasurement:
         self.report: CollapseReport
         self.before: ClassMoments | None = None
         self._model, self._layers = model, tuple(layers)
-        self._train, self._test = (_loader(part, device, workers) for part in (train, test))
+        size = CPU_BATCH if device.type == "cpu" and _convolves(model) else LARGE_BATCH
+        self._train, self._test = (_loader(part, device, workers, size) for part in (train, test))
         self.num_classes = _num_classes(model, self._train, device)
         # A given network may have more logits than the data has classes.
         named = class_names is not None and len(class_names) == self.num_classes
@@ -115,10 +117,13 @@ class RunMeasurement:
         return self.report.to_record() | {"layers": layers}
 
 
-def _loader(data: Dataset, device: torch.device, workers: int) -> Iterable[Any]:
+def _convolves(model: nn.Module) -> bool:
+    return any(parameter.ndim > 2 for parameter in model.parameters())
+
+
+def _loader(data: Dataset, device: torch.device, workers: int, size: int) -> Iterable[Any]:
     """Return the batches of a data set, those of tensors as views without a copy."""
     data = on_device(data, device)
-    size = CPU_BATCH if device.type == "cpu" else GPU_BATCH
     if isinstance(data, TensorDataset):
         parts = (tensor.split(size) for tensor in data.tensors)
         return list(zip(*parts, strict=True))
