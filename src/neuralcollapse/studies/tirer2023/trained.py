@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.record import Record
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.tirer2023 import figure2, figure3
