@@ -1,0 +1,147 @@
+"""RunWriter: the records of a run of another's, into a folder that loses nothing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.collapse_report import CollapseReport
+from neuralcollapse.runs.alarms.situation import CollapseWarning
+from neuralcollapse.runs.folder import RunFolder
+from neuralcollapse.runs.record import Record
+
+
+class RunWriter:
+    """Write what is measured of a run that somebody else trains.
+
+    The folder is refused if a run is in it, unless that is to be gone on with or overwritten, as
+    `train` does it. After that, nothing ends the training: while the disk is full, or another
+    process writes, records wait in memory, a warning says so, and the next one tries again.
+
+    Parameters
+    ----------
+    path
+        Folder of the run, or its history.jsonl.
+    resume
+        Go on with the run that is there.
+    overwrite
+        Replace the run that is there.
+
+    Attributes
+    ----------
+    folder : RunFolder
+        The folder.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If resume and overwrite are both asked for, or the path is a file of another name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     writer = RunWriter(folder)
+    ...     earlier = writer.open({"config": {"lr": 0.1}})
+    ...     writer.add({"epoch": 1, "nc1_pinv": 0.5})
+    ...     print(earlier, RunFolder(folder).records())
+    [] [{'epoch': 1, 'nc1_pinv': 0.5}]
+    """
+
+    def __init__(self, path: str | Path, resume: bool = False, overwrite: bool = False) -> None:
+        path = Path(path)
+        if path.name == "history.jsonl":
+            path = path.parent
+        if path.suffix == ".jsonl":
+            raise NeuralCollapseError(
+                "history", "the folder of a run", f"the file {path}", "pass a folder"
+            )
+        if resume and overwrite:
+            raise NeuralCollapseError(
+                "resume, overwrite",
+                "at most one of them",
+                "both",
+                "go on with a run or replace it",
+            )
+        self.folder = RunFolder(path)
+        self._resume, self._overwrite = resume, overwrite
+        self._size: int | None = None  # of the history, as we left it
+        self._waiting: list[tuple[Record, Callable[[], None] | None]] = []
+        self._warned = False
+
+    @property
+    def opened(self) -> bool:
+        """Whether the folder is ours to write to."""
+        return self._size is not None
+
+    def open(self, description: Mapping[str, Any]) -> list[Record]:
+        """Take the folder, and return the records of the run that is gone on with.
+
+        Parameters
+        ----------
+        description
+            What config.json is to say of a new run, ready for JSON.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If there is a run and neither resume nor overwrite was asked for, a file there is
+            another's, or the folder cannot be written.
+        """
+        with self.folder.locked():
+            if self._resume and self.folder.history_bytes():
+                self.folder.require_ours()
+            else:
+                self.folder.start(description, self._overwrite)
+            self._size = self.folder.history_bytes()
+            return self.folder.records()
+
+    def add(
+        self, record: Record, report: CollapseReport | None = None, snapshot: bool = False
+    ) -> None:
+        """Append a record, and write the geometry of its measurement if wanted.
+
+        Parameters
+        ----------
+        record
+            With its ``epoch``.
+        report
+            What was measured.
+        snapshot
+            Whether to keep the geometry of the report.
+        """
+        keep = None
+        if report is not None and snapshot:
+            keep = lambda: self.folder.keep_geometry(int(record["epoch"]), report)  # noqa: E731
+        self._waiting.append((record, keep))
+        try:
+            with self.folder.locked():
+                self._write()
+        except NeuralCollapseError as error:
+            if not self._warned:
+                warnings.warn(
+                    f"records wait in memory, the next measurement tries again: {error}",
+                    CollapseWarning,
+                    stacklevel=3,
+                )
+            self._warned = True
+
+    def _write(self) -> None:
+        if self.folder.history_bytes() != self._size:
+            raise NeuralCollapseError(
+                "history",
+                f"{self.folder.history} as it was left",
+                "one that another process has written to",
+                "give each run a folder of its own",
+            )
+        while self._waiting:
+            record, keep = self._waiting[0]
+            self.folder.append(record)
+            self._size = self.folder.history_bytes()
+            self._waiting.pop(0)
+            if keep is not None:
+                keep()
+        self._warned = False
