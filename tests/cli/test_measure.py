@@ -28,5 +28,5 @@ def test_measure_refuses_objects_in_one_line(tmp_path):
     np.savez(tmp_path / "f.npz", features=np.array([{}], dtype=object), labels=np.zeros(1))
     result = run("measure", tmp_path / "f.npz")
     assert result.exit_code == 2
-    assert "error: path: expected an npz file of plain arrays" in result.stderr
+    assert "f.npz: expected an npz file of plain arrays" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1

@@ -30,6 +30,7 @@ def train(
     ] = None,
     data_root: Annotated[str | None, _option("Folder of the data's files.", MODEL)] = None,
     per_class: Annotated[int | None, _option("Training images a class.", MODEL, "all")] = None,
+    test_per_class: Annotated[int | None, _option("Test images a class.", MODEL, "all")] = None,
     imbalance: Annotated[float | None, _option("Largest over smallest class.", MODEL, "1")] = None,
     label_noise: Annotated[
         float | None, _option("Share of wrong training labels.", MODEL, "0")
@@ -184,8 +185,8 @@ def train(
 
 
 CONFIG_OPTIONS = (
-    "data", "data_root", "per_class", "imbalance", "label_noise", "net", "width", "head_bias",
-    "head", "head_scale", "head_orientation", "head_seed", "head_permutation",
+    "data", "data_root", "per_class", "test_per_class", "imbalance", "label_noise", "net", "width",
+    "head_bias", "head", "head_scale", "head_orientation", "head_seed", "head_permutation",
     "loss", "label_smoothing", "focal_gamma", "epochs", "batch_size", "lr", "momentum", "schedule",
     "milestones", "lr_factor", "warmup_epochs", "weight_decay", "head_weight_decay", "precision",
     "seed",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -98,5 +98,5 @@ class Setting:
         return cls(sizes, **known, targets=targets)
 
 
-def _repeated(pairs: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+def _repeated(pairs: Iterable[Sequence[int]]) -> tuple[int, ...]:
     return tuple(int(size) for size, times in pairs for _ in range(int(times)))
