@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from neuralcollapse.measurement.collapse_report import CollapseReport
 
 TICKED_CLASSES = 20  # more class names would overlap
+PIXELS = 512  # of more classes the cosines are averaged over squares
 
 
 def plot_report(report: CollapseReport) -> Figure:
@@ -53,9 +54,14 @@ def plot_report(report: CollapseReport) -> Figure:
 def _gram(axes: Axes, report: CollapseReport) -> None:
     rows = report.train.moments.centered_means()
     directions = rows / rows.norm(dim=1, keepdim=True)
-    cosines = (directions @ directions.T).cpu().numpy()
-    image = axes.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
-    axes.figure.colorbar(image, ax=axes, shrink=0.8, label="cosine")
+    side = -(-len(rows) // PIXELS)
+    # The mean cosine of two groups of classes is the product of their mean directions.
+    groups = torch.stack([group.mean(0) for group in directions.split(side)])
+    cosines = (groups @ groups.T).cpu().numpy()
+    extent = (-0.5, side * len(groups) - 0.5, side * len(groups) - 0.5, -0.5)
+    image = axes.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1, extent=extent)
+    label = "cosine" if side == 1 else f"cosine, mean of {side} x {side} classes"
+    axes.figure.colorbar(image, ax=axes, shrink=0.8, label=label)
     target = -1 / (len(rows) - 1)
     axes.set_title(f"Cosines of class means (ETF: {target:.3f} off the diagonal)")
     names = _present_names(report)

@@ -32,14 +32,24 @@ def weighted_means(moments: ClassMoments, weighting: Weighting, center: Center) 
 
 def between_whitener(moments: ClassMoments, weighting: Weighting, center: Center) -> Tensor:
     """Rows B (r, d), r = rank of Sigma_B, with B^T B = Sigma_B^+; empty if all means are equal."""
-    rows = weighted_means(moments, weighting, center)
-    num, dim = rows.shape
-    small = rows @ rows.T if num <= dim else rows.T @ rows
+    require_two_classes(moments)
+    if moments.balanced:
+        weighting, center = "balanced", "class_mean"
+    key = ("whitener", weighting, center)
+    return moments.remembered(key, lambda: _whitener(moments, weighting, center))
+
+
+def _whitener(moments: ClassMoments, weighting: Weighting, center: Center) -> Tensor:
+    num, dim = int(moments.present.sum()), moments.dim
+    if num <= dim:
+        rows = weighted_means(moments, weighting, center)
+        small = rows @ rows.T
+    else:
+        small = moments.between_scatter(weighting, center)
     values, vectors = torch.linalg.eigh(small)
     # Class means are known to round-off of their own size: below it there is no direction. The
     # means lie in a plane through the centre, so one direction fewer than classes.
-    noise = EPS * float(torch.linalg.vector_norm(moments.means.nan_to_num_()))
-    floor = max(max(num, dim) * EPS * float(values[-1]), (4 * noise) ** 2)
+    floor = max(max(num, dim) * EPS * float(values[-1]), (4 * moments.round_off) ** 2)
     kept = values > floor
     if num <= dim:
         kept[0] = False

@@ -6,12 +6,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.linalg import solve_triangular
-from scipy.linalg.lapack import dpstrf
 from torch import Tensor
 
-from neuralcollapse.metrics.between import between_whitener
+from neuralcollapse.metrics.between import between_whitener, weighted_means
 from neuralcollapse.moments.class_moments import ClassMoments
+
+LEAST_PIVOT = 1e-5  # of the largest pivot: below, the scatter is singular to what it is known
+LEAST_RATIO = 1e-9  # of the largest eigenvalue: below, round-off of the others would show
 
 
 def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical") -> float:
@@ -51,27 +52,61 @@ def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical")
     >>> vci(ClassMoments(2, 1).update(features, [0, 0, 1, 1]))  # 1 - 4/5
     0.200000
     """
-    whitener = between_whitener(moments, "pooled", "sample_mean")
-    directions = len(whitener)
+    directions = len(between_whitener(moments, "balanced", "class_mean"))  # whatever the weights
     if not directions:
         return float("nan")
+    scatter = moments.within_scatter("pooled")
+    relative = _by_cholesky(scatter, moments, directions)
+    if relative is None:
+        relative = _by_projection(scatter, moments)
+    full = min(moments.dim, int(moments.present.sum()) - 1)
+    missing = 0 if rank == "numerical" else full - directions
+    total = float((relative / (1 + relative)).sum()) + missing
+    return total / (len(relative) + missing)
+
+
+def _by_cholesky(scatter: Tensor, moments: ClassMoments, directions: int) -> Tensor | None:
+    r"""Return the eigenvalues x by Sigma_W = L L^T, None if it is too close to singular.
+
+    1/x are the largest eigenvalues of L^-1 Sigma_B L^-T: a fifth of the time of `_by_projection`.
+    """
+    factor, failed = torch.linalg.cholesky_ex(scatter)
+    least, most = torch.aminmax(factor.diagonal())
+    if failed or not least > LEAST_PIVOT * most:
+        return None
+    if int(moments.present.sum()) <= moments.dim:
+        rows = weighted_means(moments, "pooled", "sample_mean")
+        half = torch.linalg.solve_triangular(factor, rows.T, upper=False)
+        small = half.T @ half
+    else:
+        half = torch.linalg.solve_triangular(
+            factor, moments.between_scatter("pooled", "sample_mean"), upper=False
+        )
+        small = torch.linalg.solve_triangular(factor, half.T, upper=False)
+    apart = torch.linalg.eigvalsh(small)[-directions:]
+    return 1 / apart if apart[0] > LEAST_RATIO * apart[-1] else None
+
+
+def _by_projection(scatter: Tensor, moments: ClassMoments) -> Tensor:
+    """Return the eigenvalues x for a scatter of any rank."""
+    whitener = between_whitener(moments, "pooled", "sample_mean")
+    directions = len(whitener)
     # With V the span of the means, Sigma_T^+ restricted to it is the inverse of
     # Sigma_B + S, S the Schur complement of the within-class scatter.
-    scatter = moments.within_scatter("pooled")
     inside, triangular = torch.linalg.qr(whitener.T, mode="complete")
     rotated = inside.T @ scatter @ inside
     head = rotated[:directions, :directions]
     cross = rotated[directions:, :directions]
     schur = head - _predicted(rotated[directions:, directions:], cross)
     root = triangular[:directions]
-    relative = torch.linalg.eigvalsh(root.T @ schur @ root).clamp_min(0)
-    full = min(moments.dim, int(moments.present.sum()) - 1)
-    missing = 0 if rank == "numerical" else full - directions
-    return float(((relative / (1 + relative)).sum() + missing) / (directions + missing))
+    return torch.linalg.eigvalsh(root.T @ schur @ root).clamp_min(0)
 
 
 def _predicted(scatter: Tensor, cross: Tensor) -> Tensor:
     """Return cross^T scatter^- cross for a positive semidefinite scatter of any rank."""
+    from scipy.linalg import solve_triangular  # a tenth of a second to import, and seldom needed
+    from scipy.linalg.lapack import dpstrf
+
     if not scatter.numel():
         return torch.zeros(cross.shape[1], cross.shape[1], dtype=cross.dtype, device=cross.device)
     # Pivoted Cholesky: a generalised inverse at a tenth of the cost of an eigendecomposition.

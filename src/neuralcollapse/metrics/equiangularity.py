@@ -6,49 +6,15 @@ import math
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.class_vectors import ClassVectors, centered_rows
 from neuralcollapse.metrics.pairs import PairMean, PairSpread, PairTile, sweep_pairs
-from neuralcollapse.validation import finite_matrix, finite_tensor
+from neuralcollapse.validation import finite_matrix
 
 DIRECT_CLASSES = 2048  # up to so many, the Gram matrix itself is compared
 CANCELLING = 1e-4  # below this distance the closed form loses digits
-
-
-def centered_rows(vectors: Any, center: Any = None) -> Float[Tensor, "K d"]:
-    """Return class vectors minus a centre, in float64.
-
-    Parameters
-    ----------
-    vectors
-        (K, d) class means or head weights, K >= 2.
-    center
-        (d,); the mean of the rows if omitted, which softmax cannot see in head weights.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If there are fewer than two rows.
-    NonFiniteError
-        If an entry is not finite, such as the mean of an absent class.
-
-    Examples
-    --------
-    >>> centered_rows(torch.tensor([[1.0], [3.0]]))
-    tensor([[-1.],
-            [ 1.]], dtype=torch.float64)
-    """
-    rows = finite_matrix("vectors", vectors)
-    if len(rows) < 2:
-        raise NeuralCollapseError(
-            "vectors", "at least 2 class vectors", str(len(rows)), "one has no angle to another"
-        )
-    if center is not None:
-        return rows - finite_tensor("center", center).to(rows)
-    rows = rows - rows[:1]  # so that equal rows become zero, not the round-off of their mean
-    return rows.sub_(rows.mean(0))
 
 
 def equinorm(vectors: Any, center: Any = None, ddof: Literal[0, 1] = 0) -> float:
@@ -79,7 +45,7 @@ def equinorm(vectors: Any, center: Any = None, ddof: Literal[0, 1] = 0) -> float
     >>> equinorm(torch.tensor([[1.0, 0], [0, 3.0]]), center=torch.zeros(2))
     0.500000
     """
-    lengths = torch.linalg.vector_norm(centered_rows(vectors, center), dim=1)
+    lengths = ClassVectors.of(vectors, center).norms
     return float(lengths.std(correction=ddof) / lengths.mean())
 
 
@@ -117,7 +83,7 @@ def equiangularity(
     >>> equiangularity(torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]]), reduce="max")
     0.666667
     """
-    rows = centered_rows(vectors, center)
+    rows = ClassVectors.of(vectors, center).rows
     statistic = EquiangularityStatistic(len(rows))
     sweep_pairs(rows, [statistic])
     if reduce == "std":
@@ -184,7 +150,7 @@ def etf_distance(vectors: Any, center: Any = None) -> float:
     >>> round(etf_distance(torch.eye(3)), 12)
     0.0
     """
-    rows = centered_rows(vectors, center)
+    rows = ClassVectors.of(vectors, center)
     return product_distance(rows, rows)
 
 
@@ -298,22 +264,23 @@ class _LogEnergy:
         self.values.add(self.shift - 0.5 * distances.log())
 
 
-def product_distance(left: Tensor, right: Tensor) -> float:
+def product_distance(left: ClassVectors, right: ClassVectors) -> float:
     """Distance of L R^T, normalised, from (I - 11^T/K)/sqrt(K-1); rows of R sum to zero."""
-    num = len(left)
+    L, R, num = left.rows, right.rows, len(left)
     # ||L R^T||^2 = <L^T L, R^T R>: d x d, not K x K.
     if num > DIRECT_CLASSES:
-        norm = ((left.T @ left) * (right.T @ right)).sum().sqrt()
-        overlap = (left * right).sum() - (left.sum(0) * right.sum(0)).sum() / num
+        norm = (left.second_moment * right.second_moment).sum().sqrt()
+        overlap = torch.dot(L.reshape(-1), R.reshape(-1)) - L.sum(0) @ R.sum(0) / num
         squared = float(2 - 2 * overlap / (norm * math.sqrt(num - 1)))
         if squared > CANCELLING**2:
             return math.sqrt(squared)
     else:
-        norm = torch.linalg.matrix_norm(left @ right.T)
+        norm = torch.linalg.matrix_norm(L @ R.T)
     total = 0.0
     on, off = (1 - 1 / num) / math.sqrt(num - 1), -1 / num / math.sqrt(num - 1)
-    for start in range(0, num, DIRECT_CLASSES):
-        block = (left[start : start + DIRECT_CLASSES] @ right.T).div_(norm).sub_(off)
+    size = max(1, min(DIRECT_CLASSES, DIRECT_CLASSES**2 // num))
+    for start in range(0, num, size):
+        block = (L[start : start + size] @ R.T).div_(norm).sub_(off)
         block.diagonal(start).sub_(on - off)
         total += float(block.square_().sum())
     return math.sqrt(total)

@@ -80,7 +80,7 @@ def margin_scale(moments: ClassMoments, weight: Tensor, bias: Tensor | None = No
     if bias is not None:
         head = torch.cat([head, checked_bias(bias, head)[:, None]], dim=1)
         mean_square += 1
-    head_squares = (head - head.mean(0)).square().sum(1)
+    head_squares = torch.linalg.vector_norm(head - head.mean(0), dim=1).square_()
     return math.sqrt(float(moments.class_weights("pooled") @ head_squares) * mean_square)
 
 

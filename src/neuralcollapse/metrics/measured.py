@@ -9,6 +9,7 @@ from functools import cached_property
 from torch import Tensor
 
 from neuralcollapse.metrics.class_distance import CDNVStatistic
+from neuralcollapse.metrics.class_vectors import ClassVectors
 from neuralcollapse.metrics.equiangularity import EquiangularityStatistic
 from neuralcollapse.metrics.head import checked_head
 from neuralcollapse.metrics.margin_scale import margin_scale, normalized_margin
@@ -51,21 +52,40 @@ class Measured:
             found.add("head")
         return found | set(self.shares)
 
-    @cached_property
+    @property
     def rows(self) -> Tensor:
         """Class means of the classes that have samples, about their mean."""
-        return self.moments.centered_means()
+        return self.means.rows
 
     @cached_property
+    def means(self) -> ClassVectors:
+        """The same, with lengths and second moment."""
+        moments = self.moments
+        rows = moments.centered_means()
+        return ClassVectors(rows, lambda: moments.between_scatter() * len(rows))
+
+    @property
     def head(self) -> Tensor:
         """The head in float64, checked against the moments."""
         assert self.weight is not None
         return checked_head(self.moments, self.weight)
 
-    @property
-    def present_head(self) -> Tensor:
-        """The rows of the head whose classes have samples."""
-        return self.head[self.moments.present]
+    @cached_property
+    def head_vectors(self) -> ClassVectors:
+        """The rows of the head about their mean."""
+        head = self.head
+        if self.weight is None or head.dtype == self.weight.dtype:
+            return ClassVectors.of(head)
+        head -= head[:1].clone()  # it is a copy already
+        return ClassVectors(head.sub_(head.mean(0)))
+
+    @cached_property
+    def present_head(self) -> ClassVectors:
+        """The rows of the head whose classes have samples, about their mean."""
+        present = self.moments.present
+        if bool(present.all()):
+            return self.head_vectors
+        return ClassVectors.of(self.head[present])
 
     @cached_property
     def margin(self) -> float:

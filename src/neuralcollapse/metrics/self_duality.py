@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.metrics.equiangularity import centered_rows, product_distance
+from neuralcollapse.metrics.class_vectors import ClassVectors
+from neuralcollapse.metrics.equiangularity import product_distance
 from neuralcollapse.validation import finite_matrix
+
+PART = 4096  # classes compared at once
 
 
 def self_duality(
@@ -58,10 +61,11 @@ def self_duality(
     """
     head, rows = _head_and_means(weight, means, center, center_head)
     if variant == "cosine":
-        return float((1 - torch.cosine_similarity(head, rows, dim=1)).mean())
-    head.div_(torch.linalg.matrix_norm(head)).sub_(rows.div_(torch.linalg.matrix_norm(rows)))
-    distance = float(torch.linalg.matrix_norm(head))
-    return distance**2 if variant == "squared" else distance
+        return float((1 - torch.cosine_similarity(head.rows, rows.rows, dim=1)).mean())
+    squared = 0.0
+    for w, m in zip(head.rows.split(PART), rows.rows.split(PART), strict=True):
+        squared += float((w / head.norm - m / rows.norm).square_().sum())
+    return squared if variant == "squared" else math.sqrt(squared)
 
 
 def product_duality(weight: Any, means: Any, center: Any = None, center_head: bool = True) -> float:
@@ -102,14 +106,19 @@ def product_duality(weight: Any, means: Any, center: Any = None, center_head: bo
 
 def _head_and_means(
     weight: Any, means: Any, center: Any, center_head: bool
-) -> tuple[Tensor, Tensor]:
-    weight, means = finite_matrix("weight", weight), finite_matrix("means", means)
-    if weight.shape != means.shape:
+) -> tuple[ClassVectors, ClassVectors]:
+    known = isinstance(weight, ClassVectors), isinstance(means, ClassVectors)
+    head = weight.rows if known[0] else finite_matrix("weight", weight)
+    rows = means.rows if known[1] else finite_matrix("means", means).to(head.device)
+    if head.shape != rows.shape:
         raise NeuralCollapseError(
             "weight",
-            f"the shape of the class means, {tuple(means.shape)}",
-            str(tuple(weight.shape)),
+            f"the shape of the class means, {tuple(rows.shape)}",
+            str(tuple(head.shape)),
             "pass one row a class, of the layer that takes these features",
         )
-    head = centered_rows(weight, None if center_head else weight.new_zeros(weight.shape[1]))
-    return head, centered_rows(means, center).to(head.device)
+    raw = None if center_head else head.new_zeros(head.shape[1])
+    return (
+        weight if known[0] else ClassVectors.of(head, raw),
+        means if known[1] else ClassVectors.of(rows, center),
+    )

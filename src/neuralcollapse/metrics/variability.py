@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from neuralcollapse.metrics.between import between_whitener, weighted_means
+import torch
+
+from neuralcollapse.metrics.between import between_whitener, require_two_classes
 from neuralcollapse.moments.class_moments import Center, ClassMoments, Weighting
 
 
@@ -115,9 +117,11 @@ def nc1_trace_ratio(
     >>> round(nc1_trace_ratio(ClassMoments(2, 1).update(features, [0, 0, 1, 1])), 12)
     0.25
     """
-    rows = weighted_means(moments, between, center)
+    require_two_classes(moments)
+    weights = moments.class_weights(between)[moments.present]
     spread = float((moments.class_weights(within) * moments.trace_variances).nansum())
-    apart = float(rows.square().sum())
+    lengths = torch.linalg.vector_norm(moments.centered_means(center), dim=1)
+    apart = float(weights @ lengths.square())
     return _ratio(spread, apart + (spread if denominator == "total" else 0.0))
 
 

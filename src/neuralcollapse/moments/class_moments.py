@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,6 +20,9 @@ from neuralcollapse.validation import as_tensor, integer_labels
 
 Weighting = Literal["pooled", "balanced"]
 Center = Literal["class_mean", "sample_mean"]
+T = TypeVar("T")
+REMEMBERED = 2**20  # numbers of class means that are kept until the next sample
+PART = 4096  # class means multiplied at once, so that no weighted copy of all is made
 _WEIGHTING: dict[Center, Weighting] = {"class_mean": "balanced", "sample_mean": "pooled"}
 
 
@@ -97,6 +100,7 @@ class ClassMoments:
         self._sums = ShiftedSums(num_classes, dim, scatters, torch.float32, torch.device(device))
         self._slab: SlabBuffer | None = None
         self._num_batches = 0
+        self._derived: dict[tuple, Any] = {}  # until the next sample comes
 
     def __repr__(self) -> str:
         return (
@@ -145,6 +149,7 @@ class ClassMoments:
         checked_later = isinstance(labels, Tensor) and labels.dtype == torch.int64
         if features.is_cpu or not checked_later or labels.shape != features.shape[:1]:
             labels = integer_labels("labels", labels, len(features), self.num_classes)
+        self._derived = {}
         slab = self._slab_for(features)
         for rows, row_labels in slab.append(features.detach(), labels):
             self._add(slab, rows, row_labels)
@@ -177,6 +182,7 @@ class ClassMoments:
                 "{}, {}, {!r}".format(*theirs),
                 "build both with the same sizes",
             )
+        self._derived = {}
         self._drained().merge(other._drained().to(self.device, self._sums.shift.dtype))
         return self
 
@@ -213,6 +219,20 @@ class ClassMoments:
 
     # ---------------------------------------------------------------- reading
 
+    def remembered(self, key: tuple, compute: Callable[[], T]) -> T:
+        """Return what `compute` returns, or did since the last sample came: not to be written to.
+
+        Parameters
+        ----------
+        key
+            Names the quantity.
+        compute
+            Finds it, from these moments.
+        """
+        if key not in self._derived:
+            self._derived[key] = compute()
+        return self._derived[key]
+
     @property
     def device(self) -> torch.device:
         """Where the sums live."""
@@ -237,20 +257,23 @@ class ClassMoments:
     def means(self) -> Float[Tensor, "K d"]:
         """Class means mu_k, (K, d) float64; NaN for an absent class."""
         sums = self._drained()
-        means = sums.miss() + sums.shift
+        means = sums.miss()
+        for part, shift in zip(means.split(PART), sums.shift.split(PART), strict=True):
+            part += shift  # a float32 shift is converted for it
         return means.masked_fill_(sums.count[:, None] == 0, float("nan"))
 
     @property
     def trace_variances(self) -> Float[Tensor, " K"]:
         """Mean squared distance v_k of the samples of a class to its mean, (K,); NaN if absent."""
         sums = self._drained()
-        return (sums.square / sums.count - sums.miss().square().sum(1)).clamp_min(0)
+        miss = torch.linalg.vector_norm(sums.sum, dim=1) / sums.count
+        return (sums.square / sums.count - miss.square_()).clamp_min_(0)
 
     @property
     def squared_norm(self) -> float:
         """Sum over all samples of the squared norm of the features, not centred."""
-        mean_squares = self.means.square().sum(1) + self.trace_variances
-        return float((self.counts * mean_squares).nansum())
+        mean_squares = torch.linalg.vector_norm(self.means, dim=1).square_()
+        return float((self.counts * (mean_squares + self.trace_variances)).nansum())
 
     @property
     def within(self) -> Float[Tensor, "d d"]:
@@ -276,8 +299,8 @@ class ClassMoments:
         NeuralCollapseError
             If there is no sample.
         """
-        weights = self.class_weights(_WEIGHTING[kind])
-        return weights[self.present] @ self.means[self.present]
+        weights, means = self.class_weights(_WEIGHTING[kind]), self.means
+        return weights[self.present] @ _of(means, self.present)
 
     def centered_means(self, center: Center = "class_mean") -> Float[Tensor, "P d"]:
         """Return mu_k minus the centre, (P, d), for the P classes that have samples.
@@ -287,13 +310,31 @@ class ClassMoments:
         center
             See `center`.
         """
-        means = self.means[self.present]
-        rows = means - means[:1]
-        rows -= self.class_weights(_WEIGHTING[center])[self.present] @ rows
-        # Means are known to round-off of their own size: what is less is no distance.
-        if rows.norm() <= 4 * torch.finfo(torch.float64).eps * means.norm():
-            rows.zero_()
-        return rows
+        if self.balanced:
+            center = "class_mean"
+
+        def compute() -> Tensor:
+            present = self.present
+            rows = _of(self.means, present)  # fresh, so that it can be written to
+            rows -= rows[:1].clone()
+            rows -= self.class_weights(_WEIGHTING[center])[present] @ rows
+            if rows.norm() <= 4 * self.round_off:
+                rows.zero_()
+            return rows
+
+        if self.num_classes * self.dim > REMEMBERED:
+            return compute()
+        return self.remembered(("centered means", center), compute).clone()
+
+    @property
+    def round_off(self) -> float:
+        """How well class means are known, at most: the round-off of their own size."""
+
+        def compute() -> float:
+            size = torch.linalg.vector_norm(_of(self.means, self.present), dim=1).norm()
+            return torch.finfo(torch.float64).eps * float(size)
+
+        return self.remembered(("round-off",), compute)
 
     def class_weights(self, weighting: Weighting) -> Float[Tensor, " K"]:
         """Return what each class counts, (K,), summing to 1: n_k / N or 1 / (present classes).
@@ -331,10 +372,9 @@ class ClassMoments:
             If the scatter needed was not collected, or there is no sample.
         """
         weights = self._scatter_weights(weighting)
-        centered = self._drained().centered_scatter()
         if len(weights) == 1:
-            return centered[0].mul_(weights)
-        return torch.tensordot(weights, centered, dims=1)
+            return self._centered_scatter() * weights
+        return torch.tensordot(weights, self._drained().centered_scatter(), dims=1)
 
     def within_trace(self, rows: Float[Tensor, "r d"], weighting: Weighting = "pooled") -> float:
         r"""Return the within-class scatter along some directions, tr(R Sigma_W R^T).
@@ -352,7 +392,13 @@ class ClassMoments:
             As `within_scatter`.
         """
         weights = self._scatter_weights(weighting)
+        if len(weights) == 1:
+            return float((rows @ self._centered_scatter()).mul_(rows).sum() * weights)
         return float((weights * self._drained().centered_trace(rows)).sum())
+
+    def _centered_scatter(self) -> Float[Tensor, "d d"]:
+        """Return the pooled sums of (x - mu)(x - mu)^T; not to be written to."""
+        return self.remembered(("scatter",), lambda: self._drained().centered_scatter()[0])
 
     def _scatter_weights(self, weighting: Weighting) -> Float[Tensor, " scatters"]:
         """Return what each scatter counts in the within-class scatter, if they tell it."""
@@ -388,8 +434,28 @@ class ClassMoments:
         center
             The point that class means are taken from, see `center`.
         """
-        rows = self.centered_means(center)
-        return (rows * self.class_weights(weighting)[self.present, None]).T @ rows
+        if self.balanced:
+            weighting, center = "balanced", "class_mean"
+
+        def compute() -> Tensor:
+            rows, weights = self.centered_means(center), self.class_weights(weighting)
+            total = rows.new_zeros(self.dim, self.dim)
+            parts = zip(rows.split(PART), weights[self.present].split(PART), strict=True)
+            for part, weight in parts:
+                total.addmm_(part.T, part * weight[:, None])
+            return total
+
+        return self.remembered(("between", weighting, center), compute).clone()
+
+    @property
+    def balanced(self) -> bool:
+        """Whether all classes that have samples have as many."""
+
+        def compute() -> bool:
+            counts = self.counts[self.present]
+            return bool((counts == counts[:1]).all())
+
+        return self.remembered(("balanced",), compute)
 
     # ---------------------------------------------------------------- keeping
 
@@ -490,3 +556,8 @@ class ClassMoments:
             raise NeuralCollapseError(
                 "path", "a safetensors file", f"{path} ({error})", "save it with ClassMoments.save"
             ) from error
+
+
+def _of(rows: Tensor, present: Tensor) -> Tensor:
+    """Return the rows of present classes, without a copy where all are."""
+    return rows if bool(present.all()) else rows[present]

@@ -15,6 +15,7 @@ from neuralcollapse.validation import integer_labels
 FLUSH_ROWS = 16384  # float32 sums run over at most so many rows, then move to float64
 SETTLED_FACTOR = 64  # a shift is judged again when its class has so many times the samples
 SHIFT_TOLERANCE = 4.0  # a shift is moved when its square miss exceeds so many times the variance
+PART = 4096  # classes whose misses are multiplied at once
 GROWTH = 16  # the spectrum is looked at again when the mean square of the rows is so many times it
 
 
@@ -132,14 +133,13 @@ class ShiftedSums:
 
     def centered_scatter(self) -> Tensor:
         """Return the scatters about the class means, (scatters, d, d) float64, symmetric."""
-        miss = self.miss()
         self._mirror()
         centered = self.scatter.clone()
-        moved = miss * self.count[:, None]
         if len(centered) == 1:
-            centered[0].addmm_(moved.T, miss, alpha=-1)
+            for total, count in zip(self.sum.split(PART), self.count.split(PART), strict=True):
+                centered[0].addmm_((total / count[:, None].clamp_min(1)).T, total, alpha=-1)
         elif len(centered) > 1:
-            centered.baddbmm_(moved[:, :, None], miss[:, None, :], alpha=-1)
+            centered.baddbmm_(self.miss()[:, :, None], self.sum[:, None, :], alpha=-1)
         return centered
 
     def centered_trace(self, rows: Tensor) -> Tensor:

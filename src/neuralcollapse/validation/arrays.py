@@ -155,7 +155,10 @@ def check_finite(argument: str, values: Tensor) -> None:
     --------
     >>> check_finite("logits", torch.zeros(2, 3))
     """
-    if not bool(torch.isfinite(values).all()):
+    if not values.numel():
+        return
+    extremes = torch.stack(torch.aminmax(values))  # NaN is both; isfinite would make three copies
+    if not bool(torch.isfinite(extremes).all()):
         bad = int((~torch.isfinite(values)).sum())
         raise NonFiniteError(
             argument,

@@ -1,0 +1,94 @@
+"""Class vectors about their centre, with what several metrics ask of them, found once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.validation import finite_matrix, finite_tensor
+
+
+class ClassVectors:
+    """Rows (K, d) in float64, centred; lengths and second moment are found when first asked for.
+
+    Parameters
+    ----------
+    rows
+        (K, d) centred float64 rows; not to be written to.
+    second_moment
+        What returns the (d, d) second moment R^T R, if it is known otherwise.
+
+    Examples
+    --------
+    >>> ClassVectors.of(torch.tensor([[1.0], [3.0]])).norms
+    tensor([1., 1.], dtype=torch.float64)
+    """
+
+    def __init__(
+        self, rows: Float[Tensor, "K d"], second_moment: Callable[[], Tensor] | None = None
+    ) -> None:
+        self.rows = rows
+        self._second_moment = second_moment
+
+    @classmethod
+    def of(cls, vectors: Any, center: Any = None) -> ClassVectors:
+        """Return class vectors as they are, or those of an array, see `centered_rows`."""
+        return vectors if isinstance(vectors, cls) else cls(centered_rows(vectors, center))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def norms(self) -> Float[Tensor, " K"]:
+        """Length of each row."""
+        return torch.linalg.vector_norm(self.rows, dim=1)
+
+    @property
+    def norm(self) -> Float[Tensor, ""]:
+        """Frobenius norm."""
+        return self.norms.norm()
+
+    @cached_property
+    def second_moment(self) -> Float[Tensor, "d d"]:
+        """R^T R, whose Frobenius norm is that of the Gram matrix R R^T, which is K x K."""
+        return self.rows.T @ self.rows if self._second_moment is None else self._second_moment()
+
+
+def centered_rows(vectors: Any, center: Any = None) -> Float[Tensor, "K d"]:
+    """Return class vectors minus a centre, in float64.
+
+    Parameters
+    ----------
+    vectors
+        (K, d) class means or head weights, K >= 2.
+    center
+        (d,); the mean of the rows if omitted, which softmax cannot see in head weights.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If there are fewer than two rows.
+    NonFiniteError
+        If an entry is not finite, such as the mean of an absent class.
+
+    Examples
+    --------
+    >>> centered_rows(torch.tensor([[1.0], [3.0]]))
+    tensor([[-1.],
+            [ 1.]], dtype=torch.float64)
+    """
+    rows = finite_matrix("vectors", vectors)
+    if len(rows) < 2:
+        raise NeuralCollapseError(
+            "vectors", "at least 2 class vectors", str(len(rows)), "one has no angle to another"
+        )
+    if center is not None:
+        return rows - finite_tensor("center", center).to(rows)
+    rows = rows - rows[:1]  # so that equal rows become zero, not the round-off of their mean
+    return rows.sub_(rows.mean(0))
