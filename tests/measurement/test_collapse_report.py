@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import neuralcollapse as nc
+from allocations import LargestTensor
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,26 @@ def test_frame_and_json_hold_the_values(report, tmp_path):
     assert document == json.loads(text)
     assert document["values"] == report.to_dict()
     assert len(document["per_class"]) == 6
+
+
+def test_cosines_of_many_classes_are_averaged_over_squares():
+    generator = torch.Generator().manual_seed(0)
+    num, side = 1100, 3  # more than 512 pixels a side
+    means = torch.randn(num, 6, generator=generator)
+    features = torch.cat([means + 0.1, means - 0.1])
+    report = nc.measure_features(features, torch.arange(num).repeat(2), scatter=False)
+    with LargestTensor() as largest:
+        figure = report.plot()
+    assert largest.numel < num**2
+    image = figure.axes[0].images[0].get_array()
+    rows = report.train.moments.centered_means()
+    units = (rows / rows.norm(dim=1, keepdim=True)).numpy()
+    cosines = units @ units.T
+    assert image.shape == (367, 367)
+    assert image[1, 2] == pytest.approx(cosines[side : 2 * side, 2 * side : 3 * side].mean())
+    assert image[366, 0] == pytest.approx(cosines[366 * side :, :side].mean())
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert any("mean of 3 x 3 classes" in label for label in labels)
 
 
 def test_json_writes_null_for_undefined():

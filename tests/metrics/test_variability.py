@@ -1,3 +1,4 @@
+import importlib
 import itertools
 import math
 
@@ -234,3 +235,61 @@ def test_what_needs_a_scatter_says_so(metric):
     moments = ClassMoments(2, 3, scatter=False).update(torch.randn(4, 3), [0, 0, 1, 1])
     with pytest.raises(NeuralCollapseError, match="collect the moments with scatter='pooled'"):
         metric(moments)
+
+
+COLLAPSE_INDEX = importlib.import_module("neuralcollapse.metrics.collapse_index")
+
+
+@pytest.mark.parametrize("sizes", ["equal", "unequal"])
+@pytest.mark.parametrize(("num_classes", "dim"), [(2, 1), (5, 30), (12, 7), (40, 40)])
+def test_both_ways_to_the_vci_agree(sizes, num_classes, dim, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(2000) % num_classes
+    if sizes == "unequal":
+        labels[:300] = 0
+    means = 3 * torch.randn(num_classes, dim, generator=generator, dtype=torch.float64)
+    mixing = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
+    noise = torch.randn(2000, dim, generator=generator, dtype=torch.float64)
+    features = (means[labels] + noise) @ mixing
+    moments = ClassMoments(num_classes, dim).update(features, labels)
+    by_cholesky = [vci(moments), vci(moments, "full")]
+    total = moments.within + moments.between_scatter("pooled", "sample_mean")
+    between = moments.between_scatter("pooled", "sample_mean")
+    rank = min(dim, num_classes - 1)
+    share = float(torch.linalg.solve(total, between).trace()) / rank
+    assert by_cholesky[0] == pytest.approx(1 - share, rel=1e-6)
+    monkeypatch.setattr(COLLAPSE_INDEX, "LEAST_PIVOT", math.inf)
+    assert by_cholesky == pytest.approx([vci(moments), vci(moments, "full")], rel=1e-8)
+
+
+def test_a_dead_feature_takes_the_other_way():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(500, 9, generator=generator, dtype=torch.float64)
+    labels = torch.arange(500) % 4
+    features += 2 * torch.randn(4, 9, generator=generator, dtype=torch.float64)[labels]
+    alive = vci(ClassMoments(4, 9).update(features, labels))
+    features = torch.cat([features, torch.zeros(500, 3)], 1)
+    assert vci(ClassMoments(4, 12).update(features, labels)) == pytest.approx(alive, rel=1e-9)
+
+
+def test_what_is_remembered_is_forgotten_with_the_next_sample():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(300, 5, generator=generator, dtype=torch.float64)
+    labels = torch.randint(3, (300,), generator=generator)
+
+    def read(moments):
+        moments.centered_means().zero_()  # what is handed out is no part of the memory
+        moments.between_scatter().zero_()
+        moments.within_scatter().zero_()
+        functions = (nc1_pinv, nc1_trace_ratio, vci)
+        return [f(moments) for f in functions] + [float(moments.within.trace())]
+
+    whole = ClassMoments(3, 5).update(features, labels)
+    grown = ClassMoments(3, 5).update(features[:200], labels[:200])
+    read(grown)
+    grown.update(features[200:], labels[200:])
+    assert read(grown) == pytest.approx(read(whole))
+    merged = ClassMoments(3, 5).update(features[:200], labels[:200])
+    read(merged)
+    merged.merge(ClassMoments(3, 5).update(features[200:], labels[200:]))
+    assert read(merged) == pytest.approx(read(whole))
