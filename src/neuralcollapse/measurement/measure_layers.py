@@ -20,10 +20,9 @@ from neuralcollapse.measurement.layer_profile import LayerProfile, LayerValues
 from neuralcollapse.measurement.layer_tap import LayerTap
 from neuralcollapse.measurement.passes import PassOptions
 from neuralcollapse.measurement.samples import Forward, Samples, Unpack, moved
-from neuralcollapse.metrics.nearest_center import ncc_accuracy
 from neuralcollapse.metrics.ranks import effective_rank
+from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio, separation_fuzziness
-from neuralcollapse.moments.class_moments import ClassMoments
 
 
 def measure_layers(
@@ -177,50 +176,42 @@ class _LayerSums:
 
     def __init__(self, num_classes: int, scatter_budget: int, feature_budget: int) -> None:
         self._num_classes, self._budget, self._room = num_classes, scatter_budget, feature_budget
-        self._moments: dict[str, ClassMoments] = {}
-        self._kept: dict[str, list[Tensor]] | None = {}
-        self._labels: list[Tensor] = []
+        self._states: dict[str, CollapseState] = {}
 
     @property
     def num_samples(self) -> int:
-        return sum(map(len, self._labels))
+        return next((state.moments.num_samples for state in self._states.values()), 0)
 
     def update(self, found: dict[str, Tensor], labels: Tensor) -> None:
         """Add a batch."""
-        if not self._moments:
+        if not self._states:
             self._require_room(found)
             for name, features in found.items():
-                dim = features.shape[1]
-                self._moments[name] = ClassMoments(self._num_classes, dim, device=features.device)
-        if found.keys() != self._moments.keys():
+                sizes = (self._num_classes, features.shape[1])
+                self._states[name] = CollapseState(*sizes, feature_budget=self._room)
+        if found.keys() != self._states.keys():
             raise NeuralCollapseError(
                 "layers",
                 "the same calls of layers in every batch",
-                ", ".join(sorted(found.keys() ^ self._moments.keys())) + " in some only",
+                ", ".join(sorted(found.keys() ^ self._states.keys())) + " in some only",
                 "leave these layers out",
             )
-        self._labels.append(labels)
         self._room -= sum(features.nbytes for features in found.values())
-        if self._room < 0:
-            self._kept = None
         for name, features in found.items():
+            state = self._states[name]
             try:
-                self._moments[name].update(features, labels)
+                state.gather(features, labels)
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"layer {name}", error.expected, error.got, error.remedy
                 ) from error
-            if self._kept is not None:
-                self._kept.setdefault(name, []).append(features)
+            if self._room < 0:  # one budget for all layers
+                state.drop_features()
 
     def profile(self) -> LayerProfile:
-        labels = torch.cat(self._labels)
-        layers = tuple(
-            _values(name, moments, None if self._kept is None else self._kept[name], labels)
-            for name, moments in self._moments.items()
-        )
-        present = int(next(iter(self._moments.values())).present.sum())
-        return LayerProfile(layers, len(labels), present)
+        layers = tuple(_values(name, state) for name, state in self._states.items())
+        present = int(next(iter(self._states.values())).moments.present.sum())
+        return LayerProfile(layers, self.num_samples, present)
 
     def _require_room(self, found: dict[str, Tensor]) -> None:
         needs = {name: 8 * features.shape[1] ** 2 for name, features in found.items()}
@@ -236,13 +227,11 @@ class _LayerSums:
             )
 
 
-def _values(
-    name: str, moments: ClassMoments, kept: list[Tensor] | None, labels: Tensor
-) -> LayerValues:
+def _values(name: str, state: CollapseState) -> LayerValues:
+    moments = state.moments
     covariance = moments.within + moments.between_scatter("pooled", "sample_mean")
-    accuracy = float("nan")
-    if kept is not None:
-        accuracy = ncc_accuracy(torch.cat(kept), labels, moments.means)
+    if state.whole:
+        state.settle(moments.means)
     return LayerValues(
         layer=name,
         dim=moments.dim,
@@ -250,7 +239,7 @@ def _values(
         nc1_pinv=nc1_pinv(moments),
         nc1_trace_ratio=nc1_trace_ratio(moments),
         effective_rank=effective_rank(torch.linalg.eigvalsh(covariance)),
-        ncc_accuracy=accuracy,
+        ncc_accuracy=state.ncc_accuracy,
     )
 
 

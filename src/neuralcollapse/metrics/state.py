@@ -144,6 +144,11 @@ class CollapseState:
         """Whether the features of every sample are kept, so that `settle` needs no data."""
         return self.samples is not None and self.samples.features is not None
 
+    def drop_features(self) -> None:
+        """Forget the features kept; `settle` then needs the data once more."""
+        if self.samples is not None:
+            self.samples.features = None
+
     def settle(
         self, means: Tensor, again: Iterable[tuple[Tensor, Tensor | None, Any]] | None = None
     ) -> None:
@@ -166,8 +171,7 @@ class CollapseState:
         for features, labels, winners in self._settled_from(again):
             self._counts.add_nearest(labels, nearest.winners(features, labels), winners)
             seen += len(labels)
-        if self.samples is not None:
-            self.samples.features = None
+        self.drop_features()
         if seen != self.moments.num_samples:
             raise NeuralCollapseError(
                 "loader",

@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from rich.progress import Progress
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.decisions import decide
 from neuralcollapse.training.perceptron import PerceptronConfig, batch_order, initial_weights
 from neuralcollapse.validation import as_tensor, finite_matrix, integer_labels, occupied_labels
 
@@ -61,7 +62,7 @@ class Ensemble:
         shares = []
         for part in self._parts():
             logits = part.logits(inputs)
-            right = (logits.argmax(2) == true) & logits.isfinite().all(2)
+            right = _right(logits, true.expand(len(logits), -1)) & logits.isfinite().all(2)
             shares.append(right.double().mean(1))
         return torch.cat(shares)
 
@@ -173,7 +174,7 @@ def _train_chunk(
     for step, rows in enumerate(_batches(keys, len(labels), config)):
         outputs = _activations(data[rows], weights, biases, config)
         logits, true = torch.bmm(outputs[-1], heads_t), labels[rows]
-        wrong += (logits.argmax(2) != true).sum(1)
+        wrong += (~_right(logits, true)).sum(1)
         # Gradient of the mean cross-entropy by the logits: probabilities minus one-hot labels.
         # (torch's softmax over few classes takes four times as long.)
         gradient = (logits - logits.amax(2, keepdim=True)).exp_()
@@ -187,6 +188,11 @@ def _train_chunk(
             wrong.zero_()
             epoch_done()
     return Ensemble(weights, biases, heads, epochs_to_fit, config)
+
+
+def _right(logits: Float[Tensor, "R n K"], labels: Int[Tensor, "R n"]) -> Bool[Tensor, "R n"]:
+    margins, _ = decide(logits.flatten(0, 1), labels.flatten())
+    return margins.view(labels.shape) > 0
 
 
 def _batches(

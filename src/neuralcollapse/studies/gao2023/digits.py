@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from neuralcollapse.metrics import cross_entropy_losses, margin_min, margin_scale
+from neuralcollapse.metrics import cross_entropy_losses, margin_min, margin_scale, sample_margins
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.training import MLP, TrainConfig, load_dataset, sgd_epochs
 
@@ -115,7 +115,7 @@ def _snapshot(network: MLP, inputs: Tensor, labels: Tensor) -> Snapshot:
     moments = ClassMoments(len(weight), features.shape[1], scatter=False).update(features, labels)
     head = torch.cat([weight, bias[:, None]], 1)
     return Snapshot(
-        accuracy=float((logits.argmax(1) == labels).double().mean()),
+        accuracy=float((sample_margins(logits, labels) > 0).double().mean()),
         losses=cross_entropy_losses(logits, labels),
         margin=margin_min(logits, labels),
         scale=margin_scale(moments, weight, bias),

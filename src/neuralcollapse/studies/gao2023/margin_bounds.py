@@ -17,7 +17,7 @@ from neuralcollapse.generalization import (
     uniform_margin_bound,
 )
 from neuralcollapse.geometry import simplex_etf
-from neuralcollapse.metrics import margin_collapse_ratio, margin_min
+from neuralcollapse.metrics import margin_collapse_ratio, margin_min, sample_margins
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.gao2023.digits import HALF, NOTE, trained_digits
 from neuralcollapse.studies.gao2023.study import study
@@ -54,7 +54,7 @@ def _margin_bounds() -> Iterator[Evidence]:
     for name, K in (("odd or even", 2), ("ten digits", 10)):
         labels, truth = trained.fresh_labels % K, trained.test_labels % K
         head = _ridge(fresh, labels, K)
-        error = float(((test @ head.T).argmax(1) != truth).double().mean())
+        error = float((sample_margins(test @ head.T, truth) <= 0).double().mean())
         whole = uniform_margin_bound(fresh, labels, head, fitted="head", feature_scale=scale)
         pairs = pair_margin_bound(fresh, labels, head, fitted="head", feature_scale=scale)
         note = f"features from {10 * HALF} digits, head on {len(labels)} others, K = {K}"
@@ -128,7 +128,10 @@ def _coverage(runs: int) -> tuple[int, float]:
         features, labels = draw(400)
         head = np.linalg.lstsq(features, np.eye(2)[labels], rcond=None)[0].T
         found = uniform_margin_bound(features, labels, head, fitted="head", confidence=CONFIDENCE)
-        covered += bool(found.bound >= np.mean((new @ head.T).argmax(1) != truth))
+        covered += bool(
+            found.bound
+            >= float((sample_margins(torch.from_numpy(new @ head.T), truth) <= 0).double().mean())
+        )
         least = min(least, found.bound)
     return covered, least
 
