@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test nightly lint bench docs clean
+.PHONY: help demo test nightly lint bench gpu docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -27,6 +27,9 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev  ## the speed ratios, with their floors
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+gpu: $(VENV)/.installed-dev  ## on one GPU: its tests, and the network figures at the scale medium, in gpu/
+	$(BIN)/python benchmarks/gpu.py
 
 docs: $(VENV)/.installed-dev  ## build the documentation in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -38,9 +38,10 @@ from neuralcollapse.measurement import default_layers
 from neuralcollapse.training import TrainConfig, build_network
 from neuralcollapse.training.batches import Batches
 from neuralcollapse.training.checkpoints import Checkpoint, save_checkpoint
-from neuralcollapse.training.epochs import train_epoch
+from neuralcollapse.training.epochs import prepared, train_epoch
+from neuralcollapse.training.execution import Execution
 from neuralcollapse.training.measuring import CPU_BATCH, RunMeasurement
-from neuralcollapse.training.optimizer import sgd
+from neuralcollapse.training.optimizer import build_optimizer
 
 CLASSES = 10
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -84,7 +85,8 @@ class Trainer:
         self.train, self.test = case.split(case.train, 0), case.split(case.test, 1)
         self.model = build_network(case.net, case.shape, CLASSES, width=case.width)
         self.fabric = Fabric(accelerator="cpu", devices=1)
-        self.forward, self.optimizer = self.fabric.setup(self.model, sgd(self.model, self.config))
+        optimizer = build_optimizer(self.model, self.config)
+        self.forward, self.optimizer = prepared(self.model, optimizer, self.fabric)
         self.batches = Batches(self.train, case.batch_size, 0, self.fabric)
         self.number = 0
 
@@ -92,8 +94,9 @@ class Trainer:
         """Train for one epoch."""
         self.number += 1
         train_epoch(
-            self.number, self.forward, self.optimizer, self.batches, self.config, self.fabric
-        )
+            self.number, self.forward, self.optimizer, self.batches, self.config, self.fabric,
+            Execution(),
+        )  # fmt: skip
 
     def measurement(self, layers: Sequence[str]) -> RunMeasurement:
         """Return what measures the run."""

@@ -5,13 +5,18 @@ import pytest
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.studies import FigureJob
-from neuralcollapse.studies.kept_runs import kept_path, read_kept_run
+from neuralcollapse.studies.kept_runs import read_kept_run
+from neuralcollapse.studies.sweep.configs import run_name
 from neuralcollapse.training import TrainConfig
 
 CONFIGS = [
     TrainConfig(width=1 / 16, per_class=5, test_per_class=3, epochs=2, seed=seed)
     for seed in (1, 0, 2)
 ]
+
+
+def kept_path(folder, config):
+    return folder / f"{run_name(config)}.jsonl.gz"
 
 
 def job(folder, **options):
@@ -50,6 +55,26 @@ def test_without_training_what_is_finished_is_kept_and_what_is_missing_named(tmp
     assert kept_path(kept, CONFIGS[0]).exists()
     found = job(tmp_path / "b", kept=kept, training=False).train(CONFIGS[:1])
     assert found[0][-1]["epoch"] == 2
+
+
+def test_what_a_judge_says_is_kept_with_the_run(tmp_path):
+    kept = tmp_path / "kept"
+
+    def weights(run):
+        return {"bytes": (run.folder / "model.safetensors").stat().st_size}
+
+    histories, outcomes = job(tmp_path / "a", kept=kept).train_and_judge(CONFIGS[:2], weights)
+    assert all(outcome["bytes"] > 1000 for outcome in outcomes)
+    again = job(tmp_path / "b", kept=kept, training=False).train_and_judge(CONFIGS[:2], None)
+    assert again == (histories, outcomes)
+
+
+def test_a_dry_job_trains_two_steps_of_each_network_once(tmp_path):
+    large = [TrainConfig(data=data, net="cnn", epochs=100) for data in ("mnist", "cifar10")]
+    histories = job(tmp_path, dry=True).train(large)
+    assert histories[0] == histories[1]
+    assert [record["step"] for record in histories[0]] == [2]
+    assert len(list((tmp_path / "runs").iterdir())) == 1
 
 
 def test_seeds_asked_for_take_the_place_of_the_usual(tmp_path):

@@ -41,7 +41,7 @@ def test_a_dict_and_back():
         ({"imbalance": math.nan}, "imbalance: expected a finite number of at least 1, got nan"),
         ({"label_noise": 1.0}, r"label_noise: expected a number in \[0, 1\), got 1.0"),
         ({"seed": -1}, r"seed: expected a whole number in \[0, inf\), got -1"),
-        ({"precision": "16"}, "precision: expected one of 32, bf16, got '16'"),
+        ({"precision": "16"}, "precision: expected one of 32, bf16, auto, got '16'"),
         (
             {"epochs": 5, "warmup_epochs": 5},
             r"warmup_epochs: expected a whole number in \[0, 5\), got 5",

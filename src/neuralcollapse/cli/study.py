@@ -14,7 +14,7 @@ from neuralcollapse.errors import NeuralCollapseError
 
 @app.command()
 def study(
-    paper: Annotated[str, typer.Argument(help="Which paper: ji2022, tirer2023 or gao2023.")],
+    paper: Annotated[str, typer.Argument(help="ji2022, tirer2023, gao2023 or atlas.")],
     figure: Annotated[int | None, typer.Option(help="Draw this figure alone.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; studies/PAPER if omitted.")] = None,
     scale: Annotated[

@@ -62,6 +62,7 @@ def train(
     focal_gamma: Annotated[float | None, _option("Of the focal loss.", RECIPE, "2")] = None,
     epochs: Annotated[int | None, _option("Passes over the data.", RECIPE, "400")] = None,
     batch_size: Annotated[int | None, _option("Of all processes together.", RECIPE, "256")] = None,
+    optimizer: Annotated[str | None, _option("sgd or adamw.", RECIPE, "sgd")] = None,
     lr: Annotated[float | None, _option("Learning rate.", RECIPE, "0.05")] = None,
     momentum: Annotated[float | None, _option("Of the gradient.", RECIPE, "0.9")] = None,
     schedule: Annotated[str | None, _option("cosine, step or constant.", RECIPE, "cosine")] = None,
@@ -75,7 +76,7 @@ def train(
     head_weight_decay: Annotated[
         float | None, _option("Of the head alone.", RECIPE, "as the others")
     ] = None,
-    precision: Annotated[str | None, _option("32 or bf16.", RECIPE, "32")] = None,
+    precision: Annotated[str | None, _option("32, bf16 or auto.", RECIPE, "32")] = None,
     seed: Annotated[int | None, _option("Of weights and order.", RECIPE, "0")] = None,
     config: Annotated[
         Path | None,
@@ -187,7 +188,8 @@ def train(
 CONFIG_OPTIONS = (
     "data", "data_root", "per_class", "test_per_class", "imbalance", "label_noise", "net", "width",
     "head_bias", "head", "head_scale", "head_orientation", "head_seed", "head_permutation",
-    "loss", "label_smoothing", "focal_gamma", "epochs", "batch_size", "lr", "momentum", "schedule",
+    "loss", "label_smoothing", "focal_gamma", "epochs", "batch_size", "optimizer", "lr", "momentum",
+    "schedule",
     "milestones", "lr_factor", "warmup_epochs", "weight_decay", "head_weight_decay", "precision",
     "seed",
 )  # fmt: skip

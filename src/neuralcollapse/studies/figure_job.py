@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.runs.record import Record
-from neuralcollapse.studies.kept_runs import keep_run, kept_path, read_kept_run
+from neuralcollapse.studies.kept_runs import keep_run, read_kept_run
 from neuralcollapse.studies.sweep import run_name, sweep
 from neuralcollapse.studies.sweep.runs import SweepRun
 from neuralcollapse.training import TrainConfig
@@ -17,6 +17,8 @@ from neuralcollapse.training import TrainConfig
 Scale = Literal["quick", "small", "medium", "paper"]
 # Of the networks at the scale small: 2,000 images, a quarter of the channels.
 SMALL: dict[str, Any] = {"width": 0.25, "per_class": 200}
+
+Judge = Callable[[SweepRun], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,12 @@ class FigureJob:
     seeds
         Of the networks, instead of those of the scale.
     kept
-        Folder of runs kept for good: they are not trained again, and what finishes is added.
+        Folder of runs kept for good, without weights: they are not trained again, and what
+        finishes is added. ``kept/`` in the folder if None.
     training
         Whether to train what is neither there nor kept.
+    dry
+        Train each network for two steps, a tiny one on a few digits: to see that all runs.
 
     Raises
     ------
@@ -58,6 +63,7 @@ class FigureJob:
     seeds: tuple[int, ...] | None = None
     kept: Path | None = None
     training: bool = True
+    dry: bool = False
 
     def __post_init__(self) -> None:
         if self.scale not in get_args(Scale):
@@ -67,6 +73,15 @@ class FigureJob:
     def seeds_or(self, usual: Sequence[int]) -> tuple[int, ...]:
         """Return the seeds asked for, or the usual ones of a figure."""
         return tuple(usual) if self.seeds is None else self.seeds
+
+    def planned(self, config: TrainConfig) -> TrainConfig:
+        """Return the configuration, or that of two steps with a tiny network if the job is dry."""
+        if not self.dry:
+            return config
+        return replace(
+            config, data="digits", per_class=2, test_per_class=2, width=1 / 16, batch_size=10,
+            epochs=1, imbalance=1.0, precision="32",
+        )  # fmt: skip
 
     def train(self, configs: Sequence[TrainConfig], **options: Any) -> list[list[Record]]:
         """Train the networks of the figure; what earlier calls have finished is not trained again.
@@ -92,7 +107,30 @@ class FigureJob:
             If a run failed, and the message has its error; or is missing, and not to be trained.
             What is finished is kept.
         """
-        due = sorted((c for c in configs if not self._kept_path(c).exists()), key=lambda c: c.seed)
+        return [records for _, records in self._finished(configs, None, options)]
+
+    def train_and_judge(
+        self, configs: Sequence[TrainConfig], judge: Judge, **options: Any
+    ) -> tuple[list[list[Record]], list[dict[str, float]]]:
+        """Train as `train` does, and return what a function says of each finished run besides.
+
+        Parameters
+        ----------
+        configs, options
+            As in `train`.
+        judge
+            From a finished run, weights and all, to numbers by name, which are kept with it.
+        """
+        found = self._finished(configs, judge, options)
+        return [records for _, records in found], [made["outcomes"] for made, _ in found]
+
+    def _finished(
+        self, configs: Sequence[TrainConfig], judge: Judge | None, options: dict[str, Any]
+    ) -> list[tuple[dict[str, Any], list[Record]]]:
+        """Train what is neither there nor kept, and return how each was made and its records."""
+        configs = [self.planned(config) for config in configs]
+        missing = [c for c in dict.fromkeys(configs) if not self._kept_path(c).exists()]
+        due = sorted(missing, key=lambda config: config.seed)
         if due and self.training:
             if self.scale == "small":
                 options = {"channels_last": True} | options
@@ -107,26 +145,22 @@ class FigureJob:
                     "correct the cause and call again with retry: finished runs are kept",
                 )
         runs = [SweepRun(config, self._runs / run_name(config)) for config in due]
-        missing = [run for run in runs if run.state != "finished"]
-        if self.kept is not None:
-            for run in runs:
-                if run not in missing:
-                    keep_run(self.kept, run)
-        if missing:
+        for run in runs:
+            if run.state == "finished":
+                keep_run(self._kept_path(run.config), run, None if judge is None else judge(run))
+        left = [run for run in runs if run.state != "finished"]
+        if left:
             raise NeuralCollapseError(
                 "runs",
                 f"all {len(configs)} networks of the figure trained",
-                f"{len(missing)} of them missing, such as {missing[0].folder}",
+                f"{len(left)} of them missing, such as {left[0].folder}",
                 "train them, or draw fewer seeds",
             )
-        trained = {run.config: run.records for run in runs}
-        return [
-            trained[c] if c in trained else read_kept_run(self._kept_path(c))[1] for c in configs
-        ]
+        return [read_kept_run(self._kept_path(config)) for config in configs]
 
     @property
     def _runs(self) -> Path:
         return self.folder / "runs"
 
     def _kept_path(self, config: TrainConfig) -> Path:
-        return kept_path(self.folder if self.kept is None else self.kept, config)
+        return (self.kept or self.folder / "kept") / f"{run_name(config)}.jsonl.gz"

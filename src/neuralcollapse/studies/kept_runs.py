@@ -4,48 +4,36 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
 from neuralcollapse.runs.history import Record, parse_history
-from neuralcollapse.studies.sweep import run_name
 from neuralcollapse.studies.sweep.runs import SweepRun
-from neuralcollapse.training import TrainConfig
 
 LIMIT = 2**26  # bytes of a kept run when unpacked: a small file must not fill the memory
 
 
-def kept_path(folder: Path, config: TrainConfig) -> Path:
-    """Return where the run of a configuration is kept.
-
-    Parameters
-    ----------
-    folder
-        Of the kept runs.
-    config
-        Of the run.
-    """
-    return folder / f"{run_name(config)}.jsonl.gz"
-
-
-def keep_run(folder: Path, run: SweepRun) -> Path:
+def keep_run(path: Path, run: SweepRun, outcomes: Mapping[str, float] | None = None) -> None:
     """Write config.json as one line, and the history after it, the same bytes at every call.
 
     Parameters
     ----------
-    folder
-        Of the kept runs; made if it is not there.
+    path
+        The file.
     run
         A finished one.
+    outcomes
+        What else is known of it, added to its config.json.
     """
     made: dict[str, Any] = json.loads((run.folder / "config.json").read_text())
+    if outcomes is not None:
+        made["outcomes"] = dict(outcomes)
     text = json.dumps(made) + "\n" + (run.folder / "history.jsonl").read_text()
-    path = kept_path(folder, run.config)
     with atomic_path(path) as temporary:
         temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
-    return path
 
 
 def read_kept_run(path: Path) -> tuple[dict[str, Any], list[Record]]:

@@ -16,6 +16,7 @@ from neuralcollapse.studies.claims import Evidence, Study, Verdict, judge
 from neuralcollapse.studies.figure_job import FigureJob
 
 PAPERS = ("ji2022", "tirer2023", "gao2023")
+STUDIES = (*PAPERS, "atlas")  # which is of no paper, and claims nothing
 
 
 def load_study(paper: str) -> Study:
@@ -24,7 +25,7 @@ def load_study(paper: str) -> Study:
     Parameters
     ----------
     paper
-        Short name, one of `PAPERS`.
+        Short name, one of `PAPERS`, or ``"atlas"``.
 
     Returns
     -------
@@ -41,9 +42,9 @@ def load_study(paper: str) -> Study:
     >>> load_study("ji2022").claims[0].id
     'ji2022.def2.1'
     """
-    if paper not in PAPERS:
+    if paper not in STUDIES:
         raise NeuralCollapseError(
-            "paper", f"one of {', '.join(PAPERS)}", repr(paper), "choose a known paper"
+            "paper", f"one of {', '.join(STUDIES)}", repr(paper), "choose a known paper"
         )
     study: Study = importlib.import_module(f"neuralcollapse.studies.{paper}").study
     return study
@@ -81,7 +82,7 @@ def run_study(paper: str, job: FigureJob, figure: int | None = None) -> list[Pat
     Parameters
     ----------
     paper
-        Short name, one of `PAPERS`.
+        Short name, one of `PAPERS`, or ``"atlas"``.
     job
         The folder to write to, made if it is not there, and the scale. Records lie beside the
         figures they feed.
@@ -108,7 +109,7 @@ def run_study(paper: str, job: FigureJob, figure: int | None = None) -> list[Pat
         )
     numbers = sorted(study.figures) if figure is None else [figure]
     written = [path for number in numbers for path in study.figures[number](job)]
-    if figure is None:
+    if figure is None and study.claims:
         written.append(_record(verify(paper, job.progress), job.folder / "claims.jsonl"))
     return written
 

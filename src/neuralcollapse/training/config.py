@@ -16,13 +16,15 @@ CHOICES = {
     "loss": ("ce", "mse", "focal", "dot-regression"),
     "head": ("linear", "etf"),
     "head_orientation": (None, *get_args(Orientation)),
+    "optimizer": ("sgd", "adamw"),
     "schedule": ("cosine", "step", "constant"),
-    "precision": ("32", "bf16"),
+    "precision": ("32", "bf16", "auto"),
 }
 # What acts in one case alone, and would else be silently without effect.
 ONLY_WITH = {
     "label_smoothing": ("loss", "ce"),
     "focal_gamma": ("loss", "focal"),
+    "momentum": ("optimizer", "sgd"),
     "milestones": ("schedule", "step"),
     "lr_factor": ("schedule", "step"),
     "head_scale": ("head", "etf"),
@@ -74,14 +76,17 @@ class TrainConfig:
     focal_gamma
         Exponent of the focal loss, at least 0 (cross-entropy); 2 if None.
     weight_decay
-        Added to the gradient, times the weights, by the optimiser; on all parameters.
+        Added to the gradient, times the weights, by the optimiser (by AdamW, times the learning
+        rate, taken off the weights); on all parameters.
     head_weight_decay
         The same for the head alone, where `weight_decay` then acts on the other layers only; None
         if it is no different.
     head_bias
         Whether the head has a bias; never a fixed one.
+    optimizer
+        ``"sgd"``: stochastic gradient descent with momentum. ``"adamw"``: torch's AdamW.
     lr, momentum
-        Of stochastic gradient descent.
+        Learning rate; momentum of stochastic gradient descent.
     schedule
         How the learning rate goes on from `lr`: ``"cosine"``, ``"step"`` or ``"constant"``; see
         `learning_rate`.
@@ -96,7 +101,8 @@ class TrainConfig:
         Samples in a step, over all processes together; passes over the data.
     precision
         ``"32"``: float32. ``"bf16"``: the network's products in bfloat16, weights in float32.
-        Collapse is measured in float32 either way.
+        ``"auto"``: what is quickest here in a short trial, with the layout of images and the
+        number of threads, see `Execution`. Collapse is measured in float32 either way.
     seed
         Determines initial weights, order of samples and what else is random.
 
@@ -130,6 +136,7 @@ class TrainConfig:
     head_orientation: str | None = None
     head_seed: int | None = None
     head_permutation: int | None = None
+    optimizer: str = "sgd"
     lr: float = 0.05
     momentum: float = 0.9
     schedule: str = "cosine"

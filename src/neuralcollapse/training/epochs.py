@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
+from lightning_fabric import Fabric, is_wrapped
+from lightning_fabric.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from neuralcollapse.errors import NonFiniteError
 from neuralcollapse.training.batches import Batches
 from neuralcollapse.training.config import TrainConfig
+from neuralcollapse.training.execution import Execution, execution_of
 from neuralcollapse.training.losses import loss_at_head
-from neuralcollapse.training.optimizer import sgd
+from neuralcollapse.training.optimizer import build_optimizer
 from neuralcollapse.training.randomness import seeded
 from neuralcollapse.training.schedules import learning_rate
 
@@ -76,12 +78,32 @@ def sgd_epochs(
     NonFiniteError
         If the loss is NaN or infinite; the message names the first such step.
     """
-    fabric = fabric or _one_process(model, config)
-    optimizer = sgd(model, config)
-    forward, optimizer = fabric.setup(model, optimizer)
+    fabric = fabric or _one_process(model)
+    execution = execution_of(config, model, data)
+    forward, optimizer = prepared(model, build_optimizer(model, config), fabric)
     batches = Batches(data, config.batch_size, config.seed, fabric)
     for number in range(1, config.epochs + 1):
-        yield train_epoch(number, forward, optimizer, batches, config, fabric)
+        yield train_epoch(number, forward, optimizer, batches, config, fabric, execution)
+
+
+def prepared(
+    model: nn.Module, optimizer: torch.optim.Optimizer, fabric: Fabric
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Return network and optimiser as `train_epoch` takes them.
+
+    On one device they are what they were, since Fabric's wrappers cost a small network some per
+    cent of each step; else they are wrapped.
+
+    Parameters
+    ----------
+    model, optimizer
+        The network, moved to the device in place, and what trains it.
+    fabric
+        Launched before.
+    """
+    if isinstance(fabric.strategy, SingleDeviceStrategy):
+        return fabric.to_device(model), optimizer
+    return fabric.setup(model, optimizer)
 
 
 def train_epoch(
@@ -91,7 +113,7 @@ def train_epoch(
     batches: Batches,
     config: TrainConfig,
     fabric: Fabric,
-    channels_last: bool = False,
+    execution: Execution,
 ) -> Epoch:
     """Train for one epoch.
 
@@ -100,15 +122,15 @@ def train_epoch(
     number
         Of the epoch, from 1; with the seed it determines everything random.
     model, optimizer
-        As `Fabric.setup` returned them.
+        From `prepared`.
     batches
         Of the training data.
     config
         Loss and learning rate.
     fabric
         Moves gradients between processes.
-    channels_last
-        Whether images are laid out so, as the network's weights then must be.
+    execution
+        Precision, and layout of images, as the network's weights then must lie.
 
     Raises
     ------
@@ -118,19 +140,19 @@ def train_epoch(
     before = (number - 1) * len(batches)
     # Losses stay on the device: to read one at every step would make the device wait.
     losses = torch.zeros(len(batches), device=fabric.device)
+    alone = not is_wrapped(model)
     model.train()
     with seeded(config.seed, number, fabric.global_rank), loss_at_head(model, config) as loss_of:
         for index, (inputs, labels, weight) in enumerate(batches.epoch(number)):
-            if channels_last and inputs.ndim == 4:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
             lr = learning_rate(config, before + index, len(batches))
             for group in optimizer.param_groups:
                 group["lr"] = lr
             optimizer.zero_grad()
-            loss = loss_of(model(inputs), labels)
-            if weight != 1:
-                loss = loss * weight
-            fabric.backward(loss)
+            loss = loss_of(execution.forward(model, inputs), labels)
+            if alone:
+                loss.backward()
+            else:
+                fabric.backward(loss * weight)
             optimizer.step()
             losses[index] = loss.detach()
             if (index + 1) % CHECK_STEPS == 0:
@@ -140,15 +162,10 @@ def train_epoch(
     return Epoch(number, before + len(batches), lr, mean)
 
 
-def precision_plugin(config: TrainConfig) -> Any:
-    """Return what Fabric calls the precision of a configuration."""
-    return {"32": "32-true", "bf16": "bf16-mixed"}[config.precision]
-
-
-def _one_process(model: nn.Module, config: TrainConfig) -> Fabric:
+def _one_process(model: nn.Module) -> Fabric:
     device = next(model.parameters()).device
     devices: Any = 1 if device.index is None else [device.index]
-    return Fabric(accelerator=device.type, devices=devices, precision=precision_plugin(config))
+    return Fabric(accelerator=device.type, devices=devices)
 
 
 def _require_finite(

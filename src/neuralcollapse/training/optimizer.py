@@ -1,4 +1,4 @@
-"""Stochastic gradient descent, with a weight decay of its own for the head if wanted."""
+"""The optimiser of a configuration, with a weight decay of its own for the head if wanted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.training.config import TrainConfig
 
 
-def sgd(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
+def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Return the optimiser of a configuration.
 
     Parameters
@@ -19,14 +19,17 @@ def sgd(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     model
         Its last layer is called ``head`` if that is to have a weight decay of its own.
     config
-        Its `lr`, `momentum`, `weight_decay` and `head_weight_decay` are read.
+        Its `optimizer`, `lr`, `momentum`, `weight_decay` and `head_weight_decay` are read.
 
     Raises
     ------
     NeuralCollapseError
         If the head is to have a weight decay of its own, and the model has none.
     """
-    return torch.optim.SGD(_parameter_groups(model, config), config.lr, config.momentum)
+    groups = _parameter_groups(model, config)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, config.lr)
+    return torch.optim.SGD(groups, config.lr, config.momentum)
 
 
 def _parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:

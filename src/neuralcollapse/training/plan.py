@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from neuralcollapse.runs import snapshot_epochs
 from neuralcollapse.training.config import TrainConfig
 from neuralcollapse.training.data import ImageData, load_dataset
 from neuralcollapse.training.etf_placement import fix_head
+from neuralcollapse.training.execution import Execution
 from neuralcollapse.training.measurement_schedule import measurement_epochs
 from neuralcollapse.training.networks import build_network
 from neuralcollapse.training.provenance import provenance
@@ -86,10 +87,10 @@ class RunPlan:
             },
         }
 
-    def description(self, fabric: Fabric) -> dict[str, Any]:
+    def description(self, fabric: Fabric, execution: Execution) -> dict[str, Any]:
         """Return the content of config.json."""
-        execution = {"compile": self.compile, "channels_last": self.channels_last}
-        return self.identity() | {"execution": execution} | provenance(fabric)
+        how = {"compile": self.compile} | asdict(execution)
+        return self.identity() | {"execution": how} | provenance(fabric)
 
     def epochs_drawn(self) -> set[int]:
         """Return those of them after which to keep the geometry: at most 40, even in log time."""

@@ -10,14 +10,16 @@ import torch
 from lightning_fabric import Fabric
 from rich.progress import Progress, TaskID
 from torch import nn
+from torch.utils.data import Dataset
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.runs.record import Record
 from neuralcollapse.training.batches import Batches, on_device
 from neuralcollapse.training.checkpoints import Checkpoint
-from neuralcollapse.training.epochs import Epoch, train_epoch
+from neuralcollapse.training.epochs import Epoch, prepared, train_epoch
+from neuralcollapse.training.execution import Execution, execution_of
 from neuralcollapse.training.measuring import RunMeasurement
-from neuralcollapse.training.optimizer import sgd
+from neuralcollapse.training.optimizer import build_optimizer
 from neuralcollapse.training.plan import RunPlan
 from neuralcollapse.training.progress import headline, progress_bar
 
@@ -30,14 +32,17 @@ class Run:
         self.model, train, test, names = plan.network_and_data()
         if any(parameter.is_shared() for parameter in self.model.parameters()):
             self.model = copy.deepcopy(self.model)  # spawned processes would train the same memory
-        if plan.channels_last:
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         # Once for training and measuring.
         train, test = (on_device(part, fabric.device) for part in (train, test))
+        fabric.to_device(self.model)
+        self.execution: Execution = fabric.broadcast(self._execution(train))
+        if self.execution.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         forward: Any = torch.compile(self.model) if plan.compile else self.model
-        self.forward, self.optimizer = fabric.setup(forward, sgd(self.model, plan.config))
+        optimizer = build_optimizer(self.model, plan.config)
+        self.forward, self.optimizer = prepared(forward, optimizer, fabric)
         self.batches = Batches(
             train, plan.config.batch_size, plan.config.seed, fabric, plan.workers
         )
@@ -49,6 +54,13 @@ class Run:
         self.records: list[Record] = []
         self.epoch, self.seconds = 0, 0.0
         self.saved_at, self.saved_epoch = time.perf_counter(), 0
+
+    def _execution(self, train: Dataset) -> Execution:
+        """Return how to carry the run out: as it was begun, if it is gone on with."""
+        begun = self.plan.folder.execution() if self.plan.resume else None
+        if begun is not None and self.config.precision == "auto":
+            return begun
+        return execution_of(self.config, self.model, train, self.plan.channels_last)
 
     def bytes_to_write(self) -> int:
         """Return what the run takes at most: the old checkpoint, the new one, and the weights."""
@@ -75,7 +87,15 @@ class Run:
             self.records = self.plan.folder.records()
 
     def train(self) -> list[Record]:
-        """Train to the end."""
+        """Train to the end, with the threads of the trial if there was one."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.execution.threads)
+        try:
+            return self._train()
+        finally:
+            torch.set_num_threads(threads)
+
+    def _train(self) -> list[Record]:
         start = time.perf_counter() - self.seconds
         measured = set(self.plan.epochs_measured())
         last = self.config.epochs
@@ -88,7 +108,7 @@ class Run:
                 try:
                     epoch = train_epoch(
                         self.epoch + 1, self.forward, self.optimizer, self.batches, self.config,
-                        self.fabric, self.plan.channels_last,
+                        self.fabric, self.execution,
                     )  # fmt: skip
                     save, measure = self._save_is_due(epoch.number), epoch.number in measured
                     if save or measure:

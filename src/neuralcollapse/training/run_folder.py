@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from neuralcollapse.training.checkpoints import (
     save_checkpoint,
     save_weights,
 )
+from neuralcollapse.training.execution import Execution
 
 
 class TrainingFolder(RunFolder):
@@ -47,6 +49,14 @@ class TrainingFolder(RunFolder):
         return not self.checkpoint.exists() and [r.get("epoch") for r in self.records()][-1:] == [
             epochs
         ]
+
+    def execution(self) -> Execution | None:
+        """Return how the run here was carried out so far; None if there is none, or an older."""
+        if not self.config.exists():
+            return None
+        kept = dict(read_json(self.config).get("execution") or {})
+        names = [field.name for field in fields(Execution)]
+        return Execution(**{n: kept[n] for n in names}) if set(names) <= set(kept) else None
 
     def begin(self, description: Mapping[str, Any], size: int, overwrite: bool) -> None:
         """Start a run, see `start`, if so many bytes can be written."""

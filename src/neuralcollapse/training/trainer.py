@@ -15,7 +15,6 @@ from torch.utils.data import Dataset
 from neuralcollapse.runs.record import Record
 from neuralcollapse.training.config import TrainConfig
 from neuralcollapse.training.data import ImageData
-from neuralcollapse.training.epochs import precision_plugin
 from neuralcollapse.training.plan import RunPlan
 from neuralcollapse.training.run import Run
 from neuralcollapse.training.run_folder import TrainingFolder
@@ -71,7 +70,8 @@ def train(
     compile
         Whether to train through `torch.compile`.
     channels_last
-        Whether to lay images out as convolutions on recent GPUs like them.
+        Whether to lay images out as convolutions like them on recent GPUs and some processors.
+        With the precision ``"auto"`` a trial decides.
     workers
         Processes that read data which are not tensors in memory.
     measure_every, measure_at
@@ -122,10 +122,7 @@ def train(
         folder.require_ours()
     if resume and folder.finished:
         return folder.records()
-    precision = precision_plugin(config)
-    fabric = Fabric(
-        accelerator=accelerator, strategy=strategy, devices=devices, precision=precision
-    )
+    fabric = Fabric(accelerator=accelerator, strategy=strategy, devices=devices)
     # Bound and not passed: Fabric looks through arguments, and stops at frozen dataclasses.
     return fabric.launch(partial(_run, plan=plan))
 
@@ -142,6 +139,7 @@ def _run(fabric: Fabric, plan: RunPlan) -> list[Record]:
             if plan.resume and plan.folder.used:
                 checkpoint = plan.folder.resume()
             else:
-                plan.folder.begin(plan.description(fabric), run.bytes_to_write(), plan.overwrite)
+                made = plan.description(fabric, run.execution)
+                plan.folder.begin(made, run.bytes_to_write(), plan.overwrite)
         run.restore(fabric.broadcast(checkpoint))
         return run.train()

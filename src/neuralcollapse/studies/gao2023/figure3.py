@@ -35,6 +35,7 @@ COMMON: dict[Scale, dict[str, Any]] = {
     },
     "medium": {
         "data": "fashion-mnist",
+        "per_class": 1000,
         "batch_size": 128,
         "epochs": 60,
         "weight_decay": 5e-4,

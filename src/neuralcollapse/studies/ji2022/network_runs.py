@@ -26,7 +26,7 @@ COMMON: dict[str, Any] = {"weight_decay": 0.0, "schedule": "constant", "batch_si
 SCALES: dict[Scale, dict[str, Any]] = {
     "quick": {"width": 0.25, "epochs": 200, "lr": 0.02},
     "small": SMALL | {"epochs": 150, "lr": 0.05, "batch_size": 64, "test_per_class": 100},
-    "medium": {"epochs": 60, "lr": 0.05, "precision": "bf16"},
+    "medium": {"per_class": 1000, "epochs": 150, "lr": 0.05, "precision": "bf16"},
     "paper": {"epochs": 300, "lr": 0.05, "precision": "bf16"},
 }
 # What stands in for the paper's data; other data is taken as it is.

@@ -126,7 +126,8 @@ def _band(axes: Axes, values: NDArray[np.float64], label: str, color: str) -> No
 def draw(job: FigureJob) -> list[Path]:
     """Train the perceptrons, and write the records and the figure."""
     config = TrainConfig.from_dict({"data_root": job.data_root} | COMMON | SCALES[job.scale])
-    record = record_depths(config, DEPTH, job.folder / "runs", job.progress)
+    folder = job.kept or job.folder / "runs"
+    record = record_depths(job.planned(config), DEPTH, folder, job.progress)
     stem = job.folder / f"figure2_{job.scale}"
     path = write_npz(stem.with_suffix(".npz"), record)
     caption = (

@@ -55,10 +55,11 @@ SCALES: dict[Scale, dict[str, Any]] = {
     },
     "medium": {
         "data": "fashion-mnist",
+        "per_class": 1000,
         "net": "resnet18",
-        "weight_decay": 1.25e-3,
+        "weight_decay": 5e-3,
         "batch_size": 128,
-        "epochs": 40,
+        "epochs": 60,
         "precision": "bf16",
     },
     "paper": {
