@@ -21,8 +21,8 @@ TYPES = {
     ".py": "python", ".pyc": "pythonbytecode", ".so": "elf", ".json": "json", ".md": "markdown",
     ".html": "html", ".css": "css", ".js": "javascript", ".png": "png", ".svg": "svg",
     ".gz": "gzip", ".npy": "npy", ".npz": "npz", ".zip": "zip", ".csv": "csv", ".xml": "xml",
-    ".yaml": "yaml", ".toml": "toml", ".rst": "rst", ".ttf": "ttf", ".c": "c", ".cpp": "cpp", ".pdf": "pdf",
-    ".sh": "shell",
+    ".yaml": "yaml", ".toml": "toml", ".rst": "rst", ".ttf": "ttf", ".c": "c", ".cpp": "cpp",
+    ".pdf": "pdf", ".sh": "shell",
     ".parquet": "parquet", ".pkl": "pickle", ".java": "java", ".ipynb": "ipynb", ".exe": "pebin",
     ".woff2": "woff2", ".jpg": "jpeg", ".gif": "gif", ".proto": "proto", ".f90": "fortran",
 }  # fmt: skip

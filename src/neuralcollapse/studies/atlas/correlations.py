@@ -44,7 +44,8 @@ def stratified_correlations(
     -------
     DataFrame
         ``cause``, ``effect``, ``rho``, ``low`` and ``high`` (95 % bootstrap interval, each alone),
-        ``p`` (permutation, two-sided), ``p_holm`` (times tried, see Holm 1979), ``n``.
+        ``p`` (permutation, two-sided), ``p_holm`` (times tried, see Holm 1979), ``n``. Where a
+        column is constant, ``rho`` is NaN and p 1.
     """
     random = np.random.default_rng(seed)
     groups = [np.asarray(rows) for rows in table.groupby(list(strata)).indices.values()]
@@ -52,6 +53,9 @@ def stratified_correlations(
     for cause, effect in itertools.product(causes, effects):
         x, y = (table[name].to_numpy(float) for name in (cause, effect))
         rho = float(_correlation(*(_ranks([c[g][None] for g in groups]) for c in (x, y)))[0])
+        if rho != rho:  # one of the two is the same for all
+            rows.append((cause, effect, rho, rho, rho, 1.0))
+            continue
         drawn = [g[random.integers(len(g), size=(resamples, len(g)))] for g in groups]
         boot = _correlation(*(_ranks([c[rows] for rows in drawn]) for c in (x, y)))
         shuffled = [g[random.random((resamples, len(g))).argsort(1)] for g in groups]

@@ -176,7 +176,8 @@ def draw_correlations(job: FigureJob) -> list[Path]:
                      f"{len(found)} tried."), fontsize=8.5, color=GREY)  # fmt: skip
     path = job.folder / f"correlations_{job.scale}.json"
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(found.round(6).to_dict("records"), indent=1) + "\n")
+        rows = found.round(6).astype(object).where(found.notna(), None).to_dict("records")
+        temporary.write_text(json.dumps(rows, indent=1) + "\n")
     return [path, save(drawing, job.folder / f"figure3_{job.scale}.png")]
 
 

@@ -46,9 +46,14 @@ COMMON: dict[Scale, dict[str, Any]] = {
 CASES: dict[Scale, dict[str, dict[str, Any]]] = {
     "quick": {"Perceptron": {"net": "mlp"}, "Small CNN": {"net": "cnn"}},
     "small": {
-        f"{title}, {name}": {"net": net, "data": data}
+        f"{title}, {name}": {"net": net, "data": data, "width": width}
         for data, name in (("fashion-mnist", "Fashion-MNIST"), ("mnist-5k", "MNIST"))
-        for net, title in (("resnet18", "ResNet18"), ("vgg13", "VGG13"), ("cnn", "small CNN"))
+        # A quarter of the small CNN does not fit the garments.
+        for net, title, width in (
+            ("resnet18", "ResNet18", 0.25),
+            ("vgg13", "VGG13", 0.25),
+            ("cnn", "small CNN", 1.0),
+        )
     },
     "medium": {"ResNet18": {"net": "resnet18"}, "VGG13": {"net": "vgg13"}},
     "paper": {
