@@ -65,7 +65,11 @@ def test_what_a_judge_says_is_kept_with_the_run(tmp_path):
 
     histories, outcomes = job(tmp_path / "a", kept=kept).train_and_judge(CONFIGS[:2], weights)
     assert all(outcome["bytes"] > 1000 for outcome in outcomes)
-    again = job(tmp_path / "b", kept=kept, training=False).train_and_judge(CONFIGS[:2], None)
+
+    def never(run):
+        raise AssertionError(run)
+
+    again = job(tmp_path / "b", kept=kept, training=False).train_and_judge(CONFIGS[:2], never)
     assert again == (histories, outcomes)
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.presets import preset
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.studies import FigureJob, run_study
@@ -86,8 +87,12 @@ def test_figure_2_is_drawn_and_what_is_trained_is_kept(tmp_path, monkeypatch):
     assert all((values > 0).all() for values in record.values())
     check_picture(picture)
     monkeypatch.setattr(figure2, "WAYS", dict.fromkeys(figure2.WAYS))  # None cannot be called
-    for name, values in records(figure2.draw(FigureJob(tmp_path))[0]).items():
-        assert np.array_equal(values, record[name])
+    kept = FigureJob(tmp_path, kept=tmp_path / "kept", training=False)
+    for job in (FigureJob(tmp_path), kept, replace(kept, folder=tmp_path / "elsewhere")):
+        for name, values in records(figure2.draw(job)[0]).items():
+            assert np.array_equal(values, record[name])
+    with pytest.raises(NeuralCollapseError, match=r"every network trained, got no .*npz"):
+        figure2.draw(FigureJob(tmp_path / "empty", training=False))
 
 
 def test_figure_3_is_drawn(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 from numpy.typing import NDArray
 from rich.progress import track
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
 from neuralcollapse.files import write_npz
 from neuralcollapse.studies.figure_job import FigureJob, Scale
@@ -50,7 +52,9 @@ SEEDS = (0, 1, 2)
 Record = dict[str, NDArray[np.float64]]
 
 
-def record_depths(config: TrainConfig, depth: int, folder: Path, progress: bool = False) -> Record:
+def record_depths(
+    config: TrainConfig, depth: int, folder: Path, progress: bool = False, training: bool = True
+) -> Record:
     """Train a perceptron layer by layer and end to end, and measure every hidden layer.
 
     Parameters
@@ -63,11 +67,18 @@ def record_depths(config: TrainConfig, depth: int, folder: Path, progress: bool 
         Keeps what is finished, and is looked at before anything is trained.
     progress
         Show a progress bar.
+    training
+        Whether to train what is not there.
 
     Returns
     -------
     dict of arrays
         ``{way}_{metric}`` (seeds, depth), way ``layerwise`` or ``end_to_end``.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If something is not there, and not to be trained.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     images = load_dataset(config.data, config.data_root, per_class=config.per_class)
@@ -77,6 +88,8 @@ def record_depths(config: TrainConfig, depth: int, folder: Path, progress: bool 
         own = replace(config, seed=seed)
         file = folder / f"{way}-depth{depth}-{run_name(own)}.npz"
         if not file.exists():
+            if not training:
+                raise NeuralCollapseError("runs", "every network trained", f"no {file}", "train it")
             features = WAYS[way](images, depth, own, device)
             labels = images.train.tensors[1].to(device)
             write_npz(file, collapse_by_depth(features, labels, images.num_classes))
@@ -126,8 +139,12 @@ def _band(axes: Axes, values: NDArray[np.float64], label: str, color: str) -> No
 def draw(job: FigureJob) -> list[Path]:
     """Train the perceptrons, and write the records and the figure."""
     config = TrainConfig.from_dict({"data_root": job.data_root} | COMMON | SCALES[job.scale])
-    folder = job.kept or job.folder / "runs"
-    record = record_depths(job.planned(config), DEPTH, folder, job.progress)
+    folder = job.folder / "runs" if job.kept is None else job.kept
+    for made in (job.folder / "runs").glob(f"*-depth{DEPTH}-*.npz"):  # by a call without kept
+        if not (folder / made.name).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(made, folder)
+    record = record_depths(job.planned(config), DEPTH, folder, job.progress, job.training)
     stem = job.folder / f"figure2_{job.scale}"
     path = write_npz(stem.with_suffix(".npz"), record)
     caption = (
