@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric, is_wrapped
-from lightning_fabric.strategies import SingleDeviceStrategy
+from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 

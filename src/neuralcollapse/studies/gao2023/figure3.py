@@ -171,12 +171,15 @@ def plot_margins(record: Record, names: Sequence[str], caption: str) -> Figure:
         Below the figure: the settings.
     """
     columns = len(names)
-    with figure(3, columns, 5.25 * columns, 9.6) as (drawing, panels):
+    with figure(3, columns, (5.25 if columns <= 2 else 3.6) * columns, 9.6) as (drawing, panels):
         for axes, ((metric, (title, color)), name) in zip(
             panels, itertools.product(METRICS.items(), names), strict=True
         ):
             _curves(axes, record, name, metric, color)
-            axes.set_title(f"{name}: {title[0].lower() + title[1:]}")
+            if axes in panels[:columns]:
+                axes.set_title(name)
+            if name == names[0]:
+                axes.set_ylabel(title)
         for row in range(3):
             _share_limits(panels[columns * row : columns * (row + 1)])
         for axes in panels[: 2 * columns]:
@@ -227,20 +230,22 @@ def draw(job: FigureJob) -> list[Path]:
     record = record_margins(names, job.train(configs, **often))
     stem = job.folder / f"figure3_{job.scale}"
     path = write_npz(stem.with_suffix(".npz"), record)
-    drawing = plot_margins(record, names, _caption(configs[0], names, record))
+    drawing = plot_margins(record, names, _caption(configs, names, record))
     return [path, save(drawing, stem.with_suffix(".png"))]
 
 
-def _caption(config: TrainConfig, names: Sequence[str], record: Record) -> str:
+def _caption(configs: Sequence[TrainConfig], names: Sequence[str], record: Record) -> str:
     rises = "; ".join(
         f"{name} {100 * rise.mean():+.1f} points (from {100 * rise.min():+.1f} to "
         f"{100 * rise.max():+.1f})"
         for name in names
         for rise in [rises_after_fit(record, name)]
     )
+    config = configs[0]
+    data = " and ".join(dict.fromkeys(own.data for own in configs))
     images = "all" if config.per_class is None else f"{config.per_class}"
     return (
-        f"The paper trains on CIFAR and others. Ours: {config.data}, {images} training images of "
+        f"The paper trains on CIFAR and others. Ours: {data}, {images} training images of "
         f"each class, batches of {config.batch_size}, learning rate {config.lr:g} falling as a "
         f"cosine,\nweight decay {config.weight_decay:g}; thin: each seed, thick: their median. The "
         "ceiling of p_min is tau K / (K - 1). Test accuracy after all training images are right:\n"
