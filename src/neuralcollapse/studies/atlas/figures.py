@@ -54,8 +54,8 @@ def atlas_table(job: FigureJob) -> tuple[pd.DataFrame, list[list[Record]]]:
     """
     design = atlas_design(job.scale, job.data_root)
     histories, outcomes = job.train_and_judge([c for _, c in design], network_outcomes)
-    rows = [
-        levels | _ends(records[-1]) | judged
+    rows: list[dict[str, Any]] = [
+        {**levels, **_ends(records[-1]), **judged}
         for (levels, _), records, judged in zip(design, histories, outcomes, strict=True)
     ]
     return pd.DataFrame(rows), histories
@@ -114,7 +114,7 @@ def _levels(axes: Axes, table: pd.DataFrame, column: str) -> None:
 def draw_over_time(job: FigureJob) -> list[Path]:
     """Draw NC1 of training and test images over time, by data and label noise."""
     table, histories = atlas_table(job)
-    strata = table.groupby(list(STRATA)).indices
+    strata: dict[Any, Any] = dict(table.groupby(list(STRATA)).indices)
     with figure(1, len(strata), 4.2 * len(strata), 4.4) as (drawing, panels):
         for axes, (names, rows) in zip(panels, strata.items(), strict=True):
             for key, label, color in (
@@ -156,16 +156,18 @@ def draw_correlations(job: FigureJob) -> list[Path]:
     """Draw and write the rank correlations of training collapse with what is seen on test data."""
     table, _ = atlas_table(job)
     found = stratified_correlations(table, list(COLLAPSE), list(OUTCOMES), STRATA)
+    cells: list[Any] = found.to_dict("records")
     grid = found.pivot(index="cause", columns="effect", values="rho")
     grid = grid.loc[list(COLLAPSE), list(OUTCOMES)]
     with figure(1, 1, 10.5, 5.2) as (drawing, [axes]):
         axes.imshow(grid, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
         axes.grid(False)
-        for row in found.itertuples():
-            place = list(OUTCOMES).index(row.effect), list(COLLAPSE).index(row.cause)
-            mark = "*" if row.p_holm < 0.05 else ""
-            text = f"{row.rho:.2f}{mark}\n{row.low:.2f} to {row.high:.2f}".replace("-", "−")
-            dark = "white" if abs(row.rho) > 0.6 else "black"
+        for row in cells:
+            place = list(OUTCOMES).index(row["effect"]), list(COLLAPSE).index(row["cause"])
+            mark = "*" if row["p_holm"] < 0.05 else ""
+            text = "{rho:.2f}{mark}\n{low:.2f} to {high:.2f}".format(**row, mark=mark)
+            text = text.replace("-", "−")
+            dark = "white" if abs(row["rho"]) > 0.6 else "black"
             axes.text(*place, text, ha="center", va="center", size=8.5, color=dark)
         axes.set_xticks(range(len(OUTCOMES)), [fill(name, 16) for name in OUTCOMES.values()])
         axes.set_yticks(range(len(COLLAPSE)), list(COLLAPSE.values()))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from neuralcollapse.generalization import cdnv_error_bound, error_certificate
+from neuralcollapse.generalization import cdnv_error_bound, certify_report
 from neuralcollapse.measurement import measure
 from neuralcollapse.studies.sweep.runs import SweepRun
 from neuralcollapse.training import ImageData, TrainConfig, build_network, load_dataset
@@ -32,7 +32,7 @@ def network_outcomes(run: SweepRun) -> Outcomes:
         the same and the negative log-likelihood once a temperature is fitted to every other test
         image, on the rest. ``cdnv_promise``: the error that training features allow, see
         `cdnv_error_bound`; ``certificate``: an upper bound on the error at 95 % from the test
-        margins, see `error_certificate`.
+        margins, see `certify_report`.
     """
     config = run.config
     data = _data(config)
@@ -45,11 +45,9 @@ def network_outcomes(run: SweepRun) -> Outcomes:
     report = measure(model, train, test_loader=test, progress=False)
     with torch.no_grad():
         logits, labels = model.eval()(data.test.tensors[0]), data.test.tensors[1]
-    assert report.test is not None
-    certificate = error_certificate(report.test.decisions.margins)
     return calibration(logits, labels) | {
         "cdnv_promise": cdnv_error_bound(report.train.moments),
-        "certificate": float(certificate.upper),
+        "certificate": float(certify_report(report).upper),
     }
 
 
