@@ -33,9 +33,9 @@ def test_another_way_must_gain_five_per_cent():
 def test_a_trial_leaves_network_random_state_and_threads_alone():
     model = build_network("cnn", (1, 8, 8), 10, width=0.125)
     model.add_module("dropout", nn.Dropout())
+    images, threads = torch.randn(20, 1, 8, 8), torch.get_num_threads()
     before, state = copy.deepcopy(model.state_dict()), torch.random.get_rng_state()
-    threads = torch.get_num_threads()
-    way = execution_by_trial(model, torch.randn(20, 1, 8, 8), torch.arange(20) % 10)
+    way = execution_by_trial(model, images, torch.arange(20) % 10)
     assert torch.get_num_threads() == threads
     assert way.threads in (1, threads)
     assert torch.equal(torch.random.get_rng_state(), state)
