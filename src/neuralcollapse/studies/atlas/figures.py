@@ -15,7 +15,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, figure, save
 from neuralcollapse.files import atomic_path
-from neuralcollapse.runs.history import Record
+from neuralcollapse.runs.record import Record
 from neuralcollapse.studies.atlas.correlations import stratified_correlations
 from neuralcollapse.studies.atlas.design import COMMON, FACTORS, atlas_design
 from neuralcollapse.studies.atlas.outcomes import network_outcomes
