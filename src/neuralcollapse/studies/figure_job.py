@@ -163,4 +163,6 @@ class FigureJob:
         return self.folder / "runs"
 
     def _kept_path(self, config: TrainConfig) -> Path:
-        return (self.kept or self.folder / "kept") / f"{run_name(config)}.jsonl.gz"
+        # Where the data lies is another matter on another machine.
+        name = run_name(replace(config, data_root=None))
+        return (self.kept or self.folder / "kept") / f"{name}.jsonl.gz"
