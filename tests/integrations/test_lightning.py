@@ -78,7 +78,7 @@ def test_values_are_those_of_measure(package, network, loader, tmp_path):
         assert last[name] == pytest.approx(value, rel=1e-5, abs=1e-9), name
     logged = trainer.callback_metrics
     assert float(logged["collapse/nc1_pinv"]) == pytest.approx(report["nc1_pinv"], rel=1e-5)
-    assert float(logged["collapse/val_cdnv"]) == pytest.approx(report["test_cdnv"], rel=1e-5)
+    assert float(logged["collapse/test_cdnv"]) == pytest.approx(report["test_cdnv"], rel=1e-5)
     assert [record["epoch"] for record in read_history(tmp_path)] == [1, 2, 3]
     assert [record["step"] for record in callback.records] == [6, 12, 18]
 
@@ -290,7 +290,7 @@ def test_limits_of_the_trainer_and_options_of_measure(network, dataset):
     assert record["test_clean_nc1_pinv"] == pytest.approx(record["test_half_nc1_pinv"], rel=1e-4)
     assert "vci" not in record
     assert record["layers"]["network.2"]["nc1_pinv"] > 0
-    assert "collapse/val_clean_nc1_pinv" in trainer.callback_metrics
+    assert "collapse/test_clean_nc1_pinv" in trainer.callback_metrics
 
     class Endless(IterableDataset):
         def __iter__(self):

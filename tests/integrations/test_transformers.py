@@ -106,7 +106,7 @@ def test_values_are_those_of_measure(model, data, tmp_path):
     logged = [entry for entry in trainer.state.log_history if "collapse/nc1_pinv" in entry]
     assert [entry["epoch"] for entry in logged] == [1, 2, 3]
     assert logged[-1]["collapse/nc1_pinv"] == last["nc1_pinv"]
-    assert logged[-1]["collapse/val_nc1_pinv"] == last["test_nc1_pinv"]
+    assert logged[-1]["collapse/test_nc1_pinv"] == last["test_nc1_pinv"]
     assert len(read_history(tmp_path)) == 3
     names = ["red", "green", "blue"] if model is bert else ["LABEL_0", "LABEL_1", "LABEL_2"]
     assert [row["class"] for row in last["classes"]] == names

@@ -11,10 +11,10 @@ import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.integrations import sink
 from neuralcollapse.integrations.evaluation_pass import measure_epoch
-from neuralcollapse.integrations.recorder import CollapseRecorder
 from neuralcollapse.measurement import FeatureTap
 from neuralcollapse.report import collapse_figure
 from neuralcollapse.runs import CollapseWarning, read_history
+from neuralcollapse.runs.recorder import CollapseRecorder
 
 
 def train_epoch(network, batches, lr=0.05):
@@ -166,7 +166,7 @@ def test_logged_names_and_every_kind_of_logger(network, loader):
     [(step, values)] = logger.calls
     assert step == 42
     assert values["collapse/nc1_pinv"] == record["nc1_pinv"]
-    assert values["collapse/val_nc1_pinv"] == record["test_nc1_pinv"]
+    assert values["collapse/test_nc1_pinv"] == record["test_nc1_pinv"]
     assert values["collapse/alarm_loss_of_rank"] == 0
     assert values["collapse_class/trace_variance/b"] > 0
     assert all(isinstance(value, float) for value in values.values())

@@ -164,10 +164,10 @@ def test_minority_classes_that_are_wrong_on_test_data():
 @pytest.mark.parametrize(
     ("still_wrong", "raised"),
     [
-        (([4, 17], 5, 100), True),
-        (([4, 17], 4, 100), False),  # not for long
-        ((range(20), 9, 100), False),  # a network that does not fit
-        (([], 9, 100), False),
+        (([4, 17], 10, 100), True),
+        (([4, 17], 9, 100), False),  # not for long
+        ((range(20), 19, 100), False),  # a network that does not fit
+        (([], 19, 100), False),
         (None, False),
     ],
 )
@@ -178,7 +178,7 @@ def test_samples_that_stay_wrong(still_wrong, raised):
     assert ("stubborn_samples" in found) == raised
     if raised:
         assert (
-            "2 of 100 training samples were wrong at each of the last 5"
+            "2 of 100 training samples were wrong at each of the last 10"
             in found["stubborn_samples"]
         )
         assert "(numbers 4, 17 in the order of the loader)" in found["stubborn_samples"]

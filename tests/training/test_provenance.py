@@ -2,7 +2,8 @@ import subprocess
 
 from lightning_fabric import Fabric
 
-from neuralcollapse.training.provenance import git_state, provenance
+from neuralcollapse.runs.provenance import git_state
+from neuralcollapse.training.provenance import provenance
 
 
 def git(*arguments):

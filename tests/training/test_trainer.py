@@ -52,10 +52,11 @@ def test_a_seed_determines_the_run(tmp_path):
 
 
 def test_a_history_is_replaced_only_when_asked(tmp_path):
-    (tmp_path / "history.jsonl").write_text("precious\n")
+    train(TINY, tmp_path, progress=False)
+    precious = (tmp_path / "history.jsonl").read_text()
     with pytest.raises(NeuralCollapseError, match="out: expected a folder without a history"):
         train(TINY, tmp_path, progress=False)
-    assert (tmp_path / "history.jsonl").read_text() == "precious\n"
+    assert (tmp_path / "history.jsonl").read_text() == precious
     records = train(TINY, tmp_path, progress=False, overwrite=True)
     assert read_history(tmp_path) == records
 

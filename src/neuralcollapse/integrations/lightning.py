@@ -13,8 +13,6 @@ from neuralcollapse.integrations.batch_observer import BatchObserver
 from neuralcollapse.integrations.loggers import sink
 from neuralcollapse.integrations.missing import MissingLibrary
 from neuralcollapse.integrations.quiet import never_ending
-from neuralcollapse.integrations.recorder import CollapseRecorder, Mode
-from neuralcollapse.integrations.schedules import Schedule
 from neuralcollapse.integrations.watch import Loaders
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_pass import Bounded
@@ -22,6 +20,8 @@ from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehe
 from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
 from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.record import Record
+from neuralcollapse.runs.recorder import CollapseRecorder, Mode
+from neuralcollapse.runs.schedule import Schedule
 
 
 def _callback_classes() -> tuple[type, ...]:
@@ -74,13 +74,17 @@ class CollapseCallback(_Callback):
     loader, val_loader
         Data to measure instead of the Trainer's, the latter perhaps several by name.
     history
-        A history.jsonl, or the folder of a run, to append records to, which plots can read.
+        Folder of the run: it gets config.json, history.jsonl and snapshots of the geometry, which
+        `neuralcollapse report` draws. A full disk ends no training: records then wait in memory.
     class_names
         One name a class; numbers if omitted.
     prefix
         Of logged names.
     include
         Names of the metrics to record and log; all if omitted.
+    resume, overwrite
+        What becomes of a run that is in the folder: nothing is recorded, with a warning, unless
+        one of them says to go on with it or to replace it.
     options
         As in `measure`: head, unpack, forward, device, scatter, feature_budget, max_batches,
         min_samples, layers, ignore_index, shift_labels, metrics.
@@ -97,8 +101,8 @@ class CollapseCallback(_Callback):
     A pass reads as many batches as the Trainer does (``limit_train_batches``), and of a stream
     without a length as many as the epoch had.
 
-    A validation metric such as ``nc1_pinv`` is logged as ``collapse/val_nc1_pinv``, and is
-    ``test_nc1_pinv`` in the records. Batch norm's running averages differ a little between
+    A metric of validation data is ``test_nc1_pinv`` in the records, the page and, as
+    ``collapse/test_nc1_pinv``, in the logs. Batch norm's running averages differ a little between
     processes, as they do in training: synchronise them if that matters.
     """
 
@@ -114,10 +118,15 @@ class CollapseCallback(_Callback):
         class_names: Sequence[str] | None = None,
         prefix: str = "collapse",
         include: Sequence[str] | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
         **options: Any,
     ) -> None:
         super().__init__()
-        self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names, include)
+        self._recorder = CollapseRecorder(
+            schedule, mode, history, prefix, class_names, include,
+            resume=resume, overwrite=overwrite,
+        )  # fmt: skip
         self._options, self._validation = PassOptions(**options), validation
         self._loader, self._val_loader = loader, val_loader
         self._observer: BatchObserver | None = None
@@ -140,12 +149,29 @@ class CollapseCallback(_Callback):
         self._observer, self._epoch = None, 0
         self._before = max((record["epoch"] for record in self.records), default=0)
         self._before = self._before if trainer.current_epoch == 0 else 0
+        with one_refuses_all_refuse():
+            self._recorder.open(dict(getattr(pl_module, "hparams", None) or {}))
         if self._recorder.mode == "batches":
             self._observer = BatchObserver(pl_module, self._options)
             return
         with trainer.precision_plugin.forward_context():
             loader = _Transferred(self._train_loader(trainer), pl_module)
             rehearse(pl_module, loader, self._options)
+
+    @property
+    def state_key(self) -> str:
+        """Name of this callback in a checkpoint, which may hold several."""
+        return self._generate_state_key(
+            mode=self._recorder.mode, prefix=self._recorder.prefix, validation=self._validation
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the records, with which alarms and schedule go on from a checkpoint."""
+        return {"records": self.records}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the records of a checkpoint, also in the folder."""
+        self._recorder.restore(state_dict.get("records", []))
 
     @never_ending
     def on_train_batch_start(

@@ -15,8 +15,6 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.integrations.batch_observer import BatchObserver
 from neuralcollapse.integrations.missing import MissingLibrary
 from neuralcollapse.integrations.quiet import never_ending
-from neuralcollapse.integrations.recorder import CollapseRecorder, Mode
-from neuralcollapse.integrations.schedules import Schedule
 from neuralcollapse.integrations.watch import Loaders
 from neuralcollapse.measurement.feature_pass import Bounded
 from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
@@ -24,6 +22,8 @@ from neuralcollapse.measurement.samples import LABEL_KEYS, is_causal, mask_of
 from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
 from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.record import Record
+from neuralcollapse.runs.recorder import CollapseRecorder, Mode
+from neuralcollapse.runs.schedule import Schedule
 
 try:
     from transformers import TrainerCallback
@@ -59,13 +59,17 @@ class CollapseTrainerCallback(TrainerCallback):
     loader, val_loader
         Data to measure instead of the trainer's, the latter perhaps several by name.
     history
-        A history.jsonl, or the folder of a run, to append records to, which plots can read.
+        Folder of the run: it gets config.json, history.jsonl and snapshots of the geometry, which
+        `neuralcollapse report` draws. A full disk ends no training: records then wait in memory.
     class_names
         One name a class; those of the model's configuration if omitted.
     prefix
         Of logged names.
     include
         Names of the metrics to record and log; all if omitted.
+    resume, overwrite
+        What becomes of a run that is in the folder: nothing is recorded, with a warning, unless
+        one of them says to go on with it or to replace it.
     options
         As in `measure`: head, unpack, forward, device, scatter, feature_budget, max_batches,
         min_samples, layers, ignore_index, shift_labels, metrics. Labels are looked for under the
@@ -96,12 +100,17 @@ class CollapseTrainerCallback(TrainerCallback):
         class_names: Sequence[str] | None = None,
         prefix: str = "collapse",
         include: Sequence[str] | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
         **options: Any,
     ) -> None:
         keys = [*(getattr(trainer, "label_names", None) or ()), *LABEL_KEYS]
         self._trainer, self._names = trainer, class_names
         self._options = PassOptions(**{"label_keys": keys} | options)
-        self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names, include)
+        self._recorder = CollapseRecorder(
+            schedule, mode, history, prefix, class_names, include,
+            resume=resume, overwrite=overwrite,
+        )  # fmt: skip
         self._loader, self._val_loader, self._evaluation = loader, val_loader, evaluation
         self._loaders: tuple[Iterable[Any], Loaders] | None = None
         self._observer: BatchObserver | None = None
@@ -136,6 +145,8 @@ class CollapseTrainerCallback(TrainerCallback):
             id2label = getattr(getattr(model, "config", None), "id2label", None) or {}
             names = [id2label[k] for k in sorted(id2label)] or None
             self._recorder.class_names = None if is_causal(model) else names
+        with one_refuses_all_refuse():
+            self._recorder.open(args.to_dict())
         if self._recorder.mode == "batches":
             self._observer = BatchObserver(model, self._options)
         else:

@@ -10,11 +10,12 @@ from typing import Any
 
 from neuralcollapse.integrations.batch_observer import BatchObserver
 from neuralcollapse.integrations.loggers import sink
-from neuralcollapse.integrations.recorder import CollapseRecorder, Mode
-from neuralcollapse.integrations.schedules import Schedule
 from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
+from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
 from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.record import Record
+from neuralcollapse.runs.recorder import CollapseRecorder, Mode
+from neuralcollapse.runs.schedule import Schedule
 
 Loaders = Iterable[Any] | Mapping[str, Iterable[Any]] | None
 
@@ -45,7 +46,8 @@ class CollapseWatch:
         How many there will be, if known: the last is always measured, and alarms know late from
         early. If omitted, leaving the context measures the last epoch where it was not due.
     history
-        A history.jsonl, or the folder of a run, to append records to.
+        Folder of the run: it gets config.json, history.jsonl and snapshots of the geometry, which
+        `neuralcollapse report` draws. A full disk ends no training: records then wait in memory.
     log
         A logger, see `sink`.
     class_names
@@ -56,6 +58,11 @@ class CollapseWatch:
         The same as `val_loader`, by the name it has in `measure`.
     include
         Names of the metrics to record and log; all if omitted.
+    resume, overwrite
+        What becomes of a run that is in the folder: it is refused, when the context is entered or
+        the first epoch ends, unless one of them says to go on with it or to replace it.
+    config
+        Hyperparameters to keep in config.json, such as ``{"lr": 0.1}``.
     options
         As in `measure`: head, unpack, forward, device, scatter, feature_budget, max_batches,
         min_samples, layers, ignore_index, shift_labels, metrics.
@@ -82,6 +89,7 @@ class CollapseWatch:
     Examples
     --------
     >>> import torch
+    >>> from torch import nn
     >>> _ = torch.manual_seed(0)
     >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> loader = [(torch.randn(30, 2), torch.arange(30) % 3) for _ in range(4)]
@@ -108,13 +116,19 @@ class CollapseWatch:
         prefix: str = "collapse",
         test_loader: Loaders = None,
         include: Sequence[str] | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        config: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        self.epoch = 0
+        self.epoch, self._config = 0, config
         self._model, self._last, self._options = model, epochs, PassOptions(**options)
         self._loader = loader
         self._test_loader = test_loader if val_loader is None else val_loader
-        self._recorder = CollapseRecorder(schedule, mode, history, prefix, class_names, include)
+        self._recorder = CollapseRecorder(
+            schedule, mode, history, prefix, class_names, include,
+            resume=resume, overwrite=overwrite,
+        )  # fmt: skip
         self._observer = BatchObserver(model, self._options) if mode == "batches" else None
         self._log = sink(log)
         self._steps: int | None = None
@@ -127,6 +141,7 @@ class CollapseWatch:
         return self._recorder.records
 
     def __enter__(self) -> CollapseWatch:
+        self._open()
         return self
 
     def __exit__(
@@ -183,11 +198,19 @@ class CollapseWatch:
         NeuralCollapseError
             As `measure`; with ``mode="batches"`` if no batch of `batches` went through the model.
         """
+        self._open()
         self.epoch += 1
         self._steps = self._steps if step is None else step
         if not self._recorder.schedule.due(self.epoch, self._last):
             return None
         return self._measure()
+
+    def _open(self) -> None:
+        """Take the folder, and go on where a resumed run was."""
+        if self.epoch == 0:
+            with one_refuses_all_refuse():
+                self._recorder.open(self._config)
+            self.epoch = int(self.records[-1]["epoch"]) if self.records else 0
 
     def _measure(self) -> Record:
         if self._observer is not None:

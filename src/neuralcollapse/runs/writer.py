@@ -34,6 +34,8 @@ class RunWriter:
     ----------
     folder : RunFolder
         The folder.
+    resume : bool
+        As given, until `open`.
 
     Raises
     ------
@@ -67,7 +69,7 @@ class RunWriter:
                 "go on with a run or replace it",
             )
         self.folder = RunFolder(path)
-        self._resume, self._overwrite = resume, overwrite
+        self.resume, self._overwrite = resume, overwrite
         self._size: int | None = None  # of the history, as we left it
         self._waiting: list[tuple[Record, Callable[[], None] | None]] = []
         self._warned = False
@@ -92,7 +94,7 @@ class RunWriter:
             another's, or the folder cannot be written.
         """
         with self.folder.locked():
-            if self._resume and self.folder.history_bytes():
+            if self.resume and self.folder.history_bytes():
                 self.folder.require_ours()
             else:
                 self.folder.start(description, self._overwrite)

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.runs.record import Record
+from neuralcollapse.runs.recorder import CollapseRecorder
 from neuralcollapse.training.batches import Batches, on_device
 from neuralcollapse.training.checkpoints import Checkpoint
 from neuralcollapse.training.epochs import Epoch, prepared, train_epoch
@@ -50,6 +51,7 @@ class Run:
             self.measurement = RunMeasurement(
                 self.model, train, test, fabric.device, plan.layers, plan.workers, names
             )
+        self.recorder = CollapseRecorder()
         self.drawn = plan.epochs_drawn()
         self.records: list[Record] = []
         self.epoch, self.seconds = 0, 0.0
@@ -127,15 +129,10 @@ class Run:
 
     def _measure(self, epoch: Epoch, seconds: float) -> None:
         values = self.measurement.record()
-        record = {
-            "epoch": epoch.number,
-            "step": epoch.step,
-            "seconds": seconds,
-            "lr": epoch.lr,
-            "train_loss": epoch.loss,
-            "num_classes": self.measurement.num_classes,
-            **values,
-        }
+        report, last = self.measurement.report, self.config.epochs
+        self.recorder.records = self.records
+        made = {"seconds": seconds, "lr": epoch.lr, "train_loss": epoch.loss, **values}
+        record = self.recorder.made(report, epoch.number, epoch.step, last, **made)
         if epoch.number in self.drawn:
             # The scatter of an earlier layer is large: once, at the end, is enough.
             before = self.measurement.before if epoch.number == self.config.epochs else None

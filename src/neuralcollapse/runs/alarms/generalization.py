@@ -14,6 +14,7 @@ COLLAPSED = 0.1  # tr Sw / tr Sb of training features
 GAP = 0.1  # of accuracies
 LOW_RECALL = 0.5  # of a class on test data ...
 RECALL_GAP = 0.25  # ... and so far below that of all classes
+LEARNED = 0.9  # of the training samples: before, every class may still be learned
 ENOUGH = 5  # test samples of a class, to say anything about it
 
 
@@ -53,6 +54,8 @@ def low_recall(situation: Situation) -> str | None:
     if recall is None:
         return None
     counts, overall = state.moments.counts, state.accuracy
+    if not situation.measured.get("accuracy", math.nan) >= LEARNED:
+        return None
     low = (recall < LOW_RECALL) & (recall < overall - RECALL_GAP) & (counts >= ENOUGH)
     worst = torch.where(low, recall, math.inf).argsort(stable=True)[: int(low.sum())].tolist()
     if not worst:

@@ -8,7 +8,7 @@ from neuralcollapse.runs.alarms.situation import Situation
 
 # Rules of thumb of this library, not thresholds of theory.
 LATE = 0.8  # of the epochs
-OFTEN = 5  # measurements in a row
+OFTEN = 10  # measurements in a row
 SETTLED_LATER = ("ncc_accuracy", "nc4_agreement")  # from training batches, in the second epoch
 FEW = 0.1  # of the training samples: more are no label noise, but a network that does not fit
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch.distributed
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.integrations.schedules import Schedule, schedule
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.runs.alarms.alarms import ALARMS, find_alarms
 from neuralcollapse.runs.alarms.rank import means_rank
 from neuralcollapse.runs.alarms.situation import CollapseWarning, Situation
-from neuralcollapse.runs.history import append_record
-from neuralcollapse.runs.record import Record
+from neuralcollapse.runs.alarms.streaks import Streaks
+from neuralcollapse.runs.provenance import versions
+from neuralcollapse.runs.record import VERSION, Record
+from neuralcollapse.runs.schedule import Schedule, schedule
+from neuralcollapse.runs.writer import RunWriter
 
 Mode = Literal["pass", "batches"]
 WORST_PAIRS = 10
+KEPT = Schedule(every=None)  # epochs whose geometry is kept: ten while their number grows tenfold
 
 
 class CollapseRecorder:
@@ -36,18 +41,20 @@ class CollapseRecorder:
     mode
         ``"pass"`` or ``"batches"``: how measurements are made, which their names tell.
     history
-        A history.jsonl to append to, which `read_history` and the figures read; a folder gets one.
+        Folder of the run, to write records, snapshots and config.json to, see `RunWriter`.
     prefix
         Of logged names; ``"batches"`` adds its own word to it.
     class_names
         One a class; numbers if omitted.
     include
         Names of the metrics to record, also those of validation data; all if omitted.
+    resume, overwrite
+        What becomes of a run that is in the folder; it is refused if neither is asked for.
 
     Raises
     ------
     NeuralCollapseError
-        If the mode is unknown.
+        If the mode is unknown, or the folder is no name of one.
     """
 
     def __init__(
@@ -58,6 +65,9 @@ class CollapseRecorder:
         prefix: str = "collapse",
         class_names: Sequence[str] | None = None,
         include: Sequence[str] | None = None,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
     ) -> None:
         if mode not in ("pass", "batches"):
             raise NeuralCollapseError(
@@ -69,13 +79,42 @@ class CollapseRecorder:
         self.schedule = schedule(plan)
         self.mode = mode
         self.records: list[Record] = []
-        self._history = None if history is None else Path(history)
-        if self._history is not None and self._history.suffix != ".jsonl":
-            self._history = self._history / "history.jsonl"
-        self._prefix = prefix if mode == "pass" else f"{prefix}_batches"
+        self._writer = None if history is None else RunWriter(history, resume, overwrite)
+        self._streaks = Streaks()
+        self.prefix = prefix if mode == "pass" else f"{prefix}_batches"
         self.class_names = class_names
         self._include = include
         self._start = time.perf_counter()
+
+    def open(self, config: Mapping[str, Any] | None = None) -> None:
+        """Take the folder before training, if there is one; `record` does it otherwise.
+
+        Parameters
+        ----------
+        config
+            Hyperparameters, as far as they are known; what JSON has no word for is left out.
+
+        Raises
+        ------
+        NeuralCollapseError
+            As `RunWriter.open`.
+        """
+        if self._writer is None or self._writer.opened or not _first_process():
+            return
+        plain = json.loads(json.dumps(dict(config or {}), default=str, skipkeys=True))
+        description = {
+            "config": plain,
+            "measurement": {"mode": self.mode, "schedule": asdict(self.schedule)},
+            "class_names": None if self.class_names is None else list(self.class_names),
+        }
+        earlier = self._writer.open(description | versions())
+        self.records = self.records or earlier
+
+    def restore(self, records: Sequence[Record]) -> None:
+        """Go on from earlier records, also in the folder, if there is one and none was made."""
+        self.records = list(records)
+        if self._writer is not None and records:
+            self._writer.resume = True
 
     def record(
         self,
@@ -104,9 +143,38 @@ class CollapseRecorder:
             ``num_classes``, the values, ``means_rank``, ``alarms`` (kind to message), and with
             details ``classes`` and ``worst_pairs``.
         """
+        self.open()
         names = self._names(measured.train.moments.num_classes)
-        raised = find_alarms(Situation(measured, self.records, names, epoch, last))
+        record = self.made(measured, epoch, step, last)
+        if self._writer is not None and _first_process():
+            named = replace(measured, class_names=names)
+            self._writer.add(_nulls(record), named, KEPT.due(epoch, last))
+        self.records.append(record)
+        return record
+
+    def made(
+        self,
+        measured: CollapseReport,
+        epoch: int,
+        step: int | None = None,
+        last: int | None = None,
+        **more: Any,
+    ) -> Record:
+        """Return the record of an epoch, and warn of what is alarming in it.
+
+        Parameters
+        ----------
+        measured, epoch, step, last
+            As in `record`.
+        more
+            Further entries, which win over those made here.
+        """
+        names = self._names(measured.train.moments.num_classes)
+        still_wrong = self._streaks.after(measured.train.state)
+        situation = Situation(measured, self.records, names, epoch, last, still_wrong)
+        raised = find_alarms(situation)
         record: Record = {
+            "version": VERSION,
             "epoch": epoch,
             "step": step,
             "seconds": time.perf_counter() - self._start,
@@ -121,29 +189,23 @@ class CollapseRecorder:
         if self.schedule.details:
             record["classes"] = _classes(measured, names)
             record["worst_pairs"] = _worst_pairs(measured, names)
-        first_process = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-        if first_process:
-            standing = self.records[-1]["alarms"] if self.records else {}
-            for alarm in raised:
-                if alarm.kind not in standing:
-                    warnings.warn(alarm.message, CollapseWarning, stacklevel=4)
-            if self._history is not None:
-                self._history.parent.mkdir(parents=True, exist_ok=True)
-                append_record(self._history, _nulls(record))
-        self.records.append(record)
-        return record
+        standing = self.records[-1].get("alarms", {}) if self.records else {}
+        for alarm in raised if _first_process() else ():
+            if alarm.kind not in standing:
+                warnings.warn(alarm.message, CollapseWarning, stacklevel=5)
+        return record | more
 
     def scalars(self, record: Record) -> dict[str, float]:
         """Return what a logger is given: every number of a record under its logged name.
 
-        Metrics are ``collapse/nc1_pinv``, those of validation data ``collapse/val_nc1_pinv``,
+        Metrics are ``collapse/nc1_pinv``, those of validation data ``collapse/test_nc1_pinv``,
         alarms ``collapse/alarm_loss_of_rank`` (0 or 1), and details
         ``collapse_class/accuracy/NAME``; from training batches the first word is
         ``collapse_batches``.
         """
-        prefix = self._prefix
+        prefix = self.prefix
         scalars = {
-            f"{prefix}/{name.replace('test_', 'val_')}": value
+            f"{prefix}/{name}": value
             for name, value in record.items()
             if isinstance(value, float) and name != "seconds"
         }
@@ -180,6 +242,10 @@ class CollapseRecorder:
         return names
 
 
+def _first_process() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
 def _classes(measured: CollapseReport, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return one row a class, in order."""
     moments, table = measured.train.moments, measured.train.state.per_class()
@@ -191,6 +257,9 @@ def _classes(measured: CollapseReport, names: Sequence[str]) -> list[dict[str, A
         "distance_to_center": distances.tolist(),
         "accuracy": table["accuracy"].tolist() if "accuracy" in table else [math.nan] * len(names),
     }
+    if measured.test is not None:
+        recall = measured.test.state.per_class().get("accuracy")
+        columns["test_accuracy"] = [math.nan] * len(names) if recall is None else recall.tolist()
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

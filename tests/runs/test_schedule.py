@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.integrations import SCHEDULES, Schedule, schedule
+from neuralcollapse.runs.schedule import SCHEDULES, Schedule, schedule
 
 
 @given(every=st.integers(1, 20), last=st.integers(1, 60))
