@@ -40,7 +40,7 @@ def module_of(package, network):
             inputs, labels = batch
             return cross_entropy(self(inputs), labels)
 
-        def validation_step(self, batch, batch_idx):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
             inputs, labels = batch
             self.log("val_loss", cross_entropy(self(inputs), labels))
 

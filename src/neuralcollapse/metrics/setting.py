@@ -83,7 +83,7 @@ class Setting:
     def to_record(self) -> dict[str, Any]:
         """Return plain numbers to store: sizes with how often each occurs."""
         return {
-            "class_sizes": sorted(Counter(self.class_sizes).items(), reverse=True),
+            "class_sizes": [list(pair) for pair in sorted(Counter(self.class_sizes).items())],
             "dim": self.dim,
             "head_rows": self.head_rows,
             "bias": self.bias,

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from neuralcollapse.metrics.equiangularity import centered_rows
+from neuralcollapse.metrics.class_vectors import centered_rows
 from neuralcollapse.runs.alarms.situation import Situation
 
 # Rules of thumb of this library, not thresholds of theory.
