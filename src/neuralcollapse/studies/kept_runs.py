@@ -12,7 +12,6 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
 from neuralcollapse.runs.history import parse_history
 from neuralcollapse.runs.record import Record
-from neuralcollapse.studies.sweep import run_name
 from neuralcollapse.studies.sweep.runs import SweepRun
 
 LIMIT = 2**26  # bytes of a kept run when unpacked: a small file must not fill the memory
