@@ -280,11 +280,11 @@ def test_a_second_fit_of_another_module_goes_on(network, loader, mode):
 
 def test_limits_of_the_trainer_and_options_of_measure(network, dataset):
     loader = DataLoader(dataset, batch_size=16)
-    callback = CollapseCallback(
-        "full", include=["nc1_pinv"], scatter="per_class", layers=["network.2"]
-    )
     val = {"clean": loader, "half": DataLoader(dataset, batch_size=48)}
-    trainer = quiet_fit(module_of(lightning, network), loader, callback, val, limit_train_batches=2)
+    options = {"include": ["nc1_pinv"], "scatter": "per_class", "layers": ["network.2"]}
+    callback = CollapseCallback("full", val_loader=val, **options)
+    module = module_of(lightning, network)
+    trainer = quiet_fit(module, loader, callback, limit_train_batches=2)
     record = callback.records[-1]
     assert sum(row["samples"] for row in record["classes"]) == 32
     assert record["test_clean_nc1_pinv"] == pytest.approx(record["test_half_nc1_pinv"], rel=1e-4)
