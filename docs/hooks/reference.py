@@ -3,7 +3,8 @@
 A page holds ``::: neuralcollapse.PACKAGE``; each public name is put in its place, under the module
 that defines it, once. Names of nested packages follow. ``::: neuralcollapse`` itself becomes a
 table of the front door, which links to them, ``::: neuralcollapse.cli`` the commands, and
-``::: neuralcollapse.studies.PAPER`` a table of that paper's claims.
+``::: neuralcollapse.studies.PAPER`` a table of that paper's claims, and
+``::: neuralcollapse.metrics.catalogue`` the metrics of a report.
 """
 
 import ast
@@ -27,6 +28,8 @@ def expanded(package: str) -> str:
         return "\n".join(_front_door())
     if package == "neuralcollapse.cli":
         return "\n".join(_commands())
+    if package == "neuralcollapse.metrics.catalogue":
+        return "\n".join(_metrics())
     if package.startswith("neuralcollapse.studies."):
         return "\n".join(_claims(package.rpartition(".")[2]))
     return "\n".join(_package(package))
@@ -46,6 +49,19 @@ def public_names(package: str) -> dict[str, str]:
 def folder(path: str) -> Path:
     """Return the place of a package, or of a module without its suffix."""
     return SOURCE.joinpath(*path.split("."))
+
+
+def _metrics() -> Iterator[str]:
+    """List the catalogue; it holds functions, so it is imported, unlike all else here."""
+    from neuralcollapse.metrics.catalogue import CATALOGUE
+
+    group = None
+    for metric in CATALOGUE.values():
+        if metric.group != group:
+            group = metric.group
+            yield f"\n### {group}\n\n| metric | formula | says | caveat |\n|---|---|---|---|"
+        cells = (f"`{metric.name}`", metric.formula, metric.note, metric.caveat)
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _front_door() -> Iterator[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics import validity
@@ -11,7 +12,6 @@ from neuralcollapse.metrics.chance import decisions, shape, spread
 from neuralcollapse.metrics.collapse_index import vci
 from neuralcollapse.metrics.equiangularity import equiangularity, equinorm, etf_distance
 from neuralcollapse.metrics.margin_scale import margin_ceiling
-from neuralcollapse.metrics.measured import Measured
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.self_duality import product_duality, self_duality
 from neuralcollapse.metrics.setting import Setting
@@ -34,7 +34,7 @@ GROUPS = {
 }
 
 CATALOGUE: dict[str, Metric] = {}
-OwnMetrics = Mapping[str, Callable[[Measured], float] | Metric]
+OwnMetrics = Mapping[str, Any]  # functions of `Measured`, or rows; `own_metrics` refuses others
 
 
 def register(metric: Metric) -> Metric:
@@ -164,6 +164,7 @@ _register_all(
         "spread within classes, measured by the spread between them",
         "The literature's NC1, in variants that differ many times over on unequal classes; needs a "
         "*d* × *d* scatter. One direction in which the means hardly differ can make most of it.",
+        label="tr Σ$_W$Σ$_B^+$/K",
     ),
     Metric(
         "nc1_trace_ratio", NC1, "the same, whatever the direction",
@@ -171,6 +172,7 @@ _register_all(
         lambda m: nc1_trace_ratio(m.moments),
         "the same without regard to direction",
         "Blind to direction: a spread that the head never sees counts too.",
+        label="tr Σ$_W$ / tr Σ$_B$",
     ),
     Metric(
         "cdnv", NC1, "spread of two classes over their distance",
@@ -179,6 +181,7 @@ _register_all(
         lambda m: m.pairs[0].values.mean,
         "spread of two classes over their distance, mean of all pairs",
         "The mean over pairs hides a bad pair: look at `report.worst_pairs()`.",
+        label="CDNV",
     ),
     Metric(
         "vci", NC1, "spread that a linear classifier still sees",
@@ -188,6 +191,7 @@ _register_all(
         "share of the variation that is not between class means",
         "Invariant under invertible linear maps of the features: a direction of tiny spread counts "
         "as much as any. Says nothing of *d* + 1 samples or fewer.",
+        label="VCI",
     ),
     Metric(
         "nc2_equinorm", NC2, "means: are they equally long?",
@@ -195,6 +199,7 @@ _register_all(
         lambda m: equinorm(m.means),
         "do the class means have one length?",
         "Says nothing of angles. Unequal classes need not have equal lengths.",
+        label="lengths",
     ),
     Metric(
         "nc2_equiangular", NC2, "means: are their angles equal?",
@@ -203,6 +208,7 @@ _register_all(
         lambda m: m.pairs[1].absolute.mean,
         "do all pairs of class means have one angle?",
         "The signed mean is near zero for any centred vectors, so it is not offered.",
+        label="angles",
     ),
     Metric(
         "nc2_etf", NC2, "means: distance from an ETF",
@@ -212,6 +218,7 @@ _register_all(
         "length and angle together: distance of the Gram matrix",
         "For unequal classes theory predicts another shape, whose distance from an ETF is the "
         "target: `report.predicted`, `nc.metrics.gram_distance`.",
+        label="Gram matrix",
     ),
     Metric(
         "nc2_equinorm_head", NC2, "head: are its rows equally long?",
@@ -244,6 +251,7 @@ _register_all(
         lambda m: self_duality(m.present_head, m.means),
         "distance between head and class means, each scaled to norm 1",
         "Papers also print its square.",
+        label="self-duality",
     ),
     Metric(
         "nc3_product", NC3, "logits of means against an ETF",
@@ -253,6 +261,7 @@ _register_all(
         "are the logits of the class means those of an ETF?",
         "Also 0 where head and means are stretched in opposite ways, so it does not replace the "
         "one above.",
+        label="product",
     ),
     Metric(
         "nc4_agreement", NC4, "head agrees with nearest mean",

@@ -76,6 +76,8 @@ class Metric:
         One line for its chart.
     caveat
         What to beware of, for the documentation.
+    label
+        Of its curve in a figure; the name if omitted.
     kind
         ``"distance"`` falls to its target, ``"share"`` is a part of samples, ``"signed"`` may be
         negative.
@@ -104,6 +106,7 @@ class Metric:
     caveat: str = ""
     kind: Literal["distance", "share", "signed"] = "distance"
     words: Callable[[float], str] | None = None
+    label: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name.startswith("test_"):

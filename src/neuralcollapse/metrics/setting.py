@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -93,10 +93,7 @@ class Setting:
     @classmethod
     def from_record(cls, record: Mapping[str, Any], targets: Mapping[str, float]) -> Setting:
         """Return the setting that `to_record` stored."""
-        sizes = _repeated(record["class_sizes"])
+        pairs = record["class_sizes"]
+        sizes = tuple(int(size) for size, times in pairs for _ in range(int(times)))
         known = {name: record[name] for name in ("dim", "head_rows", "bias", "fresh")}
         return cls(sizes, **known, targets=targets)
-
-
-def _repeated(pairs: Iterable[Sequence[int]]) -> tuple[int, ...]:
-    return tuple(int(size) for size, times in pairs for _ in range(int(times)))

@@ -25,9 +25,11 @@ from neuralcollapse.figure_style import (
     label_ends,
     save,
 )
+from neuralcollapse.metrics.catalogue import CATALOGUE, NC1, NC2, NC3
 from neuralcollapse.runs.record import Record
 
 Records = Sequence[Record]
+COLORS = (BLUE, ORANGE, GREEN, PURPLE)
 
 
 def plot_history(records: Records, folder: str | Path) -> list[Path]:
@@ -84,22 +86,13 @@ def collapse_figure(records: Records) -> Figure:
     with figure(2, 2, 10.5, 6.6) as (drawing, panels):
         nc1, nc2, nc3, nc4 = panels
         nc1.set_title("NC1  samples gather at their class mean")
-        _curve(nc1, records, "nc1_pinv", r"tr $\Sigma_W\Sigma_B^+/K$", BLUE)
-        _curve(nc1, records, "nc1_trace_ratio", r"tr $\Sigma_W$ / tr $\Sigma_B$", ORANGE)
         nc2.set_title("NC2  class vectors form a simplex ETF")
-        for key, label, color in (
-            ("nc2_equinorm", "lengths", BLUE),
-            ("nc2_equiangular", "angles", ORANGE),
-            ("nc2_etf", "Gram matrix", GREEN),
-        ):
-            _curve(nc2, records, key, label, color)
-            _curve(nc2, records, f"{key}_head", "_head", color, ls=(0, (2, 1.5)), lw=1.2)
+        nc3.set_title("NC3  the head aligns with the class means")
+        for axes, group in ((nc1, NC1), (nc2, NC2), (nc3, NC3)):
+            _group(axes, records, group)
         styles = (("class means", "-", 1.8), ("head", (0, (2, 1.5)), 1.2))
         handles = [Line2D([], [], color=GREY, ls=ls, lw=lw, label=name) for name, ls, lw in styles]
         nc2.legend(handles=handles, loc="upper right", ncols=2)
-        nc3.set_title("NC3  the head aligns with the class means")
-        _curve(nc3, records, "nc3_self_duality", "self-duality", BLUE)
-        _curve(nc3, records, "nc3_product", "product", ORANGE)
         nc4.set_title("NC4  the head decides by the nearest class mean")
         for prefix, label, color in (("", "train", BLUE), ("test_", "test", ORANGE)):
             share = f"{prefix}nc4_agreement"
@@ -159,6 +152,20 @@ def margin_figure(records: Records) -> Figure:
             normalized.plot(epochs, [ceiling] * 2, color=PURPLE, lw=1.2, label="collapse: K/(K−1)")
         _finish(panels, records)
     return drawing
+
+
+def _group(axes: Axes, records: Records, group: str) -> None:
+    """Draw what a group of the catalogue has recorded, rows of the head in dashes."""
+    rows = [metric for metric in CATALOGUE.values() if metric.group == group]
+    found = [row for row in rows if any(row.name in record for record in records)]
+    colors: dict[str, str] = {}
+    for row in found or rows[:1]:
+        means = row.name.removesuffix("_head")
+        color = colors.setdefault(means, COLORS[len(colors) % len(COLORS)])
+        if means == row.name:
+            _curve(axes, records, row.name, row.label or row.name, color)
+        else:
+            _curve(axes, records, row.name, "_head", color, ls=(0, (2, 1.5)), lw=1.2)
 
 
 def _curve(

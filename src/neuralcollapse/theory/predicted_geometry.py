@@ -120,8 +120,9 @@ def predicted_geometry(class_sizes: Any, dim: int, *, bias: bool = True) -> Pred
             f"dim = {dim}",
             "with fewer dimensions the optimum is a softmax code, which has no closed form",
         )
-    roots = sizes.to(torch.float64).sqrt()
-    shares = sizes / sizes.sum() if bias else torch.full_like(roots, 1 / num_classes)
+    counts = sizes.to(torch.float64)
+    roots, even = counts.sqrt(), torch.full_like(counts, 1 / num_classes)
+    shares = counts / counts.sum() if bias else even
     X = (torch.eye(num_classes, dtype=torch.float64) - shares[:, None]) * roots
     # Its columns sum to zero, so the last singular value is 0, and its vectors are left out.
     left, values, right = torch.linalg.svd(X)
@@ -129,7 +130,7 @@ def predicted_geometry(class_sizes: Any, dim: int, *, bias: bool = True) -> Pred
     pad = torch.zeros(num_classes, dim - num_classes + 1, dtype=torch.float64)
     head = torch.cat([left[:, :-1] * scale, pad], 1)
     means = torch.cat([right[:-1].T * scale / roots[:, None], pad], 1)
-    return PredictedGeometry(sizes, head, means, shares - 1 / num_classes if bias else None)
+    return PredictedGeometry(sizes, head, means, shares - even if bias else None)
 
 
 def _gram(rows: Tensor) -> Tensor:

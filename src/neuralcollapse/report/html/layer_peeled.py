@@ -13,13 +13,14 @@ from neuralcollapse.metrics.equiangularity import gram_distance
 from neuralcollapse.report.html.packing import short
 from neuralcollapse.report.html.wording import number
 from neuralcollapse.runs.snapshots import Snapshot
-from neuralcollapse.theory.separation import separation_optimum, separation_value
+from neuralcollapse.theory.predicted_geometry import predicted_geometry
+from neuralcollapse.theory.separation import separation_value
 
 BINS = 40
 
 
 def layer_peeled_data(shot: Snapshot) -> dict[str, Any]:
-    r"""Compare a snapshot with the optimum of minimum-norm separation for its class sizes.
+    r"""Compare a snapshot with the limit of weak decay for its class sizes, with a bias or without.
 
     The margin is held against the bound
 
@@ -46,10 +47,8 @@ def layer_peeled_data(shot: Snapshot) -> dict[str, Any]:
             "optimum: with fewer than K − 1 dimensions the prediction is a softmax code, which "
             "has no closed form."
         }
-    # One sample of each class is enough: all samples of a class share their feature.
-    optimum = separation_optimum(sizes, len(present) - 1)
-    first = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)[:-1]])
-    predicted = {"class means": optimum.H[first], "head": optimum.W}
+    optimum = predicted_geometry(sizes, len(present) - 1, bias=shot.bias is not None)
+    predicted = {"class means": optimum.means, "head": optimum.W}
     measured = {"class means": shot.rows[present]}
     if shot.weight is not None:
         measured["head"] = shot.weight[present]

@@ -1,0 +1,171 @@
+"""The words of a report are true, over worlds and sizes rather than examples."""
+
+import itertools
+
+import pytest
+import torch
+
+import neuralcollapse as nc
+
+HEADS = ("nc2_equinorm_head", "nc2_equiangular_head", "nc2_etf_head")
+UNGRADED = ("accuracy", "ncc_accuracy", "margin_min", "margin_normalized")
+SIZES = [(1,) * 5, (2,) * 3, (5, 5), (10,) * 10, (3,) * 40, (100, 20, 5, 5), (1, 1, 4, 4, 9)]
+DIMS = [1, 2, 3, 8, 64, 1500]
+
+
+def labels_of(sizes):
+    return torch.repeat_interleave(torch.tensor(sizes))
+
+
+def normal(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def noise(sizes, dim, seed=0, tested=True):
+    """Return the report of features and a head that know nothing of classes."""
+    randn, labels = normal(seed), labels_of(sizes)
+    fresh = torch.arange(20 * len(sizes)) % len(sizes)
+    test = {"test_features": 7 * randn(len(fresh), dim) + 3, "test_labels": fresh}
+    head = randn(len(sizes), dim)
+    return nc.measure_features(
+        7 * randn(len(labels), dim) + 3, labels, head, **(test if tested else {})
+    )
+
+
+def collapsed(sizes, dim, bias, spread=1e-5, test_spread=1e-5, seed=0):
+    """Return the report of the predicted geometry, scaled, rotated and shifted."""
+    randn, labels = normal(seed), labels_of(sizes)
+    shape = nc.predicted_geometry(sizes, dim, bias=bias)
+    turn = torch.linalg.qr(randn(dim, dim))[0]
+    means = 11 * shape.means @ turn
+    fresh = torch.arange(20 * len(sizes)) % len(sizes)
+    size = means.square().sum(1).mean().sqrt() / dim**0.5
+    features = means[labels] + spread * size * randn(len(labels), dim)
+    held_out = means[fresh] + test_spread * size * randn(len(fresh), dim)
+    return nc.measure_features(
+        features,
+        labels,
+        30 / 11 * shape.W @ turn,
+        30 * shape.b if bias else None,
+        test_features=held_out,
+        test_labels=fresh,
+    )
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: f"{len(sizes)}x{sizes[0]}")
+def test_noise_is_no_better_than_chance_or_not_graded(sizes):
+    for dim in DIMS:
+        report = noise(sizes, dim)
+        for name in report.train.values:
+            reading = report.reading(name)
+            assert reading.grade in ("", "no better than chance"), (dim, name, reading)
+            assert "collapsed" not in reading.words
+            assert "on the way" not in reading.words
+        assert "collapsed" not in nc.measurement.report_text.headline(report)
+
+
+@pytest.mark.parametrize("sizes", [(10,) * 10, (50,) * 3, (100, 5, 5, 5), (1, 1, 4, 4, 9)], ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_predicted_geometry_is_collapsed_or_not_graded(sizes, bias):
+    for dim in (len(sizes) - 1, 8, 64):
+        if dim < len(sizes) - 1:
+            continue
+        report = collapsed(sizes, dim, bias)
+        for name in report.train.values:
+            if name in UNGRADED or (name == "margin_collapse_ratio" and bias):
+                continue
+            reading = report.reading(name)
+            invalid = report.metric(name).validity and report.metric(name).validity(report.setting)
+            assert reading.grade == ("" if invalid else "collapsed"), (dim, name, reading)
+        assert "NC1 collapsed" in str(report)
+
+
+def test_an_untrained_head_is_no_etf():
+    torch.manual_seed(0)
+    for dim, num_classes in itertools.product((20, 128, 2048), (3, 10, 20)):
+        layer = torch.nn.Linear(dim, num_classes)
+        features = torch.randn(20 * num_classes, dim)
+        labels = torch.arange(len(features)) % num_classes
+        report = nc.measure_features(features, labels, layer.weight.detach(), layer.bias.detach())
+        for name in HEADS:
+            assert report.reading(name).grade == "no better than chance", (dim, num_classes)
+
+
+def test_two_classes_have_no_nc2():
+    for report in (noise((60, 60), 5), collapsed((60, 20), 5, bias=True)):
+        for name in ("nc2_equinorm", "nc2_equiangular", "nc2_etf", *HEADS):
+            reading = report.reading(name)
+            assert reading.grade == ""
+            assert reading.words == "two vectors are always an ETF"
+
+
+@pytest.mark.parametrize(("num_classes", "dim"), [(10, 4), (30, 8), (100, 64)])
+def test_more_classes_than_fit_stand_beside_the_least_possible(num_classes, dim):
+    report = noise((4,) * num_classes, dim)
+    frame = report.to_frame()
+    least = (2 - 2 * (dim / (num_classes - 1)) ** 0.5) ** 0.5
+    for name in ("nc2_etf", "nc2_etf_head", "nc3_product"):
+        assert frame.loc[name, "target"] == pytest.approx(least)
+        assert frame.loc[name, "grade"] == ""
+        assert frame.loc[name, "train"] >= least
+    assert report.predicted is None
+    assert any("do not fit" in caution for caution in report.cautions)
+
+
+def test_unequal_classes_are_held_against_the_prediction():
+    report = collapsed((100, 5, 5, 5), 16, bias=True)
+    assert report["nc2_etf"] > 0.2  # far from an ETF
+    assert report.to_frame().loc["nc2_etf", "target"] == pytest.approx(report["nc2_etf"], abs=1e-4)
+    rows = report.train.moments.centered_means()
+    assert nc.metrics.gram_distance(rows, report.predicted.gram) < 1e-4
+    assert any("5 to 100 samples" in caution for caution in report.cautions)
+    # An ETF in their place is not what theory predicts.
+    labels, vertices = labels_of((100, 5, 5, 5)), nc.simplex_etf(4, 16)
+    other = nc.measure_features(vertices[labels], labels, vertices, torch.zeros(4))
+    assert other["nc2_etf"] < 1e-6
+    assert other.reading("nc2_etf").grade != "collapsed"
+
+
+def test_collapse_of_the_training_data_alone_is_not_called_collapse():
+    report = collapsed((50,) * 6, 12, bias=False, test_spread=0.5)
+    assert report["test_nc1_trace_ratio"] > 100 * report["nc1_trace_ratio"]
+    words = [report.reading(name).words for name in report.train.values]
+    assert not [said for said in words if "collapsed" in said]
+    assert "on training data alone" in words
+    assert "larger on test data" in report.cautions[0]
+    assert "NC1 on training data alone" in str(report).splitlines()[1]
+
+
+def test_cautions_name_what_could_mislead():
+    report = noise((1, 1, 4, 4, 9), 64, tested=False)
+    cautions = " ".join(report.cautions)
+    assert "Fewer samples than features (19 and 64): VCI is 0 for any features." in cautions
+    assert "2 of 5 classes have one sample" in cautions
+    assert "nearest to their own class mean whatever" in cautions
+    assert report.reading("vci").words == "N ≤ d + 1: 0 for any features"
+    assert noise((1,) * 5, 3).reading("cdnv").words.startswith("one sample a class has no spread")
+
+
+def test_one_unit_that_makes_most_of_nc1_is_named():
+    randn, labels = normal(0), torch.arange(1000) % 10
+    features = 5 * nc.simplex_etf(10, 32)[labels] + 0.3 * randn(1000, 32)
+    quiet = nc.measure_features(features, labels)
+    assert not [caution for caution in quiet.cautions if "nc1_pinv" in caution]
+    unit = torch.zeros(1000, 1, dtype=torch.float64)
+    unit[3] = 1.0  # active on one sample
+    report = nc.measure_features(torch.cat([features, unit], 1), labels)
+    (caution,) = [caution for caution in report.cautions if "nc1_pinv" in caution]
+    assert "mostly feature 32" in caution
+
+
+def test_scale_rotation_and_offset_change_no_word():
+    randn, labels = normal(1), torch.arange(120) % 4
+    features = nc.simplex_etf(4, 6)[labels] + 0.1 * randn(120, 6)
+    turn = torch.linalg.qr(randn(6, 6))[0]
+    reports = [
+        nc.measure_features(rows, labels)
+        for rows in (features, 1e-3 * features @ turn, 1e4 * features + 50)
+    ]
+    words = [[report.reading(name).words for name in report] for report in reports]
+    assert words[0] == words[1] == words[2]
