@@ -155,7 +155,7 @@ def test_one_unit_that_makes_most_of_nc1_is_named():
     quiet = nc.measure_features(features, labels)
     assert not [caution for caution in quiet.cautions if "nc1_pinv" in caution]
     unit = torch.zeros(1000, 1, dtype=torch.float64)
-    unit[3] = 100.0  # active on one sample
+    unit[3] = 300.0  # active on one sample
     report = nc.measure_features(torch.cat([features, unit], 1), labels)
     (caution,) = [caution for caution in report.cautions if "nc1_pinv" in caution]
     assert "of nc1_pinv comes from feature 32 alone" in caution
