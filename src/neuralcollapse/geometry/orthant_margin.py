@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from numpy.typing import NDArray
-from scipy.optimize import nnls
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.geometry.least_distance import largest_least_product
 from neuralcollapse.geometry.simplex_etf import simplex_etf
 from neuralcollapse.validation import finite_matrix
-
-ROUND_OFF = 1e-10  # of the length of the longest difference of two rows
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,10 @@ def orthant_margins(weight: Any) -> OrthantMargins:
         raise NeuralCollapseError(
             "weight", "at least 2 rows", str(len(head)), "one class has no margin"
         )
-    solved = [_class_margin(head[y] - np.delete(head, y, 0)) for y in range(len(head))]
+    solved = [
+        largest_least_product(head[y] - np.delete(head, y, 0), nonnegative=True)
+        for y in range(len(head))
+    ]
     margins, upper, features = (np.array(part) for part in zip(*solved, strict=True))
     return OrthantMargins(*(torch.from_numpy(part) for part in (margins, upper, features)))
 
@@ -165,26 +165,3 @@ def fittable_etf(
     least = torch.tensor([margin.least for margin in margins], dtype=torch.float64)
     best = int(least.argmax())
     return FittableETF(candidates[best], margins[best], least)
-
-
-def _class_margin(
-    differences: NDArray[np.float64],
-) -> tuple[float, float, NDArray[np.float64]]:
-    """Solve one class: rows m_y - m_j to (margin, dual bound, features)."""
-    rivals, dim = differences.shape
-    scale = float(np.linalg.norm(differences, axis=1).max())
-    nothing = np.zeros(dim)
-    if scale == 0:
-        return 0.0, 0.0, nothing
-    # Least distance min ||z||, A z >= 1, z >= 0: non-negative least squares of its dual.
-    rows = differences / scale
-    system = np.vstack([np.hstack([rows.T, np.eye(dim)]), np.r_[np.ones(rivals), nothing]])
-    multipliers, _ = nnls(system, np.r_[nothing, 1.0], maxiter=100 * (rivals + dim))
-    weights = multipliers[:rivals] / multipliers[:rivals].sum()
-    direction = np.maximum(weights @ rows, 0.0)
-    length = float(np.linalg.norm(direction))
-    if length <= ROUND_OFF:
-        return 0.0, scale * length, nothing
-    features = direction / length
-    margin = float((rows @ features).min())
-    return scale * max(margin, 0.0), scale * length, features

@@ -40,6 +40,8 @@ from .separation import separation_value as separation_value
 from .sufficient_statistics import SufficientStatistics as SufficientStatistics
 from .sufficient_statistics import sufficient_statistics as sufficient_statistics
 from .trace_ratio import trace_ratio_falls_from as trace_ratio_falls_from
+from .unequal import UnequalMinimizer as UnequalMinimizer
+from .unequal import unequal_minimizer as unequal_minimizer
 from .weight_decay import WeightDecayEscape as WeightDecayEscape
 from .weight_decay import WeightDecayOptimum as WeightDecayOptimum
 from .weight_decay import weight_decay_escape as weight_decay_escape
