@@ -20,7 +20,9 @@ from .measurement import LayerProfile as LayerProfile
 from .measurement import extract_features as extract_features
 from .measurement import measure as measure
 from .measurement import measure_features as measure_features
+from .measurement import measure_head as measure_head
 from .measurement import measure_layers as measure_layers
+from .measurement import measure_regression as measure_regression
 from .metrics import CollapseMetrics as CollapseMetrics
 from .moments import ClassMoments as ClassMoments
 from .theory import predicted_geometry as predicted_geometry

@@ -85,6 +85,39 @@ PAPERS: dict[str, tuple[str, dict[str, str]]] = {
             "eprint": "2106.02073",
         },
     ),
+    "wu2024": (
+        "inproceedings",
+        {
+            "author": "Wu, Robert and Papyan, Vardan",
+            "title": "Linguistic Collapse: Neural Collapse in (Large) Language Models",
+            "booktitle": _NEURIPS,
+            "volume": "37",
+            "year": "2024",
+            "eprint": "2405.17767",
+        },
+    ),
+    "jiang2023": (
+        "misc",
+        {
+            "author": "Jiang, Jiachen and Zhou, Jinxin and Wang, Peng and Qu, Qing and "
+            "Mixon, Dustin and You, Chong and Zhu, Zhihui",
+            "title": "Generalized Neural Collapse for a Large Number of Classes",
+            "year": "2023",
+            "eprint": "2310.05351",
+        },
+    ),
+    "andriopoulos2024": (
+        "inproceedings",
+        {
+            "author": "Andriopoulos, George and Dong, Zixuan and Guo, Li and Zhao, Zifan and "
+            "Ross, Keith W.",
+            "title": "The Prevalence of Neural Collapse in Neural Multivariate Regression",
+            "booktitle": _NEURIPS,
+            "volume": "37",
+            "year": "2024",
+            "eprint": "2409.04180",
+        },
+    ),
     "galanti2022": (
         "inproceedings",
         {

@@ -7,6 +7,7 @@ The commands appear in the help in the order of the imports.
 from neuralcollapse.cli.app import app as app
 from neuralcollapse.cli import demo as demo
 from neuralcollapse.cli import measure as measure
+from neuralcollapse.cli import measure_head as measure_head
 from neuralcollapse.cli import train as train
 from neuralcollapse.cli import sweep as sweep
 from neuralcollapse.cli import report as report

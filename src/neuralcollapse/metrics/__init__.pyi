@@ -4,11 +4,14 @@ from .catalogue import register as register
 from .class_distance import cdnv as cdnv
 from .collapse import CollapseMetrics as CollapseMetrics
 from .collapse_index import vci as vci
+from .directional import directional_cdnv as directional_cdnv
+from .directional import few_shot_bound as few_shot_bound
 from .equiangularity import equiangularity as equiangularity
 from .equiangularity import equinorm as equinorm
 from .equiangularity import etf_distance as etf_distance
 from .equiangularity import gram_distance as gram_distance
 from .equiangularity import uniformity as uniformity
+from .head_mean import head_mean as head_mean
 from .loss_margin import cross_entropy_losses as cross_entropy_losses
 from .loss_margin import margin_lower_bound as margin_lower_bound
 from .loss_margin import margin_lower_bound_of_mean as margin_lower_bound_of_mean
@@ -25,6 +28,9 @@ from .metric import Metric as Metric
 from .nearest_center import nc4_agreement as nc4_agreement
 from .nearest_center import ncc_accuracy as ncc_accuracy
 from .nearest_center import nearest_center as nearest_center
+from .pairwise import PairwiseCollapse as PairwiseCollapse
+from .pairwise import frequency_thirds as frequency_thirds
+from .pairwise import pairwise_collapse as pairwise_collapse
 from .presets import PRESETS as PRESETS
 from .presets import preset as preset
 from .ranks import effective_rank as effective_rank

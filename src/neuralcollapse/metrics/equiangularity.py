@@ -17,7 +17,9 @@ DIRECT_CLASSES = 2048  # up to so many, the Gram matrix itself is compared
 CANCELLING = 1e-4  # below this distance the closed form loses digits
 
 
-def equinorm(vectors: Any, center: Any = None, ddof: Literal[0, 1] = 0) -> float:
+def equinorm(
+    vectors: Any, center: Any = None, ddof: Literal[0, 1] = 0, logarithm: bool = False
+) -> float:
     r"""Return the coefficient of variation of the lengths of class vectors.
 
     .. math:: \mathrm{std}_k \|\mu_k - c\| \,/\, \mathrm{mean}_k \|\mu_k - c\|
@@ -30,15 +32,18 @@ def equinorm(vectors: Any, center: Any = None, ddof: Literal[0, 1] = 0) -> float
         (d,); the mean of the rows if omitted. Pass zeros for raw lengths.
     ddof
         Of the standard deviation.
+    logarithm
+        Return the standard deviation of the logarithms of the lengths instead, which lengths of
+        different orders do not dominate.
 
     Returns
     -------
     float
-        In [0, sqrt(K)]; 0 when collapsed, NaN if all vectors are equal.
+        In [0, sqrt(K)] (logarithms: [0, inf]); 0 when collapsed, NaN if all vectors are equal.
 
     References
     ----------
-    Papyan, Han & Donoho 2020, Figure 2.
+    Papyan, Han & Donoho 2020, Figure 2; Wu & Papyan 2024 for the logarithms.
 
     Examples
     --------
@@ -46,6 +51,8 @@ def equinorm(vectors: Any, center: Any = None, ddof: Literal[0, 1] = 0) -> float
     0.500000
     """
     lengths = ClassVectors.of(vectors, center).norms
+    if logarithm:
+        return float(lengths.log().std(correction=ddof))
     return float(lengths.std(correction=ddof) / lengths.mean())
 
 

@@ -11,6 +11,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.class_distance import cdnv
 from neuralcollapse.metrics.equiangularity import equiangularity, equinorm, etf_distance
 from neuralcollapse.metrics.head import checked_bias, checked_head
+from neuralcollapse.metrics.pairwise import pairwise_collapse
 from neuralcollapse.metrics.self_duality import product_duality, self_duality
 from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio
 from neuralcollapse.moments.class_moments import Center, ClassMoments
@@ -29,8 +30,8 @@ def preset(
     Parameters
     ----------
     name
-        ``"papyan2020"``, ``"zhu2021"``, ``"han2022"``, ``"tirer2023"``, ``"ji2022"`` or
-        ``"galanti2022"``.
+        ``"papyan2020"``, ``"zhu2021"``, ``"han2022"``, ``"tirer2023"``, ``"ji2022"``,
+        ``"galanti2022"`` or ``"wu2024"``.
     moments
         Moments of the features that enter the head, with a scatter.
     weight, bias
@@ -163,9 +164,40 @@ def galanti2022(
     return {"cdnv": cdnv(moments)}
 
 
+def wu2024(
+    moments: ClassMoments, weight: Tensor | None = None, bias: Tensor | None = None
+) -> dict[str, float]:
+    r"""Return the numbers of Wu & Papyan 2024, for more classes than features: language models.
+
+    CDNV; the spread of the logarithms of lengths; mean and spread of the cosines between class
+    means (interference); the coefficient of variation of log 1/||u_i - u_j|| (hyperspherical
+    uniformity); the mean of cos(w_k, mu_k - m) and its coefficient of variation (uniform
+    self-duality). Class means are taken from the mean of all samples, the head raw. The spread of
+    the logarithms, which the scale leaves alone, is our reading of their variation.
+    """
+    pairs = pairwise_collapse(moments, "sample_mean")
+    present, origin = moments.present, moments.center("sample_mean")
+    means = moments.means[present]
+    values = {
+        "cdnv": pairs.cdnv_mean,
+        "nc2_equinorm": equinorm(means, origin, logarithm=True),
+        "nc2_interference": pairs.cosine_mean,
+        "nc2_interference_std": pairs.cosine_std,
+        "nc2_uniformity": pairs.log_energy_variation,
+    }
+    if weight is not None:
+        head = checked_head(moments, weight)[present]
+        cosine, uniform = (
+            self_duality(head, means, origin, center_head=False, variant=variant)
+            for variant in ("cosine", "uniform_cosine")
+        )
+        values |= {"nc3_cosine": 1 - cosine, "nc3_uniform": uniform}
+    return values
+
+
 PRESETS: dict[str, Preset] = {
     function.__name__: function
-    for function in (papyan2020, zhu2021, han2022, tirer2023, ji2022, galanti2022)
+    for function in (papyan2020, zhu2021, han2022, tirer2023, ji2022, galanti2022, wu2024)
 }
 
 

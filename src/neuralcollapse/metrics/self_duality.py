@@ -20,7 +20,7 @@ def self_duality(
     means: Any,
     center: Any = None,
     center_head: bool = True,
-    variant: Literal["distance", "squared", "cosine"] = "distance",
+    variant: Literal["distance", "squared", "cosine", "uniform_dot", "uniform_cosine"] = "distance",
 ) -> float:
     r"""Return how far the normalised head is from the normalised class means.
 
@@ -38,12 +38,14 @@ def self_duality(
         Take the mean row off the head, which softmax does not see.
     variant
         ``"distance"``; ``"squared"`` as in Papyan's code; ``"cosine"``: the mean over classes of
-        1 - cos(w_k, mu_k - c).
+        1 - cos(w_k, mu_k - c). Uniform self-duality asks no more than that all classes agree:
+        ``"uniform_dot"`` and ``"uniform_cosine"`` are the coefficient of variation over classes of
+        <w_k, mu_k - c> and of its cosine.
 
     Returns
     -------
     float
-        In [0, 2] (squared: [0, 4]); 0 when collapsed.
+        In [0, 2] (squared: [0, 4]; the variations: [0, inf]); 0 when collapsed.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def self_duality(
 
     References
     ----------
-    Papyan, Han & Donoho 2020, Figure 5.
+    Papyan, Han & Donoho 2020, Figure 5; Wu & Papyan 2024 for the uniform ones.
 
     Examples
     --------
@@ -62,6 +64,11 @@ def self_duality(
     head, rows = _head_and_means(weight, means, center, center_head)
     if variant == "cosine":
         return float((1 - torch.cosine_similarity(head.rows, rows.rows, dim=1)).mean())
+    if variant in ("uniform_dot", "uniform_cosine"):
+        products = (head.rows * rows.rows).sum(1)
+        if variant == "uniform_cosine":
+            products /= head.norms * rows.norms
+        return float(products.std(correction=0) / products.mean().abs())
     squared = 0.0
     for w, m in zip(head.rows.split(PART), rows.rows.split(PART), strict=True):
         squared += float((w / head.norm - m / rows.norm).square_().sum())

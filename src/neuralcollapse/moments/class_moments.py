@@ -276,6 +276,24 @@ class ClassMoments:
         return float((self.counts * (mean_squares + self.trace_variances)).nansum())
 
     @property
+    def class_scatters(self) -> Float[Tensor, "K d d"]:
+        """Scatter of each class about its own mean, over its samples; zero where it is absent.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If the moments keep no scatter of each class.
+        """
+        if self.scatter != "per_class":
+            raise NeuralCollapseError(
+                "scatter",
+                "'per_class' for the scatter of each class",
+                f"scatter={self.scatter!r}",
+                "collect the moments with scatter='per_class'",
+            )
+        return self._drained().centered_scatter() / self.counts.clamp_min(1)[:, None, None]
+
+    @property
     def within(self) -> Float[Tensor, "d d"]:
         """Pooled within-class scatter, (d, d): mean over samples of (x - mu_y)(x - mu_y)^T."""
         return self.within_scatter("pooled")

@@ -14,6 +14,7 @@ from .flow import collapse_errors as collapse_errors
 from .flow import flow_asymptotics as flow_asymptotics
 from .flow import gradient_flow as gradient_flow
 from .general_perturbation import GeneralPerturbationOperator as GeneralPerturbationOperator
+from .head_mean_path import head_mean_path as head_mean_path
 from .kkt import KKTResiduals as KKTResiduals
 from .kkt import kkt_residuals as kkt_residuals
 from .kkt_points import KKTPoint as KKTPoint

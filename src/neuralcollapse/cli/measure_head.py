@@ -1,0 +1,40 @@
+"""measure-head: what the head of a file of weights says by itself."""
+
+from __future__ import annotations
+
+import json as writer
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuralcollapse.cli.app import app
+
+
+@app.command("measure-head")
+def measure_head(
+    file: Annotated[Path, typer.Argument(help="safetensors, or a state dict saved by torch.")],
+    key: Annotated[
+        str | None, typer.Option(help="Name of the head's weight, such as lm_head.weight.")
+    ] = None,
+    names: Annotated[
+        Path | None, typer.Option(help="A text file with one class name a line.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all values to this file.")] = None,
+) -> None:
+    """Measure a head by itself, from a file of weights, running nothing.
+
+    Example: neuralcollapse measure-head model.safetensors --key lm_head.weight
+    """
+    from neuralcollapse.files import atomic_path
+    from neuralcollapse.measurement import measure_head as measure
+    from neuralcollapse.measurement.head_files import read_head
+
+    head = read_head(file, key)
+    class_names = None if names is None else names.read_text(encoding="utf-8").splitlines()
+    report = measure(head.weight, head.bias, class_names)
+    print(f"{head.name} of {file.name}")
+    print(report)
+    if json is not None:
+        with atomic_path(json) as temporary:
+            temporary.write_text(writer.dumps(report.values, indent=2) + "\n", encoding="utf-8")

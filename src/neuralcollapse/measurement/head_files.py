@@ -1,0 +1,123 @@
+"""A head from a file of weights: safetensors or a state dict, read without running anything."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.head import Head
+
+# Where libraries keep their heads, in the order of asking; tied ones are the embedding.
+USUAL = (
+    "lm_head.weight",
+    "classifier.weight",
+    "head.weight",
+    "fc.weight",
+    "embed_out.weight",
+    "score.weight",
+    "model.embed_tokens.weight",
+    "transformer.wte.weight",
+    "wte.weight",
+)
+
+
+def read_head(path: str | Path, key: str | None = None) -> Head:
+    """Read the weight of a head, and its bias if there is one, from a file of weights.
+
+    Parameters
+    ----------
+    path
+        ``.safetensors``, or a state dict saved by torch, which is read without unpickling anything
+        but tensors.
+    key
+        Name of the (K, d) weight. If omitted, the usual names are tried, and the only matrix.
+
+    Returns
+    -------
+    Head
+        Named by the key; the bias is what the file has under the same name, ending in ``bias``.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the file is not there or not readable, the key is not in it (near names are listed), or
+        what it names is no matrix.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save(torch.nn.Linear(3, 2).state_dict(), f"{folder}/m.pt")
+    ...     head = read_head(f"{folder}/m.pt")
+    >>> head.name, head.weight.shape, head.bias.shape
+    ('weight', torch.Size([2, 3]), torch.Size([2]))
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NeuralCollapseError("path", "a file", f"nothing at {path}", "check the name")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                names = list(file.keys())
+                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+                key = _choose(key, shapes, path)
+                return _head(key, {n: file.get_tensor(n) for n in (key, _bias(key)) if n in shapes})
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, OSError) as error:
+        raise NeuralCollapseError(
+            "path",
+            "safetensors, or a state dict of tensors alone",
+            f"{path.name}: {str(error).splitlines()[0]}",
+            "save it with safetensors, or torch.save(model.state_dict(), ...)",
+        ) from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping):
+        raise NeuralCollapseError(
+            "path", "a state dict", type(state).__name__, "save model.state_dict()"
+        )
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    key = _choose(key, {name: tuple(value.shape) for name, value in tensors.items()}, path)
+    return _head(key, tensors)
+
+
+def _choose(key: str | None, shapes: Mapping[str, tuple[int, ...]], path: Path) -> str:
+    matrices = [name for name, shape in shapes.items() if len(shape) == 2 and min(shape) > 0]
+    if key is None:
+        usual = [name for name in USUAL if name in matrices]
+        if usual or len(matrices) == 1:
+            return usual[0] if usual else matrices[0]
+        raise NeuralCollapseError(
+            "key", "the name of the head's weight", "none", f"name one of {_some(matrices)}"
+        )
+    if key not in shapes:
+        near = get_close_matches(key, shapes, n=5, cutoff=0.3) or matrices
+        raise NeuralCollapseError(
+            "key", f"a name in {path.name}", repr(key), f"near names are {_some(near)}"
+        )
+    if key not in matrices:
+        raise NeuralCollapseError(
+            "key", "a matrix (K, d)", f"shape {shapes[key]} of {key!r}", f"try {_some(matrices)}"
+        )
+    return key
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "(no matrix)"
+
+
+def _bias(key: str) -> str:
+    return key.removesuffix("weight") + "bias"
+
+
+def _head(key: str, tensors: Mapping[str, Tensor]) -> Head:
+    weight, bias = tensors[key], tensors.get(_bias(key))
+    fits = bias is not None and bias.shape == weight.shape[:1]
+    return Head(key, weight, bias if fits else None)

@@ -1,0 +1,45 @@
+"""The mean row of a head, which softmax losses never move (NC0)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neuralcollapse.validation import finite_matrix
+
+
+def head_mean(weight: Any) -> float:
+    r"""Return the squared length of the sum of a head's rows, over K.
+
+    .. math:: \|W^\top \mathbf 1\|^2 / K
+
+    Softmax does not see it, and no softmax loss whose targets sum to 1 has a gradient along it:
+    weight decay alone takes it away (`theory.head_mean_path`).
+
+    Parameters
+    ----------
+    weight
+        (K, d) head.
+
+    Returns
+    -------
+    float
+        At least 0; 0 for a centred head.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is no matrix.
+    NonFiniteError
+        If an entry is NaN or infinite.
+
+    References
+    ----------
+    arXiv 2602.16642.
+
+    Examples
+    --------
+    >>> head_mean([[1.0, 0.0], [1.0, 0.0]])
+    2.0
+    """
+    rows = finite_matrix("weight", weight)
+    return float(rows.sum(0).square().sum()) / len(rows)

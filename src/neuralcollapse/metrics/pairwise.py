@@ -1,0 +1,225 @@
+"""Every statistic of pairs of classes in one sweep, with extremes per class: for many classes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.pairs import CLOSE, TILE, PairMean, PairSpread, PairTile, sweep_pairs
+from neuralcollapse.moments.class_moments import Center, ClassMoments
+
+
+@dataclass(frozen=True)
+class PairwiseCollapse:
+    """What pairs of classes say: how evenly class means spread, and how far classes overlap.
+
+    Attributes
+    ----------
+    classes
+        (K',) the classes that count, those with enough samples.
+    cosine_mean, cosine_std, cosine_max
+        Interference: cosines between centred class means, -1/(K'-1) for all of a simplex ETF.
+    log_energy_mean, log_energy_variance
+        Hyperspherical uniformity, of log 1/||u_i - u_j|| over pairs of directions; the variance is
+        0 for a simplex ETF.
+    log_riesz_mean
+        Logarithm of the mean Riesz kernel ||u_i - u_j||^(2-d), formed in logarithms.
+    cdnv_mean
+        Mean class-distance normalised variance; infinite if class means coincide.
+    cdnv_least, cdnv_largest
+        (K',) of each class with another.
+    cosine_largest
+        (K',) of each class with another.
+    coinciding
+        Number of pairs of class means at distance 0.
+    """
+
+    classes: Int[Tensor, " K"]
+    cosine_mean: float
+    cosine_std: float
+    cosine_max: float
+    log_energy_mean: float
+    log_energy_variance: float
+    log_riesz_mean: float
+    cdnv_mean: float
+    cdnv_least: Float[Tensor, " K"]
+    cdnv_largest: Float[Tensor, " K"]
+    cosine_largest: Float[Tensor, " K"]
+    coinciding: int
+
+    @property
+    def log_energy_variation(self) -> float:
+        """Coefficient of variation of the logarithmic energy (GNC2); negative with its mean."""
+        return math.sqrt(self.log_energy_variance) / self.log_energy_mean
+
+
+def pairwise_collapse(
+    moments: ClassMoments, center: Center = "class_mean", min_samples: int = 1
+) -> PairwiseCollapse:
+    r"""Return all statistics of pairs of classes, in one sweep that never holds all pairs.
+
+    .. math:: \cos(\mu_i - c, \mu_j - c), \quad \log \frac{1}{\|u_i - u_j\|}, \quad
+        \|u_i - u_j\|^{2-d}, \quad \frac{v_i + v_j}{2 \|\mu_i - \mu_j\|^2}
+
+    Means, spread and extremes, for any K, d: 50,000 classes need no K x K matrix.
+
+    Parameters
+    ----------
+    moments
+        Moments, also with ``scatter=False``.
+    center
+        What class means are taken from, over the classes that count: ``"class_mean"`` or
+        ``"sample_mean"``.
+    min_samples
+        Classes with fewer samples are left out: a class of one token has no spread, and rare ones
+        have noisy means.
+
+    Returns
+    -------
+    PairwiseCollapse
+        The statistics; NaN where a class mean lies at the centre and has no direction.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If fewer than two classes have so many samples.
+
+    References
+    ----------
+    Wu & Papyan 2024, "Linguistic collapse"; Liu et al. 2023 for the kernels; Galanti et al. 2022.
+
+    Examples
+    --------
+    >>> from neuralcollapse.geometry import simplex_etf
+    >>> found = pairwise_collapse(ClassMoments(4, 3).update(simplex_etf(4, 3), [0, 1, 2, 3]))
+    >>> round(found.cosine_mean, 6), round(found.log_energy_variance, 6), found.coinciding
+    (-0.333333, 0.0, 0)
+    """
+    enough = moments.counts >= max(min_samples, 1)
+    if int(enough.sum()) < 2:
+        raise NeuralCollapseError(
+            "min_samples",
+            "at least 2 classes with so many samples",
+            f"{int(enough.sum())} with {max(min_samples, 1)}",
+            "lower it or measure more samples",
+        )
+    means, counts = moments.means[enough], moments.counts[enough].to(torch.float64)
+    weights = torch.ones_like(counts) if center == "class_mean" else counts
+    means = means - means[:1]  # so that equal means become zero, not round-off
+    rows = means - (weights / weights.sum()) @ means
+    statistic = _Pairwise(rows, moments.trace_variances[enough])
+    sweep_pairs(rows, [statistic])
+    return statistic.result(enough.nonzero().squeeze(1))
+
+
+class _Pairwise:
+    """The visitor: extremes per class go into (K,) tensors, the rest into running sums."""
+
+    def __init__(self, rows: Tensor, variances: Tensor) -> None:
+        num, dim = rows.shape
+        self._rows = rows
+        self._half_variances = variances / 2
+        self._exponent = dim - 2
+        # Energies are taken from that of a simplex ETF, so that their variance does not cancel.
+        self._shift = 0.5 * math.log(2 * num / (num - 1))
+        self._cosines, self._energies, self._cdnv = PairSpread(), PairSpread(), PairMean()
+        self._riesz = -math.inf
+        self._largest_cosine = rows.new_full((num,), -math.inf)
+        self._least_cdnv = rows.new_full((num,), math.inf)
+        self._largest_cdnv = rows.new_full((num,), -math.inf)
+        self._coinciding = 0
+
+    def add(self, tile: PairTile) -> None:
+        """Take the pairs of one tile into account."""
+        if not tile.gram.numel():
+            return
+        cosines = tile.cosines
+        self._cosines.add(cosines)
+        _extreme(self._largest_cosine, tile, cosines, "amax")
+        distances = tile.squared_distances
+        self._coinciding += int((distances == 0).sum()) if distances.amin() == 0 else 0
+        a, b = tile.of_pairs(self._half_variances.to(cosines.dtype))
+        values = (a + b).div_(distances)
+        self._cdnv.add(values)
+        _extreme(self._least_cdnv, tile, values, "amin")
+        _extreme(self._largest_cdnv, tile, values, "amax")
+        energies = self._directions(tile, cosines).log_().mul_(-0.5).add_(self._shift)
+        self._energies.add(energies)
+        # In the plane the kernel is 1, also between vectors that coincide.
+        riesz = energies.mul_(self._exponent) if self._exponent else torch.zeros_like(energies)
+        self._riesz = float(np.logaddexp(self._riesz, float(riesz.flatten().logsumexp(0))))
+
+    def _directions(self, tile: PairTile, cosines: Tensor) -> Tensor:
+        """Squared distances of unit vectors, from their differences where they nearly coincide."""
+        squared = 2 - 2 * cosines
+        if squared.amin() < 2 * CLOSE:
+            close = (squared < 2 * CLOSE).nonzero(as_tuple=True)
+            i, j = (index.expand(squared.shape)[close] for index in (tile.i, tile.j))
+            for part in torch.arange(len(i), device=i.device).split(TILE):
+                left, right = (
+                    torch.nn.functional.normalize(self._rows[k[part]], dim=1, eps=0.0)
+                    for k in (i, j)
+                )
+                exact = (left - right).square().sum(1).to(squared.dtype)
+                squared[tuple(axis[part] for axis in close)] = exact
+        return squared
+
+    def result(self, classes: Tensor) -> PairwiseCollapse:
+        """Return what was seen."""
+        pairs = self._cosines.count
+        return PairwiseCollapse(
+            classes=classes,
+            cosine_mean=self._cosines.mean,
+            cosine_std=math.sqrt(self._cosines.variance),
+            cosine_max=float(self._largest_cosine.max()),
+            log_energy_mean=self._energies.mean - self._shift,
+            log_energy_variance=self._energies.variance,
+            log_riesz_mean=self._riesz - math.log(pairs) - self._exponent * self._shift,
+            cdnv_mean=self._cdnv.mean,
+            cdnv_least=self._least_cdnv,
+            cdnv_largest=self._largest_cdnv,
+            cosine_largest=self._largest_cosine,
+            coinciding=self._coinciding,
+        )
+
+
+def _extreme(per_class: Tensor, tile: PairTile, values: Tensor, reduce: str) -> None:
+    """Take the extremes of each row's pairs into a (K,) tensor."""
+    pairs = tile.i.ndim == 1
+    along_i = values if pairs else getattr(values, reduce)(1)
+    along_j = values if pairs else getattr(values, reduce)(0)
+    per_class.scatter_reduce_(0, tile.i.flatten(), along_i.to(per_class), reduce)
+    per_class.scatter_reduce_(0, tile.j.flatten(), along_j.to(per_class), reduce)
+
+
+def frequency_thirds(counts: Int[Tensor, " K"]) -> Int[Tensor, " K"]:
+    """Return the third by frequency of each class: 0 rare, 1 middling, 2 frequent.
+
+    Parameters
+    ----------
+    counts
+        (K,) samples of each class; classes without any belong to no third.
+
+    Returns
+    -------
+    Tensor of shape (K,), int64
+        The thirds, -1 for absent classes; the present classes are split as evenly as can be, ties
+        by their order.
+
+    Examples
+    --------
+    >>> frequency_thirds(torch.tensor([100, 1, 0, 7, 50, 2, 8]))
+    tensor([ 2,  0, -1,  1,  2,  0,  1])
+    """
+    order = counts.argsort(stable=True)
+    order = order[counts[order] > 0]
+    thirds = torch.full_like(counts, -1)
+    for third, classes in enumerate(order.tensor_split(3)):
+        thirds[classes] = third
+    return thirds
