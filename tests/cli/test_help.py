@@ -11,7 +11,18 @@ from cli_runner import run
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["demo"], ["measure"], ["train"], ["sweep"], ["report"], ["data"], ["study"], ["verify"]],
+    [
+        [],
+        ["demo"],
+        ["measure"],
+        ["measure-head"],
+        ["train"],
+        ["sweep"],
+        ["report"],
+        ["data"],
+        ["study"],
+        ["verify"],
+    ],
 )
 def test_help_does_not_load_torch(command):
     arguments = [*command, "--help"]

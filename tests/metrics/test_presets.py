@@ -36,6 +36,21 @@ def definitions(case):
             "nc3_self_duality": naive.self_duality(own_head, means, center, False, "squared"),
         }
 
+    def wu(rows, head):
+        units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        pairs = list(itertools.combinations(units, 2))
+        cosines = [u @ v for u, v in pairs]
+        energies = [-np.log(np.linalg.norm(u - v)) for u, v in pairs]
+        duality = (units * head).sum(1) / np.linalg.norm(head, axis=1)
+        return {
+            "nc2_equinorm": np.log(np.linalg.norm(rows, axis=1)).std(),
+            "nc2_interference": np.mean(cosines),
+            "nc2_interference_std": np.std(cosines),
+            "nc2_uniformity": np.std(energies) / np.mean(energies),
+            "nc3_cosine": duality.mean(),
+            "nc3_uniform": duality.std() / abs(duality.mean()),
+        }
+
     han = papyan(balanced)
     del han["nc2_equiangular_std"], han["nc2_equiangular_std_head"]
     trace_ratio = np.trace(within) / np.mean([((mu - balanced) ** 2).sum() for mu in means])
@@ -62,6 +77,7 @@ def definitions(case):
             "nc3_self_duality": naive.self_duality(own_head, means),
         },
         "galanti2022": {"cdnv": data.cdnv()},
+        "wu2024": {"cdnv": data.cdnv(), **wu(means - everything, own_head)},
     }
 
 

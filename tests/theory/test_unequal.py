@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.theory import unequal_minimizer, weight_decay_optimum
+from neuralcollapse.theory import (
+    implied_feature_decay,
+    predicted_geometry,
+    unequal_minimizer,
+    weight_decay_optimum,
+)
 
 SIZES = (8, 4, 2)
 FIXTURE = [  # bias, value, singular values of X, diagonal of W W^T
@@ -199,6 +204,34 @@ def test_free_bias_leads_to_another_limit_than_simplex_encoded_labels():
         logits = (best.W @ best.means.T) / math.log(1 / strength)
         errors.append(float((logits - limit).norm()) * math.log(1 / strength))
     assert max(errors) < 1.2 * min(errors)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_prediction_at_a_decay_is_the_minimum_and_implies_it(bias):
+    sizes, decay = (20, 20, 2, 2), (2e-3, 5e-4)
+    best = unequal_minimizer(sizes, 5, *decay, bias="free" if bias else None)
+    shape = predicted_geometry(sizes, 5, bias=bias, weight_decay=decay)
+    centered = best.W - best.W.mean(0)
+    torch.testing.assert_close(shape.head_gram, centered @ centered.T)
+    assert implied_feature_decay(best.W, best.means, sizes, decay[0]) == pytest.approx(5e-4)
+    weak = predicted_geometry(sizes, 5, bias=bias, weight_decay=(1e-9, 1e-9)).head_gram
+    limit = predicted_geometry(sizes, 5, bias=bias).head_gram
+    strong = shape.head_gram / shape.head_gram.norm()
+    limit = limit / limit.norm()
+    assert (weak / weak.norm() - limit).norm() < 0.5 * (strong - limit).norm()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((torch.eye(3), torch.eye(3), [1, 2], 0.1), "3 class sizes, got"),
+        ((torch.eye(2), torch.zeros(2, 2), [1, 2], 0.1), "logits that are not all zero"),
+        ((torch.eye(2), torch.eye(2), [1, 2], 0.0), "lambda_w: expected a finite number above 0"),
+    ],
+)
+def test_decay_that_cannot_be_implied(arguments, message):
+    with pytest.raises(NeuralCollapseError, match=message):
+        implied_feature_decay(*arguments)
 
 
 def test_squared_loss_drops_rare_classes():

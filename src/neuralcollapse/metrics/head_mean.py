@@ -41,5 +41,5 @@ def head_mean(weight: Any) -> float:
     >>> head_mean([[1.0, 0.0], [1.0, 0.0]])
     2.0
     """
-    rows = finite_matrix("weight", weight)
+    rows = finite_matrix("weight", weight).detach()
     return float(rows.sum(0).square().sum()) / len(rows)

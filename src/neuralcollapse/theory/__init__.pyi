@@ -42,6 +42,7 @@ from .sufficient_statistics import SufficientStatistics as SufficientStatistics
 from .sufficient_statistics import sufficient_statistics as sufficient_statistics
 from .trace_ratio import trace_ratio_falls_from as trace_ratio_falls_from
 from .unequal import UnequalMinimizer as UnequalMinimizer
+from .unequal import implied_feature_decay as implied_feature_decay
 from .unequal import unequal_minimizer as unequal_minimizer
 from .weight_decay import WeightDecayEscape as WeightDecayEscape
 from .weight_decay import WeightDecayOptimum as WeightDecayOptimum

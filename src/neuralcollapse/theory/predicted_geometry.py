@@ -1,4 +1,4 @@
-"""predicted_geometry: the shape that collapse takes for given class sizes, as decay vanishes."""
+"""predicted_geometry: the shape that collapse takes for given class sizes and decay."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.theory.unequal import unequal_minimizer
 from neuralcollapse.validation import class_counts
 
 
 @dataclass(frozen=True, eq=False)
 class PredictedGeometry:
-    """Head and class means in the limit of weak decay, scaled to margins of 1.
+    """Head and class means at given decay, or in the limit of weak decay, scaled to margins of 1.
 
     Gram matrices, lengths and cosines are those of rows about their mean row, which is how they
     are measured; both sets of vectors are determined up to one common rotation and their scales.
@@ -68,7 +69,13 @@ class PredictedGeometry:
         return self.head_gram / torch.outer(self.head_norms, self.head_norms)
 
 
-def predicted_geometry(class_sizes: Any, dim: int, *, bias: bool = True) -> PredictedGeometry:
+def predicted_geometry(
+    class_sizes: Any,
+    dim: int,
+    *,
+    bias: bool = True,
+    weight_decay: tuple[float, float] | None = None,
+) -> PredictedGeometry:
     r"""Return the geometry that cross-entropy with weight decay tends to as the decay vanishes.
 
     .. math:: W W^\top = (X X^\top)^{1/2}, \qquad
@@ -77,7 +84,8 @@ def predicted_geometry(class_sizes: Any, dim: int, *, bias: bool = True) -> Pred
     with X = C D^{1/2}, C = I - 11^T/K, for a head without a bias (simplex-encoded labels), and
     X = (I - pi 1^T) D^{1/2}, pi = n/N, for a free one. Either is a simplex ETF for classes of equal
     size. Every margin is 1; a trained network has another scale, and approaches this shape only
-    as fast as 1/log(1/decay).
+    as fast as 1/log(1/decay). For its own decay pass `weight_decay`: then the shape is that of the
+    minimum there, at its own scale, and classes of few samples can have merged.
 
     Parameters
     ----------
@@ -87,6 +95,9 @@ def predicted_geometry(class_sizes: Any, dim: int, *, bias: bool = True) -> Pred
         d >= K - 1.
     bias
         Whether the head has a bias, itself without decay: for unequal classes it changes the shape.
+    weight_decay
+        (lambda_W, lambda_H), as in `unequal_minimizer`, or None for the limit. A network is told
+        the first alone; `implied_feature_decay` finds the other.
 
     Returns
     -------
@@ -120,6 +131,9 @@ def predicted_geometry(class_sizes: Any, dim: int, *, bias: bool = True) -> Pred
             f"dim = {dim}",
             "with fewer dimensions the optimum is a softmax code, which has no closed form",
         )
+    if weight_decay is not None:
+        best = unequal_minimizer(sizes, dim, *weight_decay, bias="free" if bias else None)
+        return PredictedGeometry(sizes, best.W, best.means, best.bias if bias else None)
     counts = sizes.to(torch.float64)
     roots, even = counts.sqrt(), torch.full_like(counts, 1 / num_classes)
     shares = counts / counts.sum() if bias else even
