@@ -175,7 +175,11 @@ class PairSpread:
         """Add the values of some pairs."""
         self.count += values.numel()
         self.total += _sum(values)
-        self.total_square += _sum(values.square())
+        if values.ndim == 2:  # by the norms of rows, without a matrix of squares
+            norms = torch.linalg.vector_norm(values, dim=1).to(torch.float64)
+            self.total_square += float(norms.square().sum())
+        else:
+            self.total_square += _sum(values.square())
 
     @property
     def mean(self) -> float:

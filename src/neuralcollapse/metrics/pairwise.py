@@ -127,7 +127,7 @@ class _Pairwise:
         self._half_variances = variances / 2
         self._exponent = dim - 2
         # Energies are taken from that of a simplex ETF, so that their variance does not cancel.
-        self._shift = 0.5 * math.log(2 * num / (num - 1))
+        self._shift = 0.5 * math.log(num / (num - 1))  # and half squared distances have no log 2
         self._cosines, self._energies, self._cdnv = PairSpread(), PairSpread(), PairMean()
         self._riesz = -math.inf
         self._largest_cosine = rows.new_full((num,), -math.inf)
@@ -141,46 +141,54 @@ class _Pairwise:
             return
         cosines = tile.cosines
         self._cosines.add(cosines)
-        _extreme(self._largest_cosine, tile, cosines, "amax")
-        distances = tile.squared_distances
-        self._coinciding += int((distances == 0).sum()) if distances.amin() == 0 else 0
+        _extremes(tile, cosines, largest=self._largest_cosine)
         a, b = tile.of_pairs(self._half_variances.to(cosines.dtype))
-        values = (a + b).div_(distances)
-        self._cdnv.add(values)
-        _extreme(self._least_cdnv, tile, values, "amin")
-        _extreme(self._largest_cdnv, tile, values, "amax")
-        energies = self._directions(tile, cosines).log_().mul_(-0.5).add_(self._shift)
+        values = (a + b).div_(tile.squared_distances)
+        worst = self._cdnv.add(values)
+        if not math.isfinite(worst):  # 0/0 and v/0 alone are not finite
+            self._coinciding += int((tile.squared_distances == 0).sum())
+        _extremes(tile, values, least=self._least_cdnv, largest=self._largest_cdnv)
+        energies = self._half_squares(tile, cosines).log_().mul_(-0.5).add_(self._shift)
         self._energies.add(energies)
-        # In the plane the kernel is 1, also between vectors that coincide.
-        riesz = energies.mul_(self._exponent) if self._exponent else torch.zeros_like(energies)
-        self._riesz = float(np.logaddexp(self._riesz, float(riesz.flatten().logsumexp(0))))
+        self._riesz = float(np.logaddexp(self._riesz, self._log_riesz(energies)))
 
-    def _directions(self, tile: PairTile, cosines: Tensor) -> Tensor:
-        """Squared distances of unit vectors, from their differences where they nearly coincide."""
-        squared = 2 - 2 * cosines
-        if squared.amin() < 2 * CLOSE:
-            close = (squared < 2 * CLOSE).nonzero(as_tuple=True)
+    def _log_riesz(self, energies: Tensor) -> float:
+        """Logarithm of the sum of the Riesz kernel; pairs below e^-40 of the closest are none."""
+        if self._exponent == 0:  # the kernel is 1 in the plane, also where directions coincide
+            return math.log(energies.numel())
+        peak = energies.max() if self._exponent > 0 else energies.min()
+        if not torch.isfinite(peak):
+            return float(self._exponent * peak)
+        near = energies[(energies - peak).abs_() <= 40 / abs(self._exponent)]
+        return float((self._exponent * near.to(torch.float64)).logsumexp(0))
+
+    def _half_squares(self, tile: PairTile, cosines: Tensor) -> Tensor:
+        """Half the squared distances of unit vectors, by differences where they nearly coincide."""
+        squared = torch.rsub(cosines, 1)
+        if squared.amin() < CLOSE:
+            close = (squared < CLOSE).nonzero(as_tuple=True)
             i, j = (index.expand(squared.shape)[close] for index in (tile.i, tile.j))
             for part in torch.arange(len(i), device=i.device).split(TILE):
                 left, right = (
                     torch.nn.functional.normalize(self._rows[k[part]], dim=1, eps=0.0)
                     for k in (i, j)
                 )
-                exact = (left - right).square().sum(1).to(squared.dtype)
+                exact = (left - right).square().sum(1).div_(2).to(squared.dtype)
                 squared[tuple(axis[part] for axis in close)] = exact
         return squared
 
     def result(self, classes: Tensor) -> PairwiseCollapse:
         """Return what was seen."""
         pairs = self._cosines.count
+        shift = self._shift + 0.5 * math.log(2)
         return PairwiseCollapse(
             classes=classes,
             cosine_mean=self._cosines.mean,
             cosine_std=math.sqrt(self._cosines.variance),
             cosine_max=float(self._largest_cosine.max()),
-            log_energy_mean=self._energies.mean - self._shift,
+            log_energy_mean=self._energies.mean - shift,
             log_energy_variance=self._energies.variance,
-            log_riesz_mean=self._riesz - math.log(pairs) - self._exponent * self._shift,
+            log_riesz_mean=self._riesz - math.log(pairs) - self._exponent * shift,
             cdnv_mean=self._cdnv.mean,
             cdnv_least=self._least_cdnv,
             cdnv_largest=self._largest_cdnv,
@@ -189,13 +197,15 @@ class _Pairwise:
         )
 
 
-def _extreme(per_class: Tensor, tile: PairTile, values: Tensor, reduce: str) -> None:
-    """Take the extremes of each row's pairs into a (K,) tensor."""
-    pairs = tile.i.ndim == 1
-    along_i = values if pairs else getattr(values, reduce)(1)
-    along_j = values if pairs else getattr(values, reduce)(0)
-    per_class.scatter_reduce_(0, tile.i.flatten(), along_i.to(per_class), reduce)
-    per_class.scatter_reduce_(0, tile.j.flatten(), along_j.to(per_class), reduce)
+def _extremes(tile: PairTile, values: Tensor, largest: Tensor, least: Tensor | None = None) -> None:
+    """Take the extremes of each row's pairs into (K,) tensors."""
+    pairs = values.ndim == 1
+    for axis, index in ((-1, tile.i.flatten()), (0, tile.j.flatten())):
+        high = values if pairs else values.amax(axis)
+        largest.scatter_reduce_(0, index, high.to(largest), "amax")
+        if least is not None:
+            low = values if pairs else values.amin(axis)
+            least.scatter_reduce_(0, index, low.to(least), "amin")
 
 
 def frequency_thirds(counts: Int[Tensor, " K"]) -> Int[Tensor, " K"]:
