@@ -5,8 +5,8 @@ cost about 2.3 times the products, more than the 1.5 that we want; a code of 1,0
 dimensions takes 9 s.
 
 Floor: the products of all tiles on and above the diagonal, in single precision, and nothing else.
-Processor time in one process on one thread, interleaved, least of the repeats. ``--smoke`` is small; ``--classes
-50257`` is the vocabulary of GPT-2.
+Processor time in one process on one thread, least of the repeats. ``--smoke`` is small;
+``--classes 50257`` is the vocabulary of GPT-2.
 """
 
 from __future__ import annotations
