@@ -15,6 +15,7 @@ from .flow import flow_asymptotics as flow_asymptotics
 from .flow import gradient_flow as gradient_flow
 from .general_perturbation import GeneralPerturbationOperator as GeneralPerturbationOperator
 from .head_mean_path import head_mean_path as head_mean_path
+from .implied_decay import implied_feature_decay as implied_feature_decay
 from .kkt import KKTResiduals as KKTResiduals
 from .kkt import kkt_residuals as kkt_residuals
 from .kkt_points import KKTPoint as KKTPoint
@@ -42,7 +43,6 @@ from .sufficient_statistics import SufficientStatistics as SufficientStatistics
 from .sufficient_statistics import sufficient_statistics as sufficient_statistics
 from .trace_ratio import trace_ratio_falls_from as trace_ratio_falls_from
 from .unequal import UnequalMinimizer as UnequalMinimizer
-from .unequal import implied_feature_decay as implied_feature_decay
 from .unequal import unequal_minimizer as unequal_minimizer
 from .weight_decay import WeightDecayEscape as WeightDecayEscape
 from .weight_decay import WeightDecayOptimum as WeightDecayOptimum
