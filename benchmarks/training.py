@@ -8,8 +8,8 @@ measure  one measurement of training and test data, over the bare forward pass o
 layers   the same with every layer of `default_layers`.
 save     one checkpoint, in seconds of wall time: written, and on the disk.
 
-The mlp misses both goals: its steps take 4 ms and its forward pass 10 ms, of which the calls of
-Fabric and the fixed cost of a measurement, some 25 ms of small matrices, are no small part.
+The mlp misses the goal of measuring: its forward pass takes 10 ms, of which the fixed cost of a
+measurement, some 25 ms of small matrices, is no small part.
 
 Process CPU time, one thread, interleaved, median of the repetitions; data in memory as float32.
 """
