@@ -29,6 +29,21 @@ def test_the_front_door_imports_nothing_heavy():
     assert run.stdout.strip() == "[]"
 
 
+def test_a_measurement_imports_what_it_uses_alone():
+    code = """
+import sys, torch, neuralcollapse as nc
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
+inputs, labels = torch.randn(300, 6), torch.arange(300) % 3
+nc.measure(model, [(inputs, labels)], progress=False)
+nc.measure_features(inputs, labels, torch.randn(3, 6))
+heavy = {"matplotlib", "pandas", "rich", "scipy", "sklearn", "statsmodels"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
 def test_benchmarks_run(script):
     run = subprocess.run(

@@ -89,3 +89,14 @@ def test_no_samples_have_no_share():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(NeuralCollapseError, match=message):
         call(torch.randn(4, 2), torch.randn(3, 2))
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e39, 1e100])
+def test_the_nearest_mean_does_not_depend_on_the_unit(scale):
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(7, 5, generator=generator, dtype=torch.float64)
+    labels = torch.arange(200) % 7
+    features = means[labels] + 0.5 * torch.randn(200, 5, generator=generator, dtype=torch.float64)
+    expected = ncc_accuracy(features, labels, means)
+    assert 0.5 < expected < 1
+    assert ncc_accuracy(scale * features, labels, scale * means) == expected

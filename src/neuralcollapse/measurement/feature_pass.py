@@ -9,8 +9,6 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -53,6 +51,9 @@ def read(
     batches = itertools.islice(loader, most)
     if not show:
         return batches
+    from rich.console import Console  # a tenth of a second, which a measurement can do without
+    from rich.progress import track
+
     total = operator.length_hint(loader) or None  # a stream does not know
     total = total if total is None or most is None else min(total, most)
     return track(batches, title, total=total, transient=True, console=Console(stderr=True))

@@ -56,7 +56,9 @@ class NearestMean:
         self.num_classes, self.dim = means.shape
         self._means = means
         # The centre is rounded first, so that rows and means are taken from the same point.
-        self._center = means[present].mean(0).to(torch.float32).to(torch.float64)
+        center = means[present].mean(0)
+        rounded = center.to(torch.float32).to(torch.float64)
+        self._center = torch.where(rounded.isfinite(), rounded, center)  # float64 goes further
         rows = means - self._center
         norms = torch.linalg.vector_norm(rows, dim=1)
         self._radius = float(norms[present].max())
