@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization.certificates.held_out import failure_probability
 from neuralcollapse.generalization.head_sample import rademacher_deviation, ramp_loss
-from neuralcollapse.validation import finite_matrix, positive
+from neuralcollapse.validation import as_tensor, finite_matrix, finite_tensor, positive
 
 ONE_LIPSCHITZ = (nn.Flatten, nn.Identity, nn.Dropout, nn.ReLU, nn.Tanh)
 
@@ -122,9 +122,9 @@ def whole_network_bound(
     >>> round(whole_network_bound([torch.eye(2)], torch.eye(2), [1.0, 1.0], margin=1.0))
     107
     """
-    rows = finite_matrix("inputs", torch.as_tensor(inputs).flatten(1))
+    rows = finite_matrix("inputs", as_tensor("inputs", inputs).flatten(1))
     least = positive("margin", margin)
-    gaps = finite_matrix("margins", torch.as_tensor(margins, dtype=torch.float64)[None])[0]
+    gaps = finite_tensor("margins", margins)
     n = len(rows)
     if n < 2 or len(gaps) != n:
         raise NeuralCollapseError(

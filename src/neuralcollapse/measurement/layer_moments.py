@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -15,6 +14,7 @@ from neuralcollapse.measurement.samples import Samples, unpack_batch
 from neuralcollapse.metrics.class_distance import cdnv
 from neuralcollapse.metrics.presets import preset
 from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.validation import as_tensor
 
 
 class LayerMoments:
@@ -43,6 +43,7 @@ class LayerMoments:
 
     Examples
     --------
+    >>> import torch
     >>> model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2))
     >>> batches = [(torch.tensor([[-2.0], [-1], [1], [2]]), torch.tensor([0, 0, 1, 1]))]
     >>> with LayerMoments(model, ["1"], num_classes=2) as layers:
@@ -132,7 +133,7 @@ class LayerMoments:
             true = labels
             if samples is not None:
                 features, _, true = samples.rows(features, features, labels, mask)
-            true = torch.as_tensor(true).to(features.device)
+            true = as_tensor("labels", true).to(features.device)
             if name not in self.moments:
                 num_classes, dim = self.num_classes or int(true.max()) + 1, features.shape[1]
                 self.moments[name] = ClassMoments(num_classes, dim, device=features.device)

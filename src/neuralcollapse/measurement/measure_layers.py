@@ -23,6 +23,7 @@ from neuralcollapse.measurement.samples import Forward, Samples, Unpack, moved
 from neuralcollapse.metrics.ranks import effective_rank
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio, separation_fuzziness
+from neuralcollapse.validation import as_tensor
 
 
 def measure_layers(
@@ -150,7 +151,7 @@ def measure_layers(
             rows = {name: samples.rows(part, part, labels, mask) for name, part in found.items()}
             some = next(iter(found.values()), entered)
             true = labels if some is None else samples.rows(some, some, labels, mask)[2]
-            sums.update({name: part[0] for name, part in rows.items()}, torch.as_tensor(true))
+            sums.update({name: part[0] for name, part in rows.items()}, as_tensor("labels", true))
         if sums is None or not sums.num_samples:
             raise NeuralCollapseError(
                 "loader", "at least one batch with samples", "none", "check the data set"
@@ -168,7 +169,7 @@ def _highest_label(loader: Iterable[Any], samples: Samples, max_batches: int | N
             "pass num_classes=",
         )
     labels = (samples.split(batch)[1] for batch in read(loader, max_batches))
-    return max(int(torch.as_tensor(part).max()) for part in labels)
+    return max(int(as_tensor("labels", part).max()) for part in labels)
 
 
 class _LayerSums:

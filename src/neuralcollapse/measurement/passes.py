@@ -30,6 +30,7 @@ from neuralcollapse.metrics.over_ranks import (
 )
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.validation import as_tensor
 
 Scatter = Literal["pooled", "per_class"] | bool
 FEATURE_BUDGET = 2**30  # bytes of features kept, so that NC4 needs no second pass
@@ -264,7 +265,7 @@ class _Passes:
             if self.among is None:
                 yield features, logits, labels
             else:
-                true = torch.as_tensor(labels)
+                true = as_tensor("labels", labels)
                 keep = self.among.to(true.device)[true].to(features.device)
                 yield features[keep], logits[keep], true[keep.to(true.device)]
 

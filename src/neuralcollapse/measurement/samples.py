@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import bare
+from neuralcollapse.validation import as_tensor
 
 Unpack = Callable[[Any], tuple[Any, Any]]
 Forward = Callable[[nn.Module, Any], Any]
@@ -111,7 +112,7 @@ class Samples:
         labels = _unpacked(labels, features, self.ignore_index)
         if features.ndim == 2:
             return self._single(features, logits, labels)
-        true = torch.as_tensor(labels).to(features.device)
+        true = as_tensor("labels", labels).to(features.device)
         where = features.shape[:-1]
         if true.ndim == len(where) + 1 and true.shape[1] == 1:  # maps with a channel for the class
             true = true.squeeze(1)
@@ -141,7 +142,7 @@ class Samples:
         if isinstance(true, np.ndarray):
             if true.dtype.kind not in "biuf":  # names, which are read by whoever knows them
                 return features, logits, labels
-            true = torch.as_tensor(true.copy())
+            true = as_tensor("labels", true)
         true = true.to(features.device)
         if true.numel() == len(features):
             true = true.flatten()

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import finite_matrix, occupied_labels
+from neuralcollapse.validation import as_tensor, finite_matrix, occupied_labels
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def collapse_errors(W: Any, H: Any, labels: Any) -> CollapseErrors:
     >>> float(errors.within_class), float(errors.self_duality)  # (1 + 1 + 0) / 3 over 2
     (0.3333333333333333, 0.0)
     """
-    pair = [torch.as_tensor(value, dtype=torch.float64).cpu() for value in (W, H)]
+    pair = [as_tensor(name, value).double().cpu() for name, value in (("W", W), ("H", H))]
     for name, value in zip(("W", "H"), pair, strict=True):
         finite_matrix(name, value.reshape(-1, value.shape[-1]) if value.ndim > 2 else value)
     W, H = pair
