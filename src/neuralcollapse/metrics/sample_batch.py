@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.metrics.decisions import decide
+from neuralcollapse.metrics.kept_samples import Batch
 from neuralcollapse.validation import integer_labels
 
 
@@ -69,3 +72,43 @@ def within(labels: Tensor, num_classes: int) -> Tensor:
     tensor([0, 1])
     """
     return labels if labels.is_cpu else labels.clamp(0, num_classes - 1)
+
+
+def decided_batches(
+    batches: Iterable[tuple[Tensor, Tensor | None, Any]], num_classes: int
+) -> Iterator[Batch]:
+    """Yield features, labels and winners of batches that are read once more.
+
+    Parameters
+    ----------
+    batches
+        Features (n, d), logits (n, K) or None, labels (n,).
+    num_classes
+        K.
+    """
+    for rows, scores, given in batches:
+        features, labels, logits = read_batch(rows, given, scores, num_classes)
+        labels = within(labels, num_classes)
+        yield features, labels, None if logits is None else decide(logits, labels)[1]
+
+
+def refuse_margins(bad: int) -> None:
+    """Refuse logits, if some margins are not finite.
+
+    Parameters
+    ----------
+    bad
+        How many.
+
+    Raises
+    ------
+    NonFiniteError
+        If there are any.
+    """
+    if bad:
+        raise NonFiniteError(
+            "logits",
+            "a finite margin of every sample",
+            f"NaN or infinity for {bad} of them",
+            "look for NaN or infinity in the head, its bias and the features",
+        )

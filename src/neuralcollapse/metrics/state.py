@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.decision_counts import DecisionCounts
 from neuralcollapse.metrics.decisions import decide
 from neuralcollapse.metrics.kept_samples import Batch, KeptSamples
@@ -19,7 +19,12 @@ from neuralcollapse.metrics.measured import Measured
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.nearest_center import NearestMean
 from neuralcollapse.metrics.packing import pack, unpack
-from neuralcollapse.metrics.sample_batch import read_batch, within
+from neuralcollapse.metrics.sample_batch import (
+    decided_batches,
+    read_batch,
+    refuse_margins,
+    within,
+)
 from neuralcollapse.metrics.summary import values_of
 from neuralcollapse.moments.class_moments import ClassMoments
 
@@ -327,12 +332,8 @@ class CollapseState:
         """Yield features, labels and winners: those kept, or else those of the data once more."""
         if self.samples is not None and self.samples.features is not None:
             yield from self.samples.chunks()
-            return
-        for features, logits, labels in again or ():
-            batch = read_batch(features, labels, logits, self.moments.num_classes)
-            features, true, logits = batch
-            true = within(true, self.moments.num_classes)
-            yield features, true, None if logits is None else decide(logits, true)[1]
+        else:
+            yield from decided_batches(again or (), self.moments.num_classes)
 
     def _check(self, margins: Tensor, features: Tensor) -> None:
         """Refuse margins that are not finite; on an accelerator, when the counts are read."""
@@ -340,21 +341,11 @@ class CollapseState:
         if not margins.is_cpu:
             self._suspect = self._suspect.to(margins.device) + bad
         elif bad and bool(torch.isfinite(features).all()):  # or the moments refuse the features
-            _refuse(int(bad))
+            refuse_margins(int(bad))
 
     @property
     def counts(self) -> DecisionCounts:
         """Decisions by class."""
         if not self._suspect.is_cpu:
-            _refuse(int(self._suspect))
+            refuse_margins(int(self._suspect))
         return self._counts
-
-
-def _refuse(bad: int) -> None:
-    if bad:
-        raise NonFiniteError(
-            "logits",
-            "a finite margin of every sample",
-            f"NaN or infinity for {bad} of them",
-            "look for NaN or infinity in the head, its bias and the features",
-        )
