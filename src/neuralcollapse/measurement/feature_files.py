@@ -40,6 +40,7 @@ def read_features(path: str | Path) -> dict[str, Any]:
     Examples
     --------
     >>> import tempfile
+    >>> import numpy as np
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_features(f"{folder}/f.npz", features=np.ones((2, 3)), labels=np.array([0, 1]))
     ...     sorted(read_features(f"{folder}/f.npz"))
