@@ -89,10 +89,11 @@ class HeadReport:
             if "nc2_sel" in value:
                 lines.append(f"  from these class sizes'   {value['nc2_sel']:.4g} (no bias)")
         else:
+            searched = num <= SEARCHED_CLASSES
+            best = f"best known {value['rho_best']:.4g}, " if searched else ""
             lines.append(
                 f"  one-vs-rest margin        between {value['rho_lower']:.4g} and "
-                f"{value['rho_upper']:.4g}; best known {value['rho_best']:.4g}, none exceeds "
-                f"{value['rho_bound']:.4g}"
+                f"{value['rho_upper']:.4g}; {best}none exceeds {value['rho_bound']:.4g}"
             )
             lines.append("  more classes than d + 1: no simplex ETF fits")
         lines.append(f"  lengths vary by           {value['nc2_equinorm']:.4g} of their mean")
