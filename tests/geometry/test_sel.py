@@ -69,7 +69,7 @@ def test_rows_of_balanced_classes_are_an_etf():
         (lambda: simplex_encoded_labels([0.0, 1.0]), "whole numbers"),
         (lambda: simplex_encoded_spectrum([3]), r"at least 1 for at least 2 classes, got \[3\]"),
         (lambda: simplex_encoded_spectrum([3, 0]), r"got \[3, 0\]"),
-        (lambda: simplex_encoded_spectrum([3.0, 1.0]), r"got \[3.0, 1.0\]"),
+        (lambda: simplex_encoded_spectrum([3.5, 1.0]), r"got \[3.5, 1.0\]"),
     ],
 )
 def test_bad_input_is_refused(call, message):
