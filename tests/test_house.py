@@ -44,7 +44,14 @@ print(sorted(heavy & set(sys.modules)))
     assert run.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "script",
+    [
+        # The dry run of all that a GPU trains takes minutes on two cores.
+        pytest.param(path, marks=pytest.mark.slow if path.stem == "gpu" else [], id=path.stem)
+        for path in sorted((ROOT / "benchmarks").glob("*.py"))
+    ],
+)
 def test_benchmarks_run(script):
     run = subprocess.run(
         [sys.executable, script, "--smoke"], capture_output=True, text=True, check=False

@@ -146,7 +146,7 @@ def measure_regression(
 
     # Not unimodal where small directions vanish one by one: between the roots it is smooth.
     knots = [0.0, *roots.tolist()]
-    options = {"xatol": 1e-12 * knots[-1]}
+    options: Any = {"xatol": 1e-12 * knots[-1]}
     found = [
         minimize_scalar(distance, bounds=pair, method="bounded", options=options)
         for pair in pairwise(knots)
