@@ -66,7 +66,7 @@ trainer.fit(
 )
 
 names = ("collapse/nc1_trace_ratio", "collapse/nc2_etf", "collapse/nc3_self_duality")
-names += ("collapse/accuracy", "collapse/val_accuracy", "collapse/val_nc1_trace_ratio")
+names += ("collapse/accuracy", "collapse/test_accuracy", "collapse/test_nc1_trace_ratio")
 print(f"What the CSV logger wrote to {Path(trainer.logger.log_dir)}:")
 print("epoch " + "".join(f"{name.split('/')[1]:>21}" for name in names))
 with open(Path(trainer.logger.log_dir, "metrics.csv"), newline="") as file:

@@ -150,7 +150,7 @@ def test_claims_are_listed_with_their_corrections(site):
         for paper in ("ji2022", "tirer2023", "gao2023")
         for name, corrected in claims_in_the_source(paper).items()
     }
-    assert sum(listed.values()) > 10
+    assert 5 < sum(listed.values()) < len(listed)
 
 
 def test_the_gallery_lists_every_script_with_its_first_line(site):

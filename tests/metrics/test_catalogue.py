@@ -65,7 +65,7 @@ def test_a_registered_metric_is_everywhere(mine, tmp_path, monkeypatch):
     assert "max v / mean v − 1" in str(report)
     assert report.to_frame().loc["widest_class", "chance"] == 0.5
     assert watched.records[-1]["widest_class"] == report["widest_class"]
-    assert {"collapse/widest_class", "collapse/val_widest_class"} <= set(logged)
+    assert {"collapse/widest_class", "collapse/test_widest_class"} <= set(logged)
     assert "widest_class" in render_page(read_runs([tmp_path]))
     drawn = collapse_figure(read_history(tmp_path)).axes[0]
     assert "widest" in [line.get_label() for line in drawn.lines]

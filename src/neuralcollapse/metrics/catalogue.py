@@ -96,8 +96,10 @@ def own_metrics(metrics: OwnMetrics | None) -> dict[str, Metric]:
     """
     own = {}
     for name, function in (metrics or {}).items():
-        row = function if isinstance(function, Metric) else Metric(name, value=function)
-        if name in CATALOGUE or row.name != name or not callable(row.value):
+        row = function if isinstance(function, Metric) else None
+        if row is None and callable(function):
+            row = Metric(name, value=function)
+        if name in CATALOGUE or row is None or row.name != name or row.value is None:
             raise NeuralCollapseError(
                 "metrics",
                 "functions of what was measured, by names that are not taken",

@@ -17,7 +17,7 @@ MOST_CLASSES = 2**20  # more than any head has: a larger number is damage
 CORE = ("epoch",)
 NESTED = {
     "layers": Mapping, "alarms": Mapping, "setting": Mapping, "classes": list, "worst_pairs": list,
-    "mode": str,
+    "mode": str, "own_metrics": list,
 }  # fmt: skip
 
 
