@@ -70,7 +70,7 @@ trainer.remove_callback(PrinterCallback)
 trainer.add_callback(nc.integrations.CollapseTrainerCallback(trainer, schedule=3))
 trainer.train()
 
-names = ("nc1_trace_ratio", "nc2_etf", "nc3_self_duality", "accuracy", "val_accuracy")
+names = ("nc1_trace_ratio", "nc2_etf", "nc3_self_duality", "accuracy", "test_accuracy")
 print("epoch" + "".join(f"{name:>18}" for name in names))
 for entry in trainer.state.log_history:
     if "collapse/nc1_pinv" in entry:

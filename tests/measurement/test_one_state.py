@@ -140,9 +140,9 @@ def test_means_that_coincide_have_no_nearest():
 def test_a_head_that_is_nan_decides_nothing(spoil):
     model, loader = network(), batches(*blobs())
     getattr(model[2], spoil).data[1] = math.nan
-    with pytest.raises(NonFiniteError, match="logits: expected a finite margin of every sample"):
+    with pytest.raises(NonFiniteError, match=r"expected (a finite margin|finite num)"):
         nc.measure(model, loader, progress=False)
-    with pytest.raises(NonFiniteError, match="logits: expected a finite margin of every sample"):
+    with pytest.raises(NonFiniteError, match=r"expected (a finite margin|finite num)"):
         nc.watch(model, loader).epoch_end()
     features, labels = blobs(dim=8)
     with pytest.raises(NonFiniteError):

@@ -11,6 +11,7 @@ import torch
 from neuralcollapse import generalization as gen
 from neuralcollapse import geometry, metrics, theory
 from neuralcollapse.generalization import certificates
+from neuralcollapse.geometry import alignment
 from neuralcollapse.studies import FigureJob, load_study
 from neuralcollapse.studies.papers import PAPERS
 from neuralcollapse.studies.tirer2023 import figure2, layerwise
@@ -200,7 +201,7 @@ FAULTS = [
         lambda f: lambda cells, n, confidence: gen.expected_missing_mass_bound(cells, n),
     ),
     ("gao2023.thm4.8", gen, "expected_missing_mass_bound", times(0.5)),
-    ("gao2023.propA", geometry, "procrustes_rotation", times(0.999)),
+    ("gao2023.propA", alignment, "procrustes_rotation", times(0.999)),
     ("gao2023.thm4.1", metrics, "margin_lower_bound", times(1.1)),
     ("gao2023.thm4.1", metrics, "margin_min", times(0.5)),
     ("gao2023.thm4.1-ceiling", metrics, "mean_loss_floor", times(0.9)),

@@ -54,7 +54,7 @@ def test_killed_before_each_of_its_first_touches_of_a_file(tmp_path, uninterrupt
         with running(killed_at_touch, LONG, tmp_path, nth, resume=True, **OPTIONS) as process:
             process.join()
             assert process.exitcode == -signal.SIGKILL
-    assert 10 < len(read_history(tmp_path)) < LONG.epochs
+    assert 3 < len(read_history(tmp_path)) < LONG.epochs
     records = apart(LONG, tmp_path, resume=True, **OPTIONS)
     assert_same_end(tmp_path, records, uninterrupted[LONG])
 
@@ -170,7 +170,7 @@ def test_a_history_shorter_than_its_checkpoint_is_refused(tmp_path):
 def test_a_damaged_configuration_is_refused(tmp_path):
     quiet(TINY, tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(NeuralCollapseError, match="out: expected the configuration of a run in"):
+    with pytest.raises(NeuralCollapseError, match=r"config\.json: expected a file with a JSON"):
         quiet(TINY, tmp_path, resume=True)
 
 

@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.theory.unequal import unequal_minimizer
 from neuralcollapse.validation import class_counts
 
 
@@ -132,6 +131,9 @@ def predicted_geometry(
             "with fewer dimensions the optimum is a softmax code, which has no closed form",
         )
     if weight_decay is not None:
+        # Here, since the limits alone, which every report asks for, need no scipy.
+        from neuralcollapse.theory.unequal import unequal_minimizer
+
         best = unequal_minimizer(sizes, dim, *weight_decay, bias="free" if bias else None)
         return PredictedGeometry(sizes, best.W, best.means, best.bias if bias else None)
     counts = sizes.to(torch.float64)

@@ -82,6 +82,7 @@ def predict_next_layer(
 
     Examples
     --------
+    >>> import torch
     >>> H0 = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
     >>> layer = predict_next_layer(H0, [7, 7, 9, 9], lambda_w=0.5, lambda_h=0.1, beta=3.0)
     >>> layer.after["nc1_trace_ratio"] < layer.before["nc1_trace_ratio"]
