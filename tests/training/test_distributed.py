@@ -30,8 +30,10 @@ def assert_close(records, expected):
         for name in record.keys() - {"seconds", "alarms"}:
             value = reference[name]
             if isinstance(value, (int, float)):
-                value = pytest.approx(value, rel=1e-6, abs=1e-6, nan_ok=True)
-            assert record[name] == value
+                # A rank hangs on the small singular values, which the order of sums moves most.
+                slack = 1e-3 if name == "means_rank" else 1e-6
+                value = pytest.approx(value, rel=slack, abs=1e-6, nan_ok=True)
+            assert record[name] == value, name
         assert record["alarms"].keys() == reference["alarms"].keys()
 
 

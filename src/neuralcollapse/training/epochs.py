@@ -152,7 +152,8 @@ def train_epoch(
             if alone:
                 loss.backward()
             else:
-                fabric.backward(loss * weight)
+                loss = loss * weight  # uneven shares of a batch, and the mean of processes
+                fabric.backward(loss)
             optimizer.step()
             losses[index] = loss.detach()
             if (index + 1) % CHECK_STEPS == 0:
