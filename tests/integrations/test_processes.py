@@ -11,7 +11,7 @@ from torch import nn
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.integrations.evaluation_pass import measure_epoch
+from neuralcollapse.measurement import measure
 
 K, D, SAMPLES = 4, 6, 90
 WIDE, NARROW = torch.float64, torch.float32
@@ -76,14 +76,14 @@ def _rank(rank, world, folder):
         own = batches(start, stop, dtype)
         for budget in (0, 2**30):
             results[name, budget] = found(
-                measure_epoch(network(dtype), own, own[::-1], feature_budget=budget)
+                measure(network(dtype), own, test_loader=own[::-1], feature_budget=budget)
             )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         watched = nc.watch(network(dtype), own, test_loader=own)
         results["watched"] = {k: v for k, v in watched.epoch_end().items() if k != "seconds"}
     try:
-        measure_epoch(network(WIDE), [])
+        measure(network(WIDE), [])
     except NeuralCollapseError as error:
         results["refused"] = str(error)
     torch.save(results, f"{folder}/{rank}.pt")

@@ -10,8 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.integrations import sink
-from neuralcollapse.integrations.evaluation_pass import measure_epoch
-from neuralcollapse.measurement import FeatureTap
+from neuralcollapse.measurement import FeatureTap, measure
 from neuralcollapse.report import collapse_figure
 from neuralcollapse.runs import CollapseWarning, read_history
 from neuralcollapse.runs.recorder import CollapseRecorder
@@ -28,7 +27,7 @@ def train_epoch(network, batches, lr=0.05):
 
 def test_a_pass_gives_what_measure_gives(network, loader):
     train_epoch(network, loader)
-    measured = measure_epoch(network, loader, loader)
+    measured = measure(network, loader, test_loader=loader)
     report = nc.measure(network, loader, test_loader=loader)
     assert set(measured) == set(report)
     for name, value in report.items():
@@ -39,13 +38,13 @@ def test_a_pass_gives_what_measure_gives(network, loader):
 
 
 def test_without_room_for_features_the_network_runs_twice(network, loader):
-    whole = measure_epoch(network, loader)
-    twice = measure_epoch(network, loader, feature_budget=0)
+    whole = measure(network, loader)
+    twice = measure(network, loader, feature_budget=0)
     assert twice.to_dict() == pytest.approx(whole.to_dict(), rel=1e-5)
     with pytest.raises(NeuralCollapseError, match="a loader that can be read only once"):
-        measure_epoch(network, iter(loader), feature_budget=0)
+        measure(network, iter(loader), feature_budget=0)
     with pytest.raises(NeuralCollapseError, match="at least one batch with samples"):
-        measure_epoch(network, [])
+        measure(network, [])
 
 
 @pytest.mark.parametrize("mode", ["pass", "batches"])

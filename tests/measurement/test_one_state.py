@@ -8,7 +8,7 @@ from torch import nn
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NonFiniteError
-from neuralcollapse.integrations.evaluation_pass import measure_epoch
+from neuralcollapse.measurement import measure
 from neuralcollapse.metrics import CollapseState, nc4_agreement, ncc_accuracy
 
 K, D = 3, 6
@@ -51,7 +51,7 @@ def every_way(model, loader):
         "ncc_accuracy": ncc_accuracy(features, labels, means),
         "nc4_agreement": nc4_agreement(features, means, weight, bias),
     }
-    twice = measure_epoch(model, loader, feature_budget=0)
+    twice = measure(model, loader, feature_budget=0)
     return report, record, [report, given, metric.compute(), record, functions, twice]
 
 
