@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
@@ -118,7 +119,9 @@ def test_it_says_in_words_what_is_certified():
     flat = " ".join(text.split())
     assert flat.startswith("At 95 % confidence the error on new data is at most ")
     assert "of 200 held-out samples are misclassified" in flat
-    assert "Least is known of class " in flat
+    assert "This holds if the held-out data chose nothing" in flat
+    assert "The bounds of the 3 classes hold together at 95 % confidence" in flat
+    assert "Holm" in flat
     assert "No method that holds for all data promises less than 1.14 %" in flat
     for line in text.splitlines():
         assert len(line) <= 100
@@ -127,6 +130,60 @@ def test_it_says_in_words_what_is_certified():
     assert repr(error_certificate([1.0] * 9)) == (
         "ErrorCertificate(upper=0.2831, confidence=0.95, errors=0, n=9)"
     )
+
+
+def test_the_worst_class_stands_in_the_sentence_with_exact_counts():
+    margins, labels = np.ones(10_000), np.arange(10_000) % 10
+    margins[labels == 6] = np.where(np.arange(1000) < 695, -1, 1)
+    margins[np.isin(labels, [1, 2, 3]) & (np.arange(10_000) < 4703)] = -1
+    names = [*"abcdef", "Shirt", *"hij"]
+    found = error_certificate(margins, labels=labels, class_names=names)
+    assert "2,107 of 10,000 held-out samples are misclassified (21.1 %)" in found.sentence
+    assert found.sentence.endswith(": 695 of 1,000 are.")
+    assert "Of the worst class, Shirt, it is at most 73.2 %" in found.sentence
+
+
+def test_nothing_is_said_of_an_absent_class_but_that_nothing_is_known():
+    certificate = error_certificate(MARGINS, labels=LABELS, class_names=list("abcd"))
+    text = " ".join(str(certificate).split())
+    assert "No held-out sample, so nothing known, of d." in text
+    assert "0 of 0" not in text
+    assert certificate.worst_class["n"] > 0
+
+
+def test_holm_tells_of_which_classes_the_error_is_below_a_tolerance():
+    """Against Holm's steps as he wrote them, and by what they gain over equal levels."""
+    random = np.random.default_rng(3)
+    gained = 0
+    for _ in range(20):
+        labels = random.integers(0, 6, 240)
+        margins = np.where(random.random(240) < 0.05 + 0.06 * labels, -1.0, 1.0)
+        table = error_certificate(margins, 0.95, labels=labels, tolerance=0.3).per_class
+        values = {
+            row["class"]: binomtest(int(row["errors"]), int(row["n"]), 0.3, "less").pvalue
+            for _, row in table.iterrows()
+        }
+        shown = set()
+        for step, name in enumerate(sorted(values, key=values.get)):
+            if values[name] > 0.05 / (6 - step):
+                break
+            shown.add(name)
+        assert set(table.loc[table["within"], "class"]) == shown
+        gained += len(shown) - (table["upper"] < 0.3).sum()
+    assert gained > 0
+
+
+def test_the_test_of_classes_is_said_and_needs_labels():
+    text = " ".join(str(error_certificate(MARGINS, labels=LABELS, tolerance=0.5)).split())
+    assert "shows an error below 50 % for 3 of 3 classes." in text
+    text = " ".join(
+        str(error_certificate(MARGINS, labels=LABELS, class_names="abcd", tolerance=0.5)).split()
+    )
+    assert "below 50 % for 3 of 4 classes, not for d." in text
+    with pytest.raises(NeuralCollapseError, match="tolerance: expected labels beside it"):
+        error_certificate(MARGINS, tolerance=0.5)
+    with pytest.raises(NeuralCollapseError, match=r"tolerance: expected a number in \(0, 1\)"):
+        error_certificate(MARGINS, labels=LABELS, tolerance=50)
 
 
 def test_its_dictionary_is_fit_for_json():

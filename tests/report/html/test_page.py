@@ -141,6 +141,16 @@ def test_a_history_of_other_things_makes_a_page_too(tmp_path):
     assert "This history has no metric to draw." in text
 
 
+def test_the_assumption_and_the_level_stand_beside_the_certified_error(two_runs_file):
+    checked, page = Checked(two_runs_file.read_text()), two_runs_file.read_text()
+    text = " ".join(" ".join(checked.text).split())
+    for part in (text[text.index("Where it stands") :], text[text.index("The certificate") :]):
+        assert "This holds if the held-out data chose nothing" in part
+        assert "If you pick this run as the best of the 2 here, it is at most " in part
+    assert "certified</span>" not in page  # a bound is a number, not a success
+    assert 'data-grade="bound">at most ' in page
+
+
 def test_settings_versions_and_seeds_are_shown_and_what_differs(two_runs_file):
     checked = Checked(two_runs_file.read_text())
     text = " ".join(checked.text)

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from made_up_run import write_run
-from neuralcollapse.generalization import error_certificate
+from neuralcollapse.generalization import clopper_pearson_upper, error_certificate
 from neuralcollapse.measurement import measure_features
 from neuralcollapse.metrics import preset
 from neuralcollapse.moments import ClassMoments
@@ -13,6 +15,7 @@ from neuralcollapse.report.html.margins import margin_data
 from neuralcollapse.report.html.next_layer import BETAS, LAMBDA_H, LAMBDA_W, next_layer_data
 from neuralcollapse.runs import read_snapshots, write_snapshot
 from neuralcollapse.theory import near_features_minimizer, separation_optimum
+from neuralcollapse.wording import at_most
 
 
 def shot_of(folder, *args, before=None, **kwargs):
@@ -94,9 +97,28 @@ def test_one_layer_has_no_next(sibling):
 def test_the_certificate_is_that_of_the_test_margins(last):
     found = certificate_data(last)
     expected = error_certificate(last.held_out_margins, train_margins=[last.margin_median])
-    assert found["upper"] == f"{100 * expected.upper:.2f}".rstrip("0").rstrip(".") + " %"
+    assert found["upper"] == at_most(expected.upper)
+    assert found["sentence"].startswith(expected.sentence)
+    assert found["picked"] == ""
     assert (found["errors"], found["n"]) == (str(expected.errors), str(expected.n))
     assert [row["name"] for row in found["methods"]] == list(expected.table.index)
+
+
+def test_the_best_of_several_runs_is_certified_at_a_shared_level(last):
+    found = certificate_data(last, runs=3)
+    k, n = (int(found[name].replace(",", "")) for name in ("errors", "n"))
+    assert (
+        f"at most {at_most(clopper_pearson_upper(k, n, 1 - 0.05 / 3))} at 95 %" in found["picked"]
+    )
+    assert "best of the 3 here" in found["picked"]
+
+
+def test_a_class_without_test_samples_has_no_count(last):
+    few = replace(last, held_out_labels=last.held_out_labels.clamp(max=2))
+    rows = {row["name"]: row for row in certificate_data(few)["classes"]}
+    assert rows[last.class_names[3]] == {
+        "name": last.class_names[3], "n": "none", "errors": "", "upper": "nothing known"
+    }  # fmt: skip
 
 
 def test_no_test_data_no_certificate(tmp_path):

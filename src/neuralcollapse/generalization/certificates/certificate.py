@@ -13,10 +13,20 @@ from rich.console import Console
 from rich.table import Table
 
 from neuralcollapse.files import atomic_path
-from neuralcollapse.generalization.certificates.wording import percent
+from neuralcollapse.wording import at_least, at_most, count, listed, share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+ASSUMPTION = (
+    "This holds if the held-out data chose nothing: neither when training stopped, nor a setting, "
+    "nor this model among others."
+)
+JOINT_LEVEL = (
+    "The bounds of the {classes} classes hold together at {confidence} confidence: each has an "
+    "equal part of what may fail (Bonferroni; Holm's steps sharpen tests, not bounds)."
+)
+SHOWN = 8  # classes that are named
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +54,9 @@ class ErrorCertificate:
         ``upper``; all the bounds hold together with probability `confidence`. None without labels.
     refused
         Method to reason why it is not in the table.
+    tolerance
+        The error that each class was tested against, or None; the column ``within`` of
+        `per_class` has the outcome.
 
     Examples
     --------
@@ -61,6 +74,7 @@ class ErrorCertificate:
     table: pd.DataFrame
     per_class: pd.DataFrame | None
     refused: dict[str, str]
+    tolerance: float | None = None
 
     @property
     def error_rate(self) -> float:
@@ -113,30 +127,70 @@ class ErrorCertificate:
                 console.print(part, markup=False, highlight=False)
         return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
-    def _parts(self) -> Iterator[Table | str]:
-        yield (
-            f"At {percent(self.confidence)} confidence the error on new data is at most "
-            f"{percent(self.upper)}: {self.errors:,} of {self.n:,} held-out samples are "
-            f"misclassified ({percent(self.error_rate)})."
+    @property
+    def worst_class(self) -> dict[str, Any] | None:
+        """The row of the class with the highest bound, of those that have a sample."""
+        if self.per_class is None:
+            return None
+        return next(row for row in self.per_class.to_dict(orient="records") if row["n"])
+
+    @property
+    def sentence(self) -> str:
+        """What is certified, in words: for all classes together, and for the worst of them."""
+        said = (
+            f"At {at_least(self.confidence)} confidence the error on new data is at most "
+            f"{at_most(self.upper)}: {count(self.errors)} of {count(self.n)} held-out samples are "
+            f"misclassified ({share(self.error_rate)})."
         )
+        worst = self.worst_class
+        if worst is None:
+            return said
+        return (
+            f"{said} Of the worst class, {worst['class']}, it is at most {at_most(worst['upper'])}"
+            f": {count(worst['errors'])} of {count(worst['n'])} are."
+        )
+
+    def _parts(self) -> Iterator[Table | str]:
+        yield self.sentence
+        yield ASSUMPTION
         table = Table("method", box=SIMPLE_HEAD)
         table.add_column("error at most", justify="right")
         table.add_column("certifies")
         table.add_column("rests on")
         for name, row in self.table.iterrows():
             table.add_row(
-                str(name), percent(row["upper"]), "yes" if row["covers"] else "no", row["assumes"]
+                str(name), at_most(row["upper"]), "yes" if row["covers"] else "no", row["assumes"]
             )
         yield table
         for name, reason in self.refused.items():
             yield f"Left out, {name}: {reason}."
         if self.per_class is not None:
-            worst = self.per_class.iloc[0]
-            yield (
-                f"Least is known of class {worst['class']}: {worst['errors']} of {worst['n']} "
-                f"wrong, at most {percent(worst['upper'])} (all classes at once)."
-            )
+            yield from self._of_classes(self.per_class)
         yield (
-            f"No method that holds for all data promises less than {percent(self.floor)} in more "
-            f"than half of its uses with {self.n:,} samples."
+            f"No method that holds for all data promises less than {at_least(self.floor)} in more "
+            f"than half of its uses with {count(self.n)} samples."
         )
+
+    def _of_classes(self, table: pd.DataFrame) -> Iterator[str]:
+        yield JOINT_LEVEL.format(confidence=at_least(self.confidence), classes=count(len(table)))
+        if self.tolerance is not None:
+            within = table.loc[table["within"], "class"]
+            yield (
+                "Holm's test at the same joint level shows an error below "
+                f"{at_most(self.tolerance)} for {count(len(within))} of {count(len(table))} "
+                f"classes{_except(table.loc[~table['within'], 'class'])}."
+            )
+        absent = table.loc[table["n"] == 0, "class"]
+        if len(absent):
+            yield f"No held-out sample, so nothing known, of {_some(absent)}."
+
+
+def _except(classes: pd.Series) -> str:
+    return f", not for {_some(classes)}" if len(classes) else ""
+
+
+def _some(classes: pd.Series) -> str:
+    names = [str(name) for name in classes[:SHOWN]]
+    if len(classes) > SHOWN:
+        names.append(f"{count(len(classes) - SHOWN)} more")
+    return listed(names)

@@ -38,6 +38,7 @@ def error_certificate(
     moments: ClassMoments | None = None,
     held_out_ids: Any = None,
     train_ids: Any = None,
+    tolerance: float | None = None,
 ) -> ErrorCertificate:
     """Certify the error of a classifier from its margins on samples it was not trained on.
 
@@ -63,6 +64,9 @@ def error_certificate(
         Moments of the held-out features, for the row of the CDNV.
     held_out_ids, train_ids
         Names of the held-out samples (n,) and of all training samples, to be refused if they meet.
+    tolerance
+        Error in (0, 1), chosen without a look at the held-out sample, below which each class is
+        tested to be, by Holm's steps at the joint level; needs labels.
 
     Returns
     -------
@@ -114,6 +118,13 @@ def error_certificate(
     if moments is not None:
         meaning = f"{NO_COVERAGE}; of the nearest class mean"
         rows.append(("CDNV, plug-in", cdnv_error_bound(moments), False, meaning))
+    classes = None
+    if labels is not None:
+        classes = class_uppers(held_out, labels, class_names, confidence, tolerance)
+    elif tolerance is not None:
+        raise NeuralCollapseError(
+            "tolerance", "labels beside it", "none", "pass labels=, to test each class"
+        )
     return ErrorCertificate(
         upper,
         float(confidence),
@@ -121,12 +132,15 @@ def error_certificate(
         n,
         distribution_free_floor(n, confidence),
         pd.DataFrame(rows, columns=["method", "upper", "covers", "assumes"]).set_index("method"),
-        None if labels is None else class_uppers(held_out, labels, class_names, confidence),
+        classes,
         refused,
+        tolerance,
     )
 
 
-def certify_report(report: CollapseReport, confidence: float = 0.95) -> ErrorCertificate:
+def certify_report(
+    report: CollapseReport, confidence: float = 0.95, tolerance: float | None = None
+) -> ErrorCertificate:
     """Certify the error of a measured classifier from the test data of its report.
 
     Everything is in the report already: margins and labels of every test sample, training margins
@@ -139,6 +153,8 @@ def certify_report(report: CollapseReport, confidence: float = 0.95) -> ErrorCer
         test_features=...)``, whose test data training, early stopping and selection never saw.
     confidence
         Probability in (0, 1) at which each statement holds.
+    tolerance
+        As in `error_certificate`.
 
     Returns
     -------
@@ -175,6 +191,7 @@ def certify_report(report: CollapseReport, confidence: float = 0.95) -> ErrorCer
         class_names=report.class_names,
         train_margins=report.margins,
         moments=test.moments,
+        tolerance=tolerance,
     )
 
 

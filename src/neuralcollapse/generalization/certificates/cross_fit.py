@@ -11,7 +11,7 @@ import pandas as pd
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization.certificates.clopper_pearson import clopper_pearson_upper
 from neuralcollapse.generalization.certificates.held_out import failure_probability, finite_margins
-from neuralcollapse.generalization.certificates.wording import percent
+from neuralcollapse.wording import at_least, at_most, count
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +42,11 @@ class CrossFitCertificate:
         }
 
     def __str__(self) -> str:
-        folds = self.per_fold
+        errors, n = (count(self.per_fold[column].sum()) for column in ("errors", "n"))
         return (
-            f"At {percent(self.confidence)} confidence the average error of the {len(folds)} fold "
-            f"models on new data is at most {percent(self.upper)}: {folds['errors'].sum():,} of "
-            f"{folds['n'].sum():,} samples are misclassified by the model that did not see them. "
+            f"At {at_least(self.confidence)} confidence the average error of the "
+            f"{len(self.per_fold)} fold models on new data is at most {at_most(self.upper)}: "
+            f"{errors} of {n} samples are misclassified by the model that did not see them. "
             "This does not certify a model trained on all folds."
         )
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from neuralcollapse.figure_style import BLUE, GREY, LABEL_POINTS, ORANGE, PURPLE, figure
-from neuralcollapse.generalization.certificates.wording import percent
+from neuralcollapse.wording import at_least, at_most, count, share
 
 if TYPE_CHECKING:
     from neuralcollapse.generalization.certificates.certificate import ErrorCertificate
@@ -49,7 +49,7 @@ def _methods(axes: Axes, certificate: ErrorCertificate) -> None:
         shown = max(row["upper"], SMALLEST)
         axes.plot(shown, place, "o", ms=8, color=color, mfc=face, mew=1.8)
         axes.annotate(
-            percent(row["upper"]),
+            at_most(row["upper"]),
             (shown, place),
             xytext=(9, 0),
             textcoords="offset points",
@@ -63,8 +63,8 @@ def _methods(axes: Axes, certificate: ErrorCertificate) -> None:
         axes.plot([], [], "o", ms=8, color=color, mfc=face, mew=1.8, label=kind)
     axes.set_yticks(range(len(table)), [str(name) for name in table.index])
     axes.set_ylim(len(table) - 0.3, -0.7)
-    axes.set_title(f"Error at most, at {percent(certificate.confidence)} confidence")
-    axes.set_xlabel(f"error ({certificate.n:,} held-out samples)")
+    axes.set_title(f"Error at most, at {at_least(certificate.confidence)} confidence")
+    axes.set_xlabel(f"error ({count(certificate.n)} held-out samples)")
 
 
 def _classes(axes: Axes, certificate: ErrorCertificate) -> None:
@@ -76,10 +76,10 @@ def _classes(axes: Axes, certificate: ErrorCertificate) -> None:
         axes.plot(row["upper"], place, "o", ms=6, color=BLUE)
     axes.set_yticks(range(len(table)), [str(name) for name in table["class"]])
     axes.set_ylim(len(table) - 0.5, -0.5)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: share(float(f"{value:.6g}"))))
     axes.set_xlim(left=0)
     axes.grid(axis="y", visible=False)
-    axes.set_title(f"Each class, all at {percent(certificate.confidence)} confidence")
+    axes.set_title(f"Each class, all at {at_least(certificate.confidence)} confidence")
     axes.set_xlabel("error: seen (bar) and at most (dot)")
     axes.set_ylabel("class")
 
@@ -89,7 +89,7 @@ def _error_axis(axes: Axes, certificate: ErrorCertificate) -> None:
     axes.set_xscale("log")
     if certificate.errors:
         axes.axvline(certificate.error_rate, color=ORANGE, label="errors seen")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: share(float(f"{value:.6g}"))))
     axes.xaxis.set_major_locator(LogLocator(numticks=6))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="y", visible=False)

@@ -15,9 +15,16 @@ from neuralcollapse.validation import integer_labels
 
 
 def class_uppers(
-    margins: np.ndarray, labels: Any, class_names: Sequence[str] | None, confidence: float
+    margins: np.ndarray,
+    labels: Any,
+    class_names: Sequence[str] | None,
+    confidence: float,
+    tolerance: float | None = None,
 ) -> pd.DataFrame:
     """Return Clopper and Pearson's bound for each class, each at a share delta / K of the level.
+
+    Holm's steps would need an error to test against: with one, they tell at the same joint level
+    of which classes the error is shown to be below it.
 
     Parameters
     ----------
@@ -29,6 +36,8 @@ def class_uppers(
         (K,) names; the labels themselves, up to the largest, if None.
     confidence
         Probability at which all the bounds hold together, given how many samples each class has.
+    tolerance
+        Error in (0, 1) to test each class against, fixed beforehand; no test if None.
 
     Returns
     -------
@@ -38,7 +47,12 @@ def class_uppers(
     Raises
     ------
     NeuralCollapseError
-        If the labels do not fit, or there are fewer than two classes.
+        If the labels do not fit, there are fewer than two classes, or the tolerance is not in
+        (0, 1).
+
+    References
+    ----------
+    Holm 1979, "A simple sequentially rejective multiple test procedure".
 
     Examples
     --------
@@ -70,4 +84,19 @@ def class_uppers(
             "upper": upper,
         }
     )
+    if tolerance is not None:
+        table["within"] = _below(tolerance, errors, counts, delta)
     return table.sort_values("upper", ascending=False, ignore_index=True, kind="stable")
+
+
+def _below(tolerance: float, errors: np.ndarray, counts: np.ndarray, delta: float) -> np.ndarray:
+    """Tell of which classes the error is below the tolerance, by Holm's steps over exact tests."""
+    from scipy.stats import binom
+    from statsmodels.stats.multitest import multipletests  # takes a second
+
+    if not 0 < tolerance < 1:
+        raise NeuralCollapseError(
+            "tolerance", "a number in (0, 1)", str(tolerance), "use 0.1 for an error of 10 %"
+        )
+    # Without a sample the probability of at most 0 errors of 0 is 1: such a class is never shown.
+    return multipletests(binom.cdf(errors, counts, tolerance), delta, method="holm")[0]

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from neuralcollapse.generalization import error_certificate
-from neuralcollapse.report.html.wording import number, share
+import pandas as pd
+
+from neuralcollapse.generalization import clopper_pearson_upper, error_certificate
+from neuralcollapse.generalization.certificates.certificate import (
+    ASSUMPTION,
+    JOINT_LEVEL,
+    ErrorCertificate,
+)
 from neuralcollapse.runs.snapshots import Snapshot
+from neuralcollapse.wording import at_least, at_most, count
 
 CONFIDENCE = 0.95
 
 
-def certificate_data(shot: Snapshot) -> dict[str, Any] | None:
+def certificate_data(shot: Snapshot, runs: int = 1) -> dict[str, Any] | None:
     """Certify the error from the test margins of a snapshot.
 
     Parameters
     ----------
     shot
         With test margins.
+    runs
+        How many runs the reader may pick the best of.
 
     Returns
     -------
@@ -36,27 +45,48 @@ def certificate_data(shot: Snapshot) -> dict[str, Any] | None:
     methods = [
         {
             "name": str(name),
-            "upper": share(row["upper"]),
+            "upper": at_most(row["upper"]),
             "covers": bool(row["covers"]),
             "assumes": str(row["assumes"]),
         }
         for name, row in found.table.iterrows()
     ]
-    classes = [] if found.per_class is None else found.per_class.to_dict(orient="records")
+    each = 1 - (1 - CONFIDENCE) / runs
     return {
-        "upper": share(found.upper),
-        "confidence": share(CONFIDENCE),
-        "errors": number(found.errors),
-        "n": number(found.n),
-        "floor": share(found.floor),
+        "upper": at_most(found.upper),
+        "confidence": at_least(CONFIDENCE),
+        "errors": count(found.errors),
+        "n": count(found.n),
+        "floor": at_least(found.floor),
+        "sentence": found.sentence,
+        "assumption": ASSUMPTION,
+        "picked": "" if runs == 1 else _picked(found, runs, each),
+        "joint": JOINT_LEVEL.format(
+            confidence=at_least(CONFIDENCE), classes=count(len(shot.class_names))
+        ),
         "methods": methods,
-        "classes": [
-            {
-                "name": str(row["class"]),
-                "n": int(row["n"]),
-                "errors": int(row["errors"]),
-                "upper": share(row["upper"]),
-            }
-            for row in classes
-        ],
+        "classes": [] if found.per_class is None else _classes(found.per_class),
     }
+
+
+def _picked(found: ErrorCertificate, runs: int, confidence: float) -> str:
+    """Say what holds of the run that was picked of several for its test data."""
+    upper = clopper_pearson_upper(found.errors, found.n, confidence)
+    return (
+        f"If you pick this run as the best of the {runs} here, it is at most {at_most(upper)} at "
+        f"{at_least(CONFIDENCE)} confidence: the bounds of all {runs} then have to hold, each at "
+        f"{at_least(confidence)}."
+    )
+
+
+def _classes(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the rows of the classes in words; of one without a sample nothing is known."""
+    return [
+        {
+            "name": str(row["class"]),
+            "n": count(row["n"]) if row["n"] else "none",
+            "errors": count(row["errors"]) if row["n"] else "",
+            "upper": at_most(row["upper"]) if row["n"] else "nothing known",
+        }
+        for row in table.to_dict(orient="records")
+    ]

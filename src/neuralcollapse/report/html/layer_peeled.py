@@ -11,10 +11,10 @@ from torch import Tensor
 
 from neuralcollapse.metrics.equiangularity import gram_distance
 from neuralcollapse.report.html.packing import short
-from neuralcollapse.report.html.wording import number
 from neuralcollapse.runs.snapshots import Snapshot
 from neuralcollapse.theory.predicted_geometry import predicted_geometry
 from neuralcollapse.theory.separation import separation_value
+from neuralcollapse.wording import number
 
 BINS = 40
 

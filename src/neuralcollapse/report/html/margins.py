@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from neuralcollapse.report.html.packing import pack
-from neuralcollapse.report.html.wording import number
 from neuralcollapse.runs.snapshots import Snapshot
+from neuralcollapse.wording import number
 
 WORST_PAIRS = 12
 PICTURE_CLASSES = 100

@@ -8,9 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from neuralcollapse.report.html.packing import short
-from neuralcollapse.report.html.wording import number
 from neuralcollapse.runs.snapshots import Snapshot
 from neuralcollapse.theory.near_features import near_features_minimizer
+from neuralcollapse.wording import number
 
 LAMBDA_W, LAMBDA_H = 0.005, 0.01  # the defaults of `neuralcollapse study tirer2023 --features`
 BETAS = np.geomspace(1e-3, 1e2, 11).tolist()

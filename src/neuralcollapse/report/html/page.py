@@ -90,7 +90,7 @@ def render_page(runs: Sequence[Run]) -> str:
             "runs", f"1 to {MAX_RUNS} runs", str(len(runs)), "write a report for each few of them"
         )
     found = charts(runs)
-    sections = [_sections(run) for run in runs]
+    sections = [_sections(run, len(runs)) for run in runs]
     theory = [_drawn(each["layer_peeled"], each["next_layer"]) for each in sections]
     curves, shapes = [curve_data(run) for run in runs], [geometry_data(run) for run in runs]
     data = {
@@ -147,8 +147,8 @@ def _subtitle(runs: Sequence[Run]) -> str:
     return " · ".join(parts)
 
 
-def _sections(run: Run) -> dict[str, Any]:
-    """Return what the sections say about one run; None where it did not record it."""
+def _sections(run: Run, runs: int) -> dict[str, Any]:
+    """Return what the sections say about one run of several; None where it recorded nothing."""
     last = run.snapshots[-1] if run.snapshots else None
     return {
         "name": run.name,
@@ -157,7 +157,7 @@ def _sections(run: Run) -> dict[str, Any]:
         "margins": last and margin_data(last),
         "layer_peeled": last and layer_peeled_data(last),
         "next_layer": last and next_layer_data(last),
-        "certificate": last and certificate_data(last),
+        "certificate": last and certificate_data(last, runs),
     }
 
 

@@ -13,10 +13,10 @@ from neuralcollapse.measurement.readings import record_apart, record_reading
 from neuralcollapse.metrics.catalogue import DECISIONS, NC1, NC2, NC3, NC4, metric_named
 from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.metrics.metric import Reading
-from neuralcollapse.report.html.wording import listed, number, share
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.run import Run
 from neuralcollapse.runs.snapshots import Snapshot, recorded_settings
+from neuralcollapse.wording import listed, number, share
 
 RECENT = 0.75  # of the epochs: what happened after that is "still"
 MOVED = 0.05  # a relative change below this since then is none

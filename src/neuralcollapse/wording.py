@@ -1,0 +1,104 @@
+"""How numbers are written for a reader: measurements, counts, shares and one-sided bounds."""
+
+from __future__ import annotations
+
+import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from typing import SupportsInt
+
+DIGITS = 3  # of a share, or of what it lacks to 100 %, whichever is less
+
+
+def number(value: float | None) -> str:
+    """Return a measurement with three digits, without a needless exponent.
+
+    Examples
+    --------
+    >>> number(0.000123456), number(12345.0), number(3.0), number(float("nan"))
+    ('0.000123', '12,300', '3', 'undefined')
+    >>> number(-0.5), number(2.5e-7)
+    ('−0.5', '2.5·10⁻⁷')
+    """
+    if value is None or math.isnan(value):
+        return "undefined"
+    if math.isinf(value):
+        return "infinite"
+    if value == 0:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e6:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{float(mantissa):g}·10{_raised(int(exponent))}".replace("-", "−")
+    rounded = float(f"{value:.3g}")
+    return (f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:g}").replace("-", "−")
+
+
+def count(value: SupportsInt) -> str:
+    """Return a count with every digit.
+
+    Examples
+    --------
+    >>> count(2107)
+    '2,107'
+    """
+    return f"{int(value):,}"
+
+
+def share(value: float | None) -> str:
+    """Return a measured share in per cent; 0 % and 100 % only if it is exactly that.
+
+    Examples
+    --------
+    >>> share(1.0), share(0.98765), share(0.999996), share(1e-6)
+    ('100 %', '98.77 %', '99.9996 %', '0.0001 %')
+    """
+    return _per_cent(value, ROUND_HALF_EVEN)
+
+
+def at_most(bound: float | None) -> str:
+    """Return an upper bound on a share in per cent, rounded up.
+
+    Examples
+    --------
+    >>> at_most(0.22015), at_most(2.9957e-5), at_most(0.99996)
+    ('22.1 %', '0.003 %', '99.996 %')
+    """
+    return _per_cent(bound, ROUND_CEILING)
+
+
+def at_least(bound: float | None) -> str:
+    """Return a lower bound on a share, such as a confidence, in per cent, rounded down.
+
+    Examples
+    --------
+    >>> at_least(0.95), at_least(0.99996), at_least(0.01138)
+    ('95 %', '99.996 %', '1.13 %')
+    """
+    return _per_cent(bound, ROUND_FLOOR)
+
+
+def listed(names: list[str]) -> str:
+    """Return names in a sentence.
+
+    Examples
+    --------
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _per_cent(value: float | None, rounding: str) -> str:
+    """Round in decimal, where 0.95 is 0.95, with as many digits as keep it from 0 and 100 %."""
+    if value is None or math.isnan(value):
+        return "undefined"
+    exact = 100 * Decimal(repr(float(value)))
+    small = min(abs(exact), abs(100 - exact))
+    if not small:
+        return f"{exact:.0f} %"
+    last = Decimal(1).scaleb(min(-1, small.adjusted() + 1 - DIGITS))
+    return f"{exact.quantize(last, rounding):f}".rstrip("0").rstrip(".") + " %"
+
+
+def _raised(exponent: int) -> str:
+    digits = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+    return str(exponent).translate(digits)
