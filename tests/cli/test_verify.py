@@ -19,3 +19,24 @@ def test_verify_tells_by_its_exit_status(monkeypatch, holds):
     assert "toy2020.thm1" in result.output
     last = result.output.strip().splitlines()[-1]
     assert last == f"1 claim: 1 {'holds' if holds else 'fails'}"
+
+
+def test_one_line_a_claim_and_the_evidence_with_details(monkeypatch):
+    study = studies.Study("toy2020", "A toy")
+    for name, measured in (("thm1", 1.0), ("thm2", 3.0)):
+
+        @study.claim(name, f"the statement of {name}")
+        def check(measured=measured):
+            yield studies.Evidence("one", 1.0, 1.0)
+            yield studies.Evidence("the number", measured, 1.0)
+
+    monkeypatch.setattr("neuralcollapse.studies.papers.load_study", lambda paper: study)
+    monkeypatch.setattr("neuralcollapse.studies.papers.PAPERS", ("toy2020",))
+    first, second, _ = [s for s in run("verify").output.splitlines() if s.strip()]
+    assert first.split() == ["toy2020.thm1", "holds", "2"]
+    assert second.split() == [
+        *["toy2020.thm2", "fails", "2", "the", "number:", "3,", "not", "=", "1"]
+    ]
+    detailed = run("verify", "--details").output
+    assert "the statement of thm2" in detailed
+    assert "the number" in detailed

@@ -122,7 +122,8 @@ def test_undecayed_flow_keeps_its_invariant():
 
 
 @pytest.mark.parametrize(
-    ("start", "lambda_w", "lambda_h"), [(0.3, 0.5, 0.1), (3.0, 0.5, 0.1), (1.0, 2.0, 2.0)]
+    ("start", "lambda_w", "lambda_h"),
+    [(0.3, 0.5, 0.1), (3.0, 0.5, 0.1), (1.0, 2.0, 2.0), (0.3, 0.5, 0.0)],
 )
 def test_collapsed_flow_has_a_closed_form(start, lambda_w, lambda_h, generator):
     frame = regularized_mse_minimizer(3, 2, 5, 0.5, 0.1, generator)
@@ -197,6 +198,7 @@ DISTINCT = np.eye(2)
         (lambda: central_path(DISTINCT, [0, 1], 1, 1, [-1]), "times: expected finite increasing"),
         (lambda: central_path(np.ones((2, 2)), [0, 1], 1, 1, [1]), "H0: .* got equal class means"),
         (lambda: collapsed_path_time(1, 9, 0.5, 0.1), "radius: expected a radius between"),
+        (lambda: collapsed_path_time(1, 0.9, 0.5, 0), "radius: expected a radius of at least 1"),
         (lambda: collapsed_path_time(1, 1.2, 2, 0.5), "lambda_w lambda_h other than 1, got 1"),
         (lambda: trace_ratio_falls_from(0, 1), "lambda_w: expected a finite number above 0"),
     ],

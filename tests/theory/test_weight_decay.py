@@ -185,3 +185,44 @@ def test_class_sizes_need_not_be_equal_and_other_points_are_not_judged():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(NeuralCollapseError, match=message):
         call()
+
+
+@pytest.mark.parametrize("smoothing", [0.05, 0.3])
+def test_label_smoothing_agrees_with_descent_on_smoothed_labels(smoothing):
+    k, n, d, decays = 3, 2, 4, (0.02, 0.01)
+    best = weight_decay_optimum(k, n, d, *decays, smoothing)
+    targets = torch.full((k * n, k), smoothing / k, dtype=torch.float64)
+    targets[range(k * n), best.labels] += 1 - smoothing
+
+    def value(flat):
+        x = torch.from_numpy(flat).requires_grad_()
+        W, H = x.view(-1, d).split([k, k * n])
+        loss = -(targets * (H @ W.T).log_softmax(1)).sum() / (k * n)
+        loss = loss + decays[0] / 2 * W.square().sum() + decays[1] / 2 * H.square().sum()
+        return float(loss.detach()), torch.autograd.grad(loss, x)[0].numpy()
+
+    at, slope = value(flat(best.W, best.H))
+    assert at == pytest.approx(best.value, rel=1e-14)
+    assert abs(slope).max() < 1e-15
+    start = np.random.default_rng(0).normal(size=slope.size)
+    found = minimize(value, start, jac=True, method="L-BFGS-B", tol=1e-15)
+    assert found.fun == pytest.approx(best.value, rel=1e-9)
+
+
+def test_smoothing_alone_leaves_a_finite_margin_and_all_of_it_the_origin():
+    for k, s in ((2, 0.1), (10, 0.2)):
+        best = weight_decay_optimum(k, 5, k, 1e-12, 1e-12, s)
+        assert best.margin == pytest.approx(math.log(1 + k * (1 - s) / s), abs=1e-9)
+    k, n = 3, 4
+    for excess, status in ((0.99, "collapsed"), (1.01, "origin")):
+        strength = excess * (1 - 0.2) / (k * math.sqrt(n))
+        assert weight_decay_optimum(k, n, 3, strength, strength, 0.2).status == status
+    assert weight_decay_optimum(k, n, 3, 0.01, 0.01, 0.0).margin == pytest.approx(
+        weight_decay_optimum(k, n, 3, 0.01, 0.01).margin
+    )
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, math.nan])
+def test_refuses_a_smoothing_out_of_range(smoothing):
+    with pytest.raises(NeuralCollapseError, match="label_smoothing: expected 0 <= s < 1"):
+        weight_decay_optimum(3, 1, 2, 0.1, 0.1, smoothing)

@@ -14,7 +14,9 @@ from neuralcollapse.errors import NeuralCollapseError
 
 @app.command()
 def study(
-    paper: Annotated[str, typer.Argument(help="ji2022, tirer2023, gao2023 or atlas.")],
+    paper: Annotated[
+        str, typer.Argument(help="ji2022, tirer2023, gao2023, atlas or language-model.")
+    ],
     figure: Annotated[int | None, typer.Option(help="Draw this figure alone.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; studies/PAPER if omitted.")] = None,
     scale: Annotated[
@@ -50,6 +52,10 @@ def study(
         Path | None,
         typer.Option(help="tirer2023: predict the collapse of the layer after these features."),
     ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(help="language-model: a text file instead of Python's documentation."),
+    ] = None,
     lambda_w: Annotated[float, typer.Option(help="Weight decay of the head.")] = 0.005,
     lambda_h: Annotated[float, typer.Option(help="Weight decay of the features.")] = 0.01,
     beta: Annotated[float, typer.Option(help="Pull of the features towards those given.")] = 1.0,
@@ -69,7 +75,7 @@ def study(
         how = {"engine": engine, "workers": workers, "address": address, "retry": retry}
         folder = out or Path("studies", paper)
         seeds = tuple(seed) if seed else None
-        job = FigureJob(folder, scale, True, data_root, how, seeds, kept, not draw_only)
+        job = FigureJob(folder, scale, True, data_root, how, seeds, kept, not draw_only, text=text)
         for path in run_study(paper, job, figure):
             print(path)
         return

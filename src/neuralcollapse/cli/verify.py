@@ -13,18 +13,22 @@ from neuralcollapse.cli.app import app
 @app.command()
 def verify(
     paper: Annotated[str | None, typer.Argument(help="Which paper; all if omitted.")] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Statements, and each piece of evidence.")
+    ] = False,
 ) -> None:
     """Check a paper's claims on real numbers; the exit status is 0 if all hold.
 
-    Example: neuralcollapse verify ji2022
+    One line a claim, with how many numbers were judged, and the first that came out wrong.
+
+    Example: neuralcollapse verify ji2022 --details
     """
-    from neuralcollapse.studies import verdict_table
     from neuralcollapse.studies import verify as check
     from neuralcollapse.studies.claims import exit_status
-    from neuralcollapse.studies.verdict_table import verdict_tally
+    from neuralcollapse.studies.verdict_table import verdict_lines, verdict_table, verdict_tally
 
     verdicts = check(paper, progress=True)
     console = Console(highlight=False)
-    console.print(verdict_table(verdicts))
+    console.print(verdict_table(verdicts) if details else verdict_lines(verdicts))
     console.print(verdict_tally(verdicts), markup=False)
     raise typer.Exit(exit_status(verdicts))

@@ -23,6 +23,7 @@ from .covered_mass import decision_radii as decision_radii
 from .covering_net import CoveringNet as CoveringNet
 from .covering_net import farthest_point_net as farthest_point_net
 from .crossed_anova import crossed_anova as crossed_anova
+from .etf_error import etf_error as etf_error
 from .lipschitz import jacobian_norm as jacobian_norm
 from .lipschitz import lipschitz_bound as lipschitz_bound
 from .margin_bound import MarginBound as MarginBound

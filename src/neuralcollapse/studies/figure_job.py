@@ -48,6 +48,8 @@ class FigureJob:
         Whether to train what is neither there nor kept.
     dry
         Train each network for two steps, a tiny one on a few digits: to see that all runs.
+    text
+        File of text for the language models; Python's documentation strings if None.
 
     Raises
     ------
@@ -64,6 +66,7 @@ class FigureJob:
     kept: Path | None = None
     training: bool = True
     dry: bool = False
+    text: Path | None = None
 
     def __post_init__(self) -> None:
         if self.scale not in get_args(Scale):

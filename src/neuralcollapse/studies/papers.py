@@ -16,7 +16,7 @@ from neuralcollapse.studies.claims import Evidence, Study, Verdict, judge
 from neuralcollapse.studies.figure_job import FigureJob
 
 PAPERS = ("ji2022", "tirer2023", "gao2023")
-STUDIES = (*PAPERS, "atlas")  # which is of no paper, and claims nothing
+STUDIES = (*PAPERS, "atlas", "language-model")  # the last two are of no paper, and claim nothing
 
 
 def load_study(paper: str) -> Study:
@@ -25,7 +25,7 @@ def load_study(paper: str) -> Study:
     Parameters
     ----------
     paper
-        Short name, one of `PAPERS`, or ``"atlas"``.
+        Short name, one of `PAPERS`, ``"atlas"`` or ``"language-model"``.
 
     Returns
     -------
@@ -46,7 +46,9 @@ def load_study(paper: str) -> Study:
         raise NeuralCollapseError(
             "paper", f"one of {', '.join(STUDIES)}", repr(paper), "choose a known paper"
         )
-    study: Study = importlib.import_module(f"neuralcollapse.studies.{paper}").study
+    study: Study = importlib.import_module(
+        f"neuralcollapse.studies.{paper.replace('-', '_')}"
+    ).study
     return study
 
 
@@ -82,7 +84,7 @@ def run_study(paper: str, job: FigureJob, figure: int | None = None) -> list[Pat
     Parameters
     ----------
     paper
-        Short name, one of `PAPERS`, or ``"atlas"``.
+        Short name, one of `PAPERS`, ``"atlas"`` or ``"language-model"``.
     job
         The folder to write to, made if it is not there, and the scale. Records lie beside the
         figures they feed.

@@ -9,6 +9,7 @@ from rich.box import HORIZONTALS
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 from neuralcollapse.studies.claims import Evidence, Outcome, Verdict
 
@@ -18,6 +19,38 @@ STYLES: dict[Outcome, str] = {
     "fails": "bold red",
     "error": "bold red",
 }
+
+
+def verdict_lines(verdicts: Iterable[Verdict]) -> Table:
+    """Lay out verdicts one line a claim: its id, the verdict, how much evidence, the first failing.
+
+    Parameters
+    ----------
+    verdicts
+        From `verify`.
+
+    Returns
+    -------
+    rich.table.Table
+        To print with ``rich.print``.
+    """
+    table = Table.grid(
+        Column(no_wrap=True), Column(no_wrap=True), Column(justify="right"), Column(ratio=1),
+        padding=(0, 2, 0, 0),
+    )  # fmt: skip
+    for verdict in verdicts:
+        style = STYLES[verdict.outcome]
+        wrong = next((piece for piece in verdict.evidence if not piece.holds), None)
+        said = verdict.error or ""
+        if wrong is not None:
+            said = f"{wrong.comparison}: {wrong.measured:.6g}, not {_expectation(wrong)}"
+        table.add_row(
+            escape(verdict.claim.id),
+            f"[{style}]{verdict.outcome}[/{style}]",
+            str(len(verdict.evidence)),
+            Text(said, style="red", overflow="ellipsis", no_wrap=True),
+        )
+    return table
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:

@@ -7,6 +7,8 @@ from .certificate import separation_certificate as separation_certificate
 from .collapsed_path import collapsed_path_time as collapsed_path_time
 from .commuting_path import CommutingPath as CommutingPath
 from .commuting_path import commuting_path as commuting_path
+from .deep_separation import DeepSeparation as DeepSeparation
+from .deep_separation import deep_separation as deep_separation
 from .flow import CollapseErrors as CollapseErrors
 from .flow import FlowAsymptotics as FlowAsymptotics
 from .flow import FlowSolution as FlowSolution

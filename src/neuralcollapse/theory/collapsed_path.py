@@ -19,12 +19,18 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
         - \frac{\sigma \ln |\sigma - s|}{2 (\sigma - \lambda_W)}
         - \frac{\sigma \ln (\sigma + s)}{2 (\sigma + \lambda_W)} \right]_{h_0}^{h}
 
+    and for lambda_H = 0, where h grows for ever,
+
+    .. math:: \left[ \lambda_W \ln h + h^2 + \frac{h^4}{4 \lambda_W} \right]_{h_0}^{h}
+
     Parameters
     ----------
     start, radius
         h at time 0 and at the time asked for, above 0; the flow must lead from one to the other.
-    lambda_w, lambda_h
-        Strengths of the regularisation, above 0, with lambda_w lambda_h != 1.
+    lambda_w
+        Strength of the head's regularisation, above 0.
+    lambda_h
+        That of the features, at least 0, with lambda_w lambda_h != 1.
 
     Returns
     -------
@@ -46,7 +52,10 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
     0.411999
     """
     positive("start", start), positive("radius", radius)
-    sigma = math.sqrt(positive("lambda_w", lambda_w) / positive("lambda_h", lambda_h))
+    positive("lambda_w", lambda_w)
+    if lambda_h == 0:
+        return _free_growth(start, radius, lambda_w)
+    sigma = math.sqrt(lambda_w / positive("lambda_h", lambda_h))
     if math.isclose(sigma, lambda_w):
         raise NeuralCollapseError(
             "lambda_h", "lambda_w lambda_h other than 1", "1", "the closed form is singular there"
@@ -67,4 +76,16 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
             f"{radius} from {start}",
             f"the squared radius tends to {max(0.0, sigma - lambda_w):.6g}",
         )
+    return clock(radius) - clock(start)
+
+
+def _free_growth(start: float, radius: float, lambda_w: float) -> float:
+    if radius < start:
+        raise NeuralCollapseError(
+            "radius", f"a radius of at least {start}", str(radius), "without lambda_h it only grows"
+        )
+
+    def clock(h: float) -> float:
+        return lambda_w * math.log(h) + h**2 + h**4 / (4 * lambda_w)
+
     return clock(radius) - clock(start)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.unequal_objective import Array, Bias, FactorPoint, Problem
-from neuralcollapse.validation import class_counts, positive
+from neuralcollapse.validation import class_counts, positive, smoothing_share
 
 NEARLY = 1e-5  # gradient at which Newton's method takes over, until rounding stops it
 NEWTON_STEPS = 10
@@ -172,10 +172,7 @@ def unequal_minimizer(
         raise NeuralCollapseError("dim", "at least 1", str(dim), "features need a dimension")
     lambda_w, lambda_h = positive("lambda_w", lambda_w), positive("lambda_h", lambda_h)
     strength = math.sqrt(lambda_w * lambda_h)
-    if not 0 <= label_smoothing < 1:
-        raise NeuralCollapseError(
-            "label_smoothing", "0 <= s < 1", str(label_smoothing), "pass what the loss was given"
-        )
+    label_smoothing = smoothing_share(label_smoothing)
     if isinstance(bias, (int, float)):
         bias = positive("bias", bias)
     shares = _shares(class_weights, sizes)

@@ -18,7 +18,7 @@ from neuralcollapse.theory.landscape import (
 )
 from neuralcollapse.theory.layer_peeled import LayerPeeledModel
 from neuralcollapse.theory.separation import separation_optimum
-from neuralcollapse.validation import finite_matrix, positive
+from neuralcollapse.validation import finite_matrix, positive, smoothing_share
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,25 @@ class WeightDecayOptimum:
 
 
 def weight_decay_optimum(
-    num_classes: int, samples_per_class: int, dim: int, lambda_w: float, lambda_h: float
+    num_classes: int,
+    samples_per_class: int,
+    dim: int,
+    lambda_w: float,
+    lambda_h: float,
+    label_smoothing: float = 0.0,
 ) -> WeightDecayOptimum:
     r"""Minimise cross-entropy with weight decay over head and features, in closed form.
 
     .. math:: f = \frac1N L(W, H) + \frac{\lambda_W}{2} \|W\|^2 + \frac{\lambda_H}{2} \|H\|^2,
         \qquad r = \sqrt{\lambda_W \lambda_H}
 
-    .. math:: q^* = \log\Bigl(\frac{1}{r \sqrt n} - K + 1\Bigr), \qquad
-        f^* = \log(1 + (K-1) e^{-q^*}) + r (K-1) \sqrt n\, q^*
+    .. math:: c = r \sqrt n + \frac sK, \qquad q^* = \log\Bigl(\frac1c - K + 1\Bigr), \qquad
+        f^* = \log(1 + (K-1) e^{-q^*}) + c (K-1) q^*
 
-    for r < 1/(K sqrt(n)), with a simplex ETF as head and class means and
-    ||W|| / ||H|| = sqrt(lambda_H / lambda_W). For larger r the minimum is the origin. A bias would
-    change nothing.
+    for c < 1/K, with a simplex ETF as head and class means and
+    ||W|| / ||H|| = sqrt(lambda_H / lambda_W). For larger c the minimum is the origin. A bias would
+    change nothing. Label smoothing s, with targets (1 - s) e_k + s/K, is weight decay: it adds
+    s / (K sqrt(n)) to r. Without decay the margin is finite, log(1 + K (1 - s) / s).
 
     Parameters
     ----------
@@ -78,6 +84,8 @@ def weight_decay_optimum(
         d >= K - 1.
     lambda_w, lambda_h
         Strengths of decay, above 0.
+    label_smoothing
+        s in [0, 1).
 
     Returns
     -------
@@ -87,27 +95,32 @@ def weight_decay_optimum(
     Raises
     ------
     NeuralCollapseError
-        If a strength is not above 0, n < 1, K < 2 or d < K - 1.
+        If a strength is not above 0, s is not in [0, 1), n < 1, K < 2 or d < K - 1.
 
     References
     ----------
     Zhu et al. 2021, "A geometric analysis of neural collapse with unconstrained features",
-    Theorem 3.1; the closed form of q* and the count of zero modes are ours.
+    Theorem 3.1; the closed form of q*, label smoothing and the count of zero modes are ours.
 
     Examples
     --------
     >>> best = weight_decay_optimum(2, 1, dim=1, lambda_w=0.1, lambda_h=0.1)
     >>> round(best.margin - math.log(9), 12), best.zero_modes
     (0.0, 0)
+    >>> smoothed = weight_decay_optimum(2, 1, 1, 0.05, 0.05, label_smoothing=0.1)
+    >>> round(smoothed.margin - best.margin, 12)  # 0.05 + 0.1 / 2
+    0.0
     """
     lambda_w, lambda_h = positive("lambda_w", lambda_w), positive("lambda_h", lambda_h)
+    smoothing = smoothing_share(label_smoothing)
     unit = separation_optimum([samples_per_class] * num_classes, dim)
     strength = math.sqrt(lambda_w * lambda_h)
-    inverse = 1 / (strength * math.sqrt(samples_per_class))
-    if inverse <= num_classes:
+    pull = strength * math.sqrt(samples_per_class) + smoothing / num_classes
+    if pull * num_classes >= 1:
         zeros = torch.zeros_like(unit.W), torch.zeros_like(unit.H)
         return WeightDecayOptimum("origin", *zeros, unit.labels, 0.0, math.log(num_classes), 0)
-    margin = math.log(inverse - num_classes + 1)
+    margin = math.log(1 / pull - num_classes + 1)
+    others = num_classes - 1
     balance = (lambda_h / lambda_w) ** 0.25
     spare = dim - num_classes + 1
     return WeightDecayOptimum(
@@ -116,7 +129,7 @@ def weight_decay_optimum(
         H=unit.H * math.sqrt(margin) / balance,
         labels=unit.labels,
         margin=margin,
-        value=math.log1p((num_classes - 1) * math.exp(-margin)) + strength * unit.value * margin,
+        value=math.log1p(others * math.exp(-margin)) + pull * others * margin,
         zero_modes=(dim * (dim - 1) - spare * (spare - 1)) // 2,
     )
 

@@ -7,7 +7,7 @@ from neuralcollapse.validation.arrays import (
     finite_matrix,
     finite_tensor,
 )
-from neuralcollapse.validation.counts import class_counts, positive, whole_number
+from neuralcollapse.validation.counts import class_counts, positive, smoothing_share, whole_number
 from neuralcollapse.validation.labels import (
     distinct_labels,
     integer_labels,
@@ -27,5 +27,6 @@ __all__ = [
     "label_values",
     "occupied_labels",
     "positive",
+    "smoothing_share",
     "whole_number",
 ]

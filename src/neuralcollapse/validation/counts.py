@@ -109,3 +109,23 @@ def positive(argument: str, value: float) -> float:
             argument, "a finite number above 0", str(value), "choose a positive value"
         )
     return float(value)
+
+
+def smoothing_share(value: float) -> float:
+    """Return a label smoothing s in [0, 1), the share of the target spread over all classes.
+
+    Parameters
+    ----------
+    value
+        The share.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is out of range, or NaN.
+    """
+    if not 0 <= value < 1:
+        raise NeuralCollapseError(
+            "label_smoothing", "0 <= s < 1", str(value), "pass what the loss was given"
+        )
+    return float(value)

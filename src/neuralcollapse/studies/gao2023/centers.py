@@ -7,9 +7,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from scipy.special import ndtr
 from torch import Tensor
 
-from neuralcollapse.generalization import center_deviation_probability, nearest_center_error_bound
+from neuralcollapse.generalization import (
+    center_deviation_probability,
+    etf_error,
+    nearest_center_error_bound,
+)
+from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.gao2023.digits import HALF, trained_digits
 from neuralcollapse.studies.gao2023.study import study
@@ -104,3 +110,45 @@ def _digits() -> Iterator[Evidence]:
 def _radii(features: Tensor, labels: Tensor, means: Tensor) -> Tensor:
     distances = (features - means[labels]).norm(dim=1)
     return torch.stack([distances[labels == k].max() for k in range(len(means))])
+
+
+@study.claim(
+    "etf-error",
+    "Ours: where features are normal about a simplex ETF, its head errs as an integral says, for "
+    "any number of classes; a curve in n says what is left when the means are estimated.",
+)
+def _etf_error() -> Iterator[Evidence]:
+    yield Evidence("K = 2, sigma = 1/2: over Phi(-2)", etf_error(2, 0.5) / ndtr(-2.0), 1, 1e-12)
+    rare = etf_error(2, 0.05) / ndtr(-20.0)
+    yield Evidence("K = 2, sigma = 1/20: over Phi(-20)", rare, 1, 1e-10)
+    rng = np.random.default_rng(0)
+    for K, noise in ((3, 0.6), (10, 0.5)):
+        wrong = _nearest_errors(rng, K, noise, K, None, 1)
+        exact = etf_error(K, noise)
+        spread = math.sqrt(exact * (1 - exact) / len(wrong))
+        note = f"{len(wrong)} simulated samples; 4 standard errors"
+        words = f"K = {K}, sigma = {noise:g}: share wrong"
+        yield Evidence(words, float(wrong.mean()), exact, 4 * spread, note=note)
+    for n in (2, 10, 50):
+        wrong = _nearest_errors(rng, 10, 0.5, 64, n, 100)
+        predicted = etf_error(10, 0.5, samples_per_class=n, dim=64)
+        words = f"share wrong by means of {n} samples a class over the learning curve"
+        note = "K = 10, d = 64, 100 training sets"
+        yield Evidence(words, float(wrong.mean()) / predicted, 1, 0.04, note=note)
+
+
+def _nearest_errors(
+    rng: np.random.Generator, K: int, noise: float, dim: int, n: int | None, sets: int
+) -> np.ndarray:
+    """Simulate which samples are nearer to another mean: exact means, or of n samples each."""
+    vertices = simplex_etf(K, dim, "axis").numpy()
+    labels = np.arange(K).repeat((40_000 if n is None else 20_000) // (K * sets))
+    wrong = []
+    for _ in range(sets):
+        means = vertices
+        if n is not None:
+            means = vertices + noise * rng.normal(size=(n, K, dim)).mean(0)
+        features = vertices[labels] + noise * rng.normal(size=(len(labels), dim))
+        scores = features @ means.T - (means**2).sum(1) / 2
+        wrong.append(scores.argmax(1) != labels)
+    return np.concatenate(wrong)

@@ -1,6 +1,7 @@
 """Ji, Lu, Zhang, Deng & Su 2022: the layer-peeled model without regularisation."""
 
 from neuralcollapse.studies.ji2022 import bound as bound
+from neuralcollapse.studies.ji2022 import decay as decay
 from neuralcollapse.studies.ji2022 import dynamics as dynamics
 from neuralcollapse.studies.ji2022 import figure2 as figure2
 from neuralcollapse.studies.ji2022 import landscape as landscape

@@ -1,0 +1,122 @@
+"""Collapse of language models drawn by frequency of words; a table of its start and end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, figure, save
+from neuralcollapse.files import atomic_path
+from neuralcollapse.studies.figure_job import FigureJob
+from neuralcollapse.studies.language_model.collapse_by_frequency import THIRDS
+from neuralcollapse.studies.language_model.runs import Design, Record, finished
+from neuralcollapse.studies.language_model.study import study
+from neuralcollapse.studies.language_model.text import corpus, documents
+
+DESIGNS = {
+    "quick": Design(1024, 64, 32, 2, 4, 2, 16, 4e-3, 0.1, 10, 256),
+    "small": Design(2048, 64, 64, 2, 4, 4, 16, 4e-3, 0.1, 11, 1024),
+}
+SEEDS = (0, 1, 2)
+COLORS = dict(zip(THIRDS, (BLUE, GREEN, ORANGE), strict=True))
+# Values of thirds: title, and how the axis runs.
+PANELS = {
+    "cdnv": ("NC1: CDNV", "log"),
+    "nc2_interference_std": ("NC2: spread of cosines", "linear"),
+    "nc3_cosine": ("NC3: cosine of row and mean", "linear"),
+    "test_nc4_agreement": ("NC4: agreement, new text", "linear"),
+}
+
+Histories = dict[bool, list[list[Record]]]
+
+
+@study.figure(1)
+def draw_collapse(job: FigureJob) -> list[Path]:
+    """Draw NC1 to NC4 of tied and untied heads over training, by frequency; and write the table."""
+    histories = _histories(job)
+    with figure(2, len(PANELS), 15, 6.4) as (drawing, panels):
+        for row, tied in enumerate((False, True)):
+            for axes, (key, (title, scale)) in zip(
+                panels[row * len(PANELS) :], PANELS.items(), strict=False
+            ):
+                for third in THIRDS:
+                    _band(axes, histories[tied], f"{key}_{third}", COLORS[third])
+                if key == "nc2_interference_std":
+                    _reference(axes, histories[tied], "interference_least_frequent")
+                axes.set_yscale(scale)
+                axes.set_xscale("symlog", linthresh=max(1, histories[tied][0][1]["step"]))
+                axes.set_title(title if row == 0 else "")
+                axes.set_xlabel("step" if row else "")
+        for row, name in enumerate(("untied head", "tied head")):
+            panels[row * len(PANELS)].set_ylabel(name)
+        for column in range(len(PANELS)):
+            _one_scale(panels[column], panels[column + len(PANELS)])
+        lines = [Line2D([], [], color=COLORS[third], label=f"{third} words") for third in THIRDS]
+        lines.append(Line2D([], [], color=GREY, ls="--", label="least spread of any rows"))
+        panels[0].legend(handles=lines, loc="best")
+    path = job.folder / f"language_model_{job.scale}.csv"
+    table = _table(histories)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.4g")
+    return [path, save(drawing, job.folder / f"figure1_{job.scale}.png")]
+
+
+def _histories(job: FigureJob) -> Histories:
+    if job.scale not in DESIGNS:
+        raise NeuralCollapseError(
+            "scale", "quick or small", repr(job.scale), "language models have no larger design"
+        )
+    design = DESIGNS[job.scale]
+    if job.dry:
+        design = replace(design, words=300, length=16, dim=8, epochs=1, measured=32)
+    text = corpus(documents(job.text), design.words, design.length)
+    if job.dry:
+        text = replace(text, train=text.train[:64], test=text.test[:32])
+    runs = job.folder / "runs"
+    # First all at the first seed, so that a study that is stopped has whole seeds.
+    found: Histories = {False: [], True: []}
+    for seed in job.seeds_or(SEEDS):
+        for tied in (False, True):
+            found[tied].append(finished(replace(design, tied=tied, seed=seed), text, runs))
+    return found
+
+
+def _band(axes: Axes, histories: Sequence[Sequence[Record]], key: str, color: str) -> None:
+    steps = [record["step"] for record in histories[0]]
+    values = np.array([[record.get(key, np.nan) for record in run] for run in histories])
+    axes.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.2, lw=0)
+    axes.plot(steps, np.median(values, 0), color=color)
+
+
+def _reference(axes: Axes, histories: Sequence[Sequence[Record]], key: str) -> None:
+    if key in histories[0][-1]:
+        axes.axhline(histories[0][-1][key], color=GREY, ls="--", lw=1.2)
+
+
+def _one_scale(above: Axes, below: Axes) -> None:
+    limits = np.array([above.get_ylim(), below.get_ylim()])
+    for axes in (above, below):
+        axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())
+
+
+def _table(histories: Histories) -> pd.DataFrame:
+    """Return mean and standard deviation over seeds of every number, at the start and the end."""
+    rows: list[dict[str, Any]] = []
+    for tied, runs in histories.items():
+        for name in [key for key in runs[0][-1] if key != "step"]:
+            row: dict[str, Any] = {"head": "tied" if tied else "untied", "value": name}
+            for when, index in (("start", 0), ("end", -1)):
+                values = [run[index].get(name, np.nan) for run in runs]
+                row[when] = np.mean(values)
+                row[f"{when}_sd"] = np.std(values, ddof=1) if len(values) > 1 else np.nan
+            rows.append(row | {"seeds": len(runs)})
+    return pd.DataFrame(rows)
