@@ -77,7 +77,8 @@ def _histories(job: FigureJob) -> Histories:
         )
     design = DESIGNS[job.scale]
     if job.dry:
-        design = replace(design, words=300, length=16, dim=8, epochs=1, measured=32)
+        design = replace(design, words=300, length=16, dim=8, epochs=1, measurements=4, measured=32)
+
     text = corpus(documents(job.text), design.words, design.length)
     if job.dry:
         text = replace(text, train=text.train[:64], test=text.test[:32])
