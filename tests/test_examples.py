@@ -1,6 +1,4 @@
-import os
-import subprocess
-import sys
+import runpy
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,18 +9,11 @@ NEEDS = {"file_types": ("magika", "onnx"), "pitch": ("torchcrepe",)}  # what is 
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
-def test_it_runs(script, tmp_path):
+def test_it_runs(script, tmp_path, monkeypatch, capsys):
     missing = [name for name in NEEDS.get(script.stem, ()) if find_spec(name) is None]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(
-        [sys.executable, script],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env=environment,
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(script)])
+    runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out.strip()

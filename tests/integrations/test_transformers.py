@@ -1,5 +1,8 @@
 """The callback in real runs of the Hugging Face Trainer, of tiny networks with random weights."""
 
+import json
+import os
+import socket
 import warnings
 
 import pytest
@@ -232,3 +235,54 @@ def test_new_models_named_evaluation_data_own_labels_and_few_steps(tmp_path):
         if mode == "pass":
             assert callback.records[-1]["test_all_nc1_pinv"] > 0
             assert callback.records[-1]["test_some_accuracy"] >= 0
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def _rank(rank, world, folder, port):
+    torch.set_num_threads(1)
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+        "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    sizes = {"per_device_train_batch_size": 4, "per_device_eval_batch_size": 2}
+    samples = sentences(torch.float64)
+    trainer = trainer_of(bert().double(), samples, folder, num_train_epochs=2, **sizes)
+    assert trainer.args.world_size == world
+    history = folder / "history.jsonl"
+    callbacks = [
+        CollapseTrainerCallback(trainer, "full", history=history),
+        CollapseTrainerCallback(trainer, "full", mode="batches"),
+    ]
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    run(trainer)
+    records = [callback.records for callback in callbacks]
+    (folder / f"{rank}.json").write_text(json.dumps(records))
+    if rank == 0:
+        torch.save(trainer.model.state_dict(), folder / "network.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("world", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_several_processes_measure_what_one_does(tmp_path, world):
+    torch.multiprocessing.spawn(_rank, (world, tmp_path, free_port()), nprocs=world)
+    network = bert().double()
+    network.load_state_dict(torch.load(tmp_path / "network.pt", weights_only=True))
+    loader = torch.utils.data.DataLoader(sentences(torch.float64), batch_size=24)
+    held_out = torch.utils.data.DataLoader(sentences(torch.float64)[:12], batch_size=12)
+    report = nc.measure(network, loader, test_loader=held_out)
+    ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(world)]
+    last = ranks[0][0][-1]
+    for name, value in report.items():
+        assert last[name] == pytest.approx(value, rel=1e-5, abs=1e-8), name
+    samples = [row["samples"] for row in ranks[0][1][-1]["classes"]]
+    assert samples == report.per_class.sort_values("class")["samples"].tolist()
+    for other in ranks[1:]:
+        for mine, theirs in zip(other[0] + other[1], ranks[0][0] + ranks[0][1], strict=True):
+            assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
+    assert len(read_history(tmp_path)) == 2  # one process writes

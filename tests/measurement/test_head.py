@@ -327,3 +327,64 @@ def test_the_check_of_logits_is_as_sharp_as_their_precision():
         off = logits.clone()
         off[7, 3] += 64 * eps * 512**0.5 * size
         assert read_head(LayerCall("fc", layer, rows, off)) == (None, None)
+
+
+class Tied(nn.Module):
+    """A language model that multiplies by its embedding, or by a matrix, itself."""
+
+    def __init__(self, product):
+        super().__init__()
+        self.words, self.inner = nn.Embedding(9, DIM), nn.Linear(DIM, DIM)
+        self.kernel = nn.Parameter(torch.randn(DIM, 9))
+        self.offset, self.product = nn.Parameter(torch.randn(9)), product
+
+    def features(self, ids):
+        return self.inner(self.words(ids)).tanh()
+
+    def forward(self, ids):
+        return self.product(self, self.features(ids))
+
+
+PRODUCTS = {
+    "linear": lambda m, h: linear(h, m.words.weight, m.offset),
+    "matmul": lambda m, h: h @ m.words.weight.T,
+    "turned": lambda m, h: torch.matmul(h, m.kernel),
+    "einsum": lambda m, h: torch.einsum("btd,kd->btk", h, m.words.weight),
+    "weight first": lambda m, h: torch.einsum("kd,btd->btk", m.words.weight, h),
+}
+
+
+@pytest.mark.parametrize("product", PRODUCTS.values(), ids=PRODUCTS)
+def test_a_matrix_that_a_network_multiplies_by_itself_is_its_head(product):
+    torch.manual_seed(0)
+    model, ids, labels = Tied(product), torch.randint(9, (8, 5)), torch.randint(9, (8, 5))
+    report = nc.measure(model, [(ids, labels)])
+    weight = model.kernel.T if product is PRODUCTS["turned"] else model.words.weight
+    bias = model.offset.detach() if product is PRODUCTS["linear"] else None
+    torch.testing.assert_close(report.weight, weight.detach())
+    assert (report.bias is None) == (bias is None)
+    direct = nc.measure_features(
+        model.features(ids).detach().flatten(0, 1), labels.flatten(), weight.detach(), bias
+    )
+    for name, value in direct.items():
+        assert report[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+def test_the_head_may_be_told_by_the_name_of_its_matrix_and_is_let_go_after_an_error():
+    torch.manual_seed(0)
+    ids = torch.randint(9, (8, 5))
+    model = Tied(lambda m, h: (h.mean(1) @ m.words.weight.T).sort(-1).values)
+    with pytest.raises(NeuralCollapseError, match="head"):
+        nc.measure(model, [(ids, ids)])
+    with FeatureTap(model, "words.weight") as tap:
+        model(ids)
+        features, logits = tap.take(None)
+    torch.testing.assert_close(logits, features @ model.words.weight.T.detach())
+    assert tap.name == "words.weight"
+
+    def broken(model, h):
+        raise ValueError("mine")
+
+    with FeatureTap(Tied(broken)) as tap, pytest.raises(ValueError, match="mine"):
+        tap.model(ids)
+    assert not torch.overrides._get_current_function_mode_stack()

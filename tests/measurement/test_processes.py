@@ -75,6 +75,12 @@ if busy == world:
         fully_shard(layer, mesh=mesh)
     found["sharded"] = nc.measure(model, part, test_loader=part).to_dict()
     found["rows"] = len(nc.measure(model, part).weight)
+    from torch.distributed.fsdp import FullyShardedDataParallel as Sharded
+
+    model, cpu = network(), torch.device("cpu")
+    model[2] = Sharded(model[2], device_id=cpu)
+    model = Sharded(model, device_id=cpu)
+    found["first FSDP"] = nc.measure(model, part, test_loader=part).to_dict()
 json.dump(found, open(f"{folder}/{rank}.json", "w"))
 dist.barrier()
 dist.destroy_process_group()
@@ -104,7 +110,7 @@ def test_processes_agree(world, tmp_path):
     inputs = torch.randn(60, 6, generator=generator, dtype=torch.float64) + labels[:, None]
     whole = nc.measure(model, [(inputs, labels)], test_loader=[(inputs, labels)])
     for rank in ranks:
-        for kind in {"measure", "sharded"} & set(rank):
+        for kind in {"measure", "sharded", "first FSDP"} & set(rank):
             assert rank[kind] == ranks[0][kind]
             for name, value in whole.items():
                 assert rank[kind][name] == pytest.approx(value, rel=1e-9, abs=1e-12), (kind, name)

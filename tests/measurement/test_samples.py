@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
-from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Sampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
@@ -208,6 +215,18 @@ def test_streams_and_bounds(capsys):
         nc.measure(body(), itertools.cycle([(x, y)]))
     bounded = nc.measure(body(), itertools.cycle([(x, y)]), max_batches=3)
     assert bounded.train.moments.num_samples == 180
+
+
+class Forever(Sampler):
+    def __iter__(self):
+        return itertools.cycle(range(60))
+
+
+def test_a_sampler_without_an_end_is_refused_or_bounded():
+    loader = DataLoader(TensorDataset(*data()), 20, sampler=Forever())
+    with pytest.raises(NeuralCollapseError, match="more than 3 batches of 20 from a data"):
+        nc.measure(body(), loader)
+    close(nc.measure(body(), loader, max_batches=3), expected())
 
 
 class Noisy(Dataset):

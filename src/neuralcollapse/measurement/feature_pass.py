@@ -45,10 +45,8 @@ def read(
     [0, 1, 2]
     """
     if most is None and isinstance(loader, (itertools.cycle, itertools.count, itertools.repeat)):
-        raise NeuralCollapseError(
-            "loader", "batches that come to an end", "an endless loader", "pass max_batches="
-        )
-    batches = itertools.islice(loader, most)
+        raise _endless("an endless loader")
+    batches = itertools.islice(loader, most) if most is not None else _ending(loader)
     if not show:
         return batches
     from rich.console import Console  # a tenth of a second, which a measurement can do without
@@ -57,6 +55,30 @@ def read(
     total = operator.length_hint(loader) or None  # a stream does not know
     total = total if total is None or most is None else min(total, most)
     return track(batches, title, total=total, transient=True, console=Console(stderr=True))
+
+
+def _ending(loader: Iterable[Any]) -> Iterator[Any]:
+    """Yield batches; refuse a sampler without a length that gives more than its data set has."""
+    data: Any = getattr(loader, "dataset", None)
+    size, most = getattr(loader, "batch_size", None), None
+    if size and hasattr(data, "__len__") and not _has_length(loader):
+        most = -(-len(data) // size)
+    for i, batch in enumerate(loader):
+        if i == most:
+            raise _endless(f"more than {most} batches of {size} from a data set of {len(data)}")
+        yield batch
+
+
+def _has_length(loader: Any) -> bool:
+    try:
+        len(loader)
+    except TypeError:
+        return False
+    return True
+
+
+def _endless(got: str) -> NeuralCollapseError:
+    return NeuralCollapseError("loader", "batches that come to an end", got, "pass max_batches=")
 
 
 class FeaturePass:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -11,19 +12,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import checked_network
 from neuralcollapse.measurement.head import (
     LayerCall,
     Reading,
+    gathered,
     is_linear,
     layer_call,
     may_be_head,
     read_head,
 )
 from neuralcollapse.measurement.head_choice import choose_head, reduced
+from neuralcollapse.measurement.head_product import AppliedMatrix, HeardProducts, bare_matrices
 from neuralcollapse.metrics.head import Head
 
 
@@ -35,7 +41,8 @@ class FeatureTap:
     what the network returns (its output, perhaps after softmax or a scale), or what it returns
     under the name `logits`; see `choose_head`. Its weight is read as it is applied, see `Head`. If
     the logits are not :math:`h W^T + b` of any weight that can be read, a warning says so, and
-    there is no `weight`.
+    there is no `weight`. A matrix that the network multiplies by itself, such as the weight of an
+    embedding, is found likewise, and is named as in ``model.named_parameters()``.
 
     A head that is applied to every token or pixel gives rows for all of them, (n, T, d) and
     (n, T, K); where the network returns the logits of one token a sample, as decoders that
@@ -48,7 +55,8 @@ class FeatureTap:
         The network.
     head
         The last linear layer, or its name as in ``model.named_modules()``: any module with a
-        weight of shape (K, d) that is called with features.
+        weight of shape (K, d) that is called with features. Or the name of a matrix that the
+        network applies itself, as in ``model.named_parameters()``.
     optional
         Whether a network without a head is none the worse; see `found`.
 
@@ -94,9 +102,18 @@ class FeatureTap:
         self._calls: list[LayerCall] = []
         self._output: Any = None
         self._heard: dict[nn.Module, str] = {}
-        self._hook: torch.utils.hooks.RemovableHandle | None = None
-        if head is not None:
+        self._products: HeardProducts | None = None
+        self._listening = ExitStack()
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+        matrices = bare_matrices(self.model, _candidates(self.model))
+        self._told = isinstance(head, str) and head in matrices
+        if self._told:
+            matrices = {str(head): matrices[str(head)]}
+        elif head is not None:
             self.name, self._module = _find(model, head)
+            matrices = {}
+        if matrices:
+            self._products = HeardProducts(matrices, self._multiplied)
 
     @property
     def found(self) -> bool:
@@ -121,7 +138,11 @@ class FeatureTap:
         """Return the head as it is now; None if no weight explains its logits."""
         if self._form is None:
             raise _not_yet()
-        return None if self._reading is None else self._reading(self._form)
+        if self._reading is None:
+            return None
+        with gathered(self.model) as passing:
+            head = self._reading(self._form)
+            return head.copy() if head is not None and passing else head
 
     @property
     def weight(self) -> Float[Tensor, "K d"] | None:
@@ -139,9 +160,13 @@ class FeatureTap:
         if self._module is not None:
             self._heard = {self._module: self.name}
         else:
-            self._heard = _candidates(self.model)
-        # A hook on all modules: one in the network would be copied and pickled with it.
-        self._hook = register_module_forward_hook(self._hear, with_kwargs=True)
+            self._heard = {} if self._told else _candidates(self.model)
+        # Hooks on all modules: one in the network would be copied and pickled with it.
+        self._hooks = [
+            register_module_forward_pre_hook(self._begin),
+            register_module_forward_hook(self._end, always_call=True),
+            register_module_forward_hook(self._hear, with_kwargs=True),
+        ]
         return self
 
     def __exit__(
@@ -150,9 +175,9 @@ class FeatureTap:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._hook is not None:
-            self._hook.remove()
-        self._calls, self._output, self._hook = [], None, None
+        for hook in self._hooks:
+            hook.remove()
+        self._calls, self._output, self._hooks = [], None, []
 
     def take(self, output: Any = None) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n K"]]:
         """Return (features, logits) of the forward pass since the last call.
@@ -186,15 +211,21 @@ class FeatureTap:
 
     def _choose(self, output: Any) -> None:
         """Find the head among the layers that were called, and listen to it alone."""
-        try:
-            chosen = choose_head(self.model, self._calls, output)
-        except NeuralCollapseError:
-            if not self._optional:
-                raise
-            self._absent, self._heard, self._calls = True, {}, []
-            return
+        with gathered(self.model):
+            try:
+                chosen = choose_head(self.model, self._calls, output)
+            except NeuralCollapseError:
+                if not self._optional:
+                    raise
+                self._absent, self._heard, self._calls = True, {}, []
+                return
+            self._take(chosen)
+
+    def _take(self, chosen: LayerCall) -> None:
         self.name, self._module = chosen.name, chosen.module
         self._heard = {chosen.module: chosen.name}
+        if not isinstance(chosen.module, AppliedMatrix):
+            self._products = None
         self._calls = [call for call in self._calls if call.module is chosen.module]
         self._read(chosen)
 
@@ -217,13 +248,30 @@ class FeatureTap:
             entered = args[0] if args else next(iter(kwargs.values()), None)
             call = layer_call(self._heard[module], module, entered, output)
             if call is not None:
-                self._calls.append(call)
-                if module is self._module and self._form is None:
-                    self._read(call)
+                self._heed(call)
         if module is self.model:
             self._output = output
             if self._module is None and not self._absent:
                 self._choose(output)
+
+    def _multiplied(self, call: LayerCall) -> None:
+        if self._told and self._module is None:
+            self.name, self._module = call.name, call.module
+        if self._module is None or call.module is self._module:
+            self._heed(call)
+
+    def _heed(self, call: LayerCall) -> None:
+        self._calls.append(call)
+        if call.module is self._module and self._form is None:
+            self._read(call)
+
+    def _begin(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if module is self.model and self._products is not None:
+            self._listening.enter_context(self._products)
+
+    def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if module is self.model:
+            self._listening.close()
 
 
 def _candidates(model: nn.Module) -> dict[nn.Module, str]:

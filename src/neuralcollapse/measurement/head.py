@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -142,6 +143,30 @@ def read_head(call: LayerCall) -> tuple[Head | None, Reading | None]:
         if head is not None and _explains(head, sample):
             return head, reading
     return None, None
+
+
+@contextmanager
+def gathered(model: nn.Module) -> Iterator[bool]:
+    """Put the weights of FullyShardedDataParallel together in the block, on every process.
+
+    All processes must enter. What is read inside is gone afterwards, unless it is copied.
+
+    Parameters
+    ----------
+    model
+        The network.
+
+    Yields
+    ------
+    bool
+        Whether there was anything to put together.
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # without which no network is sharded so
+    if fsdp is None or not fsdp.FullyShardedDataParallel.fsdp_modules(model):
+        yield False
+        return
+    with fsdp.FullyShardedDataParallel.summon_full_params(model, writeback=False):
+        yield True
 
 
 def as_it_stands(call: LayerCall) -> Head | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -180,7 +180,7 @@ class _Passes:
         with one_refuses_all_refuse(self.merged):
             state = self._gathered(self._run(loader, "measuring", self.layers))
             head = None if state is None else self.tap.read()
-        found = None if state is None else (*self.tap.sizes, _kept(head))
+        found = None if state is None else (*self.tap.sizes, head and head.copy())
         found = shared(found) if self.merged else found
         if found is None:
             raise NeuralCollapseError(
@@ -276,14 +276,6 @@ class _Passes:
         state = CollapseState(moments.num_classes, moments.dim)
         state.moments = moments
         return self._together(state).moments
-
-
-def _kept(head: Head | None) -> Head | None:
-    """Return a head that stays as it is while the network trains on."""
-    if head is None:
-        return None
-    bias = None if head.bias is None else head.bias.clone()
-    return replace(head, weight=head.weight.clone(), bias=bias)
 
 
 def _named(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -71,6 +71,11 @@ class Head:
     def dim(self) -> int:
         """d, the width of the features."""
         return self.weight.shape[1]
+
+    def copy(self) -> Head:
+        """Return a head that stays as it is while the network trains on."""
+        bias = None if self.bias is None else self.bias.clone()
+        return replace(self, weight=self.weight.clone(), bias=bias)
 
     def features(self, inputs: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
         """Return the features of what enters the layer: at norm 1 for a cosine head."""

@@ -11,19 +11,28 @@ SECONDS = 1.0  # between two looks
 
 
 @contextmanager
-def ending_with_parent() -> Iterator[None]:
-    """End this process in the block, at once, when its parent is gone.
+def ending_with(parent: int | None) -> Iterator[None]:
+    """End this process in the block, at once, when its parent is gone, or was so before.
 
     Joblib's processes are children of the sweep, which an operating system of the POSIX family
     gives to another parent when the sweep ends. On Windows, and in Ray's workers, whose parent is
     Ray, nothing changes: Ray ends them itself. A run that ends so goes on from its checkpoint.
+
+    Parameters
+    ----------
+    parent
+        Process number of the sweep; nothing is watched if None, or in that process itself.
     """
-    over, parent = threading.Event(), os.getppid()
+    if parent is None or parent == os.getpid() or os.name == "nt":
+        yield
+        return
+    over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(SECONDS):
-            if os.getppid() != parent:
-                os._exit(1)
+        while os.getppid() == parent:
+            if over.wait(SECONDS):
+                return
+        os._exit(1)
 
     watcher = threading.Thread(target=watch, name="parent-watch", daemon=True)
     watcher.start()

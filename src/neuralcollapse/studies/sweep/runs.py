@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +17,11 @@ from neuralcollapse.files import atomic_path, read_json
 from neuralcollapse.plain_text import plain
 from neuralcollapse.runs.folder import FolderInUseError
 from neuralcollapse.runs.record import Record
-from neuralcollapse.studies.sweep.parent import ending_with_parent
+from neuralcollapse.studies.sweep.parent import SECONDS, ending_with
 from neuralcollapse.training import TrainConfig, train
 from neuralcollapse.training.run_folder import TrainingFolder
 
+ORPHANS = 5  # looks, until which workers of a killed sweep have ended
 State = Literal["waiting", "begun", "finished", "failed"]
 
 
@@ -75,8 +78,11 @@ class SweepRun:
         """Let the run begin again, from its last checkpoint if it has one."""
         self._failure.unlink(missing_ok=True)
 
-    def work(self, threads: int, options: dict[str, Any]) -> None:
+    def work(self, threads: int, options: dict[str, Any], parent: int | None = None) -> None:
         """Train to the end, from the last checkpoint if there is one; a failure is written down.
+
+        A run that another process works on is left to it, unless that ends within seconds, as the
+        workers of a killed sweep do.
 
         Parameters
         ----------
@@ -84,14 +90,14 @@ class SweepRun:
             For this process, beside others on the same machine.
         options
             Further arguments of `train`.
+        parent
+            Process number of the sweep, with which this process ends.
         """
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            with ending_with_parent():
-                train(self.config, self.folder, resume=True, progress=False, **options)
-        except FolderInUseError:
-            pass  # another sweep works on it, and tells
+            with ending_with(parent):
+                self._train(options)
         except Exception as error:
             report = {
                 "error": f"{type(error).__name__}: {error}",
@@ -101,6 +107,15 @@ class SweepRun:
                 path.write_text(json.dumps(report, indent=2) + "\n")
         finally:
             torch.set_num_threads(before)
+
+    def _train(self, options: dict[str, Any]) -> None:
+        """Train; try again for a while if the folder is in use, then leave it to its user."""
+        for waited in range(ORPHANS):
+            with suppress(FolderInUseError):
+                train(self.config, self.folder, resume=True, progress=False, **options)
+                return
+            if waited + 1 < ORPHANS:
+                time.sleep(SECONDS)
 
     @property
     def _failure(self) -> Path:

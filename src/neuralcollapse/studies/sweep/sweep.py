@@ -109,5 +109,7 @@ def sweep(
         with joblib_engine(engine, workers, address, gpus_per_run) as count:
             threads = max(1, (os.cpu_count() or 1) // count)
             with live_table(runs) if progress else nullcontext():
-                Parallel(batch_size=1)(delayed(run.work)(threads, options) for run in due)
+                parent = os.getpid() if engine == "processes" else None
+                work = (delayed(run.work)(threads, options, parent) for run in due)
+                Parallel(batch_size=1)(work)
     return SweepReport(runs)

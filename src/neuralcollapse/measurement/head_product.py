@@ -1,0 +1,147 @@
+"""Matrices that a network applies itself, without a layer of their own, such as tied embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from torch.overrides import TorchFunctionMode
+
+from neuralcollapse.measurement.head import LayerCall, layer_call
+
+PRODUCTS = {
+    linear,
+    torch.matmul,
+    torch.Tensor.matmul,
+    torch.Tensor.__matmul__,
+    torch.mm,
+    torch.Tensor.mm,
+    torch.einsum,
+}
+
+
+PLAIN = (Tensor, nn.Parameter)  # neither sharded nor yet without a shape
+
+
+class AppliedMatrix(nn.Module):
+    """A matrix as the layer that applies it.
+
+    Parameters
+    ----------
+    matrix
+        (K, d), or (d, K) if turned: the network's own, not a copy.
+    bias
+        (K,) or None.
+    turned
+        Which of the two.
+
+    Examples
+    --------
+    >>> AppliedMatrix(torch.ones(2, 3), None)(torch.ones(1, 3))
+    tensor([[3., 3.]])
+    """
+
+    def __init__(self, matrix: Tensor, bias: Tensor | None, turned: bool = False) -> None:
+        super().__init__()
+        self.matrix, self.bias, self.turned = matrix, bias, turned
+
+    @property
+    def weight(self) -> Tensor:
+        """(K, d) as it is now."""
+        return self.matrix.T if self.turned else self.matrix
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the logits of features, (..., d) to (..., K)."""
+        return linear(features, self.weight, self.bias)
+
+
+class HeardProducts(TorchFunctionMode):
+    """Hear every product with one of a network's matrices; a context manager.
+
+    Parameters
+    ----------
+    matrices
+        The matrices by name.
+    hear
+        Called with each product as a call of an `AppliedMatrix`, the same one every time.
+
+    Examples
+    --------
+    >>> words, calls = torch.ones(5, 2), []
+    >>> with HeardProducts({"words": words}, calls.append):
+    ...     _ = torch.zeros(3, 2) @ words.T
+    >>> calls[0].name, calls[0].logits.shape
+    ('words', torch.Size([3, 5]))
+    """
+
+    def __init__(self, matrices: Mapping[str, Tensor], hear: Callable[[LayerCall], None]) -> None:
+        super().__init__()
+        self._named = {matrix: name for name, matrix in matrices.items()}
+        self._hear = hear
+        self._applied: dict[tuple[Tensor, bool, Tensor | None], AppliedMatrix] = {}
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run a function of torch; a product with a matrix is told."""
+        left = func(*args, **(kwargs or {}))
+        if func in PRODUCTS:
+            given = [t for t in (*args, *(kwargs or {}).values()) if isinstance(t, Tensor)]
+            self._told(given, (func is linear and given[2:]) or [], left)
+        return left
+
+    def _told(self, given: list[Tensor], bias: list[Tensor], left: Tensor) -> None:
+        for factor, entered in (given[1::-1], given[:2]):
+            matrix = next((m for m in self._named if _shares(m, factor)), None)
+            if matrix is None or not (entered.ndim and left.ndim):
+                continue
+            sizes = (left.shape[-1], entered.shape[-1])
+            turned = matrix.shape != sizes
+            if turned and matrix.shape != sizes[::-1]:
+                continue
+            key = (matrix, turned, bias[0] if bias else None)
+            layer = self._applied.setdefault(key, AppliedMatrix(matrix, key[2], turned))
+            call = layer_call(self._named[matrix], layer, entered, left)
+            if call is not None:
+                self._hear(call)
+            return
+
+
+def bare_matrices(model: nn.Module, heard: Iterable[nn.Module]) -> dict[str, Tensor]:
+    """Return the matrices of a network that belong to none of the layers that are heard.
+
+    Parameters
+    ----------
+    model
+        The network.
+    heard
+        Its layers; what is inside them is theirs, and so is what they share with others.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Embedding(5, 2), nn.Linear(2, 3))
+    >>> [*bare_matrices(model, [model[1]])]
+    ['0.weight']
+    """
+    taken = {id(t) for layer in heard for t in (*layer.parameters(), *layer.buffers())}
+    named = (*model.named_parameters(), *model.named_buffers())
+    free = {name: t for name, t in named if id(t) not in taken and type(t) in PLAIN}
+    return {n: t for n, t in free.items() if t.ndim == 2 and t.is_floating_point()}
+
+
+def _shares(matrix: Tensor, factor: Tensor) -> bool:
+    """Whether a factor is the matrix, or its transpose, in the same memory."""
+    return factor is matrix or (
+        factor.ndim == 2
+        and factor.numel() == matrix.numel() > 0
+        and factor.device == matrix.device
+        and factor.dtype == matrix.dtype
+        and factor.data_ptr() == matrix.data_ptr()
+    )
