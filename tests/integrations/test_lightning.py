@@ -188,8 +188,8 @@ loader = DataLoader(TensorDataset(*data), batch_size=8, shuffle=True)
 held_out = DataLoader(TensorDataset(*data), batch_size=8)
 callbacks = [CollapseCallback("full", mode=m, history=f"{folder}/{m}") for m in ("pass", "batches")]
 module = Classifier()
-trainer = L.Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False,
-    callbacks=callbacks, enable_checkpointing=False, enable_progress_bar=False,
+trainer = L.Trainer(accelerator="cpu", devices=int(sys.argv[2]), strategy="ddp", max_epochs=2,
+    logger=False, callbacks=callbacks, enable_checkpointing=False, enable_progress_bar=False,
     enable_model_summary=False)
 trainer.fit(module, loader, held_out)
 logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -200,8 +200,9 @@ if trainer.is_global_zero:
 """
 
 
-def test_two_processes_measure_what_one_does(dataset, tmp_path):
-    """Each holds half the data; in the second epoch the learning rate is 0.
+@pytest.mark.parametrize("world", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_several_processes_measure_what_one_does(dataset, tmp_path, world):
+    """Each holds its part of the data; in the second epoch the learning rate is 0.
 
     So its batches see the same network as a pass at its end, on one process.
     """
@@ -210,7 +211,7 @@ def test_two_processes_measure_what_one_does(dataset, tmp_path):
     torch.save(list(dataset.tensors), tmp_path / "data.pt")
     paths = os.pathsep.join([str(SRC), *filter(None, [os.environ.get("PYTHONPATH")])])
     run = subprocess.run(
-        [sys.executable, script, tmp_path],
+        [sys.executable, script, tmp_path, str(world)],
         capture_output=True,
         text=True,
         check=False,
@@ -222,14 +223,14 @@ def test_two_processes_measure_what_one_does(dataset, tmp_path):
     loader = DataLoader(dataset, batch_size=96)
     report = nc.measure(network, loader, test_loader=loader)
     classes = report.per_class.sort_values("class")
-    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(world)]
     for index, mode in enumerate(("pass", "batches")):
-        first, second = (rank[index][1] for rank in ranks)
+        first, *others = (rank[index][1] for rank in ranks)
         for name in report if mode == "pass" else report.train.values:
             # What nearest-mean decisions use in "batches" are the means of the epoch before.
             if mode == "pass" or name not in ("ncc_accuracy", "nc4_agreement"):
                 assert first[name] == pytest.approx(report[name], rel=1e-5, abs=1e-9), name
-            assert second[name] == first[name], name
+            assert all(other[name] == first[name] for other in others), name
         for column in ("samples", "trace_variance", "distance_to_center", "accuracy"):
             measured = [row[column] for row in first["classes"]]
             assert measured == pytest.approx(classes[column].tolist(), rel=1e-5), column

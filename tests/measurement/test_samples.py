@@ -17,6 +17,7 @@ from torch.utils.data import (
     TensorDataset,
     WeightedRandomSampler,
 )
+from torch.utils.data.distributed import DistributedSampler
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
@@ -227,6 +228,14 @@ def test_a_sampler_without_an_end_is_refused_or_bounded():
     with pytest.raises(NeuralCollapseError, match="more than 3 batches of 20 from a data"):
         nc.measure(body(), loader)
     close(nc.measure(body(), loader, max_batches=3), expected())
+
+
+def test_padding_for_several_processes_is_noticed():
+    whole = TensorDataset(*data())
+    for world, twice in ((3, 0), (7, 3)):
+        sampler = DistributedSampler(whole, world, 0)
+        notes = nc.measure(body(), DataLoader(whole, 20, sampler=sampler)).notes
+        assert any(f"Of 60 samples, {twice} are counted twice" in n for n in notes) == (twice > 0)
 
 
 class Noisy(Dataset):

@@ -18,10 +18,10 @@ READ_TWICE = 3  # samples, of which a random augmentation leaves some alone
 def sampling_notes(loader: Any) -> list[str]:
     """Return in words where a loader makes numbers describe its sampler, not its data set.
 
-    That is where samples are drawn by weight or with repeats, since counts are then those of the
-    draw; and where a sample that is read twice differs, since NC1 then has the spread of the
-    augmentation in it. Of a map-style data set, a few samples are read twice; random states are
-    restored.
+    That is where samples are drawn by weight or with repeats, or repeated so that every process has
+    as many, since counts are then those of the draw; and where a sample that is read twice differs,
+    since NC1 then has the spread of the augmentation in it. Of a map-style data set, a few samples
+    are read twice; random states are restored.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def sampling_notes(loader: Any) -> list[str]:
     >>> sampling_notes(DataLoader(torch.zeros(4, 2)))
     []
     """
-    return [*_drawn(loader), *_augmented(loader)]
+    return [*_drawn(loader), *_padded(loader), *_augmented(loader)]
 
 
 def _drawn(loader: Any) -> Iterator[str]:
@@ -46,6 +46,20 @@ def _drawn(loader: Any) -> Iterator[str]:
         yield (
             f"The loader draws samples {how} ({type(sampler).__name__}): counts and NC1 describe "
             "its draw, not the data set. Pass loader= one that reads every sample once."
+        )
+
+
+def _padded(loader: Any) -> Iterator[str]:
+    """Say where samples are repeated so that every process has as many: by torch or Accelerate."""
+    data: Any = getattr(loader, "dataset", None)
+    total = getattr(getattr(loader, "sampler", None), "total_size", 0)  # DistributedSampler
+    shards = getattr(loader, "batch_sampler", None)
+    if getattr(shards, "even_batches", False):  # BatchSamplerShard
+        total = len(shards) * (shards.batch_size or 0) * shards.num_processes  # type: ignore[union-attr, arg-type]
+    if total and hasattr(type(data), "__len__") and total > len(data):
+        yield (
+            f"Of {len(data)} samples, {total - len(data)} are counted twice, so that every process "
+            "has as many. Pass loader= one that does not pad."
         )
 
 
