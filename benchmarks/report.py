@@ -20,7 +20,8 @@ import torch
 
 import neuralcollapse as nc
 from neuralcollapse.report.html import write_page
-from neuralcollapse.runs import append_record, read_runs, snapshot_epochs, write_snapshot
+from neuralcollapse.runs import append_record, read_runs, write_snapshot
+from neuralcollapse.runs.schedule import KEPT
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 LAST_DRAWN = "document.querySelector('[data-theory=norms] svg')"
@@ -32,7 +33,7 @@ def made_up_run(folder: Path, classes: int, epochs: int) -> None:
     labels = torch.arange(20 * classes) % classes
     head = nc.simplex_etf(classes, dim, generator=generator)
     noise = torch.randn(len(labels), dim, generator=generator)
-    kept = set(snapshot_epochs(epochs))
+    kept = set(KEPT.epochs(epochs))
     for epoch in range(1, epochs + 1):
         if epoch in kept:
             features = head[labels] + noise / epoch

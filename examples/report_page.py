@@ -14,7 +14,7 @@ from torch import nn
 
 import neuralcollapse as nc
 from neuralcollapse.report.html import write_page
-from neuralcollapse.runs import append_record, read_runs, snapshot_epochs, write_snapshot
+from neuralcollapse.runs import Schedule, append_record, read_runs, write_snapshot
 from neuralcollapse.training import build_network, load_dataset
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -33,7 +33,7 @@ schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, arguments.epoch
 run = Path("digits")
 shutil.rmtree(run, ignore_errors=True)
 run.mkdir()
-kept = set(snapshot_epochs(arguments.epochs))
+kept = Schedule(every=None).epochs(arguments.epochs)
 for epoch in range(1, arguments.epochs + 1):
     for rows in torch.randperm(len(labels)).split(256):
         loss = nn.functional.cross_entropy(model(images[rows]), labels[rows])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import torch
 
 from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.measurement import measure_features
 from neuralcollapse.moments import ClassMoments
-from neuralcollapse.runs import append_record, snapshot_epochs, write_snapshot
+from neuralcollapse.runs import append_record, write_snapshot
 
 HOSTILE_NAMES = ["<script>window.hacked = 1</script>", 'a "b" & c', "</script>", "日本"]
 
@@ -46,7 +47,7 @@ def write_run(
     (folder / "config.json").write_text(
         json.dumps({"config": config, "versions": {"python": "3"}, "threads": 1})
     )
-    kept = set(snapshot_epochs(epochs, snapshots)) if snapshots else set()
+    kept = _spread(epochs, snapshots)
     wanted = kept | {1, epochs} if measured is None else kept | set(measured)
     for epoch in range(1, epochs + 1):
         left = 1 / epoch
@@ -72,3 +73,8 @@ def write_run(
                 earlier = ClassMoments(num_classes, dim).update(rows, labels)
             write_snapshot(folder, epoch, report, before=earlier)
     return folder
+
+
+def _spread(epochs, count):
+    """Return so many epochs, evenly spaced in log time; fewer where they fall together."""
+    return set(np.geomspace(1, epochs, count).round().astype(int).tolist()) if count else set()

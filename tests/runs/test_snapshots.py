@@ -1,15 +1,11 @@
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import measure_features
 from neuralcollapse.moments import ClassMoments
-from neuralcollapse.runs import read_snapshots, remove_snapshots, snapshot_epochs, write_snapshot
+from neuralcollapse.runs import read_snapshots, remove_snapshots, write_snapshot
 
 K, D, N = 5, 7, 60
 
@@ -148,21 +144,3 @@ def test_bad_input_is_refused(tmp_path, data):
     np.savez(path, format=np.array(2))
     with pytest.raises(NeuralCollapseError, match="written by a later version"):
         read_snapshots(tmp_path)
-
-
-@given(st.integers(1, 10**5), st.integers(2, 60))
-def test_epochs_are_spaced_evenly_in_log_time(epochs, count):
-    found = snapshot_epochs(epochs, count)
-    assert found[0] == 1
-    assert found[-1] == epochs
-    assert len(found) <= count
-    assert found == sorted(set(found))
-    # Where rounding to whole epochs does not count, neighbours have one ratio.
-    step = epochs ** (1 / (count - 1))
-    for a, b in pairwise(found):
-        assert b - a <= max(1, a * step - a) + 2 + step
-
-
-def test_there_must_be_epochs():
-    with pytest.raises(NeuralCollapseError, match="expected at least 1 epoch and 2 snapshots, got"):
-        snapshot_epochs(0)

@@ -15,6 +15,7 @@ from neuralcollapse.measurement.collapse_report import (
     check_class_names,
 )
 from neuralcollapse.measurement.feature_tap import FeatureTap
+from neuralcollapse.measurement.layer_moments import LayerMoments
 from neuralcollapse.measurement.passes import PassOptions
 from neuralcollapse.metrics.catalogue import own_metrics
 from neuralcollapse.metrics.over_ranks import (
@@ -44,7 +45,7 @@ class BatchObserver:
     Attributes
     ----------
     opened
-        Whether the head is hooked.
+        Whether head and layers are hooked.
     """
 
     def __init__(self, model: nn.Module, options: PassOptions | None = None) -> None:
@@ -58,20 +59,23 @@ class BatchObserver:
             )
         self._tap = FeatureTap(model, options.head)
         self._own = own_metrics(options.metrics)
+        self._layers = LayerMoments(model, options.layers)
         self._samples, self._scatter = options.samples(model), options.scatter
         self._state: CollapseState | None = None
         self._centers: Tensor | None = None
         self._refusal: Exception | None = None
+        self._expected: tuple[Any, Tensor | None] | None = None
         self.opened = False
 
     def open(self) -> None:
-        """Attach to the head before a batch; what another batch left open is forgotten."""
+        """Attach to head and layers before a batch; what another left open is forgotten."""
         self.discard()
         self._tap.__enter__()
+        self._layers.listening(afresh=False).__enter__()
         self.opened = True
 
-    def close(self, labels: Any, mask: Tensor | None = None) -> None:
-        """Add the batch that ran since `open`, and detach from the head.
+    def expect(self, labels: Any, mask: Tensor | None = None) -> None:
+        """Say what comes, between `open` and the run of the network.
 
         Parameters
         ----------
@@ -80,8 +84,19 @@ class BatchObserver:
         mask
             Which positions are there, if it says so.
         """
+        self._expected = labels, mask
+        self._layers.expect(*self._samples.expected(labels, mask))
+
+    def close(self) -> None:
+        """Add the batch that ran since `open`, and detach.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If nothing was expected, or not what came.
+        """
         try:
-            self._add(labels, mask)
+            self._add(*self._take_expected())
         except Exception as error:
             if not several_ranks():
                 raise
@@ -89,9 +104,21 @@ class BatchObserver:
         finally:
             self.discard()
 
+    def _take_expected(self) -> tuple[Any, Tensor | None]:
+        expected, self._expected = self._expected, None
+        if expected is None:
+            raise NeuralCollapseError(
+                "labels",
+                "labels among the arguments of the model",
+                "none",
+                "use mode='pass', which reads them from the data loader",
+            )
+        return expected
+
     def _add(self, labels: Any, mask: Tensor | None) -> None:
         # Outside of inference mode, in which the batch may have run: the state lives on.
         with torch.inference_mode(False), torch.no_grad():
+            of_batch = labels
             features, logits, labels = self._samples.rows(*self._tap.take(), labels, mask)
             if len(labels) != len(features):
                 raise NeuralCollapseError(
@@ -103,13 +130,18 @@ class BatchObserver:
             if self._state is None:
                 num_classes, dim = self._tap.sizes
                 centers = self._centers
-                self._state = CollapseState(num_classes, dim, self._scatter, centers=centers)
+                self._state = CollapseState(
+                    num_classes, dim, self._scatter, centers=centers, keep=True
+                )
             self._state.gather(features, labels, logits)
+            self._layers.num_classes = self._tap.sizes[0]
+            self._layers.add(of_batch, self._samples, mask)
 
     def discard(self) -> None:
-        """Detach from the head."""
+        """Detach from head and layers."""
         if self.opened:
             self._tap.__exit__(None, None, None)
+            self._layers.__exit__(None, None, None)
             self.opened = False
 
     def finish(self) -> CollapseReport:
@@ -137,10 +169,15 @@ class BatchObserver:
                 "see that batches go through the watched model, or use mode='pass'",
             )
         num_classes, dim, head = found
-        state = over_ranks(state or CollapseState(num_classes, dim, self._scatter))
+        state = over_ranks(state or CollapseState(num_classes, dim, self._scatter, keep=True))
+        self._layers.merge()
+        layers, before = self._layers.values(), self._layers.last
+        self._layers.listening()  # afresh
         self._centers = state.moments.means
         weight = None if head is None else head.weight.clone()
         bias = None if head is None or head.bias is None else head.bias.clone()
         names = check_class_names(None, num_classes)
         train = SplitReport.of(state, weight, bias, self._own)
-        return CollapseReport(train, names, weight, bias, own=self._own)
+        return CollapseReport(
+            train, names, weight, bias, own=self._own, layers=layers, before=before
+        )

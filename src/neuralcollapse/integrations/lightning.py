@@ -150,7 +150,7 @@ class CollapseCallback(_Callback):
         self._before = max((record["epoch"] for record in self.records), default=0)
         self._before = self._before if trainer.current_epoch == 0 else 0
         with one_refuses_all_refuse():
-            self._recorder.open(dict(getattr(pl_module, "hparams", None) or {}))
+            self._recorder.open(_config(trainer, pl_module))
         if self._recorder.mode == "batches":
             self._observer = BatchObserver(pl_module, self._options)
             return
@@ -166,21 +166,23 @@ class CollapseCallback(_Callback):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the records, with which alarms and schedule go on from a checkpoint."""
-        return {"records": self.records}
+        """Return what alarms and schedule go on from."""
+        return self._recorder.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the records of a checkpoint, also in the folder."""
-        self._recorder.restore(state_dict.get("records", []))
+        """Go on from a checkpoint, also in the folder."""
+        self._recorder.load_state_dict(state_dict)
 
     @never_ending
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Attach to the head, if this epoch is measured from its batches."""
+        """Attach to head and layers, if this epoch is measured from its batches."""
         self._batches = batch_idx + 1
         if self._observer is not None and self._due(trainer, trainer.current_epoch + 1):
+            _, labels, mask = self._options.samples(pl_module).split(batch)
             self._observer.open()
+            self._observer.expect(labels, mask)
 
     @never_ending
     def on_train_batch_end(
@@ -188,8 +190,7 @@ class CollapseCallback(_Callback):
     ) -> None:
         """Add the batch, if this epoch is measured from its batches."""
         if self._observer is not None and self._observer.opened:
-            _, labels, mask = self._options.samples(pl_module).split(batch)
-            self._observer.close(labels, mask)
+            self._observer.close()
 
     @never_ending
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -260,6 +261,18 @@ class _Transferred(Bounded):
         for batch in super().__iter__():
             batch = module._call_batch_hook("on_before_batch_transfer", batch, 0)
             yield module._apply_batch_transfer_handler(batch, module.device, 0)
+
+
+def _config(trainer: Any, module: Any) -> dict[str, Any]:
+    """Return the hyperparameters that module and trainer know."""
+    known = {
+        "net": type(module).__name__,
+        "epochs": _last(trainer),
+        "precision": trainer.precision,
+        "gradient_clip_val": trainer.gradient_clip_val,
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+    }
+    return known | dict(getattr(module, "hparams", None) or {})
 
 
 def _last(trainer: Any) -> int | None:

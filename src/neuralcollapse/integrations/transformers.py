@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.module import register_module_forward_hook
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.integrations.batch_observer import BatchObserver
 from neuralcollapse.integrations.missing import MissingLibrary
 from neuralcollapse.integrations.quiet import never_ending
@@ -84,7 +82,8 @@ class CollapseTrainerCallback(TrainerCallback):
 
     Notes
     -----
-    With ``max_steps``, a pass reads as many batches as the epoch had.
+    With ``max_steps``, a pass reads as many batches as the epoch had. Checkpoints of the trainer
+    keep the records, so that alarms and schedule go on where training is resumed.
     """
 
     def __init__(
@@ -114,8 +113,6 @@ class CollapseTrainerCallback(TrainerCallback):
         self._loader, self._val_loader, self._evaluation = loader, val_loader, evaluation
         self._loaders: tuple[Iterable[Any], Loaders] | None = None
         self._observer: BatchObserver | None = None
-        self._labels: Any = None
-        self._mask: Any = None
         self._hook: Any = None
         self._last: int | None = None
         self._before = self._begun = 0
@@ -139,6 +136,8 @@ class CollapseTrainerCallback(TrainerCallback):
         """Begin a training run, perhaps of a new model, with a rehearsal on one batch."""
         model = self._trainer.model  # of `model_init`, another one in every run
         self._loaders, self._observer = None, None
+        if state.global_step and self._key in state.stateful_callbacks and not self.records:
+            self._recorder.load_state_dict(state.stateful_callbacks[self._key])
         self._before = max((record["epoch"] for record in self.records), default=0)
         self._before = 0 if state.global_step else self._before
         if self._names is None:
@@ -160,7 +159,8 @@ class CollapseTrainerCallback(TrainerCallback):
         self._last = self._before + min(math.ceil(state.num_train_epochs), 10**9)
         due = self._due(math.floor(state.epoch or 0) + 1)
         if self._observer is not None and due:
-            self._hook = register_module_forward_hook(self._hear, with_kwargs=True)
+            model = self._trainer.model
+            self._hook = model.register_forward_pre_hook(self._hear, with_kwargs=True)
 
     @never_ending
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -200,34 +200,32 @@ class CollapseTrainerCallback(TrainerCallback):
         with one_refuses_all_refuse():
             record = self._recorder.record(measured, number, state.global_step, self._last)
         self._trainer.log(self._recorder.scalars(record))
+        # Not as an `ExportableState`: a Trainer that goes on from a checkpoint in which one is
+        # missing ends with a KeyError when it saves the next.
+        state.stateful_callbacks[self._key] = self._recorder.state_dict()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Leave the model without hooks."""
         self.let_go()
 
+    @property
+    def _key(self) -> str:
+        """Name of this callback's state in a checkpoint, which may hold several."""
+        return f"neuralcollapse/{self._recorder.prefix}"
+
     def _due(self, epoch: int) -> bool:
         return self._recorder.schedule.due(self._before + epoch, self._last)
 
-    def _hear(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+    def _hear(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Note the labels of a call of training."""
-        if module is self._trainer.model and module.training:
-            keys = (key for key in self._options.label_keys if kwargs.get(key) is not None)
-            key = next(keys, None)
-            self._labels = None if key is None else kwargs[key]
-            self._mask = mask_of(kwargs)
+        keys = (key for key in self._options.label_keys if kwargs.get(key) is not None)
+        key = next(keys, None)
+        if self._observer is not None and module.training and key is not None:
+            self._observer.expect(kwargs[key], mask_of(kwargs))
 
     def _add(self) -> None:
-        if self._observer is None or not self._observer.opened:
-            return
-        labels, self._labels = self._labels, None
-        if labels is None:
-            raise NeuralCollapseError(
-                "labels",
-                "labels among the arguments of the model",
-                "none",
-                "use mode='pass', which reads them from the data loader",
-            )
-        self._observer.close(labels, self._mask)
+        if self._observer is not None and self._observer.opened:
+            self._observer.close()
 
     def _data(self) -> tuple[Iterable[Any], Loaders]:
         """Return loaders of our own, so that those of training keep their state."""

@@ -172,10 +172,11 @@ class CollapseWatch:
                 continue
             observer.open()
             try:
+                _, labels, mask = samples.split(batch)
+                observer.expect(labels, mask)
                 yield batch
                 self._steps = (self._steps or 0) + 1
-                _, labels, mask = samples.split(batch)
-                observer.close(labels, mask)
+                observer.close()
             finally:  # also where the loop is left by break: that batch does not count
                 observer.discard()
 

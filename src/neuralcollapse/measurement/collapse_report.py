@@ -132,6 +132,8 @@ class CollapseReport(Mapping[str, float]):
         Further test data by name, if there is any; their values have the prefix ``test_NAME_``.
     layers
         Values of the layers that were asked for, by layer.
+    before
+        Class moments of the last of these, from which theory predicts the features; None without.
     notes
         In words, how the data was read, and what its loader does to it.
 
@@ -155,6 +157,7 @@ class CollapseReport(Mapping[str, float]):
     own: Mapping[str, Metric] = field(default_factory=dict)
     others: Mapping[str, SplitReport] = field(default_factory=dict)
     layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    before: ClassMoments | None = None
     notes: Sequence[str] = ()
     _values: dict[str, float] = field(init=False, repr=False)
 

@@ -12,7 +12,9 @@ from neuralcollapse.measurement.layer_choice import checked_layers
 from neuralcollapse.measurement.layer_tap import LayerTap
 from neuralcollapse.measurement.samples import Samples, unpack_batch
 from neuralcollapse.metrics.class_distance import cdnv
+from neuralcollapse.metrics.over_ranks import over_ranks, shared
 from neuralcollapse.metrics.presets import preset
+from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.validation import as_tensor
 
@@ -82,25 +84,35 @@ class LayerMoments:
         """
         return _Watched(loader, self)
 
-    def values(
-        self, merged: Callable[[ClassMoments], ClassMoments] = lambda moments: moments
-    ) -> dict[str, dict[str, float]]:
-        """Return NC1, NC1~ and NC2 as Tirer et al. 2023 define them, and CDNV, by layer.
+    def values(self) -> dict[str, dict[str, float]]:
+        """Return NC1, NC1~ and NC2 as Tirer et al. 2023 define them, and CDNV, by layer."""
+        return {
+            name: preset("tirer2023", moments) | {"cdnv": cdnv(moments)}
+            for name, moments in self.moments.items()
+        }
+
+    @property
+    def last(self) -> ClassMoments | None:
+        """Moments of the last layer named; None if there is none."""
+        return self.moments.get(self.names[-1]) if self.names else None
+
+    def merge(self) -> None:
+        """Put the moments of all processes together; every one must call, with data or without."""
+        sizes = {name: (part.num_classes, part.dim) for name, part in self.moments.items()}
+        for name, size in (shared(sizes or None) or {}).items():
+            state = CollapseState(*size)
+            state.moments = self.moments.get(name, state.moments)
+            self.moments[name] = over_ranks(state).moments
+
+    def listening(self, afresh: bool = True) -> LayerTap:
+        """Return the context in which the network is heard.
 
         Parameters
         ----------
-        merged
-            What to make of the moments of a layer first, such as those of all processes.
+        afresh
+            Whether it is that of a new pass, which counts from nothing.
         """
-        found = {name: merged(moments) for name, moments in self.moments.items()}
-        return {
-            name: preset("tirer2023", moments) | {"cdnv": cdnv(moments)}
-            for name, moments in found.items()
-        }
-
-    def listening(self) -> LayerTap:
-        """Return the context in which the network is heard, of a new pass that counts afresh."""
-        self.moments = {}
+        self.moments = {} if afresh else self.moments
         return self._tap
 
     def expect(self, num_samples: int | None, mask: Tensor | None, positions: bool) -> None:

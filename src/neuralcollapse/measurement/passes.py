@@ -29,7 +29,6 @@ from neuralcollapse.metrics.over_ranks import (
     shared,
 )
 from neuralcollapse.metrics.state import CollapseState
-from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.validation import as_tensor
 
 Scatter = Literal["pooled", "per_class"] | bool
@@ -106,7 +105,7 @@ def measured_passes(
         names = check_class_names(class_names, train.moments.num_classes)
         means = train.moments.means
         weight, bias = (None, None) if head is None else (head.weight, head.bias)
-        values = measuring.layer_values("")
+        values, before = measuring.layer_values(""), layers.last
         splits = {}
         for name, data in tests.items():
             state = measuring.test(name, data, means)
@@ -122,6 +121,7 @@ def measured_passes(
         own,
         others=splits,
         layers=values,
+        before=before,
         notes=[*measuring.notes(), *sampling_notes(loader)],
     )
 
@@ -217,10 +217,11 @@ class _Passes:
 
     def layer_values(self, prefix: str) -> dict[str, dict[str, float]]:
         """Return the values of the layers in the last pass over data, with a prefix."""
-        found = self.layers.values(self._merged_moments)
+        if self.merged:
+            self.layers.merge()
         return {
             layer: {f"{prefix}{name}": value for name, value in values.items()}
-            for layer, values in found.items()
+            for layer, values in self.layers.values().items()
         }
 
     def notes(self) -> Iterator[str]:
@@ -271,11 +272,6 @@ class _Passes:
 
     def _together(self, state: CollapseState) -> CollapseState:
         return over_ranks(state) if self.merged else state
-
-    def _merged_moments(self, moments: ClassMoments) -> ClassMoments:
-        state = CollapseState(moments.num_classes, moments.dim)
-        state.moments = moments
-        return self._together(state).moments
 
 
 def _named(

@@ -4,9 +4,9 @@ from .history import read_history as read_history
 from .run import Run as Run
 from .run import read_run as read_run
 from .run import read_runs as read_runs
+from .schedule import Schedule as Schedule
 from .snapshots import LayerBefore as LayerBefore
 from .snapshots import Snapshot as Snapshot
 from .snapshots import read_snapshots as read_snapshots
 from .snapshots import remove_snapshots as remove_snapshots
-from .snapshots import snapshot_epochs as snapshot_epochs
 from .snapshots import write_snapshot as write_snapshot

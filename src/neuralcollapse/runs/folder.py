@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -206,6 +206,20 @@ class RunFolder:
             with self.writing():
                 os.truncate(self.history, size)
                 remove_snapshots(self.path, after=epoch)
+
+    def go_back(self, records: Sequence[Record]) -> None:
+        """Cut the history back to records that a checkpoint knows, if they are its beginning."""
+        there = self.records()
+        mine, theirs = ([(r["epoch"], r.get("step")) for r in part] for part in (there, records))
+        if mine[: len(theirs)] != theirs:
+            raise NeuralCollapseError(
+                "history",
+                f"the records of the checkpoint, to epoch {theirs[-1][0]:g}",
+                f"others in {self.history}",
+                "go on in the folder of that run, or choose another folder",
+            )
+        lines = self.history.read_bytes().splitlines(keepends=True)
+        self.cut(len(b"".join(lines[: len(theirs)])), int(theirs[-1][0]))
 
     def records(self) -> list[Record]:
         """Return the records so far."""

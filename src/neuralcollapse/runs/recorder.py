@@ -23,12 +23,11 @@ from neuralcollapse.runs.alarms.situation import CollapseWarning, Situation
 from neuralcollapse.runs.alarms.streaks import Streaks
 from neuralcollapse.runs.provenance import versions
 from neuralcollapse.runs.record import VERSION, Record
-from neuralcollapse.runs.schedule import Schedule, schedule
+from neuralcollapse.runs.schedule import KEPT, Schedule, schedule
 from neuralcollapse.runs.writer import RunWriter
 
 Mode = Literal["pass", "batches"]
 WORST_PAIRS = 10
-KEPT = Schedule(every=None)  # epochs whose geometry is kept: ten while their number grows tenfold
 
 
 class CollapseRecorder:
@@ -80,7 +79,7 @@ class CollapseRecorder:
         self.mode = mode
         self.records: list[Record] = []
         self._writer = None if history is None else RunWriter(history, resume, overwrite)
-        self._streaks = Streaks()
+        self.streaks = Streaks()
         self.prefix = prefix if mode == "pass" else f"{prefix}_batches"
         self.class_names = class_names
         self._include = include
@@ -110,11 +109,17 @@ class CollapseRecorder:
         earlier = self._writer.open(description | versions())
         self.records = self.records or earlier
 
-    def restore(self, records: Sequence[Record]) -> None:
-        """Go on from earlier records, also in the folder, if there is one and none was made."""
-        self.records = list(records)
-        if self._writer is not None and records:
-            self._writer.resume = True
+    def state_dict(self) -> dict[str, Any]:
+        """Return records and what alarms remember, for the checkpoint of whoever trains."""
+        return {"records": self.records, "streaks": self.streaks.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there, also in the folder, if there is one and no record was made."""
+        self.records = list(state.get("records", []))
+        if "streaks" in state:
+            self.streaks.load_state_dict(state["streaks"])
+        if self._writer is not None and self.records:
+            self._writer.go_back(self.records)
 
     def record(
         self,
@@ -148,9 +153,17 @@ class CollapseRecorder:
         record = self.made(measured, epoch, step, last)
         if self._writer is not None and _first_process():
             named = replace(measured, class_names=names)
-            self._writer.add(_nulls(record), named, KEPT.due(epoch, last))
+            # The scatter of an earlier layer is large: once, at the end if that is known.
+            before = measured.before if last in (None, epoch) else None
+            keeps = self.keeps_geometry(epoch, last)
+            self._writer.add(_nulls(record), named if keeps else None, before)
         self.records.append(record)
         return record
+
+    def keeps_geometry(self, epoch: int, last: int | None = None) -> bool:
+        """Return whether the measurement of an epoch leaves a snapshot."""
+        since = int(self.records[-1]["epoch"]) if self.records else 0
+        return KEPT.passed(since, epoch, last)
 
     def made(
         self,
@@ -170,7 +183,7 @@ class CollapseRecorder:
             Further entries, which win over those made here.
         """
         names = self._names(measured.train.moments.num_classes)
-        still_wrong = self._streaks.after(measured.train.state)
+        still_wrong = self.streaks.after(measured.train.state)
         situation = Situation(measured, self.records, names, epoch, last, still_wrong)
         raised = find_alarms(situation)
         record: Record = {

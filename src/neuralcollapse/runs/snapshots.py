@@ -24,6 +24,8 @@ FOLDER = "snapshots"
 FORMAT = 1  # of the file; raised when a reader of the old one would misread the new one
 MARGIN_LEVELS = (0.0, 0.05, 0.5)  # quantiles of the training margins that are kept of each class
 CLOSEST_PAIRS = 20
+MOST_HELD_OUT = 100_000  # test margins: more are sampled, which a certificate loses little by
+SAMPLE_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +80,10 @@ class Snapshot:
         (K, K) least margin of the training samples of class i against class j, see
         `CollapseState.pair_margins`; None without a head, or with too many classes.
     held_out_margins, held_out_labels
-        (N',) margin and class of every test sample, or None.
+        (n',) margin and class of every test sample, of more than 100,000 those of so many drawn at
+        random with a fixed seed; or None.
+    held_out_total
+        N', the number of test samples, drawn or not; None if every margin is kept.
     before
         Moments of the layer before, if they were recorded.
     """
@@ -98,6 +103,7 @@ class Snapshot:
     pair_margins: Float[Tensor, "K K"] | None = None
     held_out_margins: Float[Tensor, " n"] | None = None
     held_out_labels: Int[Tensor, " n"] | None = None
+    held_out_total: int | None = None
     before: LayerBefore | None = None
 
     @property
@@ -172,7 +178,6 @@ def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None 
     closest = CDNVStatistic(moments, worst=CLOSEST_PAIRS)
     sweep_pairs(moments.centered_means(), [closest])
     levels, median = _levels(report.train, moments.num_classes)
-    test = report.test
     return Snapshot(
         epoch=epoch,
         class_names=list(report.class_names),
@@ -187,8 +192,7 @@ def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None 
         margin_levels=levels,
         margin_median=median,
         pair_margins=report.train.state.pair_margins,
-        held_out_margins=None if test is None or levels is None else test.state.margins.cpu(),
-        held_out_labels=None if test is None or levels is None else test.state.labels.cpu(),
+        **({} if report.test is None or levels is None else _held_out(report.test)),
         before=None if before is None else _layer(before, moments.counts.cpu()),
     )
 
@@ -248,36 +252,6 @@ def remove_snapshots(folder: str | Path, after: int = -1) -> None:
         remove_half_written(path)
 
 
-def snapshot_epochs(epochs: int, count: int = 40) -> list[int]:
-    """Return epochs to take snapshots after: evenly spaced in log time, the first and the last.
-
-    Parameters
-    ----------
-    epochs
-        >= 1, of the run.
-    count
-        >= 2, how many there are at most.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If there is no epoch, or the count is below 2.
-
-    Examples
-    --------
-    >>> snapshot_epochs(300, 8)
-    [1, 2, 5, 12, 26, 59, 133, 300]
-    """
-    if epochs < 1 or count < 2:
-        raise NeuralCollapseError(
-            "epochs, count",
-            "at least 1 epoch and 2 snapshots",
-            f"{epochs}, {count}",
-            "take more of them",
-        )
-    return np.unique(np.geomspace(1, epochs, count).round().astype(int)).tolist()
-
-
 def _levels(split: SplitReport, num_classes: int) -> tuple[Tensor | None, float | None]:
     """Return the quantiles of each class's margins, NaN where it has no sample, and the median."""
     margins, labels = (part.cpu() for part in (split.state.margins, split.state.labels))
@@ -290,6 +264,20 @@ def _levels(split: SplitReport, num_classes: int) -> tuple[Tensor | None, float 
         for group in (part.numpy() for part in groups)
     ]
     return torch.from_numpy(np.stack(table)), float(np.median(margins.numpy()))
+
+
+def _held_out(test: SplitReport) -> dict[str, Any]:
+    """Return test margins and labels, of very many a sample without replacement."""
+    margins, labels = test.state.margins.cpu(), test.state.labels.cpu()
+    if len(margins) <= MOST_HELD_OUT:
+        return {"held_out_margins": margins, "held_out_labels": labels}
+    generator = torch.Generator().manual_seed(SAMPLE_SEED)
+    drawn = torch.randperm(len(margins), generator=generator)[:MOST_HELD_OUT].sort().values
+    return {
+        "held_out_margins": margins[drawn],
+        "held_out_labels": labels[drawn],
+        "held_out_total": len(margins),
+    }
 
 
 def _layer(moments: ClassMoments, counts: Tensor) -> LayerBefore:

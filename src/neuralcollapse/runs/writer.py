@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_report import CollapseReport
+from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.folder import RunFolder
 from neuralcollapse.runs.record import Record
@@ -73,11 +75,22 @@ class RunWriter:
         self._size: int | None = None  # of the history, as we left it
         self._waiting: list[tuple[Record, Callable[[], None] | None]] = []
         self._warned = False
+        self._known: Sequence[Record] | None = None  # records of a checkpoint to go on from
 
     @property
     def opened(self) -> bool:
         """Whether the folder is ours to write to."""
         return self._size is not None
+
+    def go_back(self, records: Sequence[Record]) -> None:
+        """Go on from a checkpoint when the folder is opened next: later records are made again.
+
+        Parameters
+        ----------
+        records
+            Those that the checkpoint knows, at least one.
+        """
+        self.resume, self._known, self._size = True, records, None
 
     def open(self, description: Mapping[str, Any]) -> list[Record]:
         """Take the folder, and return the records of the run that is gone on with.
@@ -91,33 +104,39 @@ class RunWriter:
         ------
         NeuralCollapseError
             If there is a run and neither resume nor overwrite was asked for, a file there is
-            another's, or the folder cannot be written.
+            another's, the folder cannot be written, or its records are not those of the
+            checkpoint.
         """
         with self.folder.locked():
             if self.resume and self.folder.history_bytes():
                 self.folder.require_ours()
+                if self._known is not None:
+                    self.folder.go_back(self._known)
             else:
                 self.folder.start(description, self._overwrite)
             self._size = self.folder.history_bytes()
             return self.folder.records()
 
     def add(
-        self, record: Record, report: CollapseReport | None = None, snapshot: bool = False
+        self,
+        record: Record,
+        report: CollapseReport | None = None,
+        before: ClassMoments | None = None,
     ) -> None:
-        """Append a record, and write the geometry of its measurement if wanted.
+        """Append a record, and write the geometry of its measurement if there is one to keep.
 
         Parameters
         ----------
         record
             With its ``epoch``.
         report
-            What was measured.
-        snapshot
-            Whether to keep the geometry of the report.
+            What was measured, if its geometry is to be kept.
+        before
+            Moments of the layer before, to be kept with it.
         """
         keep = None
-        if report is not None and snapshot:
-            keep = lambda: self.folder.keep_geometry(int(record["epoch"]), report)  # noqa: E731
+        if report is not None:
+            keep = partial(self.folder.keep_geometry, int(record["epoch"]), report, before)
         self._waiting.append((record, keep))
         try:
             with self.folder.locked():

@@ -7,7 +7,7 @@ import os
 import pickle
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Checkpoint:
         Length of the history when it was made; what follows belongs to epochs that are done again.
     model, optimizer
         Their ``state_dict()``.
+    streaks
+        The same of what alarms remember, see `Streaks`; empty in a file of an older version.
     """
 
     epoch: int
@@ -48,6 +50,7 @@ class Checkpoint:
     history_bytes: int
     model: dict[str, Any]
     optimizer: dict[str, Any]
+    streaks: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:

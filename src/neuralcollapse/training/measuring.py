@@ -10,9 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement import CollapseReport, FeatureTap, LayerMoments, measure
+from neuralcollapse.measurement import CollapseReport, FeatureTap, measure
 from neuralcollapse.measurement.layer_choice import checked_layers
-from neuralcollapse.moments import ClassMoments
 from neuralcollapse.training.batches import on_device
 
 # Samples in a forward pass: activations that stay in a CPU's cache, or that fill a GPU. Those of a
@@ -45,8 +44,6 @@ class RunMeasurement:
     ----------
     report
         The last measurement.
-    before
-        Class moments of the last of `layers` in it; None without layers.
 
     Raises
     ------
@@ -65,7 +62,6 @@ class RunMeasurement:
         class_names: Sequence[str] | None = None,
     ) -> None:
         self.report: CollapseReport
-        self.before: ClassMoments | None = None
         self._model, self._layers = model, tuple(layers)
         size = CPU_BATCH if device.type == "cpu" and _convolves(model) else LARGE_BATCH
         self._train, self._test = (_loader(part, device, workers, size) for part in (train, test))
@@ -87,34 +83,17 @@ class RunMeasurement:
                     )
 
     def record(self) -> dict[str, Any]:
-        """Return the values of `measure`, and of layers under ``layers`` if there are any."""
-        if not self._layers:
-            self.report = measure(
-                self._model,
-                self._train,
-                test_loader=self._test,
-                class_names=self._names,
-                merge=False,  # one process measures all of the data
-                progress=False,
-            )
-            return self.report.to_record()
-        train, test = (LayerMoments(self._model, self._layers, self.num_classes) for _ in range(2))
-        with train, test:
-            self.report = measure(
-                self._model,
-                train.watch(self._train),
-                test_loader=test.watch(self._test),
-                class_names=self._names,
-                merge=False,  # one process measures all of the data
-                progress=False,
-            )
-        self.before = train.moments[self._layers[-1]]
-        seen, unseen = train.values(), test.values()
-        layers = {
-            name: seen[name] | {f"test_{key}": value for key, value in unseen[name].items()}
-            for name in self._layers
-        }
-        return self.report.to_record() | {"layers": layers}
+        """Measure, and return the values."""
+        self.report = measure(
+            self._model,
+            self._train,
+            test_loader=self._test,
+            class_names=self._names,
+            layers=self._layers,
+            merge=False,  # one process measures all of the data
+            progress=False,
+        )
+        return self.report.to_record()
 
 
 def _convolves(model: nn.Module) -> bool:

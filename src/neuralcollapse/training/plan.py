@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,12 +13,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.runs import snapshot_epochs
+from neuralcollapse.runs.schedule import Schedule
 from neuralcollapse.training.config import TrainConfig
 from neuralcollapse.training.data import ImageData, load_dataset
 from neuralcollapse.training.etf_placement import fix_head
 from neuralcollapse.training.execution import Execution
-from neuralcollapse.training.measurement_schedule import measurement_epochs
 from neuralcollapse.training.networks import build_network
 from neuralcollapse.training.provenance import provenance
 from neuralcollapse.training.run_folder import TrainingFolder
@@ -65,11 +65,25 @@ class RunPlan:
                 "True",
                 "leave it out",
             )
-        self.epochs_measured()  # refuses bad values
+        self.measuring  # noqa: B018 - refuses bad values
 
-    def epochs_measured(self) -> list[int]:
-        """Return the epochs after which to measure."""
-        return measurement_epochs(self.config.epochs, every=self.measure_every, at=self.measure_at)
+    @cached_property
+    def measuring(self) -> Schedule:
+        """After which epochs to measure: often while much changes, then evenly in log time."""
+        every, at = self.measure_every, self.measure_at
+        if every is not None and at is not None:
+            raise NeuralCollapseError(
+                "measure_every, measure_at", "at most one of them", "both", "leave one out"
+            )
+        if every is not None and every < 1:
+            raise NeuralCollapseError(
+                "measure_every", "at least 1 epoch", str(every), "use 1 for every epoch"
+            )
+        if every is not None:
+            return Schedule(at=tuple(range(every, self.config.epochs + 1, every)))
+        if at is not None:
+            return Schedule(at=tuple(at))
+        return Schedule(every=None, per_decade=20, dense=20)
 
     def identity(self) -> dict[str, Any]:
         """Return the part of config.json that must be the same for a run to be gone on with."""
@@ -91,11 +105,6 @@ class RunPlan:
         """Return the content of config.json."""
         how = {"compile": self.compile} | asdict(execution)
         return self.identity() | {"execution": how} | provenance(fabric)
-
-    def epochs_drawn(self) -> set[int]:
-        """Return those of them after which to keep the geometry: at most 40, even in log time."""
-        measured = self.epochs_measured()
-        return {min(e for e in measured if e >= wish) for wish in snapshot_epochs(measured[-1])}
 
     def network_and_data(self) -> tuple[nn.Module, Dataset, Dataset, Sequence[str] | None]:
         """Return the untrained network, training data, test data and names of the classes.

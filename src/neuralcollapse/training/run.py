@@ -25,7 +25,7 @@ from neuralcollapse.training.plan import RunPlan
 from neuralcollapse.training.progress import headline, progress_bar
 
 
-class Run:
+class TrainingRun:
     """A run in one process."""
 
     def __init__(self, fabric: Fabric, plan: RunPlan) -> None:
@@ -52,7 +52,6 @@ class Run:
                 self.model, train, test, fabric.device, plan.layers, plan.workers, names
             )
         self.recorder = CollapseRecorder()
-        self.drawn = plan.epochs_drawn()
         self.records: list[Record] = []
         self.epoch, self.seconds = 0, 0.0
         self.saved_at, self.saved_epoch = time.perf_counter(), 0
@@ -87,6 +86,8 @@ class Run:
         self.seconds = checkpoint.seconds
         if self.fabric.is_global_zero:
             self.records = self.plan.folder.records()
+            if checkpoint.streaks:
+                self.recorder.streaks.load_state_dict(checkpoint.streaks)
 
     def train(self) -> list[Record]:
         """Train to the end, with the threads of the trial if there was one."""
@@ -99,7 +100,6 @@ class Run:
 
     def _train(self) -> list[Record]:
         start = time.perf_counter() - self.seconds
-        measured = set(self.plan.epochs_measured())
         last = self.config.epochs
         with progress_bar(self.plan.progress and self.fabric.is_global_zero) as bar:
             task = bar.add_task("", total=last)
@@ -112,7 +112,8 @@ class Run:
                         self.epoch + 1, self.forward, self.optimizer, self.batches, self.config,
                         self.fabric, self.execution,
                     )  # fmt: skip
-                    save, measure = self._save_is_due(epoch.number), epoch.number in measured
+                    save = self._save_is_due(epoch.number)
+                    measure = self.plan.measuring.due(epoch.number, last)
                     if save or measure:
                         self._require_finite_weights(epoch)
                     if measure and self.fabric.is_global_zero:
@@ -133,10 +134,9 @@ class Run:
         self.recorder.records = self.records
         made = {"seconds": seconds, "lr": epoch.lr, "train_loss": epoch.loss, **values}
         record = self.recorder.made(report, epoch.number, epoch.step, last, **made)
-        if epoch.number in self.drawn:
-            # The scatter of an earlier layer is large: once, at the end, is enough.
-            before = self.measurement.before if epoch.number == self.config.epochs else None
-            self.plan.folder.keep_geometry(epoch.number, self.measurement.report, before)
+        if self.recorder.keeps_geometry(epoch.number, last):
+            before = report.before if epoch.number == last else None
+            self.plan.folder.keep_geometry(epoch.number, report, before)
         self.plan.folder.append(record)
         self.records.append(record)
 
@@ -153,6 +153,7 @@ class Run:
                 self.plan.folder.history_bytes(),
                 self.model.state_dict(),
                 self.optimizer.state_dict(),
+                self.recorder.streaks.state_dict(),
             )
         )
         self.saved_at, self.saved_epoch = time.perf_counter(), self.epoch

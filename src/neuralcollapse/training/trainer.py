@@ -16,7 +16,7 @@ from neuralcollapse.runs.record import Record
 from neuralcollapse.training.config import TrainConfig
 from neuralcollapse.training.data import ImageData
 from neuralcollapse.training.plan import RunPlan
-from neuralcollapse.training.run import Run
+from neuralcollapse.training.run import TrainingRun
 from neuralcollapse.training.run_folder import TrainingFolder
 
 
@@ -45,10 +45,10 @@ def train(
 
     The folder `out` gets ``config.json`` (configuration, versions, source and machine),
     ``history.jsonl``, to which every measurement is added as it is made, ``snapshots`` of the
-    geometry of at most 40 of them, ``checkpoint.pt``, and at
-    the end ``model.safetensors``. The same configuration gives the same history, `seconds` apart,
-    on the same machine with the same number of threads, also if the run was interrupted, in
-    whatever way and however often, and gone on with by ``resume=True``.
+    geometry of some (34 of 400 epochs), ``checkpoint.pt``, and at the end
+    ``model.safetensors``. The same configuration gives the same history, `seconds` apart, on the
+    same machine with the same number of threads, also if the run was interrupted, in whatever way
+    and however often, and gone on with by ``resume=True``.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def train(
         Processes that read data which are not tensors in memory.
     measure_every, measure_at
         Measure after every so many epochs, or after these, and after the last. If omitted, after
-        each of the first 20 and then 20 times per decade; see `measurement_epochs`.
+        each of the first 20 and then 20 times while their number grows tenfold.
     layers
         Names of the network's modules to measure besides, in the same pass.
     checkpoint_every, checkpoint_seconds
@@ -133,7 +133,7 @@ def _run(fabric: Fabric, plan: RunPlan) -> list[Record]:
     Measuring is rare by its schedule, and on one process it is the same sums in the same order
     whatever the number of processes.
     """
-    run, checkpoint = Run(fabric, plan), None
+    run, checkpoint = TrainingRun(fabric, plan), None
     with plan.folder.locked() if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             if plan.resume and plan.folder.used:

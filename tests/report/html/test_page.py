@@ -10,10 +10,11 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.measurement import measure_features
 from neuralcollapse.report.html import render_page
-from neuralcollapse.runs import append_record, read_runs, snapshot_epochs, write_snapshot
+from neuralcollapse.runs import append_record, read_runs, write_snapshot
+from neuralcollapse.runs.schedule import KEPT
 
 VOID = {"meta", "link", "input", "br", "img"}
-SECTIONS = ["verdicts", "curves", "geometry", "margins", "theory", "settings"]
+SECTIONS = ["verdicts", "alarms", "curves", "geometry", "margins", "layers", "theory", "settings"]
 
 
 class Checked(HTMLParser):
@@ -171,7 +172,7 @@ def test_a_long_run_of_a_hundred_classes_stays_small(tmp_path):
         # Digits that do not repeat, as in a real history.
         values = {name: value * (1 + 1 / epoch) for name, value in report.to_dict().items()}
         append_record(tmp_path / "history.jsonl", {"epoch": epoch, "step": epoch, **values})
-    for epoch in snapshot_epochs(300):
+    for epoch in KEPT.epochs(300):
         write_snapshot(tmp_path, epoch, report)
     (run,) = read_runs([tmp_path])
     assert len(run.snapshots) > 30

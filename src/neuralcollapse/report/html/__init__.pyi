@@ -1,4 +1,3 @@
 from .page import render_page as render_page
 from .page import write_page as write_page
-from .verdicts import Verdict as Verdict
 from .verdicts import verdicts as verdicts

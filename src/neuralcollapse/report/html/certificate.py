@@ -57,6 +57,7 @@ def certificate_data(shot: Snapshot, runs: int = 1) -> dict[str, Any] | None:
         "confidence": at_least(CONFIDENCE),
         "errors": count(found.errors),
         "n": count(found.n),
+        "of": shot.held_out_total and count(shot.held_out_total),
         "floor": at_least(found.floor),
         "sentence": found.sentence,
         "assumption": ASSUMPTION,

@@ -13,10 +13,12 @@ from markupsafe import Markup
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
+from neuralcollapse.report.html.alarms import alarm_data
 from neuralcollapse.report.html.certificate import certificate_data
 from neuralcollapse.report.html.curves import charts, curve_data, grouped
 from neuralcollapse.report.html.geometry import geometry_data
 from neuralcollapse.report.html.layer_peeled import layer_peeled_data
+from neuralcollapse.report.html.layers import layer_data
 from neuralcollapse.report.html.margins import margin_data
 from neuralcollapse.report.html.next_layer import next_layer_data
 from neuralcollapse.report.html.packing import script_json
@@ -153,6 +155,8 @@ def _sections(run: Run, runs: int) -> dict[str, Any]:
     return {
         "name": run.name,
         "verdicts": verdicts(run),
+        "alarms": alarm_data(run),
+        "layers": layer_data(run),
         "epoch": run.records[-1]["epoch"],
         "margins": last and margin_data(last),
         "layer_peeled": last and layer_peeled_data(last),

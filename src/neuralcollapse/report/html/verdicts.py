@@ -23,7 +23,7 @@ MOVED = 0.05  # a relative change below this since then is none
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Standing:
     """One sentence about one phenomenon.
 
     Attributes
@@ -42,7 +42,7 @@ class Verdict:
     text: str
 
 
-def verdicts(run: Run) -> list[Verdict]:
+def verdicts(run: Run) -> list[Standing]:
     """Say where a run stands at its last measurement, one verdict a phenomenon.
 
     Parameters
@@ -59,7 +59,7 @@ def verdicts(run: Run) -> list[Verdict]:
     return [*_nc1(run), *_nc2(run), *_nc3(run), *_nc4(run), *_margins(run)]
 
 
-def _nc1(run: Run) -> Iterator[Verdict]:
+def _nc1(run: Run) -> Iterator[Standing]:
     name = "nc1_trace_ratio"
     last = run.records[-1]
     if name in last:
@@ -80,7 +80,7 @@ def _nc1(run: Run) -> Iterator[Verdict]:
         yield _verdict(NC1, reading, text)
 
 
-def _nc2(run: Run) -> Iterator[Verdict]:
+def _nc2(run: Run) -> Iterator[Standing]:
     name = "nc2_etf"
     last = run.records[-1]
     if name in last:
@@ -99,7 +99,7 @@ def _nc2(run: Run) -> Iterator[Verdict]:
         yield _verdict(NC2, reading, f"{text}{_closest(run)}")
 
 
-def _nc3(run: Run) -> Iterator[Verdict]:
+def _nc3(run: Run) -> Iterator[Standing]:
     name = "nc3_self_duality"
     last = run.records[-1]
     if name in last:
@@ -115,7 +115,7 @@ def _nc3(run: Run) -> Iterator[Verdict]:
         yield _verdict(NC3, reading, text)
 
 
-def _nc4(run: Run) -> Iterator[Verdict]:
+def _nc4(run: Run) -> Iterator[Standing]:
     name = "nc4_agreement"
     last = run.records[-1]
     if name in last and not math.isnan(last[name]):
@@ -129,7 +129,7 @@ def _nc4(run: Run) -> Iterator[Verdict]:
         yield _verdict(NC4, _reading(run, name), text)
 
 
-def _margins(run: Run) -> Iterator[Verdict]:
+def _margins(run: Run) -> Iterator[Standing]:
     last = run.records[-1]
     if "accuracy" not in last or math.isnan(last["accuracy"]):
         return
@@ -150,7 +150,7 @@ def _margins(run: Run) -> Iterator[Verdict]:
     grade = "on the way" if last["accuracy"] == 1 else "not fitted"
     if "margin_collapse_ratio" in last:
         grade = _reading(run, "margin_collapse_ratio").grade or grade
-    yield Verdict(DECISIONS, grade, " ".join(parts))
+    yield Standing(DECISIONS, grade, " ".join(parts))
 
 
 def _closest(run: Run) -> str:
@@ -219,10 +219,10 @@ def _chance(reading: Reading) -> str:
     return "" if reading.chance is None else f" (by chance {number(reading.chance)})"
 
 
-def _verdict(group: str, reading: Reading, text: str) -> Verdict:
+def _verdict(group: str, reading: Reading, text: str) -> Standing:
     if reading.grade:
-        return Verdict(group, reading.grade, text)
+        return Standing(group, reading.grade, text)
     if reading.words == "undefined":
-        return Verdict(group, "undefined", text)
+        return Standing(group, "undefined", text)
     why = f" {reading.words[0].upper()}{reading.words[1:]}." if reading.words else ""
-    return Verdict(group, "not graded", text + why)
+    return Standing(group, "not graded", text + why)

@@ -1,0 +1,65 @@
+"""The layers that a run measured besides its features, at the last measurement that has them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from neuralcollapse.metrics.catalogue import metric_named
+from neuralcollapse.report.html.wording import number
+from neuralcollapse.runs.run import Run
+
+
+def layer_data(run: Run) -> dict[str, Any] | None:
+    """Return a table of layers by metrics.
+
+    Parameters
+    ----------
+    run
+        At least one record.
+
+    Returns
+    -------
+    dict or None
+        ``epoch``, ``first`` (epoch of the values that these are held against), ``columns`` and
+        ``rows``: per layer its name and, per metric, the value ``then`` and ``now``, and ``test``
+        where test data was measured. None if no layer was.
+
+    Examples
+    --------
+    >>> records = [{"epoch": e, "layers": {"conv": {"cdnv": 0.5 / e}}} for e in (1, 2)]
+    >>> layer_data(Run("run", records))["rows"]
+    [{'name': 'conv', 'values': [{'then': '0.5', 'now': '0.25', 'test': None}]}]
+    """
+    found = [record for record in run.records if record.get("layers")]
+    if not found:
+        return None
+    first, last = found[0], found[-1]
+    layers = last["layers"]
+    names = dict.fromkeys(
+        name.removeprefix("test_") for values in layers.values() for name in values
+    )
+    return {
+        "epoch": last["epoch"],
+        "first": first["epoch"],
+        "columns": [metric_named(name).formula or name for name in names],
+        "rows": [
+            {
+                "name": layer,
+                "values": [
+                    {
+                        "then": _value(first["layers"].get(layer, {}), name),
+                        "now": _value(values, name),
+                        "test": _value(values, f"test_{name}", None),
+                    }
+                    for name in names
+                ],
+            }
+            for layer, values in layers.items()
+        ],
+    }
+
+
+def _value(values: dict[str, float], name: str, missing: float | None = math.nan) -> str | None:
+    value = values.get(name, missing)
+    return None if value is None else number(value)
