@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from neuralcollapse.runs.alarms.generalization import low_recall, no_generalization, overfitting
 from neuralcollapse.runs.alarms.minority import minority_collapse
-from neuralcollapse.runs.alarms.rank import loss_of_rank
+from neuralcollapse.runs.alarms.rank import concentration, loss_of_rank
 from neuralcollapse.runs.alarms.samples import (
     absent_class,
     negative_margins,
@@ -26,6 +26,7 @@ ALARMS: dict[str, Callable[[Situation], str | None]] = {
         overfitting,
         no_generalization,
         loss_of_rank,
+        concentration,
         values_dropped,
     )
 }

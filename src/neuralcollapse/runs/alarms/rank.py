@@ -6,9 +6,10 @@ import math
 
 import torch
 
+from neuralcollapse.measurement.cautions import concentrated
 from neuralcollapse.metrics.ranks import numerical_rank
 from neuralcollapse.moments.class_moments import ClassMoments
-from neuralcollapse.runs.alarms.situation import Situation
+from neuralcollapse.runs.alarms.situation import LEARNED, Situation
 
 RANK_LOST = 0.5  # of the highest rank so far; a rule of thumb
 
@@ -35,7 +36,7 @@ def loss_of_rank(situation: Situation) -> str | None:
     """Warn where class means fill far fewer directions than they did and could."""
     moments = situation.measured.train.moments
     rank = means_rank(moments)
-    earlier = [float(str(record["means_rank"])) for record in situation.records]
+    earlier = [float(str(record.get("means_rank", math.nan))) for record in situation.records]
     highest = max((value for value in earlier if math.isfinite(value)), default=math.nan)
     possible = min(moments.dim, int(moments.present.sum()) - 1)
     if not rank <= RANK_LOST * highest or not rank <= RANK_LOST * possible:
@@ -44,3 +45,13 @@ def loss_of_rank(situation: Situation) -> str | None:
         f"loss of rank: the class means fill {rank:.1f} directions, {highest:.1f} earlier and at "
         f"most {possible}: classes are merging; lower weight decay or learning rate"
     )
+
+
+def concentration(situation: Situation) -> str | None:
+    """Warn where one feature or direction makes most of NC1, once the training data is learned."""
+    if not situation.measured.get("accuracy", math.nan) >= LEARNED:
+        return None  # before, some direction always lags behind
+    found = next(concentrated(situation.measured.train.moments), None)
+    if found is None:
+        return None
+    return f"{found} Read nc1_trace_ratio beside it, and look at the samples that are active there"

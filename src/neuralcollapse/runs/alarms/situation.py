@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from neuralcollapse.measurement.collapse_report import CollapseReport
 
+LEARNED = 0.9  # of the training samples, a rule of thumb: before, every class may yet be learned
+
 
 class CollapseWarning(UserWarning):
     """A training run is in a state that collapse makes visible."""
@@ -59,3 +61,14 @@ class Situation:
         names = [self.class_names[k] for k in classes[:limit]]
         more = f" and {len(classes) - limit} more" if len(classes) > limit else ""
         return ", ".join(names) + more
+
+
+def called(part: str) -> str:
+    """Return what to call test data, by the first part of the names of its values.
+
+    Examples
+    --------
+    >>> called("test"), called("test_night")
+    ('test data', 'test data night')
+    """
+    return f"test data {part.removeprefix('test').removeprefix('_')}".rstrip()
