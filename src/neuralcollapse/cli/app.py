@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from neuralcollapse import __version__
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.plain_text import plain
 
 
 class _CleanErrors(TyperGroup):
@@ -23,6 +24,11 @@ class _CleanErrors(TyperGroup):
             console = Console(stderr=True, soft_wrap=True, highlight=False)
             console.print("[red]error:[/red]", escape(str(error)))
             raise typer.Exit(2) from None
+
+
+def tell(text: object) -> None:
+    """Print lines that may hold names and paths from anywhere, never raw and never as markup."""
+    Console(highlight=False).print(plain(text, keep="\n"), markup=False, soft_wrap=True)
 
 
 app = typer.Typer(cls=_CleanErrors, no_args_is_help=True, add_completion=False)

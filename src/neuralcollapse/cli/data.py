@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from neuralcollapse.cli.app import app
+from neuralcollapse.cli.app import app, tell
 
 
 @app.command()
@@ -30,26 +30,23 @@ def data(
     from neuralcollapse.training.data import download_dataset, load_dataset
     from neuralcollapse.training.data.catalogue import data_table
 
-    console = Console(highlight=False)
     if name is None:
         if download:
             raise NeuralCollapseError(
                 "--download", "the name of a data set", "none", "run: neuralcollapse data NAME ..."
             )
-        console.print(data_table(root))
+        Console(highlight=False).print(data_table(root))
         return
     if download:
         path = download_dataset(name, root)
-        console.print(f"Written to {path}.", markup=False, soft_wrap=True)
+        tell(f"Written to {path}.")
         root = path.parent
     images = load_dataset(name, root)
     pixels = "×".join(map(str, (*images.input_shape[1:], images.input_shape[0])))
     low, high = int(images.class_sizes.min()), int(images.class_sizes.max())
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    console.print(
+    tell(
         f"{name}: {len(images.train):,} training and {len(images.test):,} test images of {pixels}, "
         f"{images.num_classes} classes of {each} training images.\n"
-        f"Classes: {', '.join(images.class_names)}.",
-        markup=False,
-        soft_wrap=True,
+        f"Classes: {', '.join(images.class_names)}."
     )

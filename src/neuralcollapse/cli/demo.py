@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from neuralcollapse.cli.app import app
+from neuralcollapse.cli.app import app, tell
 
 
 @app.command()
@@ -67,7 +67,4 @@ def demo(
     figures = plot_history(records, out)
     names = ", ".join(path.name for path in figures)
     page = write_page(read_runs([out]), out / "report.html")
-    console.print(
-        f"Written to {out}: {names}, history.jsonl, config.json", markup=False, soft_wrap=True
-    )
-    console.print(f"Open in a browser: {page}", markup=False, soft_wrap=True)
+    tell(f"Written to {out}: {names}, history.jsonl, config.json\nOpen in a browser: {page}")

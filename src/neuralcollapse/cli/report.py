@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from neuralcollapse.cli.app import app
+from neuralcollapse.cli.app import app, tell
 
 
 @app.command()
@@ -29,6 +28,6 @@ def report(
     from neuralcollapse.runs import read_runs
 
     path = write_page(read_runs(runs), out)
-    Console(highlight=False).print(str(path), markup=False, soft_wrap=True)
+    tell(path)
     if show:
         webbrowser.open(path.resolve().as_uri())

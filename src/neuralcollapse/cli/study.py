@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from neuralcollapse.cli.app import app
+from neuralcollapse.cli.app import app, tell
 from neuralcollapse.errors import NeuralCollapseError
 
 
@@ -77,7 +77,7 @@ def study(
         seeds = tuple(seed) if seed else None
         job = FigureJob(folder, scale, True, data_root, how, seeds, kept, not draw_only, text=text)
         for path in run_study(paper, job, figure):
-            print(path)
+            tell(path)
         return
     if paper != "tirer2023":
         raise NeuralCollapseError(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from neuralcollapse.cli.app import app
+from neuralcollapse.cli.app import app, tell
 
 
 @app.command()
@@ -46,7 +46,6 @@ def sweep(
     from neuralcollapse.studies.sweep.configs import read_sweep
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to stop as ctrl-C does
-    console = Console()
     try:
         report = train_all(
             read_sweep(file),
@@ -58,12 +57,12 @@ def sweep(
             retry=retry,
         )
     except KeyboardInterrupt:
-        console.print("Stopped. The same command goes on.", markup=False)
+        tell("Stopped. The same command goes on.")
         raise typer.Exit(130) from None
     with atomic_path(out / "sweep.csv") as path:
         report.to_frame().to_csv(path, index=False)
-    console.print(progress_table(report.runs))
-    console.print(f"Written to {out}/sweep.csv", markup=False, highlight=False, soft_wrap=True)
+    Console().print(progress_table(report.runs))
+    tell(f"Written to {out}/sweep.csv")
     if report.failed:
-        console.print("Run again with --retry, once the cause is corrected.")
+        tell("Run again with --retry, once the cause is corrected.")
         raise typer.Exit(1)

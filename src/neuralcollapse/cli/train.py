@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from neuralcollapse.cli.app import app
+from neuralcollapse.cli.app import app, tell
 from neuralcollapse.plain_text import plain
 
 # What is not given on the command line comes from --config, and else from TrainConfig.
@@ -171,18 +171,11 @@ def train(
             overwrite=overwrite,
         )
     except KeyboardInterrupt:
-        console.print(
-            f"Stopped. The same command with --resume goes on with {out}.",
-            markup=False,
-            soft_wrap=True,
-        )
+        tell(f"Stopped. The same command with --resume goes on with {out}.")
         raise typer.Exit(130) from None
     console.print(summary_table(records))
     console.print(summary_text(records))
-    console.print(
-        f"Written to {out}: config.json, history.jsonl, checkpoint.pt, model.safetensors",
-        markup=False,
-    )
+    tell(f"Written to {out}: config.json, history.jsonl, checkpoint.pt, model.safetensors")
 
 
 CONFIG_OPTIONS = (

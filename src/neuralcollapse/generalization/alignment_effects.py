@@ -20,6 +20,7 @@ from neuralcollapse.generalization.crossed_anova import (
 )
 from neuralcollapse.generalization.design import CrossedDesign, crossed_design
 from neuralcollapse.generalization.paired_rules import compare_rules
+from neuralcollapse.plain_text import unmathed
 
 CONFIDENCE = 0.95
 SHOWN = 10  # alignments with runs that did not fit
@@ -113,7 +114,7 @@ class AlignmentEffects:
         """
         with figure(1, 1, 8.0, 4.2) as (drawing, panels):
             draw_alignments(panels[0], self.design, scale)
-            panels[0].set_ylabel(label)
+            panels[0].set_ylabel(unmathed(label))
             sd = self.components["sd"]
             panels[0].set_title(
                 "spread (SD): "

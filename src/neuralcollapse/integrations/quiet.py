@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from neuralcollapse.plain_text import plain
 from neuralcollapse.runs.alarms.situation import CollapseWarning
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
@@ -40,7 +41,7 @@ def never_ending(hook: Hook) -> Hook:
             self.let_go()
             warnings.warn(
                 f"collapse is not measured from here on, and training goes on: "
-                f"{type(error).__name__}: {error}",
+                f"{type(error).__name__}: {plain(error)}",
                 CollapseWarning,
                 stacklevel=3,
             )

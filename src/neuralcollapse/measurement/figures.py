@@ -15,6 +15,7 @@ from torch import Tensor
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE
 from neuralcollapse.geometry.simplex_etf import nearest_etf
 from neuralcollapse.metrics.margin_scale import margin_ceiling, margin_scale
+from neuralcollapse.plain_text import unmathed
 
 if TYPE_CHECKING:
     from neuralcollapse.measurement.collapse_report import CollapseReport
@@ -127,7 +128,7 @@ def _in_space(axes: Axes3D, report: CollapseReport) -> None:
     nearest = nearest_etf(points)
     targets = (nearest.center + nearest.scale * nearest.vertices).cpu().numpy()
     found = points.cpu().numpy()
-    names = [report.class_names[k] for k in chosen]
+    names = [unmathed(report.class_names[k]) for k in chosen]
     for i in range(len(chosen)):
         for j in range(i):
             axes.plot(*targets[[i, j]].T, color=GREY, lw=1, ls=":")
@@ -153,7 +154,8 @@ def _four_classes(report: CollapseReport) -> list[int]:
 
 def _present_names(report: CollapseReport) -> Sequence[str]:
     present = report.train.moments.present.tolist()
-    return [name for name, here in zip(report.class_names, present, strict=True) if here]
+    named = zip(report.class_names, present, strict=True)
+    return [unmathed(name) for name, here in named if here]
 
 
 def _ranks(spectrum: Tensor) -> range:

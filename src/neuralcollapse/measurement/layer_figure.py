@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, figure
+from neuralcollapse.plain_text import unmathed
 
 if TYPE_CHECKING:
     from neuralcollapse.measurement.layer_profile import LayerProfile
@@ -35,7 +36,7 @@ def plot_profile(profile: LayerProfile) -> Figure:
         _nc1(panels[1], profile)
         _rank(panels[2], profile)
         _accuracy(panels[3], profile)
-        names = [layer.layer for layer in profile]
+        names = [unmathed(layer.layer) for layer in profile]
         depths = range(1, len(names) + 1)
         for axes in panels:
             axes.set_xlim(0.5, len(names) + 0.5)

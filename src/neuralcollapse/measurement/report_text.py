@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from neuralcollapse.metrics.metric import Reading
+from neuralcollapse.plain_text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,7 +123,7 @@ def _remarks(report: CollapseReport) -> Iterator[str]:
     worst = report.worst_pairs(1)
     if len(worst):
         i, j, value = worst.iloc[0]
-        yield f"Pair of classes with the largest CDNV: {i} and {j} ({value:.4g})."
+        yield f"Pair of classes with the largest CDNV: {plain(i)} and {plain(j)} ({value:.4g})."
     departure = report.departures.get("nc2_etf")
     if departure is not None:
         yield (
@@ -140,7 +141,7 @@ def _remarks(report: CollapseReport) -> Iterator[str]:
     per_class = report.per_class
     if "margin_min" in per_class:
         least = per_class.iloc[0]
-        yield f"Class with the least margin: {least['class']} ({least['margin_min']:.4g})."
+        yield f"Class with the least margin: {plain(least['class'])} ({least['margin_min']:.4g})."
 
 
 def _number(value: float | None) -> str:

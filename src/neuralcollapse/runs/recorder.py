@@ -17,6 +17,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.plain_text import plain
 from neuralcollapse.runs.alarms.alarms import ALARMS, find_alarms
 from neuralcollapse.runs.alarms.rank import means_rank
 from neuralcollapse.runs.alarms.situation import CollapseWarning, Situation
@@ -184,7 +185,8 @@ class CollapseRecorder:
         """
         names = self._names(measured.train.moments.num_classes)
         still_wrong = self.streaks.after(measured.train.state)
-        situation = Situation(measured, self.records, names, epoch, last, still_wrong)
+        called = [plain(name) for name in names]  # alarms reach terminals
+        situation = Situation(measured, self.records, called, epoch, last, still_wrong)
         raised = find_alarms(situation)
         record: Record = {
             "version": VERSION,

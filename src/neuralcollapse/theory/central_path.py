@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.integrate import solve_ivp
 from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.theory.landing import land_on
 from neuralcollapse.theory.sufficient_statistics import (
     HasMoments,
     SufficientStatistics,
@@ -129,8 +129,8 @@ def central_path(H0: Any, labels: Any, lambda_w: float, lambda_h: float, times: 
     Raises
     ------
     NeuralCollapseError
-        If labels and features do not match, a strength or a time is out of range, or all class
-        means of H0 are equal: they then stay equal for ever, and nothing collapses.
+        If labels and features do not match, a strength or a time is out of range or of reach, or
+        all class means of H0 are equal: they then stay equal for ever, and nothing collapses.
     NonFiniteError
         If a number is NaN or infinite.
 
@@ -195,17 +195,8 @@ class _ReducedFlow:
         return means.reshape(num_classes, dim), propagator.reshape(dim, dim)
 
     def integrate(self, times: Array) -> list[Array]:
-        """Land on every time: interpolation would lose the integrator's last digits."""
-        state = np.concatenate([self.start.ravel(), np.eye(self.start.shape[1]).ravel()])
-        now, states = 0.0, []
-        for time in times:
-            if time > now:
-                solution = solve_ivp(
-                    self._velocity, (now, time), state, method="DOP853", rtol=1e-12, atol=1e-14
-                )
-                now, state = time, solution.y[:, -1]
-            states.append(state)
-        return states
+        start = np.concatenate([self.start.ravel(), np.eye(self.start.shape[1]).ravel()])
+        return land_on(self._velocity, start, times)
 
     def head(self, means: Array, root: Array) -> Array:
         weighted = self.weights[:, None] * means

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.central_path import increasing_times
+from neuralcollapse.theory.landing import land_on
 from neuralcollapse.validation import finite_array, positive
 
 
@@ -61,7 +61,8 @@ def commuting_path(
     Raises
     ------
     NeuralCollapseError
-        If shapes differ, a variance is negative, or a strength or a time is out of range.
+        If shapes differ, a variance is negative, a strength or a time is out of range, or a time is
+        out of reach.
     NonFiniteError
         If a number is NaN or infinite.
 
@@ -96,13 +97,8 @@ def commuting_path(
         drift = a * pull / (a + radius**2) - lambda_h * radius
         return np.concatenate([drift, -2 * (pull**2 + lambda_h)])
 
-    state, now, rows = np.concatenate([h, 0 * s]), 0.0, []
-    for time in instants:
-        if time > now:
-            solution = solve_ivp(velocity, (now, time), state, "DOP853", rtol=1e-12, atol=1e-14)
-            now, state = time, solution.y[:, -1]
-        rows.append(state.reshape(2, -1))
-    found = np.array(rows)
+    states = land_on(velocity, np.concatenate([h, 0 * s]), instants)
+    found = np.array(states).reshape(len(states), 2, -1)
     return CommutingPath(
         torch.from_numpy(found[:, 0].copy()), torch.from_numpy(s * np.exp(found[:, 1]))
     )

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from neuralcollapse.figure_style import BLUE, GREY, LABEL_POINTS, ORANGE, PURPLE, figure
+from neuralcollapse.plain_text import unmathed
 from neuralcollapse.wording import at_least, at_most, count, share
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _classes(axes: Axes, certificate: ErrorCertificate) -> None:
         axes.plot([row["error_rate"], row["upper"]], [place, place], color=GREY, lw=1)
         axes.plot(row["error_rate"], place, "|", ms=10, mew=1.8, color=ORANGE)
         axes.plot(row["upper"], place, "o", ms=6, color=BLUE)
-    axes.set_yticks(range(len(table)), [str(name) for name in table["class"]])
+    axes.set_yticks(range(len(table)), [unmathed(name) for name in table["class"]])
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: share(float(f"{value:.6g}"))))
     axes.set_xlim(left=0)

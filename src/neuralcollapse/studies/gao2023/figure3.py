@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, figure, save
 from neuralcollapse.files import write_npz
+from neuralcollapse.plain_text import unmathed
 from neuralcollapse.studies.figure_job import SMALL, FigureJob, Scale
 from neuralcollapse.studies.gao2023.study import study
 from neuralcollapse.training import TrainConfig
@@ -177,7 +178,7 @@ def plot_margins(record: Record, names: Sequence[str], caption: str) -> Figure:
         ):
             _curves(axes, record, name, metric, color)
             if axes in panels[:columns]:
-                axes.set_title(name)
+                axes.set_title(unmathed(name))
             if name == names[0]:
                 axes.set_ylabel(title)
         for row in range(3):
