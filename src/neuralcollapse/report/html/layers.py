@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from neuralcollapse.metrics.catalogue import metric_named
-from neuralcollapse.report.html.wording import number
 from neuralcollapse.runs.run import Run
+from neuralcollapse.wording import number
 
 
 def layer_data(run: Run) -> dict[str, Any] | None:
