@@ -58,14 +58,8 @@ def overfitting():
 
 
 def no_generalization():
-    few = torch.arange(18) % 3
-    return rung(
-        network(64),
-        blobs(few, noise=2.0),
-        [blobs(LABELS, noise=2.0, seed=2)],
-        epochs=40,
-        decay=2e-3,
-    )
+    """Test data is noisier than the training data, whose features collapse."""
+    return rung(network(), blobs(LABELS, 0.2), [blobs(LABELS, noise=2.5, seed=2)])
 
 
 def low_recall():
