@@ -202,6 +202,28 @@ def test_causal_models_of_transformers_are_measured_as_they_are_trained():
     assert not any("shifted" in note for note in plain.notes)
 
 
+def test_models_of_two_sequences_are_told_the_labels_that_they_decode():
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        vocab_size=9, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, decoder_start_token_id=0
+    )
+    model = transformers.T5ForConditionalGeneration(config).eval()
+    ids, labels = torch.randint(1, 9, (8, 5)), torch.randint(1, 9, (8, 5))
+    mask = torch.arange(5) < torch.randint(2, 6, (8, 1))  # of the encoder, of the labels' shape
+    labels[:, -1] = -100
+    batch = {"input_ids": ids, "attention_mask": mask.long(), "labels": labels}
+    report = nc.measure(model, [batch])
+    with torch.no_grad():
+        states = model(**batch, output_hidden_states=True).decoder_hidden_states[-1]
+    states = states * config.d_model**-0.5  # as T5 does where its head is its embedding
+    keep = labels != -100
+    close(report, nc.measure_features(states[keep], labels[keep], model.lm_head.weight.detach()))
+    decoder = model.prepare_decoder_input_ids_from_labels(labels=labels)
+    given = {k: v for k, v in batch.items() if k != "labels"} | {"decoder_input_ids": decoder}
+    close(nc.measure(model, [given | {"labels": labels}]), report)
+
+
 class Stream(IterableDataset):
     def __iter__(self):
         x, y = data()

@@ -16,7 +16,7 @@ from neuralcollapse.integrations.quiet import never_ending
 from neuralcollapse.integrations.watch import Loaders
 from neuralcollapse.measurement.feature_pass import Bounded
 from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
-from neuralcollapse.measurement.samples import LABEL_KEYS, is_causal, mask_of
+from neuralcollapse.measurement.samples import LABEL_KEYS
 from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
 from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.record import Record
@@ -143,7 +143,8 @@ class CollapseTrainerCallback(TrainerCallback):
         if self._names is None:
             id2label = getattr(getattr(model, "config", None), "id2label", None) or {}
             names = [id2label[k] for k in sorted(id2label)] or None
-            self._recorder.class_names = None if is_causal(model) else names
+            words = getattr(model, "get_output_embeddings", lambda: None)() is not None
+            self._recorder.class_names = None if words else names  # of another head
         with one_refuses_all_refuse():
             self._recorder.open(args.to_dict())
         if self._recorder.mode == "batches":
@@ -221,7 +222,8 @@ class CollapseTrainerCallback(TrainerCallback):
         keys = (key for key in self._options.label_keys if kwargs.get(key) is not None)
         key = next(keys, None)
         if self._observer is not None and module.training and key is not None:
-            self._observer.expect(kwargs[key], mask_of(kwargs))
+            mask = self._options.samples(module).mask(kwargs)
+            self._observer.expect(kwargs[key], mask)
 
     def _add(self) -> None:
         if self._observer is not None and self._observer.opened:

@@ -41,6 +41,9 @@ class Samples:
         trained; those of Transformers (``*ForCausalLM``) are known if None.
     label_keys
         Names that labels may have in a mapping or object, the first found goes.
+    decoder
+        Whether the network decodes what the labels say, and is told them, as the sequence-to-
+        sequence models of Transformers are while they are trained.
 
     Examples
     --------
@@ -55,18 +58,28 @@ class Samples:
     ignore_index: int = -100
     shift_labels: bool | None = None
     label_keys: Sequence[str] = LABEL_KEYS
+    decoder: bool = False
 
     def of(self, model: nn.Module) -> Samples:
-        """Return this reading with the shift of labels decided for a network."""
-        if self.shift_labels is not None:
-            return self
-        return replace(self, shift_labels=is_causal(model))
+        """Return this reading with what depends on the network decided for it."""
+        shift = is_causal(model) if self.shift_labels is None else self.shift_labels
+        return replace(self, shift_labels=shift, decoder=has_decoder(model))
 
     def split(self, batch: Any) -> tuple[Any, Any, Tensor | None]:
         """Return inputs, labels and a mask, 1 where there is something, if the batch has one."""
         unpack = self.unpack
         inputs, labels = unpack(batch) if unpack else unpack_batch(batch, self.label_keys)
-        return inputs, labels, mask_of(inputs)
+        mask = self.mask(inputs)
+        untold = {"decoder_input_ids", "decoder_inputs_embeds"}.isdisjoint
+        if self.decoder and isinstance(inputs, Mapping) and untold(inputs):
+            inputs = {**inputs, "labels": labels}
+        return inputs, labels, mask
+
+    def mask(self, inputs: Any) -> Tensor | None:
+        """Return which positions of the output are there, if the inputs are a mapping that says."""
+        if self.decoder and isinstance(inputs, Mapping):
+            return inputs.get("decoder_attention_mask")
+        return mask_of(inputs)
 
     def expected(self, labels: Any, mask: Tensor | None) -> tuple[int | None, Tensor | None, bool]:
         """Return how many samples come, their mask, and whether each position is one."""
@@ -168,13 +181,26 @@ def is_causal(model: nn.Module) -> bool:
     >>> is_causal(nn.Linear(2, 2))
     False
     """
-    model = bare(model)
-    base = getattr(model, "get_base_model", None)  # of peft
-    model = base() if callable(base) else model
-    names = [kind.__name__ for kind in type(model).__mro__ if kind.__module__ != "builtins"]
-    if "PreTrainedModel" not in names:
-        return False
-    return names[0].endswith(("ForCausalLM", "LMHeadModel"))
+    names = [kind.__name__ for kind in type(_without_adapters(model)).__mro__]
+    return "PreTrainedModel" in names and names[0].endswith(("ForCausalLM", "LMHeadModel"))
+
+
+def has_decoder(model: nn.Module) -> bool:
+    """Return whether a network is one of Transformers that makes one sequence of another.
+
+    Parameters
+    ----------
+    model
+        The network, perhaps with adapters.
+
+    Examples
+    --------
+    >>> has_decoder(nn.Linear(2, 2))
+    False
+    """
+    return callable(
+        getattr(_without_adapters(model), "prepare_decoder_input_ids_from_labels", None)
+    )
 
 
 def unpack_batch(batch: Any, label_keys: Sequence[str] = LABEL_KEYS) -> tuple[Any, Any]:
@@ -264,6 +290,12 @@ def moved(value: Any, device: torch.device) -> Any:
         values = {f.name: moved(getattr(value, f.name), device) for f in fields(value) if f.init}
         return replace(value, **values)
     return value
+
+
+def _without_adapters(model: nn.Module) -> nn.Module:
+    model = bare(model)
+    base = getattr(model, "get_base_model", None)  # of peft
+    return base() if callable(base) else model
 
 
 def _unpacked(labels: Any, features: Tensor, ignore_index: int) -> Any:

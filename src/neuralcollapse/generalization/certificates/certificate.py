@@ -132,7 +132,8 @@ class ErrorCertificate:
         """The row of the class with the highest bound, of those that have a sample."""
         if self.per_class is None:
             return None
-        return next(row for row in self.per_class.to_dict(orient="records") if row["n"])
+        rows = self.per_class.to_dict(orient="records")
+        return next({str(name): value for name, value in row.items()} for row in rows if row["n"])
 
     @property
     def sentence(self) -> str:

@@ -125,8 +125,8 @@ def network(design: Design, num_words: int) -> Any:
         vocab_size=num_words, n_positions=design.length, n_embd=design.dim, n_layer=design.blocks,
         n_head=design.heads, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
         tie_word_embeddings=design.tied, bos_token_id=0, eos_token_id=0,
-        loss_type="ForCausalLM",
     )  # fmt: skip
+    config.loss_type = "ForCausalLM"
     return GPT2LMHeadModel(config)
 
 
