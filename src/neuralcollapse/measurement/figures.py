@@ -14,6 +14,7 @@ from torch import Tensor
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE
 from neuralcollapse.geometry.simplex_etf import nearest_etf
+from neuralcollapse.metrics.catalogue import metric_named
 from neuralcollapse.metrics.margin_scale import margin_ceiling, margin_scale
 from neuralcollapse.plain_text import unmathed
 
@@ -46,7 +47,7 @@ def plot_report(report: CollapseReport) -> Figure:
     _in_space(figure.add_subplot(grid[1, 1], projection="3d"), report)
     figure.suptitle(
         f"Neural collapse of {report.train.moments.num_samples:,} samples: "
-        f"tr Sw / tr Sb = {report['nc1_trace_ratio']:.3g}, "
+        f"{metric_named('nc1_trace_ratio').label} = {report['nc1_trace_ratio']:.3g}, "
         f"distance from a simplex ETF = {report['nc2_etf']:.3g}"
     )
     return figure

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, figure
+from neuralcollapse.metrics.catalogue import metric_named
 from neuralcollapse.plain_text import unmathed
 
 if TYPE_CHECKING:
@@ -75,13 +76,13 @@ def _fuzziness(axes: Axes, profile: LayerProfile) -> None:
         label = f"law: × {law.ratio:.3g} a layer, r² = {law.r_squared:.3f}"
         axes.plot(depths, [law.at(depth) for depth in depths], "--", color=GREY, label=label)
     _log_where_positive(axes, values)
-    axes.set_title("Separation fuzziness tr(Sw Sb⁺)")
+    axes.set_title("Separation fuzziness tr(Σ$_W$Σ$_B^+$)")
     axes.legend()
 
 
 def _nc1(axes: Axes, profile: LayerProfile) -> None:
-    _curve(axes, profile["nc1_pinv"], "NC1 = tr(Sw Sb⁺)/K", BLUE)
-    _curve(axes, profile["nc1_trace_ratio"], "NC1~ = tr Sw / tr Sb", ORANGE)
+    for name, color in (("nc1_pinv", BLUE), ("nc1_trace_ratio", ORANGE)):
+        _curve(axes, profile[name], metric_named(name).label, color)
     _log_where_positive(axes, profile["nc1_pinv"] + profile["nc1_trace_ratio"])
     axes.set_title("Class spread")
     axes.legend()

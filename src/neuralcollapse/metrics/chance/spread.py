@@ -14,7 +14,7 @@ from neuralcollapse.metrics.setting import Setting
 
 
 def trace_ratio(s: Setting) -> Chance:
-    r"""Return tr Sw / tr Sb = (n-1) K/(K-1) F, F with (N-K) d and (K-1) d degrees of freedom."""
+    r"""Return tr Σ_W / tr Σ_B = (n-1) K/(K-1) F, F with (N-K) d and (K-1) d degrees of freedom."""
     from scipy.special import fdtri
 
     within, between, scale = _variance_ratio(s, s.dim)
@@ -25,7 +25,7 @@ def trace_ratio(s: Setting) -> Chance:
 
 
 def pinv(s: Setting) -> Chance:
-    r"""Return tr(Sw Sb^+)/K: E (Wishart)^-1 has a closed form unless K - 2 <= d <= K."""
+    r"""Return tr(Σ_W Σ_B^+)/K: E (Wishart)^-1 has a closed form unless K - 2 <= d <= K."""
     spread = 1 - s.num_classes / s.num_samples  # of Sw, in units of a sample's variance
     sizes = np.array(s.class_sizes, dtype=float)
     if s.dim > s.num_classes:  # (CVC)^+ = D - n n^T / N
@@ -34,7 +34,7 @@ def pinv(s: Setting) -> Chance:
         value = spread * _inverse_trace(s)
     else:
         value = spread * _median_inverse_trace(s.rank, s.dim) / s.mean_variances.mean()
-    # By the inequality of the means, tr(Sb^+) >= q^2 / tr Sb for q directions.
+    # By the inequality of the means, tr(Σ_B^+) >= q^2 / tr Σ_B for q directions.
     filled = min(s.rank, s.dim)
     bound = filled**2 / (s.dim * s.num_classes) * _least_trace_ratio(s, filled)
     return Chance(float(value), max(float(value) - bound, 0.0))

@@ -46,7 +46,7 @@ def next_layer_data(shot: Snapshot) -> dict[str, Any] | None:
         "after": short(after),
         "unproved": sum(each.status not in ("unique", "strict local minimum") for each in found),
         "text": (
-            f"From this layer to the next, tr Sw / tr Sb went from {number(before)} to "
+            f"From this layer to the next, tr Σ_W / tr Σ_B went from {number(before)} to "
             f"{number(after)}. Of β from {number(BETAS[0])} to {number(BETAS[-1])}, the model "
             f"comes nearest to that at β = {number(nearest[1])}, with {number(nearest[0])} "
             f"(λ_W = {LAMBDA_W:g}, λ_H = {LAMBDA_H:g})."
@@ -55,7 +55,7 @@ def next_layer_data(shot: Snapshot) -> dict[str, Any] | None:
 
 
 def trace_ratio(means: Tensor, within: float) -> float:
-    """Return tr S_W / tr S_B of pooled scatter and class means that count once each.
+    """Return tr Σ_W / tr Σ_B of pooled scatter and class means that count once each.
 
     Examples
     --------

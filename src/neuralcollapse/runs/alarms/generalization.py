@@ -11,7 +11,7 @@ from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.runs.alarms.situation import LEARNED, Situation, called
 
 # Rules of thumb of this library, not thresholds of theory.
-COLLAPSED = 0.1  # tr Sw / tr Sb of training features
+COLLAPSED = 0.1  # tr Σ_W / tr Σ_B of training features
 GAP = 0.1  # of accuracies
 LOW_RECALL = 0.5  # of a class on test data ...
 RECALL_GAP = 0.25  # ... and so far below that of all classes

@@ -36,7 +36,7 @@ def record_spectra() -> Record:
     dict of arrays
         ``exact`` and ``first-order`` (betas, strengths, n d): singular values, falling.
         ``moving`` and ``fixed`` (2, factors, 2): by lambda_H and lambda_W, actual and predicted
-        Tr S_W of the minimiser over that of H0.
+        tr Σ_W of the minimiser over that of H0.
     """
     variants: tuple[Variant, ...] = ("exact", "first-order")
     spectra = {
@@ -119,7 +119,7 @@ def plot_strengths(record: Record) -> Figure:
             axes.set_xlabel("factor on one strength")
             axes.set_ylim(0.9 * lowest, 1.05 * highest)
             label_ends(axes)
-        panels[0].set_ylabel("Tr Σ$_W$ of the minimiser / of H0")
+        panels[0].set_ylabel("tr Σ$_W$ of the minimiser / of H0")
         panels[0].legend(handles=_styles("predicted", "actual minimiser", "o"), loc="lower left")
         _caption(
             drawing,

@@ -17,9 +17,9 @@ from neuralcollapse.theory import NearFeaturesMinimizer, near_features_minimizer
 from neuralcollapse.validation import distinct_labels, finite_matrix, integer_labels
 
 TITLES = {
-    "trace_within": "Tr Σ_W, scatter within classes",
-    "trace_between": "Tr Σ_B, scatter of the class means",
-    "nc1_trace_ratio": "NC1~ = Tr Σ_W / Tr Σ_B",
+    "trace_within": "tr Σ_W, scatter within classes",
+    "trace_between": "tr Σ_B, scatter of the class means",
+    "nc1_trace_ratio": "NC1~ = tr Σ_W / tr Σ_B",
     "nc1_pinv": "NC1 = tr(Σ_W Σ_B^+) / K",
     "nc2_etf": "NC2, distance from a simplex ETF",
 }

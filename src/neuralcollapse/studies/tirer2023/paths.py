@@ -32,10 +32,10 @@ DRAWS = 40
 
 @study.claim(
     "thm3.1",
-    "Along the central path Tr S_W / Tr S_B strictly falls, e^(2 lambda_H t) Tr S_W never rises "
-    "and e^(2 lambda_H t) Tr S_B strictly rises.",
+    "Along the central path tr Σ_W / tr Σ_B strictly falls, e^(2 lambda_H t) tr Σ_W never rises "
+    "and e^(2 lambda_H t) tr Σ_B strictly rises.",
     correction="H0 needs class means that differ, else they stay equal and the ratio is undefined; "
-    "Tr S_W is positive at every finite time, and for lambda_H = 0 need not tend to 0; the second "
+    "tr Σ_W is positive at every finite time, and for lambda_H = 0 need not tend to 0; the second "
     "statement is not strict: deviations orthogonal to the class means stay as they are",
 )
 def _path() -> Iterator[Evidence]:
@@ -51,20 +51,20 @@ def _path() -> Iterator[Evidence]:
         between = max(between, float(-(by_between + 2 * lambda_h).min()))
     note = f"{len(SIZES) * len(STRENGTHS)} paths, K to 10, 17 times from 0 to 30"
     words = "largest rate of change of log"
-    yield Evidence(f"{words} Tr S_W / Tr S_B", ratio, 0, relation="<=", note=note)
-    yield Evidence(f"{words} e^(2 lambda_H t) Tr S_W", within, 0, 1e-14, "<=")
-    yield Evidence("and, negative, of e^(2 lambda_H t) Tr S_B", between, -1e-4, 0, "<=")
+    yield Evidence(f"{words} tr Σ_W / tr Σ_B", ratio, 0, relation="<=", note=note)
+    yield Evidence(f"{words} e^(2 lambda_H t) tr Σ_W", within, 0, 1e-14, "<=")
+    yield Evidence("and, negative, of e^(2 lambda_H t) tr Σ_B", between, -1e-4, 0, "<=")
     yield from _rates_of_the_path()
     path = _orthogonal_deviations()
     yield Evidence(
-        "Tr S_W at t = 1e4 over that at t = 100, lambda_H = 0, noise orthogonal to the means",
+        "tr Σ_W at t = 1e4 over that at t = 100, lambda_H = 0, noise orthogonal to the means",
         float(path.trace_within[-1] / path.trace_within[1]),
         1,
         1e-12,
-        note="does not fall at all, and the ratio falls only because Tr S_B grows",
+        note="does not fall at all, and the ratio falls only because tr Σ_B grows",
     )
     growth = float(path.trace_between[-1] / path.trace_between[1])
-    yield Evidence("Tr S_B at the same times: growth, at t^(1/2)", growth, 10, 1)
+    yield Evidence("tr Σ_B at the same times: growth, at t^(1/2)", growth, 10, 1)
 
 
 def _rates_of_the_path() -> Iterator[Evidence]:
@@ -73,8 +73,8 @@ def _rates_of_the_path() -> Iterator[Evidence]:
     step, middle = 1e-4, 0.5
     path = central_path(H0, labels, 0.5, 0.1, [middle - step, middle, middle + step])
     for name, trace, rate in (
-        ("Tr S_W", path.trace_within, path.trace_within_rate),
-        ("Tr S_B", path.trace_between, path.trace_between_rate),
+        ("tr Σ_W", path.trace_within, path.trace_within_rate),
+        ("tr Σ_B", path.trace_between, path.trace_between_rate),
     ):
         slope = float(trace[2] - trace[0]) / (2 * step)
         words = f"rate of change of {name} over the difference quotient of the path"
@@ -82,10 +82,10 @@ def _rates_of_the_path() -> Iterator[Evidence]:
     features = path.features(1)
     spread = sum(float(features[labels == k].var(0, correction=0).sum()) for k in range(4)) / 4
     share = float(path.trace_within[1]) / spread
-    yield Evidence("Tr S_W over that of the features", share, 1, 1e-12)
+    yield Evidence("tr Σ_W over that of the features", share, 1, 1e-12)
     grown = central_path(H0, labels, 0.5, 0.1, [0.0, 1.0])
     growth = math.exp(0.2) * float(grown.trace_between[1] / grown.trace_between[0])
-    yield Evidence("e^(2 lambda_H t) Tr S_B from t = 0 to 1: growth", growth, 1.05, relation=">=")
+    yield Evidence("e^(2 lambda_H t) tr Σ_B from t = 0 to 1: growth", growth, 1.05, relation=">=")
 
 
 def _orthogonal_deviations() -> CentralPath:
@@ -173,7 +173,7 @@ def _commuting() -> Iterator[Evidence]:
 
 @study.claim(
     "cor3.2",
-    "For beta large enough the near-features minimiser has a smaller Tr S_W / Tr S_B than H0; "
+    "For beta large enough the near-features minimiser has a smaller tr Σ_W / tr Σ_B than H0; "
     "ours: beta + lambda_H >= 1 / (2 lambda_W) is enough, for every H0 and at every stationary "
     "point, and no smaller constant is.",
     correction="class means and samples of H0 must differ, else the ratio is undefined or 0 = 0; "
@@ -190,7 +190,7 @@ def _one_layer() -> Iterator[Evidence]:
         threshold.append(_ratio_of_ratios(H0, labels, lambda_w, lambda_h, max(least, 1e-2)))
         beta = max(least, 1e-2) * 10 ** generator.uniform(0, 3)
         ratios.append(_ratio_of_ratios(H0, labels, lambda_w, lambda_h, beta))
-    words = "largest ratio Tr S_W / Tr S_B of the minimiser over that of H0"
+    words = "largest ratio tr Σ_W / tr Σ_B of the minimiser over that of H0"
     note = f"{DRAWS} random H0, strengths 0.01 to 3, noise 0.01 to 10"
     yield Evidence(f"{words}, beta at the constant", max(threshold), 1, relation="<=", note=note)
     yield Evidence("the same, beta up to 1000 times that", max(ratios), 1, relation="<=")
@@ -235,7 +235,7 @@ def _worst_point() -> Iterator[Evidence]:
     yield Evidence("gradient at the worst stationary point", slope, 0, 1e-12, note=note)
     before, after = (sufficient_statistics(part, labels) for part in (H0, H))
     ratio = _trace_ratio(after.means, after.within) / _trace_ratio(before.means, before.within)
-    words = "its ratio Tr S_W / Tr S_B over that of H0, beta at the constant"
+    words = "its ratio tr Σ_W / tr Σ_B over that of H0, beta at the constant"
     yield Evidence(words, ratio, 1, 1e-3, note="with half the constant it would be 9")
 
 

@@ -32,7 +32,7 @@ CHANGES = {  # factors on lambda_W and lambda_H
 def within_ratios(
     scale_w: float, scale_h: float, beta: float, noise: float = NOISE, fixed: bool = False
 ) -> tuple[float, float]:
-    """Return (actual, predicted) Tr S_W of the minimiser over that of H0, near collapse.
+    """Return (actual, predicted) tr Σ_W of the minimiser over that of H0, near collapse.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def elasticities(beta: float, noise: float = 1e-4) -> np.ndarray:
 def _roles() -> Iterator[Evidence]:
     for beta in (1.0, 10.0, 100.0):
         (by_w, want_w), (by_h, want_h) = elasticities(beta)
-        words = "d log (Tr S_W / Tr S_W0) / d log"
+        words = "d log (tr Σ_W / tr Σ_W0) / d log"
         yield Evidence(f"{words} lambda_W, beta = {beta:g}", by_w, want_w, 1e-5)
         yield Evidence(f"{words} lambda_H, beta = {beta:g}", by_h, want_h, 1e-5)
         yield Evidence("so lambda_H over lambda_W, in size", abs(by_h / by_w), 1, relation=">=")
@@ -97,5 +97,5 @@ def _roles() -> Iterator[Evidence]:
         for name, (scale_w, scale_h) in CHANGES.items():
             actual, predicted = within_ratios(scale_w, scale_h, beta=1.0, fixed=fixed)
             yield Evidence(
-                f"Tr S_W / Tr S_W0, {name}, beta = 1", actual, predicted, 1e-3, note=note
+                f"tr Σ_W / tr Σ_W0, {name}, beta = 1", actual, predicted, 1e-3, note=note
             )
