@@ -54,9 +54,9 @@ class DecisionCounts:
 
     def add_nearest(self, labels: Tensor, nearest: Tensor, winners: Tensor | None) -> None:
         """Add which class mean was the nearest (n,), beside what a head decided (n,)."""
-        self._count(labels, PLACED, nearest == labels)
-        if winners is not None:
-            self._count(labels, COMPARED, alike(nearest, winners))
+        right, compared = nearest == labels, torch.ones_like(labels, dtype=torch.bool)
+        agreeing = () if winners is None else (compared, alike(nearest, winners))
+        self._count(labels, PLACED, right, *agreeing)
 
     def forget_nearest(self) -> None:
         """Drop what `add_nearest` counted, to seek the nearest of other means."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-CHUNK_ROWS = 1024  # fewer would make more calls than work
+CHUNK_ROWS = 2048  # fewer would make more calls than work
 Batch = tuple[Tensor, Tensor, Tensor | None]  # features, labels, winners
 
 

@@ -9,12 +9,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.metrics.decisions import BLOCK, TIED, alike, decide
-from neuralcollapse.metrics.head import Head
+from neuralcollapse.metrics.decisions import TIED, alike, decide
+from neuralcollapse.metrics.head import Head, linear_scores
 from neuralcollapse.validation import integer_labels
 
 CHUNK_ELEMENTS = 2**21  # scores held at once; never samples x classes
-CHUNK_ROWS = 1024
+CHUNK_ROWS = 2048
+NEAR = 4.0  # a centre within so many times the radius of the means costs no digit worth a copy
 
 
 class NearestMean:
@@ -23,8 +24,8 @@ class NearestMean:
     .. math:: \arg\min_k \|x - \mu_k\|
         = \arg\max_k \; \langle x - m, \mu_k - m\rangle - \tfrac12 \|\mu_k - m\|^2
 
-    Features are centred first: \|x\|^2 + \|mu\|^2 - 2 x.mu in float32 falls to chance when the
-    offset is a few hundred times the distance between the means. Scores still round by a part in
+    Features far from the origin are centred first: \|x\|^2 + \|mu\|^2 - 2 x.mu in float32 falls to
+    chance when the offset is a few hundred times the distance between the means. Scores still round by a part in
     10^7 of the squared radius of the means, and two means that are closer than a thousandth of it
     cannot be told apart by them: what is within round-off is decided again in float64, and what
     is within that, by the differences x - mu_k themselves.
@@ -63,8 +64,12 @@ class NearestMean:
         norms = torch.linalg.vector_norm(rows, dim=1)
         self._radius = float(norms[present].max())
         offsets = (-0.5 * norms.square()).masked_fill_(~present, float("-inf"))
+        self._offset_norm = float(torch.linalg.vector_norm(self._center))
+        self._centering = not self._offset_norm <= NEAR * self._radius
+        if not self._centering:  # <x - m, mu_k - m> = <x, mu_k - m> - <m, mu_k - m>
+            offsets -= rows.nan_to_num() @ self._center
         self._rows, self._offsets = rows.nan_to_num_(), offsets
-        self._cast: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
+        self._cast: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
 
     @property
     def chunk_rows(self) -> int:
@@ -111,29 +116,20 @@ class NearestMean:
         """Return the scores (n, K), -inf for absent classes; labels; and twice their round-off."""
         key = (dtype, features.device)
         if key not in self._cast:
-            parts = (self._center, torch.cat([self._rows, self._offsets[:, None]], 1))
-            center, rows = (part.to(features.device, dtype) for part in parts)
-            self._cast[key] = (center, rows)
-        center, rows = self._cast[key]
-        # A column of ones adds the offsets within the product.
-        centered = center.new_ones(len(features), self.dim + 1)
-        torch.sub(features.to(dtype), center, out=centered[:, : self.dim])
-        # Into a given place, autocast leaves the product alone.
-        if self.num_classes > BLOCK:
-            scores = centered.new_empty(len(centered), len(rows))
-            torch.mm(centered, rows.T, out=scores)
+            parts = (self._center, self._rows, self._offsets)
+            self._cast[key] = [part.to(features.device, dtype) for part in parts]
+        center, vectors, offsets = self._cast[key]
+        rows, reach = features.to(dtype), self._radius
+        if self._centering:
+            rows = rows - center
         else:
-            # One row a class: for few classes a product of this shape is a third faster, and
-            # maxima over classes run along contiguous samples.
-            scores = centered.new_empty(len(rows), len(centered))
-            torch.mm(rows, centered.T, out=scores)
-            scores = scores.T
-        centered = centered[:, : self.dim]
-        info, radius = torch.finfo(dtype), self._radius
-        norms = torch.linalg.vector_norm(centered, dim=1)
+            reach += self._offset_norm
+        scores = linear_scores(rows, vectors, offsets)
+        info, norms = torch.finfo(dtype), torch.linalg.vector_norm(rows, dim=1)
         # Sums of d rounded products drift by about sqrt(d) units; rows and differences by a few.
         units = 2 * (4 + self.dim**0.5)
-        slack = units * (info.eps * radius * (norms + radius) + self.dim * info.tiny)
+        slack = norms.add_(reach).mul_(units * info.eps * self._radius)
+        slack += units * self.dim * info.tiny
         return scores, likely, slack
 
 

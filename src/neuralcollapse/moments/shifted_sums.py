@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.moments.precision import drowns
-from neuralcollapse.moments.slab import PART_ROWS, SLAB_ROWS
+from neuralcollapse.moments.slab import SLAB_ROWS, part_rows
 from neuralcollapse.validation import integer_labels
 
 FLUSH_ROWS = 16384  # float32 sums run over at most so many rows, then move to float64
@@ -191,7 +191,8 @@ class ShiftedSums:
         return padded, norms
 
     def _move(self, rows: Tensor, labels: Tensor, by: Callable[[Tensor, Tensor], Tensor]) -> None:
-        for part, part_labels in zip(rows.split(PART_ROWS), labels.split(PART_ROWS), strict=True):
+        size = part_rows(rows.shape[1])
+        for part, part_labels in zip(rows.split(size), labels.split(size), strict=True):
             by(part, self.shift.index_select(0, part_labels))  # 4x faster than self.shift[...]
 
     def _is_ready(self) -> bool:
@@ -231,23 +232,27 @@ class ShiftedSums:
         selected = due[labels].nonzero().squeeze(1)
         if not len(selected):
             return
-        classes, position = labels[selected].unique(return_inverse=True)
+        if len(selected) < len(rows):
+            rows, labels = rows.index_select(0, selected), labels[selected]
+        classes, position = labels.unique(return_inverse=True)
         new = self.count[classes] == 0
         # A new class is first taken about its first sample: sums of the large raw values would
         # round away the spread of a collapsed class.
-        first = selected.new_full((len(classes),), len(rows))
-        first.scatter_reduce_(0, position, selected, "amin")
+        first = position.new_full((len(classes),), len(rows))
+        first.scatter_reduce_(0, position, torch.arange(len(rows), device=rows.device), "amin")
         self.shift[classes[new]] = rows[first[new]]
         missed = torch.zeros(
             len(classes), rows.shape[1], dtype=self.shift.dtype, device=rows.device
         )
-        square = self.square.index_select(0, classes)
-        parts = zip(selected.split(PART_ROWS), position.split(PART_ROWS), strict=True)
-        for part, part_position in parts:
-            difference = rows.index_select(0, part)
-            difference -= self.shift.index_select(0, labels[part])
+        square, size = self.square.index_select(0, classes), part_rows(rows.shape[1])
+        judging = not bool(new.all())  # new classes move anyway
+        parts = zip(*(of.split(size) for of in (rows, labels, position)), strict=True)
+        for part, part_labels, part_position in parts:
+            shift = self.shift.index_select(0, part_labels)
+            difference = torch.sub(part, shift, out=shift)
             missed.index_add_(0, part_position, difference)
-            square.index_add_(0, part_position, _squared_norms(difference))
+            if judging:
+                square.index_add_(0, part_position, _squared_norms(difference))
         count = self.count[classes] + incoming[classes]
         self._settled[classes] = count
         if self._recent_sum is not None:

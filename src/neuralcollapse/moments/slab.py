@@ -11,7 +11,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 
 SLAB_ROWS = 2048
-PART_ROWS = 256  # rows copied, centred and squared at once: few enough to stay in cache
+PART = 2**18  # numbers copied, centred and squared at once: few enough to stay in cache
 PADDING = 16  # zero columns: rows a power of two apart would compete for cache, a tenth slower
 CEILING = 1e-6  # of the largest float: sums of 16k squares of differences fit as well
 FLOOR = {torch.float32: 1e-24, torch.float64: 1e-290}  # mean squares of rows that may vanish
@@ -69,6 +69,7 @@ class SlabBuffer:
         self.filled = 0
         self.num_batches = num_batches
         self.shift = shift  # changed only while the slab is empty
+        self._part = part_rows(dim)
         self._limit = CEILING * torch.finfo(dtype).max
         self._first_batch = num_batches  # of those in the slab
 
@@ -120,9 +121,8 @@ class SlabBuffer:
         """Write rows, labels and norms behind the mark, which stays where it is."""
         start = self.filled
         self.labels[start : start + len(labels)] = labels
-        for part, part_labels in zip(
-            features.split(PART_ROWS), labels.split(PART_ROWS), strict=True
-        ):
+        parts = zip(features.split(self._part), labels.split(self._part), strict=True)
+        for part, part_labels in parts:
             rows = self.rows[start : start + len(part)]
             if self.shift is None:
                 rows.copy_(part)
@@ -145,6 +145,11 @@ class SlabBuffer:
         vanishing = squares <= FLOOR[dtype] * len(features) and dtype == torch.float64
         if vanishing and 0 < float(features.abs().max()) < 1e-140:
             raise _value_error(features, dtype, where)
+
+
+def part_rows(dim: int) -> int:
+    """Return how many rows of a slab to work on at once."""
+    return max(1, min(SLAB_ROWS, PART // dim))
 
 
 def _value_error(features: Tensor, dtype: torch.dtype, where: str) -> NeuralCollapseError:
