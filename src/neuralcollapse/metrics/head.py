@@ -14,7 +14,8 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.validation import finite_matrix, finite_tensor
 
-FEW = 32  # classes, so few that rows of scores are too short for a fast product
+FEW = range(4, 33)  # classes, so few that rows of scores are too short for a fast product
+MANY_ROWS = 64  # fewer samples make no product worth turning
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +122,9 @@ def linear_scores(rows: Tensor, vectors: Tensor, offsets: Tensor | None = None) 
     Returns
     -------
     Tensor of shape (..., K)
-        Of few classes, laid out class by class: a product of this shape is a third faster, and
-        maxima over classes then run along contiguous samples.
+        Of few classes, laid out class by class: a product of this shape is a third faster, maxima
+        over classes then run along contiguous samples, and equal rows of the head go on to tie
+        (on the processors that we have seen; the other shape rounds them apart).
 
     Examples
     --------
@@ -131,7 +133,7 @@ def linear_scores(rows: Tensor, vectors: Tensor, offsets: Tensor | None = None) 
             [1., 2., 3.]])
     """
     with torch.autocast(rows.device.type, enabled=False):
-        if rows.ndim != 2 or len(vectors) > FEW:
+        if rows.ndim != 2 or len(rows) < MANY_ROWS or len(vectors) not in FEW:
             return linear(rows, vectors, offsets)
         if offsets is None:
             return (vectors @ rows.T).T
