@@ -25,10 +25,10 @@ class NearestMean:
         = \arg\max_k \; \langle x - m, \mu_k - m\rangle - \tfrac12 \|\mu_k - m\|^2
 
     Features far from the origin are centred first: \|x\|^2 + \|mu\|^2 - 2 x.mu in float32 falls to
-    chance when the offset is a few hundred times the distance between the means. Scores still round by a part in
-    10^7 of the squared radius of the means, and two means that are closer than a thousandth of it
-    cannot be told apart by them: what is within round-off is decided again in float64, and what
-    is within that, by the differences x - mu_k themselves.
+    chance when the offset is a few hundred times the distance between the means. Scores still
+    round by a part in 10^7 of the squared radius of the means, and two means that are closer than
+    a thousandth of it cannot be told apart by them: what is within round-off is decided again in
+    float64, and what is within that, by the differences x - mu_k themselves.
 
     Parameters
     ----------
