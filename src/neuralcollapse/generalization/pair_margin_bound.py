@@ -148,42 +148,45 @@ def pair_margin_bound(
     sizes = torch.bincount(sample.labels, minlength=K)
     shares = sizes / sizes.sum(dtype=torch.float64)
     fixed = None if distances is None else _distances(distances, K)
+    powers = range(-MAX_LOG2, MAX_LOG2 + 1) if fixed is None else [0]
+    grid = scale * torch.tensor([2.0**k for k in powers], dtype=torch.float64)
+    # delta_ij, and its part for each margin of the grid, which a union bound adds up.
     delta = failure_probability(confidence) / (K * (K - 1))
+    parts = [delta * (grid_weight(k) if fixed is None else 1.0) for k in powers]
     tables = torch.zeros(4, K, K, dtype=torch.float64)
     for i in range(K):
         own = sample.features[sample.labels == i]
-        n, norm = len(own), float(own.norm())
-        for j in range(K):
-            if i == j:
-                tables[3, i, j] = math.nan
-                continue
-            normal = sample.head[i] - sample.head[j]
-            length = float(normal.norm())
-            if length == 0:
-                raise NeuralCollapseError(
-                    "weight", "different rows", f"rows {i} and {j} equal", "merge these classes"
-                )
-            away = own @ normal / length
-            grid = (
-                [(scale * 2.0**k, grid_weight(k)) for k in range(-MAX_LOG2, MAX_LOG2 + 1)]
-                if fixed is None
-                else [(float(fixed[i, j]), 1.0)]
-            )
-            options = (
-                (
-                    float((away < g).double().mean()),
-                    2 * norm / (g * n),
-                    rademacher_deviation(n, delta * share),
-                    g * length,
-                )
-                for g, share in grid
-            )
-            best = min(options, key=lambda parts: sum(parts[:3]))
-            tables[:, i, j] = torch.tensor(best, dtype=torch.float64)
+        candidates = grid[:, None].expand(-1, K) if fixed is None else fixed[i][None].cpu()
+        tables[:, i] = _best(own, sample.head[i] - sample.head, i, candidates, parts)
     empirical, complexity, deviation, margins = tables
     return PairMarginBound(
         empirical, complexity, deviation, margins, shares.cpu(), confidence, fitted
     )
+
+
+def _best(
+    own: Tensor, normals: Tensor, i: int, candidates: Tensor, deltas: list[float]
+) -> Float[Tensor, "4 K"]:
+    """Judge the samples of class i against every class, each at the best of (G, K) distances."""
+    lengths = normals.norm(dim=1).cpu()
+    same = [j for j in (lengths == 0).nonzero().flatten().tolist() if j != i]
+    if same:
+        raise NeuralCollapseError(
+            "weight", "different rows", f"rows {i} and {same[0]} equal", "merge these classes"
+        )
+    n, lengths[i] = len(own), math.nan  # no class is judged against itself
+    away = (own @ normals.T).cpu() / lengths
+    ordered = away.T.contiguous().sort(dim=1).values
+    below = torch.searchsorted(ordered, candidates.T.contiguous()).T / n  # strictly below
+    complexity = 2 * float(own.norm()) / (candidates * n)
+    chance = torch.tensor([rademacher_deviation(n, part) for part in deltas], dtype=torch.float64)
+    options = torch.stack(
+        [below.double(), complexity, chance[:, None].expand_as(below), candidates * lengths]
+    )
+    best = options[:3].sum(0).argmin(0)
+    row = options.gather(1, best.expand(4, 1, -1)).squeeze(1)
+    row[:3, i] = 0
+    return row
 
 
 def _distances(value: Any, num_classes: int) -> Tensor:
