@@ -1,3 +1,4 @@
+import math
 import pickle
 import warnings
 from fractions import Fraction
@@ -205,3 +206,19 @@ def test_an_error_survives_pickling():
 def test_long_lists_are_cut():
     assert len(shortened(list(range(10**5)))) < 80
     assert shortened([]) == "[]"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: whole_number("n", math.nan), "n: expected a whole number of at least 1, got nan"),
+        (lambda: whole_number("n", math.inf), "n: expected a whole number of at least 1, got inf"),
+        (lambda: whole_number("n", 2**63), "n: expected at most 9,007,199,254,740,992, got 92233"),
+        (lambda: whole_number("n", 1e200), "n: expected at most 9,007,199,254,740,992, got 1e"),
+        (lambda: positive("beta", 1e200), r"beta: expected at most 1e\+60, got 1e\+200"),
+        (lambda: positive("beta", math.nan), "beta: expected a finite number above 0, got nan"),
+    ],
+)
+def test_numbers_that_nothing_finishes_with_are_refused(call, message):
+    with pytest.raises(NeuralCollapseError, match=message):
+        call()

@@ -13,6 +13,7 @@ from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.theory import (
     central_path,
     collapsed_path_time,
+    commuting_path,
     near_features_minimizer,
     regularized_mse_minimizer,
     sufficient_statistics,
@@ -206,6 +207,15 @@ DISTINCT = np.eye(2)
 def test_bad_input_is_refused(call, message):
     with pytest.raises(NeuralCollapseError, match=message):
         call()
+
+
+@pytest.mark.parametrize("late", [1e200, 1e6])
+def test_a_time_out_of_reach_is_refused(late, monkeypatch):
+    monkeypatch.setattr("neuralcollapse.theory.landing.MOST_EVALUATIONS", 2000)
+    with pytest.raises(NeuralCollapseError, match="times: expected times that the flow gets to"):
+        central_path(DISTINCT, [0, 1], 1, 0.1, [0, late])
+    with pytest.raises(NeuralCollapseError, match="end earlier"):
+        commuting_path([1.0, 2.0], [0.1, 0.1], 3, 0.5, 0.1, [0.0, late])
 
 
 def test_nan_is_refused():

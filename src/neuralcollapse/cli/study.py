@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -48,6 +51,14 @@ def study(
     draw_only: Annotated[
         bool, typer.Option(help="Train nothing: draw what is finished or kept.")
     ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="key=value, as in train: takes the place of the figure's own in every network; "
+            "may be given again. Give the figure another --out.",
+        ),
+    ] = None,
     features: Annotated[
         Path | None,
         typer.Option(help="tirer2023: predict the collapse of the layer after these features."),
@@ -67,6 +78,7 @@ def study(
 
     Examples: neuralcollapse study ji2022 --figure 2, or
     neuralcollapse study tirer2023 --figure 3 --scale medium --data-root ~/data, or
+    neuralcollapse study tirer2023 --figure 3 --set data=my_data:images --out mine, or
     neuralcollapse study tirer2023 --features features.npz --beta 0.1
     """
     from neuralcollapse.studies import FigureJob, run_study
@@ -75,7 +87,10 @@ def study(
         how = {"engine": engine, "workers": workers, "address": address, "retry": retry}
         folder = out or Path("studies", paper)
         seeds = tuple(seed) if seed else None
-        job = FigureJob(folder, scale, True, data_root, how, seeds, kept, not draw_only, text=text)
+        job = FigureJob(
+            folder, scale, True, data_root, how, seeds, kept, not draw_only, text=text,
+            settings=_settings(settings or ()),
+        )  # fmt: skip
         for path in run_study(paper, job, figure):
             tell(path)
         return
@@ -86,3 +101,19 @@ def study(
     from neuralcollapse.studies.tirer2023.next_layer import study_features
 
     Console().print(study_features(features, lambda_w, lambda_h, beta))
+
+
+def _settings(pairs: Iterable[str]) -> dict[str, Any]:
+    """Return key=value pairs by key, each value as JSON has it, or else as it stands."""
+    from neuralcollapse.training import TrainConfig
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise NeuralCollapseError("--set", "key=value", pair, "such as --set epochs=100")
+        found[key] = value
+        with suppress(ValueError):
+            found[key] = json.loads(value)
+    TrainConfig.require_known(found)
+    return found

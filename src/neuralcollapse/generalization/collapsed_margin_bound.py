@@ -10,6 +10,8 @@ from neuralcollapse.generalization.margin_bound import MarginBound
 from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.validation import whole_number
 
+MOST_CLASSES = 2**24  # of which some 2^52 samples are needed
+
 
 def collapsed_margin_bound(
     num_classes: int, num_samples: int, confidence: float = 0.95
@@ -75,7 +77,7 @@ def informative_sample_size(num_classes: int, confidence: float = 0.95) -> int:
     Parameters
     ----------
     num_classes
-        K >= 2.
+        K from 2 to 2^24: of more, a double does not count the samples exactly.
     confidence
         1 - delta, in (0, 1).
 
@@ -98,6 +100,7 @@ def informative_sample_size(num_classes: int, confidence: float = 0.95) -> int:
     >>> [informative_sample_size(K) for K in (2, 10, 100, 1000)]
     [48, 1462, 158476, 15984611]
     """
+    num_classes = whole_number("num_classes", num_classes, 2, MOST_CLASSES)
     single = collapsed_margin_bound(num_classes, 1, confidence)
     n = math.floor(single.bound**2) + 1
     # Both parts fall like 1/sqrt(n); the formula itself decides what rounding left open.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from scipy import stats
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import positive
+from neuralcollapse.validation import positive, whole_number
 
 MOST_SEEDS = 10**6
 
@@ -54,6 +54,7 @@ def alignment_power(ratio: float, alignments: int, seeds: int, level: float = 0.
             raise NeuralCollapseError(
                 name, "at least 2", str(value), "fewer cannot tell alignments from seeds"
             )
+        whole_number(name, value, 2, MOST_SEEDS)
     if not ratio >= 0:
         raise NeuralCollapseError("ratio", "at least 0", str(ratio), "it is one of deviations")
     df = alignments - 1, (alignments - 1) * (seeds - 1)

@@ -13,7 +13,9 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.least_distance import largest_least_product
 from neuralcollapse.geometry.simplex_etf import simplex_etf
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.validation import finite_matrix, whole_number
+
+MOST_DRAWS = 10**6  # each is a least squares problem for every class
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,7 @@ def fittable_etf(
     >>> found.orthant.least == float(found.least.max())
     True
     """
-    if draws < 1:
-        raise NeuralCollapseError("draws", "at least 1", str(draws), "draw some rotations")
+    draws = whole_number("draws", draws, at_most=MOST_DRAWS)
     candidates = [simplex_etf(num_classes, dim, generator=generator) for _ in range(draws)]
     margins = [orthant_margins(candidate) for candidate in candidates]
     least = torch.tensor([margin.least for margin in margins], dtype=torch.float64)

@@ -69,7 +69,7 @@ def interpolation_epoch(records: Records) -> int | None:
     >>> interpolation_epoch([{"epoch": 1, "accuracy": 0.9}, {"epoch": 2, "accuracy": 1.0}])
     2
     """
-    return next((record["epoch"] for record in records if record["accuracy"] == 1), None)
+    return next((record["epoch"] for record in records if record.get("accuracy") == 1), None)
 
 
 def collapse_figure(records: Records) -> Figure:
@@ -107,23 +107,25 @@ def collapse_figure(records: Records) -> Figure:
 
 
 def accuracy_figure(records: Records) -> Figure:
-    """Draw training and test accuracy and the training loss against epochs.
+    """Draw training and test accuracy, and the training loss if it was recorded, against epochs.
 
     Parameters
     ----------
     records
         Of a run, at least one.
     """
-    with figure(1, 2, 10.5, 3.5) as (drawing, panels):
-        accuracy, loss = panels
+    lossy = any("train_loss" in record for record in records)
+    with figure(1, 2 if lossy else 1, 10.5 if lossy else 5.25, 3.5) as (drawing, panels):
+        accuracy = panels[0]
         accuracy.set_title("Accuracy")
         for prefix, label, color in (("", "train", BLUE), ("test_", "test", ORANGE)):
             _curve(accuracy, records, f"{prefix}accuracy", label, color)
         accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-        loss.set_title("Training loss")
-        _curve(loss, records, "train_loss", "_loss", BLUE)
-        _log(loss)
-        loss.set_ylabel("mean over the epoch")
+        for loss in panels[1:]:
+            loss.set_title("Training loss")
+            _curve(loss, records, "train_loss", "_loss", BLUE)
+            _log(loss)
+            loss.set_ylabel("mean over the epoch")
         _finish(panels, records)
     return drawing
 
@@ -177,11 +179,11 @@ def _curve(
     transform: Callable[[float], float] = float,
     **style: Any,
 ) -> None:
-    """Draw one quantity; a run that was not tested has no test curves."""
+    """Draw one quantity, if the run has it: one that was not tested has no test curves."""
     if not records:
         raise NeuralCollapseError("records", "at least one record", "none", "train or read a run")
     missing = [record for record in records if key not in record]
-    if missing and key.startswith("test_"):
+    if len(missing) == len(records) or (missing and key.startswith("test_")):
         return
     if missing:
         raise NeuralCollapseError(

@@ -46,6 +46,8 @@ class FigureJob:
         finishes is added. ``kept/`` in the folder if None.
     training
         Whether to train what is neither there nor kept.
+    settings
+        Of `TrainConfig`, which take the place of those of the figure in every network.
     dry
         Train each network for two steps, a tiny one on a few digits: to see that all runs.
     text
@@ -67,6 +69,7 @@ class FigureJob:
     training: bool = True
     dry: bool = False
     text: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.scale not in get_args(Scale):
@@ -78,7 +81,8 @@ class FigureJob:
         return tuple(usual) if self.seeds is None else self.seeds
 
     def planned(self, config: TrainConfig) -> TrainConfig:
-        """Return the configuration, or that of two steps with a tiny network if the job is dry."""
+        """Return the configuration with the job's settings, of two steps if the job is dry."""
+        config = TrainConfig.from_dict(config.to_dict() | dict(self.settings))
         if not self.dry:
             return config
         return replace(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.simplex_etf import standard_simplex
+from neuralcollapse.validation import whole_number
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ def polygon_kkt_point(
     >>> round(polygon_kkt_point(5, samples_per_class=2).value, 6)
     10.233345
     """
+    num_classes = whole_number("num_classes", num_classes, 0)
     if num_classes < 4:
         raise NeuralCollapseError(
             "num_classes", "at least 4 classes", str(num_classes), "a triangle is already optimal"

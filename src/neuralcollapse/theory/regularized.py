@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.sufficient_statistics import class_means, sample_counts
-from neuralcollapse.validation import finite_matrix, integer_labels, positive
+from neuralcollapse.validation import finite_matrix, integer_labels, positive, whole_number
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,7 @@ def regularized_mse_minimizer(
     >>> round(minimizer.value, 6)  # c - c^2 / 2 with c = 0.1
     0.095
     """
-    for argument, size, least in (("K", K, 2), ("n", n, 1), ("d", d, 1)):
-        if size < least:
-            raise NeuralCollapseError(argument, f"at least {least}", str(size), "enlarge it")
+    K, n, d = whole_number("K", K, 2), whole_number("n", n), whole_number("d", d)
     ratio = math.sqrt(positive("lambda_h", lambda_h) / positive("lambda_w", lambda_w))
     gaussian = torch.randn(max(K, d), min(K, d), generator=generator, dtype=torch.float64)
     frame, upper = torch.linalg.qr(gaussian)

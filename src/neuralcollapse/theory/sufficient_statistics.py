@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.validation import as_tensor, class_counts, finite_matrix, integer_labels
 
 
@@ -111,7 +111,15 @@ def sufficient_statistics(features: Any, labels: Any = None) -> SufficientStatis
     counts = sample_counts(target)
     means = class_means(matrix, target, counts)
     residual = matrix - means[target]
-    return SufficientStatistics(means, residual.T @ residual / len(target), counts)
+    within = residual.T @ residual / len(target)
+    if not bool(torch.isfinite(within).all()):
+        raise NonFiniteError(
+            "H0",
+            "features whose squares are doubles",
+            f"one of {float(matrix.abs().max()):.3g}",
+            "measure them in other units",
+        )
+    return SufficientStatistics(means, within, counts)
 
 
 def sample_counts(labels: Int[Tensor, " N"]) -> Int[Tensor, " K"]:

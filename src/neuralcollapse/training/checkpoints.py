@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import os
-import pickle
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import atomic_path, reading
 
-# What reading a damaged or foreign file may raise.
-_DAMAGE = (
-    OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
+# Of what each part is; numbers are finite and not negative.
+TYPES: dict[str, Any] = {
+    "epoch": int, "seconds": (int, float), "history_bytes": int, "model": dict, "optimizer": dict,
+    "streaks": dict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,19 +89,18 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     NeuralCollapseError
         If the file is damaged or no checkpoint.
     """
-    try:
+    where = f"the whole checkpoint of a run in {path}"
+    with reading("checkpoint", where, "restore the file, or start again with overwrite"):
         with zipfile.ZipFile(path) as archive:  # torch writes check sums but does not read them
             damaged = archive.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(f"a wrong check sum of {damaged}")
-        return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
-    except _DAMAGE as error:
-        raise NeuralCollapseError(
-            "checkpoint",
-            f"the whole checkpoint of a run in {path}",
-            str(error).partition("\n")[0] or type(error).__name__,
-            "restore the file, or start again with overwrite",
-        ) from error
+        found = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+        for name, kind in TYPES.items():
+            value = getattr(found, name)
+            if not isinstance(value, kind) or (kind is not dict and not 0 <= value < math.inf):
+                raise TypeError(f"{name} = {value!r}"[:80])
+        return found
 
 
 def save_weights(path: str | Path, state: dict[str, Tensor]) -> None:

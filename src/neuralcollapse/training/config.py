@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import Any, get_args
@@ -224,14 +224,19 @@ class TrainConfig:
         NeuralCollapseError
             If a name is unknown or a value out of range.
         """
-        names = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(names))
-        if unknown:
-            raise NeuralCollapseError(
-                "config", f"the keys {', '.join(names)}", ", ".join(unknown), "check the spelling"
-            )
+        cls.require_known(values)
         lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
         return cls(**{**values, **lists})
+
+    @classmethod
+    def require_known(cls, names: Iterable[str]) -> None:
+        """Refuse names that no attribute has."""
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(map(str, set(names) - set(known)))
+        if unknown:
+            raise NeuralCollapseError(
+                "config", f"the keys {', '.join(known)}", ", ".join(unknown), "check the spelling"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as a JSON-ready dict."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from rich.progress import Progress, TaskID
 from torch import nn
 from torch.utils.data import Dataset
 
-from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.errors import NonFiniteError
+from neuralcollapse.files import reading
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.recorder import CollapseRecorder
 from neuralcollapse.training.batches import Batches, on_device
@@ -22,7 +22,7 @@ from neuralcollapse.training.execution import Execution, execution_of
 from neuralcollapse.training.measuring import RunMeasurement
 from neuralcollapse.training.optimizer import build_optimizer
 from neuralcollapse.training.plan import RunPlan
-from neuralcollapse.training.progress import headline, progress_bar
+from neuralcollapse.training.progress import showing
 
 
 class TrainingRun:
@@ -72,22 +72,16 @@ class TrainingRun:
         """Go back to a checkpoint, to the beginning if there is none."""
         if checkpoint is None:
             return
-        try:
+        remedy = "build the network as it was, or start again with overwrite"
+        with reading("resume", "a checkpoint of the same network", remedy):
             self.model.load_state_dict(checkpoint.model)
             self.optimizer.load_state_dict(checkpoint.optimizer)
-        except (RuntimeError, ValueError) as error:
-            raise NeuralCollapseError(
-                "resume",
-                "a checkpoint of the same network",
-                str(error).replace("\n", " "),
-                "build the network as it was, or start again with overwrite",
-            ) from error
+            if checkpoint.streaks:
+                self.recorder.streaks.load_state_dict(checkpoint.streaks)
         self.epoch = self.saved_epoch = checkpoint.epoch
         self.seconds = checkpoint.seconds
         if self.fabric.is_global_zero:
             self.records = self.plan.folder.records()
-            if checkpoint.streaks:
-                self.recorder.streaks.load_state_dict(checkpoint.streaks)
 
     def train(self) -> list[Record]:
         """Train to the end, with the threads of the trial if there was one."""
@@ -101,9 +95,8 @@ class TrainingRun:
     def _train(self) -> list[Record]:
         start = time.perf_counter() - self.seconds
         last = self.config.epochs
-        with progress_bar(self.plan.progress and self.fabric.is_global_zero) as bar:
-            task = bar.add_task("", total=last)
-            self._show(bar, task)
+        with showing(last, self.plan.progress and self.fabric.is_global_zero) as show:
+            show(self.epoch, self.records)
             if self.epoch == 0 and self.fabric.is_global_zero:
                 self._save(0.0)  # so that no record is ever without a checkpoint before it
             while self.epoch < last:
@@ -123,7 +116,7 @@ class TrainingRun:
                 self.epoch = epoch.number
                 if save and self.fabric.is_global_zero:
                     self._save(time.perf_counter() - start)
-                self._show(bar, task)
+                show(self.epoch, self.records)
             if self.fabric.is_global_zero:
                 self.plan.folder.finish(self.model.state_dict())
         return self.fabric.broadcast(self.records)
@@ -173,6 +166,3 @@ class TrainingRun:
         kept = f"; the checkpoint of epoch {self.saved_epoch} stays in {self.plan.folder.path}"
         remedy = error.remedy + (kept if self.saved_epoch else "; there is no checkpoint yet")
         return NonFiniteError(error.argument, error.expected, error.got, remedy)
-
-    def _show(self, bar: Progress, task: TaskID) -> None:
-        bar.update(task, completed=self.epoch, description=headline(self.records))

@@ -88,7 +88,7 @@ def train(
     overwrite
         Whether a run that is there already may be replaced.
     progress
-        Whether to show a progress bar.
+        Whether to show a progress bar, or plain lines where the output is no terminal.
 
     Returns
     -------

@@ -12,8 +12,11 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError, shortened
 from neuralcollapse.validation.arrays import as_tensor
 
+LARGEST = 1e60  # of a strength or scale: its fourth power is a double
+MOST = 2**53  # of a count: larger ones are not told apart by a double
 
-def whole_number(argument: str, value: Any, at_least: int = 1) -> int:
+
+def whole_number(argument: str, value: Any, at_least: int = 1, at_most: int = MOST) -> int:
     """Return `value` as an int of at least `at_least`: NaN, infinity and 2.5 are no counts.
 
     Parameters
@@ -22,13 +25,13 @@ def whole_number(argument: str, value: Any, at_least: int = 1) -> int:
         Name to use in an error.
     value
         The number.
-    at_least
-        The least that makes sense.
+    at_least, at_most
+        The least that makes sense, and the most that can be counted with.
 
     Raises
     ------
     NeuralCollapseError
-        If it is no whole number, or below.
+        If it is no whole number, below or above.
 
     Examples
     --------
@@ -39,6 +42,8 @@ def whole_number(argument: str, value: Any, at_least: int = 1) -> int:
     if not (whole and value >= at_least):
         expected = f"at least {at_least}" if whole else f"a whole number of at least {at_least}"
         raise NeuralCollapseError(argument, expected, str(value), "count them")
+    if value > at_most:
+        raise NeuralCollapseError(argument, f"at most {at_most:,}", str(value), "count fewer")
     return int(value)
 
 
@@ -97,7 +102,7 @@ def positive(argument: str, value: float) -> float:
     Raises
     ------
     NeuralCollapseError
-        If it is not finite or not above zero.
+        If it is not finite, not above zero, or above 1e60, whose powers are no doubles.
 
     Examples
     --------
@@ -107,6 +112,10 @@ def positive(argument: str, value: float) -> float:
     if not (math.isfinite(value) and value > 0):
         raise NeuralCollapseError(
             argument, "a finite number above 0", str(value), "choose a positive value"
+        )
+    if value > LARGEST:
+        raise NeuralCollapseError(
+            argument, f"at most {LARGEST:g}", str(value), "measure in other units"
         )
     return float(value)
 
