@@ -6,9 +6,8 @@ import os
 import pytest
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.runs import read_run
+from neuralcollapse.runs import read_run, remove_snapshots
 from neuralcollapse.runs.folder import FORMAT, FolderInUseError, RunFolder
-from neuralcollapse.runs.snapshots import remove_snapshots
 from neuralcollapse.training.run_folder import TrainingFolder
 from training_runs import TINY, quiet
 

@@ -96,7 +96,7 @@ def record_apart(record: Mapping[str, Any]) -> float:
 
 def _recorded(record: Mapping[str, Any], key: str) -> Setting | None:
     """Return the setting of a record; of test data with the targets of the training data's."""
-    if not isinstance(record.get(key), Mapping):
+    if not isinstance(record.get(key), Mapping) or "setting" not in record:
         return None
     trained = Setting.from_record(record["setting"], {})
     return Setting.from_record(record[key], targets(trained.class_sizes, trained.dim, trained.bias))

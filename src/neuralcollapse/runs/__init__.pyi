@@ -5,8 +5,8 @@ from .run import Run as Run
 from .run import read_run as read_run
 from .run import read_runs as read_runs
 from .schedule import Schedule as Schedule
+from .snapshot_files import read_snapshots as read_snapshots
+from .snapshot_files import remove_snapshots as remove_snapshots
+from .snapshot_files import write_snapshot as write_snapshot
 from .snapshots import LayerBefore as LayerBefore
 from .snapshots import Snapshot as Snapshot
-from .snapshots import read_snapshots as read_snapshots
-from .snapshots import remove_snapshots as remove_snapshots
-from .snapshots import write_snapshot as write_snapshot

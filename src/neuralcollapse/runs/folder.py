@@ -17,7 +17,7 @@ from neuralcollapse.measurement import CollapseReport
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.runs.history import append_record, read_history
 from neuralcollapse.runs.record import Record
-from neuralcollapse.runs.snapshots import remove_snapshots, snapshot_files, write_snapshot
+from neuralcollapse.runs.snapshot_files import remove_snapshots, snapshot_files, write_snapshot
 
 FORMAT = "neuralcollapse run, 2"
 
@@ -69,7 +69,7 @@ class RunFolder:
         if content.get("format") == FORMAT and isinstance(content.get("files"), list):
             return {str(name) for name in content["files"]}
         # Version 0.1.0 named no files, but wrote no others.
-        return set(self.own) if "neuralcollapse" in _mapping(content, "versions") else set()
+        return set(self.own) if "neuralcollapse" in part_of(content, "versions") else set()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -177,7 +177,7 @@ class RunFolder:
         """
         kept = read_json(self.config)
         missing = defaults or {}
-        made = {part: {**missing.get(part, {}), **_mapping(kept, part)} for part in identity}
+        made = {part: {**missing.get(part, {}), **part_of(kept, part)} for part in identity}
         differing = [
             f"{key} = {old.get(key)!r} there and {new.get(key)!r} now"
             for old, new in ((made[part], new) for part, new in identity.items())
@@ -272,6 +272,7 @@ def _there(file: Path) -> bool:
     return file.exists() or file.is_symlink()
 
 
-def _mapping(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+def part_of(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a part of a config.json that is an object; empty if it is none."""
     part = content.get(name)
     return dict(part) if isinstance(part, Mapping) else {}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -11,14 +10,11 @@ from neuralcollapse.errors import NeuralCollapseError
 Record = dict[str, Any]
 VERSION = 2  # 0.1.0 wrote none
 MOST_CLASSES = 2**20  # more than any head has: a larger number is damage
+MOST = 2**53  # of a sample count or dimension
 
-# The core, which every record has, and what else is no metric. All other entries are numbers by
-# the name of a metric, those of test data with the prefix ``test_``.
+# The core, which every record has. All entries but those of `NESTED` are numbers by the name of a
+# metric, those of test data with the prefix ``test_``.
 CORE = ("epoch",)
-NESTED = {
-    "layers": Mapping, "alarms": Mapping, "setting": Mapping, "classes": list, "worst_pairs": list,
-    "mode": str, "own_metrics": list,
-}  # fmt: skip
 
 
 def checked_record(record: Record, where: str) -> Record:
@@ -46,18 +42,74 @@ def checked_record(record: Record, where: str) -> Record:
         if name not in record:
             keys = ", ".join(list(record)[:5])
             raise _wrong(where, f"a record with its {name}", f"the keys {keys}")
+    if not (_is_number(record["epoch"]) and 0 <= record["epoch"] < MOST):
+        raise _wrong(where, "the number of an epoch", f"{record['epoch']!r}"[:60])
     for name, value in record.items():
-        kind = NESTED.get(name.removeprefix("test_"))
-        undefined = isinstance(value, float) and math.isnan(value)
-        if not undefined and (
-            isinstance(value, bool) or not isinstance(value, kind or (int, float))
-        ):
-            wanted = "a number" if kind is None else f"a {kind.__name__}"
-            raise _wrong(where, f"{wanted} as {name}", type(value).__name__)
+        wanted, proper = NESTED.get(name.removeprefix("test_"), NUMBER)
+        if not proper(value):
+            raise _wrong(where, f"{wanted} as {name}", f"{value!r}"[:60])
     classes = record.get("num_classes", 1)
-    if not (1 <= classes <= MOST_CLASSES and classes == int(classes)):
+    if not _is_whole(classes, MOST_CLASSES):
         raise _wrong(where, "a whole number of classes", f"num_classes = {classes}")
     return record
+
+
+def _is_number(value: Any) -> bool:
+    # A whole number of a hundred digits is no double.
+    return (isinstance(value, int) and abs(value) < MOST and not isinstance(value, bool)) or (
+        isinstance(value, float)
+    )
+
+
+def _is_whole(value: Any, most: float, least: int = 1) -> bool:
+    return _is_number(value) and least <= value <= most and value == int(value)
+
+
+def _all(kind: Callable[[Any], bool], values: Any) -> bool:
+    """Whether a list, or the values of a mapping, are all of a kind."""
+    inner: Iterable[Any] = values.values() if isinstance(values, Mapping) else values
+    return all(kind(value) for value in inner)
+
+
+def _is_layers(value: Any) -> bool:
+    return isinstance(value, Mapping) and _all(
+        lambda row: isinstance(row, Mapping) and _all(_is_number, row), value
+    )
+
+
+def _is_alarms(value: Any) -> bool:
+    return isinstance(value, Mapping) and _all(lambda text: isinstance(text, str), value)
+
+
+def _is_setting(value: Any) -> bool:
+    """Whether `Setting.from_record` reads it, into no more classes than there can be."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("class_sizes"), list):
+        return False
+    pairs, flags = value["class_sizes"], (value.get("bias"), value.get("fresh"))
+    return (
+        _all(lambda pair: isinstance(pair, list) and len(pair) == 2, pairs)
+        and _all(lambda pair: _is_whole(pair[0], MOST) and _is_whole(pair[1], MOST_CLASSES), pairs)
+        and 1 <= sum(times for _, times in pairs) <= MOST_CLASSES
+        and _is_whole(value.get("dim"), MOST)
+        and _is_whole(value.get("head_rows"), MOST_CLASSES, least=0)
+        and _all(lambda flag: isinstance(flag, bool), flags)
+    )
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+NUMBER = ("a number", _is_number)
+NESTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "layers": ("metrics by layer", _is_layers),
+    "alarms": ("sentences by alarm", _is_alarms),
+    "setting": ("class sizes and dimensions", _is_setting),
+    "classes": ("a list", _is_list),
+    "worst_pairs": ("a list", _is_list),
+    "own_metrics": ("a list of names", lambda v: _is_list(v) and _all(lambda n: type(n) is str, v)),
+    "mode": ("a word", lambda value: isinstance(value, str)),
+}
 
 
 def _wrong(where: str, expected: str, got: str) -> NeuralCollapseError:

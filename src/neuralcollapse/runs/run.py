@@ -11,7 +11,8 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import read_json
 from neuralcollapse.runs.history import read_history
 from neuralcollapse.runs.record import Record, checked_record
-from neuralcollapse.runs.snapshots import Snapshot, read_snapshots
+from neuralcollapse.runs.snapshot_files import read_snapshots
+from neuralcollapse.runs.snapshots import Snapshot
 
 
 @dataclass(frozen=True, eq=False)

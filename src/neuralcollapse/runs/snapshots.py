@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,15 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import read_npz, reading, remove_half_written, write_npz
 from neuralcollapse.measurement.collapse_report import CollapseReport, SplitReport
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.moments.class_moments import ClassMoments
 
-FOLDER = "snapshots"
-FORMAT = 1  # of the file; raised when a reader of the old one would misread the new one
 MARGIN_LEVELS = (0.0, 0.05, 0.5)  # quantiles of the training margins that are kept of each class
 CLOSEST_PAIRS = 20
 MOST_HELD_OUT = 100_000  # test margins: more are sampled, which a certificate loses little by
@@ -112,59 +107,6 @@ class Snapshot:
         return (self.counts > 0).nonzero().squeeze(1).tolist()
 
 
-def write_snapshot(
-    folder: str | Path, epoch: int, report: CollapseReport, *, before: ClassMoments | None = None
-) -> Path:
-    """Write the geometry of a measurement into the folder of a run, atomically.
-
-    Parameters
-    ----------
-    folder
-        Of the run; the file is ``snapshots/epoch-000123.npz`` in it, of about 8 K d bytes and
-        plain arrays alone.
-    epoch
-        >= 0, after which it was measured.
-    report
-        The measurement.
-    before
-        Moments of the layer before, on the same samples and with their scatter, for the
-        prediction of one layer from the other.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If the epoch is negative, or `before` has other classes or no scatter.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from neuralcollapse.measurement import measure_features
-    >>> report = measure_features(torch.tensor([[-3.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1])
-    >>> with tempfile.TemporaryDirectory() as run:
-    ...     path = write_snapshot(run, 7, report)
-    ...     (snapshot,) = read_snapshots(run)
-    >>> path.name, snapshot.rows.flatten().tolist(), snapshot.trace_variances.tolist()
-    ('epoch-000007.npz', [-2.0, 2.0], [1.0, 1.0])
-    """
-    if epoch < 0:
-        raise NeuralCollapseError("epoch", "0 or later", str(epoch), "count epochs from 0 or 1")
-    arrays = {"format": FORMAT, **asdict(snapshot(epoch, report, before=before))}
-    layer = arrays.pop("before") or {}
-    arrays |= {f"before_{name}": value for name, value in layer.items()}
-    small = {"rows", "weight", "pair_margins", "held_out_margins"}
-    arrays = {
-        name: np.asarray(value, dtype=np.float32) if name in small else np.asarray(value)
-        for name, value in arrays.items()
-        if value is not None
-    }
-    return write_npz(Path(folder, FOLDER, f"epoch-{epoch:06d}.npz"), arrays)
-
-
 def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None = None) -> Snapshot:
     """Return what `write_snapshot` writes.
 
@@ -209,49 +151,6 @@ def recorded_settings(shot: Snapshot) -> dict[str, Any]:
     return found
 
 
-def read_snapshots(folder: str | Path) -> list[Snapshot]:
-    """Read the snapshots of a run.
-
-    Parameters
-    ----------
-    folder
-        Of the run.
-
-    Returns
-    -------
-    list of Snapshot
-        In order of epochs; empty if there is none.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If a file is damaged, holds Python objects, or is of a later format; the message names it.
-    """
-    return [_read(path) for path in snapshot_files(folder)]
-
-
-def snapshot_files(folder: str | Path) -> list[Path]:
-    """Return the files of snapshots in the folder of a run, in order of epochs, and no others."""
-    files = Path(folder, FOLDER).glob("epoch-*.npz")
-    return sorted(path for path in files if re.fullmatch(r"epoch-\d{6,}\.npz", path.name))
-
-
-def remove_snapshots(folder: str | Path, after: int = -1) -> None:
-    """Remove the snapshots of a run, of a run that starts over or goes on from an earlier epoch.
-
-    Parameters
-    ----------
-    folder
-        Of the run; nothing need be there.
-    after
-        Only those of later epochs; all if omitted.
-    """
-    for path in snapshot_files(folder):
-        if int(path.stem.removeprefix("epoch-")) > after:
-            path.unlink()
-        remove_half_written(path)
-
-
 def _levels(split: SplitReport, num_classes: int) -> tuple[Tensor | None, float | None]:
     """Return the quantiles of each class's margins, NaN where it has no sample, and the median."""
     margins, labels = (part.cpu() for part in (split.state.margins, split.state.labels))
@@ -289,27 +188,3 @@ def _layer(moments: ClassMoments, counts: Tensor) -> LayerBefore:
             "measure both layers on the same data",
         )
     return LayerBefore(moments.means.cpu(), moments.within.cpu(), moments.counts.cpu())
-
-
-def _read(path: Path) -> Snapshot:
-    arrays = read_npz(path)
-    with reading(path, "a snapshot", "remove this file and read again"):
-        if int(arrays.pop("format")) != FORMAT:
-            raise ValueError("written by a later version")
-        return _restored(arrays)
-
-
-def _restored(arrays: dict[str, Any]) -> Snapshot:
-    """Turn arrays into what they were: numbers, names, and tensors of float64 and int64."""
-    values: dict[str, Any] = {"class_names": [str(name) for name in arrays.pop("class_names")]}
-    for name, array in arrays.items():
-        whole = array.dtype.kind == "i"
-        values[name] = (
-            torch.from_numpy(array.astype(np.int64 if whole else np.float64))
-            if array.ndim
-            else array.item()
-        )
-    layer = {
-        name.removeprefix("before_"): values.pop(name) for name in list(values) if "before_" in name
-    }
-    return Snapshot(**values, before=LayerBefore(**layer) if layer else None)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import read_json, writing
-from neuralcollapse.runs.folder import RunFolder
+from neuralcollapse.runs.folder import RunFolder, part_of
 from neuralcollapse.training.checkpoints import (
     Checkpoint,
     load_checkpoint,
@@ -45,7 +45,7 @@ class TrainingFolder(RunFolder):
             return False
         if self.weights.exists():
             return True
-        epochs = dict(read_json(self.config).get("config") or {}).get("epochs")
+        epochs = part_of(read_json(self.config), "config").get("epochs")
         return not self.checkpoint.exists() and [r.get("epoch") for r in self.records()][-1:] == [
             epochs
         ]
@@ -54,9 +54,11 @@ class TrainingFolder(RunFolder):
         """Return how the run here was carried out so far; None if there is none, or an older."""
         if not self.config.exists():
             return None
-        kept = dict(read_json(self.config).get("execution") or {})
-        names = [field.name for field in fields(Execution)]
-        return Execution(**{n: kept[n] for n in names}) if set(names) <= set(kept) else None
+        kept = part_of(read_json(self.config), "execution")
+        found: dict[str, Any] = {field.name: kept.get(field.name) for field in fields(Execution)}
+        plain = vars(Execution())
+        proper = all(type(value) is type(plain[name]) for name, value in found.items())
+        return Execution(**found) if proper and found["threads"] >= 1 else None
 
     def begin(self, description: Mapping[str, Any], size: int, overwrite: bool) -> None:
         """Start a run, see `start`, if so many bytes can be written."""
