@@ -59,14 +59,15 @@ def summary_table(records: Sequence[Record]) -> Table:
     table.add_column("at the end")
     group = ""
     for key in (*CATALOGUE, "test_accuracy"):
-        if key not in records[0]:
+        if not any(key in record for record in stages.values()):
             continue
         metric = metric_named(key)
         if metric.group != group:
             table.add_row(Text(metric.group, style="bold"))
             group = metric.group
-        values = [_number(key, record[key]) for record in stages.values()]
-        table.add_row(f" {key}", *values, Text(record_reading(records[-1], key).words))
+        values = [_number(key, record.get(key, math.nan)) for record in stages.values()]
+        words = record_reading(records[-1], key).words if key in records[-1] else ""
+        table.add_row(f" {key}", *values, Text(words))
     return table
 
 
@@ -91,7 +92,7 @@ def summary_text(records: Sequence[Record]) -> str:
         sentences = [
             f"Every training sample is right for the first time at epoch {start['epoch']}."
         ]
-    if last is not start:
+    if last is not start and {"nc1_pinv", "nc2_etf", "nc3_self_duality"} <= {*start} & {*last}:
         before, now = start["nc1_pinv"], last["nc1_pinv"]
         change = f"fell {_rounded(before / now)}-fold" if before > now > 0 else f"went to {now:.2g}"
         sentences.append(
@@ -100,6 +101,8 @@ def summary_text(records: Sequence[Record]) -> str:
             f"{last['nc2_etf']:.2g} (NC2), and that of the head from the class means from "
             f"{start['nc3_self_duality']:.2g} to {last['nc3_self_duality']:.2g} (NC3)."
         )
+    if "nc4_agreement" not in last:
+        return " ".join(sentences)
     disagreement = 1 - last["nc4_agreement"]
     sentences.append(
         "The nearest class mean decides every training sample as the head does (NC4)."
@@ -111,7 +114,7 @@ def summary_text(records: Sequence[Record]) -> str:
 
 
 def _best(records: Sequence[Record]) -> float:
-    return max(float(record["accuracy"]) for record in records)
+    return max(float(record.get("accuracy", math.nan)) for record in records)
 
 
 def _rounded(factor: float) -> str:

@@ -47,7 +47,7 @@ def checked_record(record: Record, where: str) -> Record:
     for name, value in record.items():
         wanted, proper = NESTED.get(name.removeprefix("test_"), NUMBER)
         if not proper(value):
-            raise _wrong(where, f"{wanted} as {name}", f"{value!r}"[:60])
+            raise _wrong(where, f"{wanted} as {name}", type(value).__name__)
     classes = record.get("num_classes", 1)
     if not _is_whole(classes, MOST_CLASSES):
         raise _wrong(where, "a whole number of classes", f"num_classes = {classes}")

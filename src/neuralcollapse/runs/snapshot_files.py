@@ -26,6 +26,7 @@ AXES: dict[str, str] = {
     "held_out_margins": "n", "held_out_labels": "n",
     "before_means": "Ke", "before_within": "ee", "before_counts": "K",
 }  # fmt: skip
+SCALARS = {"epoch", "squared_norm", "margin_median", "held_out_total"}
 MOST_SAMPLES = 2**53
 
 
@@ -174,5 +175,10 @@ def _require_sizes(values: dict[str, Any]) -> None:
     pairs = values["closest_pairs"][:, :2]
     if len(pairs) and float(pairs.max()) >= sizes["K"]:
         raise ValueError("closest_pairs of other classes")
+    for name in SCALARS & values.keys():
+        if isinstance(values[name], torch.Tensor):
+            raise TypeError(f"an array as {name}")
     if not 0 <= values["epoch"] <= MOST_SAMPLES or values["epoch"] != int(values["epoch"]):
         raise ValueError(f"epoch = {values['epoch']}")
+    if not 0 <= values["squared_norm"] < math.inf:
+        raise ValueError(f"squared_norm = {values['squared_norm']}")
