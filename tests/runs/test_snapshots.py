@@ -5,7 +5,9 @@ import torch
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import measure_features
 from neuralcollapse.moments import ClassMoments
+from neuralcollapse.report.html.certificate import certificate_data
 from neuralcollapse.runs import read_snapshots, remove_snapshots, write_snapshot
+from neuralcollapse.runs.snapshots import snapshot
 
 K, D, N = 5, 7, 60
 
@@ -144,3 +146,61 @@ def test_bad_input_is_refused(tmp_path, data):
     np.savez(path, format=np.array(2))
     with pytest.raises(NeuralCollapseError, match="written by a later version"):
         read_snapshots(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "rows",
+            np.zeros((K, D + 1), np.float32),
+            r"rows of shape|center of shape|weight of shape",
+        ),
+        ("rows", np.zeros(K * D, np.float32), r"rows of shape \(35,\)"),
+        ("counts", np.full(K, -1), "counts from -1 to -1"),
+        ("counts", np.full(K, 2.5), "counts that are not whole"),
+        ("margin_levels", np.zeros((K, 1)), r"margin_levels of shape \(5, 1\)"),
+        ("held_out_labels", np.full(20, K), "held_out_labels from 5 to 5"),
+        ("closest_pairs", np.full((1, 3), 9.0), "closest_pairs of other classes"),
+        ("epoch", np.array([1]), "an array as epoch"),
+        ("squared_norm", np.array(-1.0), "squared_norm = -1"),
+        ("trace_variances", np.zeros(K, complex), "trace_variances of complex128"),
+        ("extra", np.zeros(3), "unexpected keyword argument"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(data, tmp_path, name, value, message):
+    path = write_snapshot(tmp_path, 1, measure_features(**data))
+    arrays = dict(np.load(path))
+    arrays[name] = value
+    np.savez(path, **arrays)
+    with pytest.raises(NeuralCollapseError, match=message):
+        read_snapshots(tmp_path)
+
+
+def test_numbers_of_another_byte_order_are_the_same(data, tmp_path):
+    path = write_snapshot(tmp_path, 1, measure_features(**data))
+    (before,) = read_snapshots(tmp_path)
+    swapped = {
+        n: a.astype(a.dtype.newbyteorder(">")) if a.dtype.kind in "if" else a
+        for n, a in np.load(path).items()
+    }
+    np.savez(path, **swapped)
+    (after,) = read_snapshots(tmp_path)
+    assert torch.equal(before.rows, after.rows)
+    assert torch.equal(before.counts, after.counts)
+
+
+def test_of_very_many_test_samples_some_are_kept(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("neuralcollapse.runs.snapshots.MOST_HELD_OUT", 8)
+    report = measure_features(**data)
+    shot, again = snapshot(1, report), snapshot(2, report)
+    kept = shot.held_out_margins
+    assert (len(kept), shot.held_out_total) == (8, len(report.test.state.margins))
+    assert torch.equal(kept, again.held_out_margins)
+    state = report.test.state
+    pairs = set(zip(state.margins.tolist(), state.labels.tolist(), strict=True))
+    assert set(zip(kept.tolist(), shot.held_out_labels.tolist(), strict=True)) <= pairs
+    write_snapshot(tmp_path, 1, report)
+    (read,) = read_snapshots(tmp_path)
+    assert read.held_out_total == shot.held_out_total
+    assert certificate_data(read)["of"] == str(shot.held_out_total)

@@ -47,7 +47,9 @@ def checked_record(record: Record, where: str) -> Record:
     for name, value in record.items():
         wanted, proper = NESTED.get(name.removeprefix("test_"), NUMBER)
         if not proper(value):
-            raise _wrong(where, f"{wanted} as {name}", type(value).__name__)
+            kind, _, of = wanted.partition(" of ")
+            more = f", of {of}" if of else ""
+            raise _wrong(where, f"{kind} as {name}{more}", type(value).__name__)
     classes = record.get("num_classes", 1)
     if not _is_whole(classes, MOST_CLASSES):
         raise _wrong(where, "a whole number of classes", f"num_classes = {classes}")
@@ -102,9 +104,9 @@ def _is_list(value: Any) -> bool:
 
 NUMBER = ("a number", _is_number)
 NESTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "layers": ("metrics by layer", _is_layers),
-    "alarms": ("sentences by alarm", _is_alarms),
-    "setting": ("class sizes and dimensions", _is_setting),
+    "layers": ("a Mapping of numbers by metric by layer", _is_layers),
+    "alarms": ("a Mapping of sentences by alarm", _is_alarms),
+    "setting": ("a Mapping of class sizes and dimensions", _is_setting),
     "classes": ("a list", _is_list),
     "worst_pairs": ("a list", _is_list),
     "own_metrics": ("a list of names", lambda v: _is_list(v) and _all(lambda n: type(n) is str, v)),
