@@ -31,7 +31,7 @@ def showing(epochs: int, shown: bool = True) -> Iterator[Show]:
     >>> record = {"accuracy": 1.0, "test_accuracy": 0.5, "nc1_pinv": 0.25}
     >>> with showing(30) as show:
     ...     show(7, [record]), show(8, [record])
-    epoch 8 of 30: train 100.00%  test 50.00%  NC1 2.5e-01
+    epoch 8/30: train 100.00%  test 50.00%  NC1 2.5e-01
     (None, None)
     """
     console = Console(highlight=False)
@@ -64,5 +64,5 @@ def headline(records: Sequence[Record]) -> str:
 
 def _line(console: Console, epoch: int, epochs: int, records: Sequence[Record]) -> None:
     if epoch and LINES.due(epoch, epochs):
-        console.print(f"epoch {epoch} of {epochs}: {headline(records)}", soft_wrap=True)
+        console.print(f"epoch {epoch}/{epochs}: {headline(records)}", soft_wrap=True)
         console.file.flush()
