@@ -86,8 +86,6 @@ def test_no_other_margin_of_a_collapsed_classifier_does_with_fewer_samples():
         (lambda: collapsed_margin_bound(1, 10), "num_classes: expected at least 2, got 1"),
         (lambda: collapsed_margin_bound(2, 0), "num_samples: expected at least 1, got 0"),
         (lambda: informative_sample_size(2**63), "num_classes: expected at most 16,777,216, got"),
-        (lambda: informative_sample_size(float("nan")), "num_classes: expected a whole number"),
-        (lambda: collapsed_margin_bound(2, float("nan")), "num_samples: expected a whole number"),
         (lambda: informative_sample_size(1), "num_classes: expected at least 2, got 1"),
         (lambda: informative_sample_size(2, 1.0), r"confidence: expected a number in \(0, 1\)"),
     ],
