@@ -14,6 +14,7 @@ from markupsafe import Markup
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
 from neuralcollapse.report.html.alarms import alarm_data
+from neuralcollapse.report.html.cards import cards, lead
 from neuralcollapse.report.html.certificate import certificate_data
 from neuralcollapse.report.html.curves import charts, curve_data, grouped
 from neuralcollapse.report.html.geometry import geometry_data
@@ -23,7 +24,6 @@ from neuralcollapse.report.html.margins import margin_data
 from neuralcollapse.report.html.next_layer import next_layer_data
 from neuralcollapse.report.html.packing import script_json
 from neuralcollapse.report.html.settings import settings_data
-from neuralcollapse.report.html.verdicts import verdicts
 from neuralcollapse.runs.run import Run
 
 # One after the other in one script element: each file uses only those before it.
@@ -152,16 +152,18 @@ def _subtitle(runs: Sequence[Run]) -> str:
 def _sections(run: Run, runs: int) -> dict[str, Any]:
     """Return what the sections say about one run of several; None where it recorded nothing."""
     last = run.snapshots[-1] if run.snapshots else None
+    certificate = None if last is None else certificate_data(last, runs)
     return {
         "name": run.name,
-        "verdicts": verdicts(run),
+        "lead": lead(run, certificate),
+        "cards": cards(run),
         "alarms": alarm_data(run),
         "layers": layer_data(run),
         "epoch": run.records[-1]["epoch"],
         "margins": last and margin_data(last),
         "layer_peeled": last and layer_peeled_data(last),
         "next_layer": last and next_layer_data(last),
-        "certificate": last and certificate_data(last, runs),
+        "certificate": certificate,
     }
 
 

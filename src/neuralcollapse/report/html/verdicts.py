@@ -71,7 +71,7 @@ def _nc1(run: Run) -> Iterator[Standing]:
             "rests": "Within-class scatter has settled",
             "": "Within-class scatter",
         }[movement]
-        reading = _reading(run, name)
+        reading = reading_at_end(run, name)
         text = f"{heading}: {formula} is {number(last[name])}{since}{_chance(reading)}."
         apart = record_apart(last)
         if apart:
@@ -84,7 +84,7 @@ def _nc2(run: Run) -> Iterator[Standing]:
     name = "nc2_etf"
     last = run.records[-1]
     if name in last:
-        reading = _reading(run, name)
+        reading = reading_at_end(run, name)
         equal = reading.target in (None, 0)
         shape = "a simplex ETF" if equal else "the shape predicted for these class sizes"
         near = {
@@ -103,7 +103,7 @@ def _nc3(run: Run) -> Iterator[Standing]:
     name = "nc3_self_duality"
     last = run.records[-1]
     if name in last:
-        reading = _reading(run, name)
+        reading = reading_at_end(run, name)
         aligned = {
             "collapsed": "The head is aligned with the class means",
             "on the way": "The head is not yet aligned with the class means",
@@ -126,7 +126,7 @@ def _nc4(run: Run) -> Iterator[Standing]:
             else f"The nearest class mean decides {share(differ)} of the training samples "
             "otherwise than the head."
         )
-        yield _verdict(NC4, _reading(run, name), text)
+        yield _verdict(NC4, reading_at_end(run, name), text)
 
 
 def _margins(run: Run) -> Iterator[Standing]:
@@ -149,7 +149,7 @@ def _margins(run: Run) -> Iterator[Standing]:
     parts.extend(_weakest(run.snapshots[-1:]))
     grade = "on the way" if last["accuracy"] == 1 else "not fitted"
     if "margin_collapse_ratio" in last:
-        grade = _reading(run, "margin_collapse_ratio").grade or grade
+        grade = reading_at_end(run, "margin_collapse_ratio").grade or grade
     yield Standing(DECISIONS, grade, " ".join(parts))
 
 
@@ -203,9 +203,21 @@ def _part(ratio: float) -> str:
     return f"{100 * ratio:.2g} %"
 
 
-def _reading(run: Run, name: str) -> Reading:
-    """Return the reading of a value at the end, with the sizes that the last snapshot has."""
+def reading_at_end(run: Run, name: str, alone: bool = False) -> Reading:
+    """Return the reading of a value at the end, with the sizes that the last snapshot has.
+
+    Parameters
+    ----------
+    run
+        With this value in its last record.
+    name
+        Of a metric.
+    alone
+        Whether test data is left out of sight.
+    """
     record, departure = run.records[-1], None
+    if alone:
+        record = {key: value for key, value in record.items() if not key.startswith("test_")}
     for shot in run.snapshots[-1:]:
         record = recorded_settings(shot) | record
         head = None if shot.weight is None else shot.weight[shot.present]

@@ -1,0 +1,227 @@
+"""The first screen: one sentence, and one card a phenomenon with its numbers and what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from neuralcollapse.measurement.readings import record_apart
+from neuralcollapse.metrics.catalogue import DECISIONS, NC1, NC2, NC3, NC4, metric_named
+from neuralcollapse.metrics.metric import Metric
+from neuralcollapse.report.html.verdicts import Standing, reading_at_end, verdicts
+from neuralcollapse.runs.run import Run
+from neuralcollapse.wording import listed, number, share
+
+# The metric that stands for a phenomenon, and where the page says more about it.
+SHOWN = {
+    NC1: ("nc1_trace_ratio", "curves-nc1"),
+    NC2: ("nc2_etf", "geometry"),
+    NC3: ("nc3_self_duality", "geometry"),
+    NC4: ("nc4_agreement", "curves-nc4"),
+    DECISIONS: ("accuracy", "margins"),
+}
+DECADES = 3  # of the bar at least: from the distance that chance has to a thousandth of it
+WIDTH, HEIGHT = 72.0, 30.0  # of a sparkline, in pixels
+POINTS = 60
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the page says first about one phenomenon.
+
+    Attributes
+    ----------
+    standing
+        Its sentence and grade.
+    values
+        Data set to value, as text.
+    bar
+        Where the values stand between chance (0) and target (1), and what these are; or None.
+    spark
+        Data set to the path of an SVG curve.
+    advice
+        What to do next.
+    section
+        Of the page, where there is more.
+    """
+
+    standing: Standing
+    values: dict[str, str]
+    bar: dict[str, Any] | None
+    spark: dict[str, str]
+    advice: str
+    section: str
+
+
+def lead(run: Run, certificate: Mapping[str, Any] | None) -> str:
+    """Say in one breath what has collapsed, whether test data has, and what is certified.
+
+    Parameters
+    ----------
+    run
+        At least one record.
+    certificate
+        Of `certificate_data`, or None.
+
+    Examples
+    --------
+    >>> lead(Run("run", [{"epoch": 1, "nc1_trace_ratio": 0.5, "test_nc1_trace_ratio": 1.0}]), None)
+    'NC1 is not graded. On test data NC1 is 2 times larger.'
+    """
+    last, grades = run.records[-1], dict[str, list[str]]()
+    for group, (name, _) in SHOWN.items():
+        if group != DECISIONS and not math.isnan(last.get(name, math.nan)):
+            grade = reading_at_end(run, name, alone=True).grade
+            grades.setdefault(grade, []).append(group.split(" ")[0])
+    words = {
+        "collapsed": ("has collapsed", "have collapsed"),
+        "on the way": ("is on the way", "are on the way"),
+        "no better than chance": ("is no better than chance", "are no better than chance"),
+        "": ("is not graded", "are not graded"),
+    }
+    parts = [
+        f"{listed(grades[grade])} {several if len(grades[grade]) > 1 else one}"
+        for grade, (one, several) in words.items()
+        if grade in grades
+    ]
+    known = any(grades.get(grade) for grade in words if grade)
+    said = [f"{'On training data ' if known else ''}{', '.join(parts)}."] if parts else []
+    times = _times_larger(last)
+    if times and record_apart(last) and grades.get("collapsed"):
+        said.append(f"Test data has not collapsed with it: there NC1 is {times}.")
+    elif times:
+        said.append(f"On test data NC1 is {times}.")
+    if certificate:
+        said.append(
+            f"The error on new data is at most {certificate['upper']}, at "
+            f"{certificate['confidence']} confidence, if the test data chose nothing."
+        )
+    return " ".join(said)
+
+
+def cards(run: Run) -> list[Card]:
+    """Return the cards of a run at its last measurement.
+
+    Parameters
+    ----------
+    run
+        Whatever it did not record is passed over.
+
+    Examples
+    --------
+    >>> records = [{"epoch": e, "nc1_trace_ratio": 1 / e**2} for e in (1, 10, 20)]
+    >>> cards(Run("run", records))[0].values
+    {'train': '0.0025'}
+    """
+    return [_card(run, standing) for standing in verdicts(run)]
+
+
+def _card(run: Run, standing: Standing) -> Card:
+    name, section = SHOWN[standing.group]
+    metric, last = metric_named(name), run.records[-1]
+    found = {"train": last.get(name), "test": last.get(f"test_{name}")}
+    values = {
+        data: value for data, value in found.items() if value is not None and not math.isnan(value)
+    }
+    write = share if metric.kind == "share" else number
+    return Card(
+        standing,
+        {data: write(value) for data, value in values.items()},
+        _bar(run, metric, values),
+        _sparks(run, metric, values),
+        _advice(run, standing),
+        section,
+    )
+
+
+def _bar(run: Run, metric: Metric, values: Mapping[str, float]) -> dict[str, Any] | None:
+    reading = reading_at_end(run, metric.name, alone=True)
+    if reading.target is None or reading.chance is None or not reading.grade:
+        return None
+    target, whole = reading.target, abs(reading.chance - reading.target)
+    parts = {data: abs(value - target) / whole for data, value in values.items()}
+    marks = {"half": 0.5, "tenth": 0.1}
+    least = min((part for part in parts.values() if part > 0), default=1.0)
+    decades = max(DECADES, math.ceil(-math.log10(least)))
+    write = share if metric.kind == "share" else number
+    return {
+        "at": {data: _position(part, decades) for data, part in parts.items()},
+        **{name: _position(part, decades) for name, part in marks.items()},
+        "chance": write(reading.chance),
+        "target": write(target),
+    }
+
+
+def _position(part: float, decades: int) -> float:
+    """Return where a part of the distance of chance stands: 0 for all of it, 1 for none."""
+    return 1.0 if part <= 0 else round(min(max(-math.log10(part) / decades, 0.0), 1.0), 3)
+
+
+def _sparks(run: Run, metric: Metric, datas: Iterable[str]) -> dict[str, str]:
+    """Return the curves as SVG paths on one scale, distances and shares of errors in decades."""
+    step = max(1, len(run.records) // POINTS)
+    records = [*run.records[:-1:step], run.records[-1]]
+    points: dict[str, list[tuple[float, float]]] = {}
+    for data in datas:
+        name = metric.name if data == "train" else f"test_{metric.name}"
+        found = [(r["epoch"], r[name]) for r in records if math.isfinite(r.get(name, math.nan))]
+        if len(found) > 1:
+            points[data] = [(e, 1 - v if metric.kind == "share" else v) for e, v in found]
+    drawn = [point for curve in points.values() for point in curve]
+    if not drawn:
+        return {}
+    low = min((value for _, value in drawn if value > 0), default=1.0)
+    top, least = (math.log10(max(f(v for _, v in drawn), low / 2)) for f in (max, min))
+    begin, end = min(epoch for epoch, _ in drawn), max(epoch for epoch, _ in drawn)
+
+    def place(epoch: float, value: float) -> str:
+        across = (epoch - begin) / ((end - begin) or 1) * WIDTH
+        down = (top - math.log10(max(value, low / 2))) / ((top - least) or 1) * (HEIGHT - 4) + 2
+        return f"{across:.1f} {down:.1f}"
+
+    return {data: "M" + "L".join(place(*p) for p in curve) for data, curve in points.items()}
+
+
+def _times_larger(record: Mapping[str, Any]) -> str:
+    train, test = (record.get(f"{data}nc1_trace_ratio", math.nan) for data in ("", "test_"))
+    if not (train > 0 and test > train):
+        return ""
+    return f"{number(float(f'{test / train:.2g}'))} times larger"
+
+
+def _advice(run: Run, standing: Standing) -> str:
+    return next(_advices(run, standing), "")
+
+
+def _advices(run: Run, standing: Standing) -> Iterator[str]:
+    """Yield what to do next, the most pressing first."""
+    last, group = run.records[-1], standing.group
+    fitted = last.get("accuracy") == 1
+    if standing.grade == "no better than chance":
+        yield (
+            "Nothing of it to be seen: look whether the head measured is the right one (head=)."
+            if fitted
+            else "Train until every training sample is right: collapse is about what comes after."
+        )
+    if (
+        group == NC1
+        and _times_larger(last)
+        and last["test_nc1_trace_ratio"] > 10 * last["nc1_trace_ratio"]
+    ):
+        yield "Judge the network by its test data: most of this is the training samples alone."
+    if standing.grade == "on the way" and ("still falls" in standing.text):
+        yield "Train on: it still falls."
+    if group == NC1 and standing.grade == "on the way":
+        yield "See which classes are widest, and whether it still falls in the layers before."
+    if group == NC2 and standing.grade in ("on the way", "not graded"):
+        yield "See which pairs of classes are closer than the others."
+    if group == NC3 and standing.grade == "on the way":
+        yield "See which rows of the head lean away from their class."
+    if group == NC4 and standing.grade != "collapsed":
+        yield "See when the nearest mean began to decide as the head does."
+    if group == DECISIONS and not fitted:
+        yield "Look at the samples that stay wrong: too short a training, or wrong labels?"
+    if group == DECISIONS and last.get("test_accuracy", 1.0) < 1:
+        yield "See which classes have the least margins on test data."

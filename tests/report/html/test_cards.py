@@ -1,0 +1,86 @@
+"""The first screen: its sentence, its numbers and its bars say what the records say."""
+
+import math
+
+import pytest
+
+from neuralcollapse.metrics.setting import Setting
+from neuralcollapse.report.html.cards import HEIGHT, WIDTH, cards, lead
+from neuralcollapse.runs import Run
+
+SETTING = Setting((100,) * 10, dim=64).to_record()
+
+
+def record(epoch=10, **values):
+    return {"epoch": epoch, "setting": SETTING, "test_setting": SETTING} | values
+
+
+COLLAPSED = {
+    "nc1_trace_ratio": 1e-4,
+    "nc2_etf": 1e-3,
+    "nc3_self_duality": 1e-3,
+    "nc4_agreement": 1.0,
+    "accuracy": 1.0,
+}
+
+
+def run_of(**values):
+    return Run("run", [record(**values)])
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (COLLAPSED, "On training data NC1, NC2, NC3 and NC4 have collapsed."),
+        (
+            COLLAPSED | {"test_nc1_trace_ratio": 2e-2},
+            "On training data NC1, NC2, NC3 and NC4 have collapsed. "
+            "Test data has not collapsed with it: there NC1 is 200 times larger.",
+        ),
+        (
+            COLLAPSED | {"nc2_etf": 0.05, "test_nc1_trace_ratio": 3e-4},
+            "On training data NC1, NC3 and NC4 have collapsed, NC2 is on the way. "
+            "On test data NC1 is 3 times larger.",
+        ),
+        ({"nc1_trace_ratio": 110.0}, "On training data NC1 is no better than chance."),
+        (COLLAPSED | {"nc4_agreement": math.nan}, "NC1, NC2 and NC3 have collapsed."),
+    ],
+)
+def test_the_first_sentence_says_what_collapsed_and_where(values, sentence):
+    said = lead(run_of(**values), None)
+    assert said == sentence or said == f"On training data {sentence}"
+    certified = lead(run_of(**values), {"upper": "3 %", "confidence": "95 %"})
+    assert certified.startswith(said)
+    assert "at most 3 %, at 95 % confidence, if the test data chose nothing." in certified
+
+
+def test_bars_stand_between_chance_and_target():
+    (found,) = (c for c in cards(run_of(**COLLAPSED)) if c.standing.group.startswith("NC1"))
+    chance = 99 * 10 / 9  # (n - 1) K / (K - 1), nearly, of features without classes
+    whole = -math.log10(1e-4 / chance)
+    assert found.bar["at"]["train"] == pytest.approx(whole / math.ceil(whole), abs=0.01)
+    assert found.bar["half"] < found.bar["tenth"] < found.bar["at"]["train"]
+    (noise,) = cards(run_of(nc1_trace_ratio=2 * chance))
+    assert noise.bar["at"]["train"] == 0
+    assert "Train until every training sample is right" in noise.advice
+    assert cards(Run("run", [{"epoch": 1, "nc1_trace_ratio": 0.5}]))[0].bar is None
+
+
+def test_curves_of_training_and_test_data_share_one_scale():
+    records = [
+        record(e, nc1_trace_ratio=10.0**-e, test_nc1_trace_ratio=10.0 ** (-e / 2))
+        for e in range(1, 5)
+    ]
+    (card,) = cards(Run("run", records))
+    drawn = {
+        data: [tuple(map(float, point.split())) for point in path[1:].split("L")]
+        for data, path in card.spark.items()
+    }
+    assert [x for x, _ in drawn["train"]] == pytest.approx(
+        [WIDTH * i / 3 for i in range(4)], abs=0.1
+    )
+    falls = {data: points[-1][1] - points[0][1] for data, points in drawn.items()}
+    assert falls["train"] == pytest.approx(2 * falls["test"], abs=0.2)  # in decades
+    assert all(0 <= y <= HEIGHT for points in drawn.values() for _, y in points)
+    assert "Judge the network by its test data" in card.advice
+    assert card.values == {"train": "0.0001", "test": "0.01"}
