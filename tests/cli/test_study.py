@@ -4,6 +4,7 @@ import torch
 from cli_runner import run
 from neuralcollapse import studies
 from neuralcollapse.measurement import write_features
+from neuralcollapse.training import TrainConfig
 
 
 @pytest.mark.parametrize("command", [["study", "xu1999"], ["verify", "xu1999"]])
@@ -37,3 +38,23 @@ def test_study_predicts_the_layer_after_given_features(tmp_path):
     result = run("study", "ji2022", "--features", tmp_path / "f.npz")
     assert result.exit_code == 2
     assert "error: --features: expected the paper tirer2023, got ji2022" in result.stderr
+
+
+def test_a_figure_takes_settings(tmp_path, monkeypatch):
+    jobs = []
+    monkeypatch.setattr(studies, "run_study", lambda paper, job, n: jobs.append(job) or [])
+    settings = ["lr=0.5", "data=my_data:stripes", "milestones=[2, 3]", "head_bias=false"]
+    flags = [word for setting in settings for word in ("--set", setting)]
+    assert run("study", "tirer2023", "--figure", 3, "--out", tmp_path, *flags).exit_code == 0
+    planned = jobs[0].planned(TrainConfig(schedule="step", lr=0.1, seed=4))
+    assert (planned.lr, planned.seed, planned.milestones) == (0.5, 4, (2, 3))
+    assert (planned.data, planned.head_bias) == ("my_data:stripes", False)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"), [("lr", "expected key=value, got lr"), ("speed=1", "got speed")]
+)
+def test_settings_that_are_none_are_refused(setting, message):
+    result = run("study", "ji2022", "--set", setting)
+    assert result.exit_code == 2
+    assert message in result.output

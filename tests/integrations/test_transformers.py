@@ -286,3 +286,48 @@ def test_several_processes_measure_what_one_does(tmp_path, world):
         for mine, theirs in zip(other[0] + other[1], ranks[0][0] + ranks[0][1], strict=True):
             assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
     assert len(read_history(tmp_path)) == 2  # one process writes
+
+
+def test_records_go_on_from_a_checkpoint_and_later_ones_are_made_again(tmp_path):
+    def going(epochs, checkpoint=None):
+        trainer = trainer_of(
+            bert(), sentences(), tmp_path / "out", num_train_epochs=epochs, save_strategy="epoch"
+        )
+        callback = CollapseTrainerCallback(trainer, history=tmp_path / "run")
+        trainer.add_callback(callback)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer.train(resume_from_checkpoint=checkpoint)
+        assert not callback.quiet
+        return callback.records
+
+    first = going(2)
+    again = going(3, str(tmp_path / "out/checkpoint-3"))  # of the end of the first epoch
+    assert [record["epoch"] for record in again] == [1, 2, 3]
+    assert again[0]["nc1_pinv"] == first[0]["nc1_pinv"]
+    assert [record["epoch"] for record in read_history(tmp_path / "run")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 3}])
+def test_layers_are_measured_from_batches_with_their_masks(tmp_path, options):
+    """Of a network that does not move, batches give what a pass gives; padding is left out."""
+    samples = sentences()
+    for row in samples[::2]:
+        row["attention_mask"] = torch.tensor([1, 1, 1, 0, 0, 0])
+    records = []
+    for mode in ("pass", "batches"):
+        network = bert()
+        for module in network.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        trainer = trainer_of(
+            network, samples, tmp_path, learning_rate=0.0, num_train_epochs=1, **options
+        )
+        callback = CollapseTrainerCallback(
+            trainer, mode=mode, evaluation=False, layers=["bert.embeddings"]
+        )
+        trainer.add_callback(callback)
+        run(trainer)
+        assert not any(module._forward_pre_hooks for module in network.modules())
+        records.append(callback.records[-1]["layers"]["bert.embeddings"])
+    assert records[0] == pytest.approx(records[1], rel=1e-4)

@@ -15,7 +15,7 @@ from rich.console import Console
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.runs.folder import FolderInUseError
 from neuralcollapse.studies.sweep import expand, progress_table, sweep
-from neuralcollapse.training import train
+from neuralcollapse.training import DATASETS, train
 from neuralcollapse.training.run_folder import TrainingFolder
 
 GRID = {
@@ -187,3 +187,13 @@ def test_a_broken_history_is_a_failure_and_told_as_it_is(swept, tmp_path):
     (report.failed[0].folder / "failure.json").write_text('{"error": "[red]\\u001b[2J[/nope]"}')
     console.print(progress_table(report.runs))
     assert "[red]\\x1b[2J[/nope]" in console.file.getvalue()
+
+
+def test_workers_know_the_data_sets_that_were_put_under_a_name(tmp_path, monkeypatch):
+    """A function of this module's own, which no worker could import."""
+    digits = DATASETS["digits"]
+    monkeypatch.setitem(DATASETS, "mine", lambda root: digits(root).subset(3, 3))
+    mine = expand({"base": GRID["base"] | {"data": "mine", "per_class": None, "epochs": 1}})
+    report = sweep(mine, tmp_path, **QUIET)
+    assert [run.error for run in report.runs] == [None]
+    assert report.runs[0].last["setting"]["class_sizes"] == [[3, 10]]

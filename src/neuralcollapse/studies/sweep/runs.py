@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from neuralcollapse.plain_text import plain
 from neuralcollapse.runs.folder import FolderInUseError
 from neuralcollapse.runs.record import Record
 from neuralcollapse.studies.sweep.parent import SECONDS, ending_with
-from neuralcollapse.training import TrainConfig, train
+from neuralcollapse.training import DATASETS, ImageData, TrainConfig, train
 from neuralcollapse.training.run_folder import TrainingFolder
 
 ORPHANS = 5  # looks, until which workers of a killed sweep have ended
@@ -78,7 +79,13 @@ class SweepRun:
         """Let the run begin again, from its last checkpoint if it has one."""
         self._failure.unlink(missing_ok=True)
 
-    def work(self, threads: int, options: dict[str, Any], parent: int | None = None) -> None:
+    def work(
+        self,
+        threads: int,
+        options: dict[str, Any],
+        parent: int | None = None,
+        datasets: Mapping[str, Callable[[Path | None], ImageData]] | None = None,
+    ) -> None:
         """Train to the end, from the last checkpoint if there is one; a failure is written down.
 
         A run that another process works on is left to it, unless that ends within seconds, as the
@@ -92,7 +99,10 @@ class SweepRun:
             Further arguments of `train`.
         parent
             Process number of the sweep, with which this process ends.
+        datasets
+            That were put into `DATASETS` where the sweep was called.
         """
+        DATASETS.update(datasets or {})
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:

@@ -18,6 +18,7 @@ from neuralcollapse.studies.sweep.engines import engine as joblib_engine
 from neuralcollapse.studies.sweep.progress_table import live_table
 from neuralcollapse.studies.sweep.runs import SweepRun
 from neuralcollapse.training import TrainConfig
+from neuralcollapse.training.data.registry import registered
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ def sweep(
             threads = max(1, (os.cpu_count() or 1) // count)
             with live_table(runs) if progress else nullcontext():
                 parent = os.getpid() if engine == "processes" else None
-                work = (delayed(run.work)(threads, options, parent) for run in due)
+                own = registered()
+                work = (delayed(run.work)(threads, options, parent, own) for run in due)
                 Parallel(batch_size=1)(work)
     return SweepReport(runs)

