@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -210,7 +211,7 @@ class RunFolder:
     def go_back(self, records: Sequence[Record]) -> None:
         """Cut the history back to records that a checkpoint knows, if they are its beginning."""
         there = self.records()
-        mine, theirs = ([(r["epoch"], r.get("step")) for r in part] for part in (there, records))
+        mine, theirs = ([_moment(record) for record in part] for part in (there, records))
         if mine[: len(theirs)] != theirs:
             raise NeuralCollapseError(
                 "history",
@@ -270,6 +271,12 @@ class RunFolder:
 
 def _there(file: Path) -> bool:
     return file.exists() or file.is_symlink()
+
+
+def _moment(record: Record) -> tuple[float, float | None]:
+    """Return epoch and step of a record; no step reads as NaN."""
+    step = record.get("step")
+    return record["epoch"], None if step is None or math.isnan(step) else step
 
 
 def part_of(content: Mapping[str, Any], name: str) -> dict[str, Any]:
