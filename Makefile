@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test nightly lint bench gpu docs clean
+.PHONY: help demo test nightly coverage lint bench gpu docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -18,6 +18,9 @@ test: $(VENV)/.installed-dev lint  ## lint, type-check and run the tests
 nightly: $(VENV)/.installed-dev  ## every test, the slow ones too, and the benchmarks in full
 	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
 	$(MAKE) bench
+
+coverage: $(VENV)/.installed-dev  ## which lines the tests run, in htmlcov/
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov=neuralcollapse --cov-report=term:skip-covered --cov-report=html
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -35,7 +38,7 @@ docs: $(VENV)/.installed-dev  ## build the documentation in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## remove the environment and what the demo wrote
-	rm -rf $(VENV) demo build dist site
+	rm -rf $(VENV) demo build dist site htmlcov .coverage
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "neuralcollapse needs Python 3.11 or newer, got " + sys.version.split()[0] + "; set PYTHON=python3.11")'
