@@ -10,6 +10,7 @@ import torch
 from neuralcollapse import ClassMoments
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.generalization import (
+    alignment_power,
     center_deviation_probability,
     clopper_pearson_upper,
     covered_mass,
@@ -24,18 +25,27 @@ from neuralcollapse.generalization import (
 )
 from neuralcollapse.generalization.crossed_anova import within_seed_permutation
 from neuralcollapse.generalization.design import crossed_design
+from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.metrics import (
     boundary_distances,
     effective_rank,
     equinorm,
+    frequency_thirds,
     margin_ceiling,
     margin_lower_bound_of_mean,
+    margin_min,
     margin_scale,
+    mean_loss_floor,
+    nc4_agreement,
+    ncc_accuracy,
+    nearest_center,
+    pairwise_collapse,
+    sample_margins,
     self_duality,
     summarize,
 )
-from neuralcollapse.ood import ood_scores, risk_coverage
-from neuralcollapse.theory import sufficient_statistics
+from neuralcollapse.ood import NCI, ViM, ood_scores, risk_coverage, second_moment
+from neuralcollapse.theory import predicted_geometry, sufficient_statistics
 
 NAN, INF = math.nan, math.inf
 X = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 0.1], [0.1, 2.0]])
@@ -81,6 +91,17 @@ REFUSING = {
     "training features of vim": lambda bad: ood_scores(
         MOMENTS, W, None, X, "vim", train_features=spoiled(X, bad)
     ),
+    "features of a nearest mean": lambda bad: nearest_center(spoiled(X, bad), W),
+    "features of an accuracy": lambda bad: ncc_accuracy(spoiled(X, bad), Y, W),
+    "features of an agreement": lambda bad: nc4_agreement(spoiled(X, bad), W, W),
+    "head of an agreement": lambda bad: nc4_agreement(X, W, spoiled(W, bad)),
+    "bias of an agreement": lambda bad: nc4_agreement(X, W, W, spoiled([0, 0], bad)),
+    "margins": lambda bad: sample_margins(spoiled(X, bad), Y),
+    "least margin": lambda bad: margin_min(spoiled(X, bad), Y),
+    "thirds": lambda bad: frequency_thirds(spoiled([1, 2], bad)),
+    "point of a second moment": lambda bad: second_moment(MOMENTS, spoiled([0, 0], bad)),
+    "alpha of nci": lambda bad: NCI(MOMENTS, W, alpha=bad),
+    "alpha of vim": lambda bad: ViM(MOMENTS, W, num_components=1, alpha=bad),
     "features of moments": lambda bad: ClassMoments(2, 2).update(spoiled(X, bad), Y),
 }
 
@@ -115,6 +136,11 @@ NUMBERS = {
     "floor": distribution_free_floor,
     "centres": lambda bad: center_deviation_probability(3, bad, 1.0, 1.0),
     "classes": lambda bad: ClassMoments(bad, 2),
+    "least samples": lambda bad: pairwise_collapse(MOMENTS, min_samples=bad),
+    "vertices": lambda bad: simplex_etf(bad, 5),
+    "directions": lambda bad: predicted_geometry([3, 3], bad),
+    "components": lambda bad: ViM(MOMENTS, W, num_components=bad, alpha=1.0),
+    "alignments": lambda bad: alignment_power(1.0, bad, 3),
 }
 
 
@@ -129,7 +155,7 @@ def test_what_is_not_whole_is_no_count(call, bad):
 @pytest.mark.parametrize("call", NUMBERS.values(), ids=NUMBERS.keys())
 def test_what_is_not_whole_is_no_number_of_things(call, bad):
     # Under test the annotations are checked too, and may speak first.
-    with pytest.raises(Exception, match=r"at least|Type-check error"):
+    with pytest.raises(Exception, match=r"at least|1 to d - 1|Type-check error"):
         call(bad)
 
 
@@ -146,3 +172,50 @@ def test_a_run_that_may_have_converged_has_not(bad):
 def test_a_decision_is_right_or_wrong():
     with pytest.raises(NeuralCollapseError, match="correct: expected True or False"):
         risk_coverage([1.0, 2.0], [1, 2])
+
+
+def test_a_scale_below_zero_or_undefined_gives_no_floor():
+    for bad in (NAN, -1.0):
+        with pytest.raises(NeuralCollapseError, match="scale: expected at least 0"):
+            mean_loss_floor(bad, 3)
+
+
+def test_a_mean_may_be_absent_but_not_infinite():
+    assert nearest_center(X, spoiled(W, NAN)).tolist() == [0, 0, 0, 0]
+    with pytest.raises(NonFiniteError, match="means: expected finite rows"):
+        nearest_center(X, spoiled(W, INF))
+
+
+KINDS = {
+    "list": lambda x: x.tolist(),
+    "array": lambda x: x.numpy(),
+    "frame": lambda x: pd.DataFrame(x.numpy()),
+    "nullable frame": lambda x: pd.DataFrame(x.numpy()).astype("Float64"),
+    "gradient": lambda x: x.clone().requires_grad_(),
+}
+READING = {
+    "nearest mean": lambda read: nearest_center(read(X), read(W)).tolist(),
+    "accuracy": lambda read: ncc_accuracy(read(X), Y, read(W)),
+    "agreement": lambda read: nc4_agreement(read(X), read(W), read(W)),
+    "margins": lambda read: sample_margins(read(X), Y).tolist(),
+    "summary": lambda read: summarize(MOMENTS, read(W)),
+    "pair risks": lambda read: pair_risks(read(X), Y).to_dict(),
+    "moments": lambda read: sufficient_statistics(read(X), Y).means.tolist(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("call", READING.values(), ids=READING.keys())
+def test_every_kind_of_array_is_read_alike(call, kind):
+    def same(x):
+        return kind(x.double())
+
+    assert call(same) == call(lambda x: x.double())
+
+
+@pytest.mark.parametrize(
+    "call", [READING[name] for name in ("nearest mean", "accuracy", "agreement", "margins")]
+)
+def test_complex_numbers_are_refused(call):
+    with pytest.raises(NeuralCollapseError, match=r"real numbers, got dtype torch.complex64"):
+        call(lambda x: x.to(torch.complex64))

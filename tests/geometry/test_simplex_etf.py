@@ -99,10 +99,10 @@ def test_distance_of_a_square_by_hand():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: simplex_etf(1, 4), "num_classes: expected at least 2 classes, got 1"),
+        (lambda: simplex_etf(1, 4), "num_classes: expected at least 2, got 1"),
         (lambda: simplex_etf(5, 3), "dim: expected dim >= num_classes - 1 = 4, got dim = 3"),
         (lambda: simplex_etf(4, 3, "block"), "expected dim >= num_classes = 4 for the block"),
-        (lambda: etf_gram(1), "at least 2 classes"),
+        (lambda: etf_gram(1), "num_classes: expected at least 2"),
         (lambda: nearest_etf(torch.randn(5, 3)), "dim >= num_classes - 1 = 4"),
         (lambda: nearest_etf(torch.ones(3, 4)), "points: expected at least two distinct points"),
     ],

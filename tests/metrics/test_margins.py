@@ -47,7 +47,8 @@ def test_the_least_margin_is_that_of_samples_and_of_pairs(case):
 
 def test_no_sample_and_nan_have_no_least_margin():
     assert math.isnan(margin_min(torch.empty(0, 3), torch.empty(0, dtype=torch.int64)))
-    assert math.isnan(margin_min(torch.tensor([[math.nan, 0.0], [1.0, 0.0]]), [0, 0]))
+    with pytest.raises(NonFiniteError, match=r"logits: .*1 NaN or infinite of 2"):
+        margin_min(torch.tensor([[math.nan, 0.0], [1.0, 0.0]]), [0, 0])
 
 
 def test_dtype_is_kept_and_ties_are_zero():

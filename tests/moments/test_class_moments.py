@@ -450,7 +450,7 @@ def test_an_empty_batch_changes_nothing():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ClassMoments(0, 3), "num_classes, dim: expected at least 1 each, got 0, 3"),
+        (lambda: ClassMoments(0, 3), "num_classes: expected at least 1, got 0"),
         (lambda: ClassMoments(3, 2).center(), "moments: expected at least one sample, got none"),
         (lambda: ClassMoments(3, 2).between, "call update with features first"),
         (lambda: ClassMoments(3, 2, False).within, "scatter: expected 'pooled' or 'per_class'"),

@@ -156,8 +156,11 @@ def covered_mass(
     (1, 0.7514)
     """
     rows, others = (
-        finite_matrix(name, as_tensor(name, value).flatten(1))
-        for name, value in (("inputs", inputs), ("held_out_inputs", held_out_inputs))
+        finite_matrix(name, inputs.flatten(1) if inputs.ndim > 1 else inputs)
+        for name, inputs in (
+            ("inputs", as_tensor("inputs", inputs)),
+            ("held_out_inputs", as_tensor("held_out_inputs", held_out_inputs)),
+        )
     )
     for name, sample in (("inputs", rows), ("held_out_inputs", others)):
         if not len(sample):
@@ -174,7 +177,7 @@ def covered_mass(
     reach = finite_tensor("radii", radii)
     if reach.shape != true.shape:
         raise NeuralCollapseError(
-            "radii", f"{len(rows)}, one a training sample", str(len(reach)), "see decision_radii"
+            "radii", f"{len(rows)}, one a training sample", str(reach.numel()), "see decision_radii"
         )
     uncovered, nearest = 0, []
     for label in new.unique():

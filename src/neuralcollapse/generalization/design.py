@@ -64,7 +64,7 @@ def crossed_design(table: pd.DataFrame) -> CrossedDesign:
     >>> crossed_design(pd.DataFrame(runs, columns=COLUMNS)).values[:, :, 0].tolist()
     [[15.0, 16.0, 17.0], [25.0, 26.0, 27.0]]
     """
-    missing = [name for name in COLUMNS if name not in table]
+    missing = [name for name in COLUMNS if table is None or name not in table]
     if missing:
         raise NeuralCollapseError(
             "table",

@@ -72,7 +72,7 @@ def etf_error(
     gap = num_classes / (num_classes - 1)  # half the squared distance of two rows
     own = other = variance * gap
     if samples_per_class is not None:
-        if dim is None or dim < num_classes - 1:
+        if dim is None or whole_number("dim", dim) < num_classes - 1:
             raise NeuralCollapseError(
                 "dim",
                 f"the number of features, at least {num_classes - 1}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from scipy import stats
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import positive, whole_number
+from neuralcollapse.validation import positive, real_number, whole_number
 
 MOST_SEEDS = 10**6
 
@@ -50,12 +50,12 @@ def alignment_power(ratio: float, alignments: int, seeds: int, level: float = 0.
     """
     _check_level(level)
     for name, value in (("alignments", alignments), ("seeds", seeds)):
-        if value < 2:
+        if whole_number(name, value, 1) < 2:
             raise NeuralCollapseError(
                 name, "at least 2", str(value), "fewer cannot tell alignments from seeds"
             )
         whole_number(name, value, 2, MOST_SEEDS)
-    if not ratio >= 0:
+    if not real_number("ratio", ratio) >= 0:
         raise NeuralCollapseError("ratio", "at least 0", str(ratio), "it is one of deviations")
     df = alignments - 1, (alignments - 1) * (seeds - 1)
     return float(stats.f.sf(stats.f.isf(level, *df) / (1 + seeds * ratio**2), *df))

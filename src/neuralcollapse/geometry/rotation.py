@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.validation import whole_number
 
 
 def random_isometry(
@@ -44,7 +45,8 @@ def random_isometry(
     >>> torch.allclose(Q @ Q.T, torch.eye(3, dtype=torch.float64))
     True
     """
-    if not 1 <= rows <= dim:
+    rows, dim = whole_number("rows", rows), whole_number("dim", dim)
+    if rows > dim:
         raise NeuralCollapseError(
             "rows", f"1 <= rows <= dim = {dim}", str(rows), "orthonormal rows cannot outnumber d"
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.rotation import random_isometry
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.validation import finite_matrix, whole_number
 
 Orientation = Literal["haar", "axis", "block"]
 
@@ -218,11 +218,8 @@ def nearest_etf(points: Float[Tensor, "K d"]) -> NearestETF:
 
 
 def _check_size(num_classes: int, dim: int) -> None:
-    if num_classes < 2:
-        raise NeuralCollapseError(
-            "num_classes", "at least 2 classes", str(num_classes), "one class has no geometry"
-        )
-    if dim < num_classes - 1:
+    whole_number("num_classes", num_classes, 2)
+    if whole_number("dim", dim) < num_classes - 1:
         raise NeuralCollapseError(
             "dim",
             f"dim >= num_classes - 1 = {num_classes - 1}",

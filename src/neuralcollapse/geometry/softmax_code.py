@@ -13,11 +13,11 @@ from scipy.optimize import linprog
 from scipy.sparse import coo_array
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.code_bound import one_vs_rest_bound
 from neuralcollapse.geometry.least_distance import Array
 from neuralcollapse.geometry.one_vs_rest_margin import one_vs_rest_margin
 from neuralcollapse.geometry.simplex_etf import standard_simplex
+from neuralcollapse.validation import whole_number
 
 # From the largest starting temperature alone no start finds the best 13 points in space; the cold
 # ones keep more of their first shape, which finds other codes.
@@ -108,12 +108,10 @@ def softmax_code(
     >>> round(code.margin, 9), code.upper, code.status
     (1.0, 1.0, 'optimal')
     """
-    for name, value, least in (("num_classes", num_classes, 2), ("dim", dim, 1)):
-        if value < least:
-            raise NeuralCollapseError(name, f"at least {least}", str(value), "ask for more")
+    num_classes, dim = whole_number("num_classes", num_classes, 2), whole_number("dim", dim)
     for name, number in (("starts", starts), ("steps", steps)):
-        if number is not None and number < 1:
-            raise NeuralCollapseError(name, "at least 1", str(number), "search at least once")
+        if number is not None:
+            whole_number(name, number)
     upper = one_vs_rest_bound(num_classes, dim)
     known = _closed_form(num_classes, dim)
     if known is not None:

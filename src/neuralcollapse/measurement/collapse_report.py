@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -100,6 +100,10 @@ class SplitReport:
 
 def check_class_names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
     """Return one name a class: those given, or the numbers."""
+    if not isinstance(class_names, (Iterable, type(None))):
+        raise NeuralCollapseError(
+            "class_names", "one name a class", repr(class_names), "pass a list of text"
+        )
     names = list(map(str, range(num_classes) if class_names is None else class_names))
     if len(names) != num_classes:
         raise NeuralCollapseError(

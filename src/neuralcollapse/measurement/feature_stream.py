@@ -16,7 +16,7 @@ from neuralcollapse.measurement.collapse_report import (
 from neuralcollapse.metrics.head import Head
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.state import CollapseState
-from neuralcollapse.validation import as_tensor
+from neuralcollapse.validation import as_matrix
 
 Batch = tuple[Tensor, Tensor | None, Any]
 
@@ -51,8 +51,8 @@ class FeatureStream:
                     type(batch).__name__,
                     "pass labels=, or a stream of such batches",
                 )
-            features = as_tensor("features", batch[0]).detach()
-            logits = as_tensor("logits", batch[2]).detach() if len(batch) == 3 else None
+            features = as_matrix("features", batch[0]).detach()
+            logits = as_matrix("logits", batch[2]).detach() if len(batch) == 3 else None
             if logits is None and self.head is not None:
                 logits = self.head.logits(features)
             yield features, logits, batch[1]

@@ -17,7 +17,13 @@ from neuralcollapse.measurement.feature_stream import FeatureStream, measure_str
 from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
 from neuralcollapse.metrics.head import Head, checked_bias
 from neuralcollapse.metrics.state import CollapseState
-from neuralcollapse.validation import as_tensor, distinct_labels, finite_matrix, integer_labels
+from neuralcollapse.validation import (
+    as_matrix,
+    as_tensor,
+    distinct_labels,
+    finite_matrix,
+    integer_labels,
+)
 
 BATCH_ROWS = 2048
 BATCH_LOGITS = 2**21  # logits held at once
@@ -93,7 +99,10 @@ def measure_features(
     if labels is None:
         stream = FeatureStream(features, layer), FeatureStream(test_features, layer)
         return measure_stream(*stream, class_names, scatter, feature_budget, own)
-    rows = _matrix("features", features)
+    rows = as_matrix("features", features).detach()
+    if (test_features is None) != (test_labels is None):
+        missing = "test_features" if test_features is None else "test_labels"
+        raise NeuralCollapseError(missing, "both, of test data", "only one", f"pass {missing}= too")
     if head is None and class_names is None:
         found, labels = distinct_labels("labels", labels)
         if test_labels is not None:
@@ -110,7 +119,7 @@ def measure_features(
     state.settle(means)
     train, test = SplitReport.of(state, head, offset, own), None
     if test_features is not None:
-        rows = _matrix("test_features", test_features)
+        rows = as_matrix("test_features", test_features).detach()
         true = integer_labels("test_labels", test_labels, len(rows), num_classes, class_names)
         state = CollapseState(num_classes, rows.shape[1], scatter, centers=means, keep=True)
         _gather(state, rows, true, layer)
@@ -123,16 +132,3 @@ def _gather(state: CollapseState, rows: Tensor, labels: Tensor, head: Head | Non
     for part, true in zip(rows.split(size), labels.split(size), strict=True):
         logits = None if head is None else head.logits(part)
         state.gather(part, true, logits)
-
-
-def _matrix(argument: str, value: Any) -> Tensor:
-    """Return a matrix in its own dtype; each batch of it is checked and converted in turn."""
-    matrix = as_tensor(argument, value)
-    if matrix.ndim != 2:
-        raise NeuralCollapseError(
-            argument,
-            "shape (N, d), one row a sample",
-            str(tuple(matrix.shape)),
-            "flatten or pool each sample to one row",
-        )
-    return matrix.detach()

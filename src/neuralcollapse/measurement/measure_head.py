@@ -24,7 +24,7 @@ from neuralcollapse.metrics.equiangularity import (
     etf_distance,
     gram_distance,
 )
-from neuralcollapse.metrics.head import Head
+from neuralcollapse.metrics.head import Head, checked_bias
 from neuralcollapse.metrics.head_mean import head_mean
 from neuralcollapse.metrics.pairs import PairTile, sweep_pairs
 from neuralcollapse.validation import class_counts as checked_counts
@@ -161,7 +161,7 @@ def measure_head(
     ([4], 0.0)
     """
     rows = finite_matrix("weight", weight).detach().cpu()
-    head = Head("weight", rows, None if bias is None else torch.as_tensor(bias))
+    head = Head("weight", rows, None if bias is None else checked_bias(bias, rows))
     num, dim = rows.shape
     names = [str(k) for k in range(num)] if class_names is None else [str(n) for n in class_names]
     sizes = None if class_sizes is None else checked_counts("class_sizes", class_sizes).cpu()

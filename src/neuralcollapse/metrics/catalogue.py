@@ -95,6 +95,10 @@ def own_metrics(metrics: OwnMetrics | None) -> dict[str, Metric]:
         If a name is taken, or stands for no function.
     """
     own = {}
+    if not isinstance(metrics, (Mapping, type(None))):
+        raise NeuralCollapseError(
+            "metrics", "functions by name", type(metrics).__name__, "pass a dict of functions"
+        )
     for name, function in (metrics or {}).items():
         row = function if isinstance(function, Metric) else None
         if row is None and callable(function):

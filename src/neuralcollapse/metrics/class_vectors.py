@@ -73,7 +73,7 @@ def centered_rows(vectors: Any, center: Any = None) -> Float[Tensor, "K d"]:
     Raises
     ------
     NeuralCollapseError
-        If there are fewer than two rows.
+        If there are fewer than two rows, or the centre is of another width.
     NonFiniteError
         If an entry is not finite, such as the mean of an absent class.
 
@@ -89,6 +89,14 @@ def centered_rows(vectors: Any, center: Any = None) -> Float[Tensor, "K d"]:
             "vectors", "at least 2 class vectors", str(len(rows)), "one has no angle to another"
         )
     if center is not None:
-        return rows - finite_tensor("center", center).to(rows)
+        point = finite_tensor("center", center).to(rows)
+        if point.shape != rows.shape[1:]:
+            raise NeuralCollapseError(
+                "center",
+                f"shape {tuple(rows.shape[1:])}, as wide as the vectors",
+                str(tuple(point.shape)),
+                "pass one point, or omit it for the mean of the vectors",
+            )
+        return rows - point
     rows = rows - rows[:1]  # so that equal rows become zero, not the round-off of their mean
     return rows.sub_(rows.mean(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.validation import finite_matrix
 
 
@@ -28,7 +29,7 @@ def head_mean(weight: Any) -> float:
     Raises
     ------
     NeuralCollapseError
-        If it is no matrix.
+        If it is no matrix, or has no row.
     NonFiniteError
         If an entry is NaN or infinite.
 
@@ -42,4 +43,6 @@ def head_mean(weight: Any) -> float:
     2.0
     """
     rows = finite_matrix("weight", weight).detach()
+    if not len(rows):
+        raise NeuralCollapseError("weight", "a row a class", "none", "pass the head of a network")
     return float(rows.sum(0).square().sum()) / len(rows)

@@ -16,6 +16,7 @@ from neuralcollapse.validation import (
     finite_matrix,
     integer_labels,
     positive,
+    real_number,
     whole_number,
 )
 
@@ -182,7 +183,7 @@ def mean_loss_floor(scale: float, num_classes: int) -> float:
     Raises
     ------
     NeuralCollapseError
-        If K < 2.
+        If K < 2, or tau is below 0 or NaN.
 
     Notes
     -----
@@ -193,7 +194,9 @@ def mean_loss_floor(scale: float, num_classes: int) -> float:
     >>> round(mean_loss_floor(2.0, 2), 6)  # log(1 + exp(-4))
     0.01815
     """
-    ceiling = margin_ceiling(num_classes)
+    ceiling, scale = margin_ceiling(num_classes), float(real_number("scale", scale))
+    if not scale >= 0:  # NaN is not
+        raise NeuralCollapseError("scale", "at least 0", str(scale), "see `margin_scale`")
     return _softplus(math.log(num_classes - 1) - scale * ceiling)
 
 

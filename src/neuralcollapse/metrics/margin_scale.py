@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from neuralcollapse.metrics.head import checked_bias, checked_head
 from neuralcollapse.moments.class_moments import ClassMoments
-from neuralcollapse.validation import whole_number
+from neuralcollapse.validation import real_number, whole_number
 
 
 def margin_ceiling(num_classes: int) -> float:
@@ -38,7 +38,7 @@ def margin_ceiling(num_classes: int) -> float:
     return whole_number("num_classes", num_classes, 2) / (num_classes - 1)
 
 
-def margin_scale(moments: ClassMoments, weight: Tensor, bias: Tensor | None = None) -> float:
+def margin_scale(moments: ClassMoments, weight: Any, bias: Any = None) -> float:
     r"""Return the scale tau that makes a margin comparable between networks and epochs.
 
     .. math:: \tau = \sqrt{\textstyle\sum_k \tfrac{n_k}{N} \|w_k - \bar w\|^2}
@@ -111,6 +111,7 @@ def normalized_margin(margin: float, scale: float) -> float:
     >>> normalized_margin(3.0, 6.0)
     0.5
     """
+    margin, scale = real_number("margin", margin), real_number("scale", scale)
     return margin / scale if scale > 0 else math.nan
 
 

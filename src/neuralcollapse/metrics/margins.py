@@ -10,10 +10,10 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.decisions import decide
-from neuralcollapse.validation import finite_matrix, integer_labels
+from neuralcollapse.validation import as_tensor, check_finite, finite_matrix, integer_labels
 
 
-def sample_margins(logits: Tensor, labels: Any) -> Float[Tensor, " n"]:
+def sample_margins(logits: Any, labels: Any) -> Float[Tensor, " n"]:
     r"""Return the multi-class margin of each sample, :math:`\min_{j \ne y} (s_y - s_j)`.
 
     Parameters
@@ -31,6 +31,8 @@ def sample_margins(logits: Tensor, labels: Any) -> Float[Tensor, " n"]:
 
     Raises
     ------
+    NonFiniteError
+        If a margin is NaN or infinite, since a logit is.
     NeuralCollapseError
         If K < 2, or the labels do not fit.
 
@@ -43,16 +45,18 @@ def sample_margins(logits: Tensor, labels: Any) -> Float[Tensor, " n"]:
     >>> sample_margins(torch.tensor([[3.0, 1.0, 2.5], [0.0, 1.0, 0.0]]), [0, 2])
     tensor([ 0.5000, -1.0000])
     """
-    if logits.ndim != 2 or logits.shape[1] < 2:
+    scores = as_tensor("logits", logits).detach()
+    if scores.ndim != 2 or scores.shape[1] < 2:
         raise NeuralCollapseError(
-            "logits", "shape (n, K), K >= 2", str(tuple(logits.shape)), "pass one column a class"
+            "logits", "shape (n, K), K >= 2", str(tuple(scores.shape)), "pass one column a class"
         )
-    true = integer_labels("labels", labels, len(logits), logits.shape[1])
-    margins, _ = decide(logits.detach(), true.to(logits.device))
-    return margins.to(logits.dtype) if logits.is_floating_point() else margins
+    true = integer_labels("labels", labels, len(scores), scores.shape[1])
+    margins, _ = decide(scores, true.to(scores.device))
+    check_finite("logits", margins)
+    return margins.to(scores.dtype) if scores.is_floating_point() else margins
 
 
-def margin_min(logits: Tensor, labels: Any) -> float:
+def margin_min(logits: Any, labels: Any) -> float:
     r"""Return p_min, the least margin of all samples: above zero when every decision is right.
 
     Parameters
@@ -63,10 +67,12 @@ def margin_min(logits: Tensor, labels: Any) -> float:
     Returns
     -------
     float
-        In the units of the logits; NaN if a logit is NaN, or there is no sample.
+        In the units of the logits; NaN if there is no sample.
 
     Raises
     ------
+    NonFiniteError
+        If a margin is NaN or infinite, since a logit is.
     NeuralCollapseError
         If K < 2, or the labels do not fit.
 
@@ -83,7 +89,7 @@ def margin_min(logits: Tensor, labels: Any) -> float:
     return float(margins.min()) if len(margins) else float("nan")
 
 
-def pair_margins(logits: Tensor, labels: Any) -> Float[Tensor, "K K"]:
+def pair_margins(logits: Any, labels: Any) -> Float[Tensor, "K K"]:
     r"""Return the least margin of each class against each other, over its samples.
 
     .. math:: \gamma_{ij} = \min_{x : y(x) = i} (s_i(x) - s_j(x))
@@ -116,7 +122,7 @@ def pair_margins(logits: Tensor, labels: Any) -> Float[Tensor, "K K"]:
     tensor([[nan, 1.],
             [1., nan]], dtype=torch.float64)
     """
-    scores = finite_matrix("logits", logits)
+    scores = finite_matrix("logits", logits).detach()
     num_classes = scores.shape[1]
     true = integer_labels("labels", labels, len(scores), num_classes).to(scores.device)
     return lower_pairs(None, scores, true).fill_diagonal_(float("nan"))

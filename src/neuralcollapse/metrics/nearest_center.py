@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.metrics.decisions import TIED, alike, decide
-from neuralcollapse.metrics.head import Head, linear_scores
-from neuralcollapse.validation import integer_labels
+from neuralcollapse.metrics.head import Head, checked_bias, linear_scores
+from neuralcollapse.validation import as_matrix, check_finite, finite_matrix, integer_labels
 
 CHUNK_ELEMENTS = 2**21  # scores held at once; never samples x classes
 CHUNK_ROWS = 2048
@@ -37,6 +37,8 @@ class NearestMean:
 
     Raises
     ------
+    NonFiniteError
+        If a mean is infinite.
     NeuralCollapseError
         If no class has a mean.
 
@@ -47,9 +49,13 @@ class NearestMean:
     tensor([ 0,  1, -1])
     """
 
-    def __init__(self, means: Tensor) -> None:
-        means = means.detach().to(torch.float64)
+    def __init__(self, means: Any) -> None:
+        means = as_matrix("means", means).detach().to(torch.float64)
         present = torch.isfinite(means).all(1)
+        if not bool(present.all()) and bool(means.isinf().any()):
+            raise NonFiniteError(
+                "means", "finite rows, or NaN for absent classes", "infinity", "check the features"
+            )
         if not present.any():
             raise NeuralCollapseError(
                 "means", "a class with samples", "none", "compute the means of training data first"
@@ -75,6 +81,19 @@ class NearestMean:
     def chunk_rows(self) -> int:
         """How many samples to score at once."""
         return max(1, min(CHUNK_ROWS, CHUNK_ELEMENTS // self.num_classes))
+
+    def read(self, features: Any) -> Tensor:
+        """Return what a user gave as finite features (n, d), in their own dtype."""
+        rows = as_matrix("features", features).detach()
+        if rows.shape[1] != self.dim:
+            raise NeuralCollapseError(
+                "features",
+                f"{self.dim} columns, as many as the means have",
+                f"shape {tuple(rows.shape)}",
+                "pass the features that the means are of",
+            )
+        check_finite("features", rows)
+        return rows
 
     def winners(self, features: Tensor, labels: Tensor) -> Int[Tensor, " n"]:
         """Return the class of the one nearest mean of each row, or `TIED`.
@@ -133,7 +152,7 @@ class NearestMean:
         return scores, likely, slack
 
 
-def nearest_center(features: Tensor, means: Tensor) -> Int[Tensor, " n"]:
+def nearest_center(features: Any, means: Any) -> Int[Tensor, " n"]:
     r"""Return the label of the nearest class mean, :math:`\arg\min_k \|x - \mu_k\|`.
 
     Parameters
@@ -150,8 +169,10 @@ def nearest_center(features: Tensor, means: Tensor) -> Int[Tensor, " n"]:
 
     Raises
     ------
+    NonFiniteError
+        If a feature is NaN or infinite, or a mean infinite.
     NeuralCollapseError
-        If no class has a mean.
+        If no class has a mean, or shapes do not fit.
 
     Examples
     --------
@@ -159,13 +180,14 @@ def nearest_center(features: Tensor, means: Tensor) -> Int[Tensor, " n"]:
     tensor([0, 1])
     """
     nearest = NearestMean(means)
-    found = nearest.winners(features, torch.zeros_like(features[:, 0], dtype=torch.int64))
+    rows = nearest.read(features)
+    found = nearest.winners(rows, torch.zeros_like(rows[:, 0], dtype=torch.int64))
     tied = (found == TIED).nonzero().squeeze(1)
-    found[tied] = nearest.distances(features[tied]).argmin(1)
+    found[tied] = nearest.distances(rows[tied]).argmin(1)
     return found
 
 
-def ncc_accuracy(features: Tensor, labels: Any, means: Tensor) -> float:
+def ncc_accuracy(features: Any, labels: Any, means: Any) -> float:
     """Return the share of samples whose nearest class mean is that of their label.
 
     Not the same as the agreement of NC4: it needs labels, and no classifier.
@@ -183,19 +205,23 @@ def ncc_accuracy(features: Tensor, labels: Any, means: Tensor) -> float:
         In [0, 1]; 1 when collapsed; NaN without samples. Where several means are the nearest, none
         is, and the sample counts as wrong.
 
+    Raises
+    ------
+    NonFiniteError, NeuralCollapseError
+        As in `nearest_center`, and if labels do not fit.
+
     Examples
     --------
     >>> ncc_accuracy(torch.tensor([[0.4], [0.6]]), [0, 0], torch.tensor([[0.0], [1.0]]))
     0.5
     """
-    true = integer_labels("labels", labels, len(features), len(means))
-    true = true.to(features.device)
-    return float((NearestMean(means).winners(features, true) == true).double().mean())
+    nearest = NearestMean(means)
+    rows = nearest.read(features)
+    true = integer_labels("labels", labels, len(rows), nearest.num_classes).to(rows.device)
+    return float((nearest.winners(rows, true) == true).double().mean())
 
 
-def nc4_agreement(
-    features: Tensor, means: Tensor, weight: Tensor, bias: Tensor | None = None
-) -> float:
+def nc4_agreement(features: Any, means: Any, weight: Any, bias: Any = None) -> float:
     r"""Return the share of samples that classifier and nearest class mean decide alike (NC4).
 
     .. math:: \arg\max_k \langle w_k, x\rangle + b_k = \arg\min_k \|x - \mu_k\|
@@ -215,6 +241,13 @@ def nc4_agreement(
         In [0, 1]; 1 when collapsed; NaN without samples. Where either rule has no single winner,
         they do not agree.
 
+    Raises
+    ------
+    NonFiniteError
+        If a feature, weight or bias is NaN or infinite, or a mean infinite.
+    NeuralCollapseError
+        If no class has a mean, or shapes do not fit.
+
     References
     ----------
     Papyan, Han & Donoho 2020, Figure 7 (which shows one minus this).
@@ -225,14 +258,16 @@ def nc4_agreement(
     >>> nc4_agreement(torch.tensor([[2.0, 1.0], [1.0, 1.5]]), means, weight=means)
     1.0
     """
-    if weight.shape != means.shape:
+    nearest, matrix = NearestMean(means), finite_matrix("weight", weight).detach()
+    if matrix.shape != (nearest.num_classes, nearest.dim):
         raise NeuralCollapseError(
             "weight",
-            f"the shape of the class means, {tuple(means.shape)}",
-            str(tuple(weight.shape)),
+            f"the shape of the class means, {(nearest.num_classes, nearest.dim)}",
+            str(tuple(matrix.shape)),
             "pass one row a class, of the layer that takes these features",
         )
-    nearest, head, agreeing = NearestMean(means), Head("", weight, bias), 0
+    head = Head("", matrix, None if bias is None else checked_bias(bias, matrix))
+    features, agreeing = nearest.read(features), 0
     for rows in features.split(nearest.chunk_rows):
         logits = head.logits(rows)
         decided = decide(logits, torch.zeros_like(logits[:, 0], dtype=torch.int64))[1]

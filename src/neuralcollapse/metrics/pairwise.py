@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.pairs import CLOSE, TILE, PairMean, PairSpread, PairTile, sweep_pairs
 from neuralcollapse.moments.class_moments import Center, ClassMoments
+from neuralcollapse.validation import finite_tensor, whole_number
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def pairwise_collapse(
     >>> round(found.cosine_mean, 6), round(found.log_energy_variance, 6), found.coinciding
     (-0.333333, 0.0, 0)
     """
+    min_samples = whole_number("min_samples", min_samples, 0)
     enough = moments.counts >= max(min_samples, 1)
     if int(enough.sum()) < 2:
         raise NeuralCollapseError(
@@ -208,7 +211,7 @@ def _extremes(tile: PairTile, values: Tensor, largest: Tensor, least: Tensor | N
             least.scatter_reduce_(0, index, low.to(least), "amin")
 
 
-def frequency_thirds(counts: Int[Tensor, " K"]) -> Int[Tensor, " K"]:
+def frequency_thirds(counts: Any) -> Int[Tensor, " K"]:
     """Return the third by frequency of each class: 0 rare, 1 middling, 2 frequent.
 
     Parameters
@@ -222,14 +225,24 @@ def frequency_thirds(counts: Int[Tensor, " K"]) -> Int[Tensor, " K"]:
         The thirds, -1 for absent classes; the present classes are split as evenly as can be, ties
         by their order.
 
+    Raises
+    ------
+    NeuralCollapseError
+        If these are no whole numbers of at least 0.
+
     Examples
     --------
     >>> frequency_thirds(torch.tensor([100, 1, 0, 7, 50, 2, 8]))
     tensor([ 2,  0, -1,  1,  2,  0,  1])
     """
-    order = counts.argsort(stable=True)
-    order = order[counts[order] > 0]
-    thirds = torch.full_like(counts, -1)
+    sizes = finite_tensor("counts", counts)
+    if sizes.ndim != 1 or bool(((sizes < 0) | (sizes != sizes.round())).any()):
+        raise NeuralCollapseError(
+            "counts", "whole numbers of at least 0, one a class", str(counts), "count the samples"
+        )
+    order = sizes.argsort(stable=True)
+    order = order[sizes[order] > 0]
+    thirds = torch.full_like(sizes, -1, dtype=torch.int64)
     for third, classes in enumerate(order.tensor_split(3)):
         thirds[classes] = third
     return thirds

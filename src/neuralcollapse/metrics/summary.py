@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from torch import Tensor
+from typing import Any
 
 from neuralcollapse.metrics.catalogue import CATALOGUE, needed
 from neuralcollapse.metrics.measured import Measured
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.validation import as_tensor
 
 
 def summarize(
     moments: ClassMoments,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
+    weight: Any = None,
+    bias: Any = None,
     margin_min: float | None = None,
 ) -> dict[str, float]:
     """Return every metric of collapse that needs no second look at the samples.
@@ -57,7 +57,9 @@ def summarize(
     {'nc1_pinv': 0.0, 'nc2_etf': 0.0, 'nc2_etf_head': 0.0}
     """
     shares = {} if margin_min is None else {"margin_min": margin_min}
-    values = values_of(Measured(moments, weight, bias, shares))
+    head = None if weight is None else as_tensor("weight", weight)
+    offset = None if bias is None else as_tensor("bias", bias)
+    values = values_of(Measured(moments, head, offset, shares))
     values.pop("margin_min", None)
     return values
 

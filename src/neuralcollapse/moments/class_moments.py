@@ -16,7 +16,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
 from neuralcollapse.moments.shifted_sums import ShiftedSums
 from neuralcollapse.moments.slab import SlabBuffer
-from neuralcollapse.validation import as_tensor, integer_labels
+from neuralcollapse.validation import as_tensor, integer_labels, whole_number
 
 Weighting = Literal["pooled", "balanced"]
 Center = Literal["class_mean", "sample_mean"]
@@ -83,10 +83,7 @@ class ClassMoments:
         scatter: Literal["pooled", "per_class"] | bool = "pooled",
         device: torch.device | str = "cpu",
     ) -> None:
-        if not all(size >= 1 and size % 1 == 0 for size in (num_classes, dim)):
-            raise NeuralCollapseError(
-                "num_classes, dim", "at least 1 each", f"{num_classes}, {dim}", "check the sizes"
-            )
+        num_classes, dim = whole_number("num_classes", num_classes), whole_number("dim", dim)
         if scatter not in ("pooled", "per_class", True, False):
             raise NeuralCollapseError(
                 "scatter", "'pooled', 'per_class' or False", repr(scatter), "choose one of these"

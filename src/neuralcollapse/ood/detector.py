@@ -59,17 +59,21 @@ class Detector(ABC):
         NeuralCollapseError
             If the width differs from that of the training features.
         """
-        features = as_tensor("features", features)
-        if features.ndim != 2 or features.shape[1] != self.dim:
-            raise NeuralCollapseError(
-                "features",
-                f"shape (n, {self.dim})",
-                str(tuple(features.shape)),
-                "pass the features that enter the head, one row a sample",
-            )
-        chunks = features.detach().split(CHUNK_ROWS)
+        chunks = self.matrix("features", features).split(CHUNK_ROWS)
         parts = [self.score(finite_matrix("features", part).to(self.device)) for part in chunks]
         return torch.cat(parts)
+
+    def matrix(self, argument: str, features: Any) -> Tensor:
+        """Return features as wide as those of training, in their own dtype, not yet checked."""
+        rows = as_tensor(argument, features)
+        if rows.ndim != 2 or rows.shape[1] != self.dim:
+            raise NeuralCollapseError(
+                argument,
+                f"shape (n, {self.dim})",
+                str(tuple(rows.shape)),
+                "pass the features that enter the head, one row a sample",
+            )
+        return rows.detach()
 
     @abstractmethod
     def score(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.ood.detector import Detector
+from neuralcollapse.validation import real_number
 
 
 class NearestMean(Detector):
@@ -90,7 +91,11 @@ class Mahalanobis(Detector):
     ) -> None:
         super().__init__(moments, weight, bias)
         variances, directions = torch.linalg.eigh(moments.within)
-        cutoff = moments.dim * torch.finfo(torch.float32).eps if rtol is None else rtol
+        cutoff = moments.dim * torch.finfo(torch.float32).eps
+        if rtol is not None:
+            cutoff = real_number("rtol", rtol)
+            if not 0 <= cutoff < 1:
+                raise NeuralCollapseError("rtol", "in [0, 1)", str(rtol), "omit it")
         kept = variances > cutoff * variances[-1]
         if not kept.any():
             raise NeuralCollapseError(

@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.ood.detector import Detector, over
+from neuralcollapse.validation import finite_tensor
 
 
 class NCI(Detector):
@@ -53,7 +55,9 @@ class NCI(Detector):
     ) -> None:
         super().__init__(moments, weight, bias)
         self._mean = moments.center("sample_mean")
-        self._alpha = alpha
+        self._alpha = float(finite_tensor("alpha", alpha))
+        if self._alpha < 0:
+            raise NeuralCollapseError("alpha", "at least 0", str(alpha), "0 leaves the norm out")
 
     def score(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Return proximity plus alpha times the 1-norm; a feature at the mean has proximity 0."""

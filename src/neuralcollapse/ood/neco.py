@@ -12,6 +12,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.ood.detector import Detector, over
 from neuralcollapse.ood.second_moment import second_moment
+from neuralcollapse.validation import whole_number
 
 
 class NECO(Detector):
@@ -73,7 +74,7 @@ class NECO(Detector):
         super().__init__(moments, weight, bias)
         if num_components is None:
             num_components = max(1, min(int(moments.present.sum()) - 1, moments.dim - 1))
-        elif not 1 <= num_components < moments.dim:
+        elif not 1 <= whole_number("num_components", num_components, 0) < moments.dim:
             raise NeuralCollapseError(
                 "num_components",
                 f"1 to d - 1 = {moments.dim - 1}",

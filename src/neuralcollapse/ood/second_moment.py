@@ -5,7 +5,9 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.validation import finite_tensor
 
 
 def second_moment(moments: ClassMoments, about: Tensor | None = None) -> Float[Tensor, "d d"]:
@@ -43,5 +45,10 @@ def second_moment(moments: ClassMoments, about: Tensor | None = None) -> Float[T
     total = moments.within_scatter("pooled") + moments.between_scatter("pooled", "sample_mean")
     if about is None:
         return total
-    offset = moments.center("sample_mean") - about
+    point = finite_tensor("about", about).to(total.device)
+    if point.shape != total.shape[:1]:
+        raise NeuralCollapseError(
+            "about", f"shape {tuple(total.shape[:1])}", str(tuple(point.shape)), "pass one point"
+        )
+    offset = moments.center("sample_mean") - point
     return total.addr_(offset, offset)

@@ -12,7 +12,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.ood.detector import Detector
 from neuralcollapse.ood.second_moment import second_moment
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.validation import finite_matrix, finite_tensor, whole_number
 
 
 class ViM(Detector):
@@ -74,7 +74,7 @@ class ViM(Detector):
         dim = moments.dim
         if num_components is None:
             num_components = 1000 if dim >= 2048 else 512 if dim >= 768 else max(1, dim // 2)
-        if not 1 <= num_components < dim:
+        if not 1 <= whole_number("num_components", num_components, 0) < dim:
             raise NeuralCollapseError(
                 "num_components", f"1 to d - 1 = {dim - 1}", str(num_components), "leave a residual"
             )
@@ -83,7 +83,8 @@ class ViM(Detector):
             self._origin = -torch.linalg.pinv(self._weight) @ self._bias
         spectrum = torch.linalg.eigh(second_moment(moments, self._origin))
         self._residual = spectrum.eigenvectors[:, : dim - num_components]
-        self.alpha = self._scale(train_features) if alpha is None else alpha
+        given = None if alpha is None else float(finite_tensor("alpha", alpha))
+        self.alpha = self._scale(train_features) if given is None else given
 
     def score(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Return the energy less the virtual logit."""
@@ -101,7 +102,8 @@ class ViM(Detector):
                 "none",
                 "pass train_features=, a sample of a few thousand is enough",
             )
-        rows = finite_matrix("train_features", train_features).detach().to(self.device)
+        given = self.matrix("train_features", train_features)
+        rows = finite_matrix("train_features", given).to(self.device)
         residual = float(self._residual_norms(rows).sum())
         # Round-off of features that lie in the principal subspace is no residual.
         if residual <= 1e-12 * float(rows.norm(dim=1).sum()):

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import class_counts
+from neuralcollapse.validation import class_counts, whole_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +123,7 @@ def predicted_geometry(
     """
     sizes = class_counts("class_sizes", class_sizes).cpu()
     num_classes = len(sizes)
+    dim = whole_number("dim", dim)
     if dim < num_classes - 1:
         raise NeuralCollapseError(
             "dim",

@@ -106,7 +106,7 @@ def sufficient_statistics(features: Any, labels: Any = None) -> SufficientStatis
     """
     if isinstance(features, HasMoments):
         return _checked(features, labels)
-    matrix = finite_matrix("H0", features).cpu()
+    matrix = finite_matrix("H0", features).detach().cpu()
     target = integer_labels("labels", labels, matrix.shape[0]).cpu()
     counts = sample_counts(target)
     means = class_means(matrix, target, counts)

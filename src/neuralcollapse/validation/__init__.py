@@ -1,13 +1,20 @@
 """How arguments are read and refused, in one place and one wording."""
 
 from neuralcollapse.validation.arrays import (
+    as_matrix,
     as_tensor,
     check_finite,
     finite_array,
     finite_matrix,
     finite_tensor,
 )
-from neuralcollapse.validation.counts import class_counts, positive, smoothing_share, whole_number
+from neuralcollapse.validation.counts import (
+    class_counts,
+    positive,
+    real_number,
+    smoothing_share,
+    whole_number,
+)
 from neuralcollapse.validation.labels import (
     distinct_labels,
     integer_labels,
@@ -16,6 +23,7 @@ from neuralcollapse.validation.labels import (
 )
 
 __all__ = [
+    "as_matrix",
     "as_tensor",
     "check_finite",
     "class_counts",
@@ -27,6 +35,7 @@ __all__ = [
     "label_values",
     "occupied_labels",
     "positive",
+    "real_number",
     "smoothing_share",
     "whole_number",
 ]

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 
+NUMBERS = (int, float, np.integer, np.floating)
+
 
 def as_tensor(argument: str, value: Any) -> Shaped[Tensor, "..."]:
     """Return what a user gave as a tensor of real numbers, on its device and in its dtype.
@@ -105,12 +107,35 @@ def finite_matrix(argument: str, value: Any) -> Float[Tensor, "n d"]:
     >>> finite_matrix("weight", [[1, 2]])
     tensor([[1., 2.]], dtype=torch.float64)
     """
+    return finite_tensor(argument, as_matrix(argument, value))
+
+
+def as_matrix(argument: str, value: Any) -> Shaped[Tensor, "n d"]:
+    """Return `value` as a matrix in its own dtype.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        As in `as_tensor`, with two axes.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it has not two axes, or holds no real numbers.
+
+    Examples
+    --------
+    >>> as_matrix("logits", [[1, 2]])
+    tensor([[1, 2]])
+    """
     matrix = as_tensor(argument, value)
     if matrix.ndim != 2:
         raise NeuralCollapseError(
             argument, "a matrix (two axes)", f"shape {tuple(matrix.shape)}", "reshape it"
         )
-    return finite_tensor(argument, matrix)
+    return matrix
 
 
 def finite_array(argument: str, value: Any) -> np.ndarray:
@@ -157,8 +182,8 @@ def check_finite(argument: str, values: Tensor) -> None:
     """
     if not values.numel():
         return
-    extremes = torch.stack(torch.aminmax(values))  # NaN is both; isfinite would make three copies
-    if not bool(torch.isfinite(extremes).all()):
+    low, high = torch.aminmax(values)  # NaN is both; isfinite of all would make three copies
+    if not bool(torch.isfinite(low) & torch.isfinite(high)):
         bad = int((~torch.isfinite(values)).sum())
         raise NonFiniteError(
             argument,
@@ -178,6 +203,8 @@ def as_array(argument: str, value: Any) -> np.ndarray:
 
 def from_array(argument: str, array: np.ndarray) -> Tensor:
     """Return the array's memory as a tensor, or a copy where torch knows no such memory."""
+    if array.dtype == object and all(isinstance(entry, NUMBERS) for entry in array.flat):
+        array = array.astype(np.float64)  # as pandas keeps numbers that could be missing
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind not in "biuf":
         raise _no_numbers(argument, f"dtype {array.dtype}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ def whole_number(argument: str, value: Any, at_least: int = 1, at_most: int = MO
     >>> whole_number("num_samples", 10.0)
     10
     """
+    value = real_number(argument, value)
     whole = value % 1 == 0  # which NaN and infinity are not
     if not (whole and value >= at_least):
         expected = f"at least {at_least}" if whole else f"a whole number of at least {at_least}"
@@ -84,6 +86,32 @@ def class_counts(argument: str, value: Any) -> Int[Tensor, " K"]:
     return sizes.to(torch.int64)
 
 
+def real_number(argument: str, value: Any) -> Any:
+    """Return `value`, a Python or numpy number or a tensor of one, as a number.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        The number; NaN and infinity are some.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is none, such as text or None.
+
+    Examples
+    --------
+    >>> real_number("beta", torch.tensor(2.0))
+    2.0
+    """
+    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    if not isinstance(number, Real):
+        raise NeuralCollapseError(argument, "a number", repr(value), "pass an int or a float")
+    return number
+
+
 def positive(argument: str, value: float) -> float:
     """Return `value` as a finite float above zero.
 
@@ -109,15 +137,16 @@ def positive(argument: str, value: float) -> float:
     >>> positive("beta", 2)
     2.0
     """
-    if not (math.isfinite(value) and value > 0):
+    number = float(real_number(argument, value))
+    if not (math.isfinite(number) and number > 0):
         raise NeuralCollapseError(
             argument, "a finite number above 0", str(value), "choose a positive value"
         )
-    if value > LARGEST:
+    if number > LARGEST:
         raise NeuralCollapseError(
             argument, f"at most {LARGEST:g}", str(value), "measure in other units"
         )
-    return float(value)
+    return number
 
 
 def smoothing_share(value: float) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization.certificates.held_out import failure_probability
+from neuralcollapse.validation import whole_number
 
 
 def distribution_free_floor(num_samples: int, confidence: float = 0.95) -> float:
@@ -46,8 +46,5 @@ def distribution_free_floor(num_samples: int, confidence: float = 0.95) -> float
     0.022763
     """
     delta = failure_probability(confidence)
-    if not (num_samples >= 1 and num_samples % 1 == 0):
-        raise NeuralCollapseError(
-            "num_samples", "at least one sample", str(num_samples), "hold out some of the data"
-        )
-    return max(0.0, float(1 - (2 * delta) ** (1 / num_samples)))
+    size = whole_number("num_samples", num_samples)
+    return max(0.0, float(1 - (2 * delta) ** (1 / size)))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.validation import as_tensor
+from neuralcollapse.validation import as_tensor, real_number
 
 
 def failure_probability(confidence: float) -> float:
@@ -29,7 +29,7 @@ def failure_probability(confidence: float) -> float:
     >>> failure_probability(0.75)
     0.25
     """
-    if not 0 < confidence < 1:
+    if not 0 < real_number("confidence", confidence) < 1:
         raise NeuralCollapseError(
             "confidence", "a number in (0, 1)", str(confidence), "use 0.95 for 95 %"
         )

@@ -14,6 +14,7 @@ from neuralcollapse.generalization.certificates.held_out import (
     finite_margins,
     number_or_array,
 )
+from neuralcollapse.validation import finite_array
 
 HALVINGS = 60  # of an interval within [0, 1]: to its last float64 digit
 
@@ -70,8 +71,8 @@ def margin_ramp_upper(margins: Any, thresholds: Any, confidence: float = 0.95) -
     """
     delta = failure_probability(confidence)
     sample = finite_margins("margins", margins)
-    grid = np.asarray(thresholds, dtype=np.float64)
-    if grid.ndim != 1 or not grid.size or not np.isfinite(grid).all() or (grid <= 0).any():
+    grid = finite_array("thresholds", thresholds)
+    if grid.ndim != 1 or not grid.size or (grid <= 0).any():
         raise NeuralCollapseError(
             "thresholds",
             "one or more finite numbers above 0",

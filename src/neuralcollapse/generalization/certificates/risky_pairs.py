@@ -13,9 +13,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.validation import finite_matrix, integer_labels
 
 
-def pair_risks(
-    logits: Tensor, labels: Any, class_names: Sequence[str] | None = None
-) -> pd.DataFrame:
+def pair_risks(logits: Any, labels: Any, class_names: Sequence[str] | None = None) -> pd.DataFrame:
     r"""Return how much each ordered pair of classes adds to the error, the worst first.
 
     .. math:: P(\text{error}) \le \sum_i p_i \sum_{j \ne i} \frac{s_{ij}^2}{s_{ij}^2 + \mu_{ij}^2}
@@ -64,7 +62,7 @@ def pair_risks(
     0      0      1   2.0        1.0       0.2
     1      1      0   4.0        0.0       0.0
     """
-    scores = finite_matrix("logits", logits).cpu()
+    scores = finite_matrix("logits", logits).detach().cpu()
     n, num_classes = scores.shape
     if n < 1 or num_classes < 2:
         raise NeuralCollapseError(
