@@ -76,6 +76,18 @@ def at_least(bound: float | None) -> str:
     return _per_cent(bound, ROUND_FLOOR)
 
 
+def between(lower: float, upper: float) -> str:
+    """Return an interval of measurements with three digits, rounded outwards.
+
+    Examples
+    --------
+    >>> between(0.012344, 0.012366), between(0.0, 0.01027)
+    ('0.0123 to 0.0124', 'at most 0.0103')
+    """
+    high = number(_outwards(upper, ROUND_CEILING))
+    return f"at most {high}" if lower == 0 else f"{number(_outwards(lower, ROUND_FLOOR))} to {high}"
+
+
 def listed(names: list[str]) -> str:
     """Return names in a sentence.
 
@@ -97,6 +109,14 @@ def _per_cent(value: float | None, rounding: str) -> str:
         return f"{exact:.0f} %"
     last = Decimal(1).scaleb(min(-1, small.adjusted() + 1 - DIGITS))
     return f"{exact.quantize(last, rounding):f}".rstrip("0").rstrip(".") + " %"
+
+
+def _outwards(value: float, rounding: str) -> float:
+    """Round to three digits, up or down."""
+    if not value or not math.isfinite(value):
+        return value
+    exact = Decimal(repr(float(value)))
+    return float(exact.quantize(Decimal(1).scaleb(exact.adjusted() + 1 - DIGITS), rounding))
 
 
 def _raised(exponent: int) -> str:

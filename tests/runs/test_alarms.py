@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from neuralcollapse.geometry import simplex_etf
-from neuralcollapse.measurement.collapse_report import CollapseReport, SplitReport
+from neuralcollapse.measurement.collapse_report import CollapseReport
+from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.metrics import CollapseState
 from neuralcollapse.runs.alarms.alarms import find_alarms
 from neuralcollapse.runs.alarms.minority import minority_cosine

@@ -9,14 +9,11 @@ from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import is_compiled
-from neuralcollapse.measurement.collapse_report import (
-    CollapseReport,
-    SplitReport,
-    check_class_names,
-)
+from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_moments import LayerMoments
 from neuralcollapse.measurement.passes import PassOptions
+from neuralcollapse.measurement.split_report import SplitReport, check_class_names
 from neuralcollapse.metrics.catalogue import own_metrics
 from neuralcollapse.metrics.over_ranks import (
     one_refuses_all_refuse,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,103 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
 from neuralcollapse.measurement.cautions import cautions
 from neuralcollapse.measurement.departure import Departure, departures
 from neuralcollapse.measurement.prediction import predicted, setting_of
 from neuralcollapse.measurement.readings import both, training_only
 from neuralcollapse.measurement.report_text import report_html, report_text
-from neuralcollapse.metrics.catalogue import CATALOGUE, metric_named, needed
+from neuralcollapse.measurement.split_report import SplitReport
+from neuralcollapse.metrics.catalogue import metric_named
 from neuralcollapse.metrics.class_distance import CDNVStatistic
+from neuralcollapse.metrics.estimates.estimate import Estimate, estimates
 from neuralcollapse.metrics.metric import Metric, Reading
 from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.metrics.setting import Setting
-from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.theory.predicted_geometry import PredictedGeometry
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True, eq=False)
-class SplitReport:
-    """The measurement of one data set: of training data, or of test data beside it.
-
-    Attributes
-    ----------
-    values
-        Metric name to value.
-    state
-        Class moments of the features; decisions, accuracies and margins, against the class means
-        of the training data.
-    """
-
-    values: dict[str, float]
-    state: CollapseState
-
-    @property
-    def moments(self) -> ClassMoments:
-        """Class moments of the features."""
-        return self.state.moments
-
-    @classmethod
-    def of(
-        cls,
-        state: CollapseState,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        own: Mapping[str, Metric] | None = None,
-        lenient: str = "",
-    ) -> SplitReport:
-        """Read the values of a state; what it does not tell before it is settled is NaN.
-
-        Parameters
-        ----------
-        state
-            Of the samples.
-        weight, bias
-            (K, d) and (K,) of the head, or None.
-        own
-            Metrics to compute besides the catalogue.
-        lenient
-            Name of data that may lack samples of two classes: values are then NaN, and a warning
-            says so. Of any other, that is an error.
-
-        Raises
-        ------
-        NeuralCollapseError
-            If fewer than two classes have samples, unless lenient.
-        """
-        rows = [*CATALOGUE.values(), *(own or {}).values()]
-        if lenient and int(state.moments.present.sum()) < 2:
-            warnings.warn(
-                f"the {lenient} data has samples of {int(state.moments.present.sum())} classes: "
-                "its metrics are NaN",
-                stacklevel=4,
-            )
-            there = state.measured(weight, bias).available
-            names = (row.name for row in rows if needed(row, there))
-            return cls(dict.fromkeys(names, math.nan) | state.shares(), state)
-        unsettled = ["ncc_accuracy"] if weight is None else ["ncc_accuracy", "nc4_agreement"]
-        values = dict.fromkeys(unsettled, math.nan) | state.values(weight, bias, rows)
-        return cls({row.name: values[row.name] for row in rows if row.name in values}, state)
-
-
-def check_class_names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
-    """Return one name a class: those given, or the numbers."""
-    if not isinstance(class_names, (Iterable, type(None))):
-        raise NeuralCollapseError(
-            "class_names", "one name a class", repr(class_names), "pass a list of text"
-        )
-    names = list(map(str, range(num_classes) if class_names is None else class_names))
-    if len(names) != num_classes:
-        raise NeuralCollapseError(
-            "class_names", f"{num_classes} names, one a class", str(len(names)), "name every class"
-        )
-    return names
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +139,23 @@ class CollapseReport(Mapping[str, float]):
         """What could mislead a reader, in plain words."""
         return cautions(self)
 
+    @cached_property
+    def estimates(self) -> Mapping[str, Estimate]:
+        """Corrected values and intervals of 95 %, by the names of the values.
+
+        They answer what the value would be of the distribution that the samples come from: of
+        fresh samples without end. Of the samples themselves the plain value is exact.
+        """
+        found: dict[str, Estimate] = {}
+        tests = {"test": self.test, **self.others}
+        for part, split in {"": self.train, **tests}.items():
+            if split is None or int(split.moments.present.sum()) < 2:
+                continue
+            fresh = bool(part)
+            every = estimates(split.state, split.values, self.weight, self.bias, fresh)
+            found |= {f"{part}_{name}" if part else name: each for name, each in every.items()}
+        return found
+
     def metric(self, name: str) -> Metric:
         """Return the row of the catalogue for a name."""
         return self.own.get(name) or metric_named(name)
@@ -284,10 +221,10 @@ class CollapseReport(Mapping[str, float]):
         """One row a class, worst margin first: samples, spread, distance, accuracies, margins."""
         import pandas as pd
 
-        table = pd.DataFrame(_class_columns(self.train, self.class_names))
+        table = pd.DataFrame(self.train.columns(self.class_names))
         if self.test is not None:
             table = table.join(
-                pd.DataFrame(_class_columns(self.test, self.class_names))
+                pd.DataFrame(self.test.columns(self.class_names))
                 .drop(columns="class")
                 .add_prefix("test_")
             )
@@ -325,31 +262,18 @@ class CollapseReport(Mapping[str, float]):
         record: dict[str, Any] = {**self._values, "setting": self.setting.to_record()}
         if self._test_setting is not None:
             record["test_setting"] = self._test_setting.to_record()
+        estimated = {n: each.to_dict() for n, each in self.estimates.items() if each.has_interval}
+        if estimated:
+            record["estimates"] = estimated
         if self.own:
             record["own_metrics"] = list(self.own)
         return record
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a metric: values, target, chance, grade and reading, what it measures."""
-        import pandas as pd
+        """Return one row a metric: values, estimates, target, chance, reading, what it measures."""
+        from neuralcollapse.measurement.report_tables import report_frame
 
-        rows = []
-        for name, value in self.train.values.items():
-            metric, reading = self.metric(name), self.reading(name)
-            row: dict[str, Any] = {"metric": name, "train": value}
-            if self.test is not None:
-                row["test"] = self.test.values.get(name, math.nan)
-            row |= {
-                "target": math.nan if reading.target is None else reading.target,
-                "chance": math.nan if reading.chance is None else reading.chance,
-                "grade": reading.grade,
-                "reading": reading.words,
-                "measures": metric.title,
-                "formula": metric.formula,
-                "group": metric.group,
-            }
-            rows.append(row)
-        return pd.DataFrame(rows).set_index("metric")
+        return report_frame(self)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Return values, classes and worst pairs as JSON, and write them to `path` if given.
@@ -361,15 +285,9 @@ class CollapseReport(Mapping[str, float]):
         path
             File to write, atomically.
         """
-        document = {
-            "values": {name: _finite(value) for name, value in self._values.items()},
-            "num_samples": self.train.moments.num_samples,
-            "absent": self.absent,
-            "per_class": _records(self.per_class),
-            "worst_pairs": _records(self.worst_pairs()),
-            "cautions": self.cautions,
-        }
-        text = json.dumps(document, indent=2, allow_nan=False)
+        from neuralcollapse.measurement.report_tables import report_document
+
+        text = json.dumps(report_document(self), indent=2, allow_nan=False)
         if path is not None:
             with atomic_path(path) as temporary:
                 temporary.write_text(text + "\n", encoding="utf-8")
@@ -408,28 +326,3 @@ class CollapseReport(Mapping[str, float]):
 
     def _repr_html_(self) -> str:
         return report_html(self)
-
-
-def _class_columns(split: SplitReport, class_names: Sequence[str]) -> dict[str, Any]:
-    moments = split.moments
-    distances = (moments.means - moments.center()).square().sum(1).sqrt()
-    return {
-        "class": list(class_names),
-        "samples": moments.counts.tolist(),
-        "trace_variance": moments.trace_variances.tolist(),
-        "distance_to_center": distances.tolist(),
-    } | {name: column.tolist() for name, column in split.state.per_class().items()}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {
-            str(name): _finite(cell) if isinstance(cell, float) else cell
-            for name, cell in row.items()
-        }
-        for row in table.to_dict(orient="records")
-    ]

@@ -8,11 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.collapse_report import (
-    CollapseReport,
-    SplitReport,
-    check_class_names,
-)
+from neuralcollapse.measurement.collapse_report import CollapseReport
+from neuralcollapse.measurement.split_report import SplitReport, check_class_names
+from neuralcollapse.metrics.estimates.sample_groups import keeps_groups
 from neuralcollapse.metrics.head import Head
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.state import CollapseState
@@ -70,6 +68,7 @@ def measure_stream(
     scatter: Any,
     feature_budget: int,
     own: Mapping[str, Metric],
+    intervals: bool | None = None,
 ) -> CollapseReport:
     """Return the report of a stream, see `measure_features`."""
     head = stream.head
@@ -77,8 +76,14 @@ def measure_stream(
     for features, logits, labels in stream:
         if state is None:
             num_classes = _num_classes(head, class_names, logits)
+            groups = keeps_groups(intervals, num_classes, features.shape[1])
             state = CollapseState(
-                num_classes, features.shape[1], scatter, keep=True, feature_budget=feature_budget
+                num_classes,
+                features.shape[1],
+                scatter,
+                keep=True,
+                feature_budget=feature_budget,
+                groups=groups,
             )
         state.gather(features, labels, logits)
         if not state.whole and stream.read_once:
@@ -95,7 +100,9 @@ def measure_stream(
     weight, bias = (None, None) if head is None else (head.weight, head.bias)
     test = None
     if tested.batches is not None:
-        held_out = CollapseState(num_classes, state.moments.dim, scatter, centers=means, keep=True)
+        held_out = CollapseState(
+            num_classes, state.moments.dim, scatter, centers=means, keep=True, groups=groups
+        )
         for features, logits, labels in tested:
             held_out.gather(features, labels, logits)
         test = SplitReport.of(held_out, weight, bias, own, lenient="test")

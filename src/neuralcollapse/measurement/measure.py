@@ -34,6 +34,7 @@ def measure(
     min_samples: int = 1,
     layers: Sequence[str] = (),
     merge: bool = True,
+    intervals: bool | None = None,
     progress: bool | None = None,
 ) -> CollapseReport:
     """Measure the neural collapse of a classifier on the data of a loader.
@@ -90,6 +91,9 @@ def measure(
     merge
         Whether the parts of the data of several processes are put together, as under
         ``torchrun``: then every process must call, and gets the same report.
+    intervals
+        Whether to keep what intervals of `report.estimates` need; if omitted, where that takes at
+        most 256 MiB.
     progress
         Show a progress bar; on a terminal if omitted.
 
@@ -129,6 +133,7 @@ def measure(
         max_batches=max_batches,
         min_samples=min_samples,
         layers=layers,
+        intervals=intervals,
     )
     show = sys.stderr.isatty() if progress is None else progress
     return measured_passes(

@@ -8,13 +8,11 @@ from typing import Any, Literal
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.collapse_report import (
-    CollapseReport,
-    SplitReport,
-    check_class_names,
-)
+from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_stream import FeatureStream, measure_stream
+from neuralcollapse.measurement.split_report import SplitReport, check_class_names
 from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
+from neuralcollapse.metrics.estimates.sample_groups import keeps_groups
 from neuralcollapse.metrics.head import Head, checked_bias
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.validation import (
@@ -41,6 +39,7 @@ def measure_features(
     scatter: Literal["pooled", "per_class"] | bool = "pooled",
     metrics: OwnMetrics | None = None,
     feature_budget: int = 2**30,
+    intervals: bool | None = None,
 ) -> CollapseReport:
     """Measure the collapse of features, and of the linear layer that takes them.
 
@@ -65,6 +64,9 @@ def measure_features(
         `shares`), each to a number. `metrics.register` adds one everywhere.
     feature_budget
         Bytes of the features of a stream to keep; beyond, it is read a second time.
+    intervals
+        Whether to keep what intervals of `report.estimates` need; if omitted, where that takes at
+        most 256 MiB.
 
     Returns
     -------
@@ -98,7 +100,7 @@ def measure_features(
     layer = None if head is None else Head("", head, offset)
     if labels is None:
         stream = FeatureStream(features, layer), FeatureStream(test_features, layer)
-        return measure_stream(*stream, class_names, scatter, feature_budget, own)
+        return measure_stream(*stream, class_names, scatter, feature_budget, own, intervals)
     rows = as_matrix("features", features).detach()
     if (test_features is None) != (test_labels is None):
         missing = "test_features" if test_features is None else "test_labels"
@@ -110,8 +112,9 @@ def measure_features(
         class_names = [str(name) for name in found]
     num_classes = len(head) if head is not None else len(class_names or ())
     names = check_class_names(class_names, num_classes)
+    groups = keeps_groups(intervals, num_classes, rows.shape[1])
     state = CollapseState(
-        num_classes, rows.shape[1], scatter, keep=True, feature_budget=rows.nbytes
+        num_classes, rows.shape[1], scatter, keep=True, feature_budget=rows.nbytes, groups=groups
     )
     true = integer_labels("labels", labels, len(rows), num_classes, class_names)
     _gather(state, rows, true, layer)
@@ -121,7 +124,9 @@ def measure_features(
     if test_features is not None:
         rows = as_matrix("test_features", test_features).detach()
         true = integer_labels("test_labels", test_labels, len(rows), num_classes, class_names)
-        state = CollapseState(num_classes, rows.shape[1], scatter, centers=means, keep=True)
+        state = CollapseState(
+            num_classes, rows.shape[1], scatter, centers=means, keep=True, groups=groups
+        )
         _gather(state, rows, true, layer)
         test = SplitReport.of(state, head, offset, own)
     return CollapseReport(train, names, head, offset, test, own)

@@ -11,17 +11,15 @@ from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import evaluating
-from neuralcollapse.measurement.collapse_report import (
-    CollapseReport,
-    SplitReport,
-    check_class_names,
-)
+from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_pass import FeaturePass
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_moments import LayerMoments
 from neuralcollapse.measurement.samples import LABEL_KEYS, Forward, Samples, Unpack
 from neuralcollapse.measurement.sampling import sampling_notes
+from neuralcollapse.measurement.split_report import SplitReport, check_class_names
 from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
+from neuralcollapse.metrics.estimates.sample_groups import keeps_groups
 from neuralcollapse.metrics.head import Head
 from neuralcollapse.metrics.over_ranks import (
     one_refuses_all_refuse,
@@ -52,6 +50,7 @@ class PassOptions:
     min_samples: int = 1
     layers: Sequence[str] = ()
     metrics: OwnMetrics | None = None
+    intervals: bool | None = None
 
     def samples(self, model: nn.Module) -> Samples:
         """Return how the batches of a network are read."""
@@ -188,7 +187,7 @@ class _Passes:
             )
         num_classes, dim, head = found
         self.layers.num_classes = num_classes
-        state = state or CollapseState(num_classes, dim, self.options.scatter, keep=True)
+        state = state or self._empty(num_classes, dim)
         total = self._together(state)
         counts = total.moments.counts
         if bool(((counts > 0) & (counts < self.options.min_samples)).any()):
@@ -197,18 +196,18 @@ class _Passes:
                 data = self._run(loader, "measuring (frequent classes)", self.layers)
                 data.require_rereadable("classes with at least min_samples")
                 state = self._gathered(data)
-            state = state or CollapseState(num_classes, dim, self.options.scatter, keep=True)
+            state = state or self._empty(num_classes, dim)
             total = self._together(state)
         means = total.moments.means
         with one_refuses_all_refuse(self.merged):
             again = self._run(loader, "deciding (second pass)")
-            state.settle(means, self._frequent(again))
+            state.settle(means, self._frequent(again), total.moments)
         return self._together(state), head
 
     def test(self, name: str, loader: Iterable[Any], means: Tensor) -> CollapseState:
         """Return the state of all test samples, settled by the means of the training data."""
         num_classes, dim = means.shape
-        state = CollapseState(num_classes, dim, self.options.scatter, centers=means, keep=True)
+        state = self._empty(num_classes, dim, centers=means)
         with one_refuses_all_refuse(self.merged):
             data = self._run(loader, f"measuring {name.replace('_', ' ')} data", self.layers)
             for features, logits, labels in self._frequent(data):
@@ -253,13 +252,17 @@ class _Passes:
         for features, logits, labels in self._frequent(data):
             if state is None:
                 num_classes, dim = self.tap.sizes
-                scatter = self.options.scatter
-                state = CollapseState(num_classes, dim, scatter, keep=True, feature_budget=budget)
+                state = self._empty(num_classes, dim, feature_budget=budget)
             state.gather(features, labels, logits)
             if whole and not state.whole:
                 whole = False
                 data.require_rereadable(f"at most {budget:,} bytes of features")
         return state if state is not None and state.moments.num_samples else None
+
+    def _empty(self, num_classes: int, dim: int, **options: Any) -> CollapseState:
+        groups = keeps_groups(self.options.intervals, num_classes, dim)
+        scatter = self.options.scatter
+        return CollapseState(num_classes, dim, scatter, keep=True, groups=groups, **options)
 
     def _frequent(self, data: FeaturePass) -> Iterator[tuple[Tensor, Tensor, Any]]:
         for features, logits, labels in data:

@@ -6,8 +6,10 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from neuralcollapse.metrics.estimates.estimate import TRAINED_ON, Estimate
 from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.plain_text import plain
+from neuralcollapse.wording import at_least, at_most, between, number, share
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +27,10 @@ HEADLINE = {
     "NC3": "nc3_self_duality",
     "NC4": "nc4_agreement",
 }
+QUESTION = (
+    "Corrected for few samples a class; the intervals answer what fresh samples without end would "
+    "give (NC3: of a head not fitted to these). Of a complete data set the plain value is exact."
+)
 STYLES = {"collapsed": "green", "on the way": "yellow", "no better than chance": "red"}
 
 
@@ -85,6 +91,7 @@ def _parts(report: CollapseReport, width: int) -> Iterator[str | Table]:
     if report.absent:
         yield f"Absent classes, left out: {_listed(report.absent)}."
     yield _table(report, width >= WIDE)
+    yield from _estimates(report)
     yield from _remarks(report)
 
 
@@ -117,6 +124,53 @@ def _table(report: CollapseReport, wide: bool) -> Table:
         cells += [_number(reading.target), _number(reading.chance)]
         table.add_row(*cells, Text(reading.words, style=STYLES.get(reading.grade, "")))
     return table
+
+
+def _estimates(report: CollapseReport) -> Iterator[str | Table]:
+    """Yield corrected values with intervals, which question they answer, and why some lack one."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    known = {name: each for name, each in report.estimates.items() if each.has_interval}
+    names = [name for name in report.train.values if {name, f"test_{name}"} & set(known)]
+    if names:
+        parts = ("", "test_") if report.test is not None else ("",)
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("corrected", no_wrap=True)
+        for part in parts:
+            table.add_column("test" if part else "train", justify="right", no_wrap=True)
+            table.add_column("95 %", no_wrap=True)
+        for name in names:
+            cells = [name]
+            for part in parts:
+                cells += estimate_words(known.get(f"{part}{name}"), report.metric(name).kind)
+            table.add_row(*cells)
+        yield table
+        yield QUESTION
+    lacking: dict[str, list[str]] = {}
+    for name, each in report.estimates.items():
+        lacking.setdefault(_lacks(each), []).append(name)
+    for reason, without in lacking.items():
+        if reason:
+            yield f"No interval of {_listed(without)}: {reason}."
+    least = report.estimates.get("test_margin_min")
+    if least is not None:
+        yield f"Least margin of test data: with 95 % confidence, {least.words}."
+
+
+def estimate_words(found: Estimate | None, kind: str) -> list[str]:
+    """Return a corrected value and its interval, as table and page write them."""
+    if found is None:
+        return ["", ""]
+    if kind == "share":
+        return [share(found.corrected), f"{at_least(found.lower)} to {at_most(found.upper)}"]
+    return [number(found.corrected), between(found.lower, found.upper)]
+
+
+def _lacks(found: Estimate) -> str:
+    """Return why there is no interval, where a reader would look for one."""
+    sought = found.reason not in (TRAINED_ON, "") and not found.words
+    return found.reason if sought and not found.has_interval else ""
 
 
 def _remarks(report: CollapseReport) -> Iterator[str]:

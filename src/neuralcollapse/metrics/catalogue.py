@@ -11,6 +11,8 @@ from neuralcollapse.metrics import validity
 from neuralcollapse.metrics.chance import decisions, shape, spread
 from neuralcollapse.metrics.collapse_index import vci
 from neuralcollapse.metrics.equiangularity import equiangularity, equinorm, etf_distance
+from neuralcollapse.metrics.estimates import corrected
+from neuralcollapse.metrics.estimates.corrected import Corrected
 from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.self_duality import product_duality, self_duality
@@ -22,6 +24,7 @@ NC2 = "NC2 simplex ETF"
 NC3 = "NC3 self-duality"
 NC4 = "NC4 nearest mean"
 DECISIONS = "Decisions"
+NEEDS_SCATTERS = "its interval would need the scatter of each group"
 
 # Group -> what is to be seen there, in one sentence.
 GROUPS = {
@@ -171,6 +174,7 @@ _register_all(
         "The literature's NC1, in variants that differ many times over on unequal classes; needs a "
         "*d* × *d* scatter. One direction in which the means hardly differ can make most of it.",
         label="tr Σ$_W$Σ$_B^+$/K",
+        corrected=Corrected(corrected.pinv, "log", without=NEEDS_SCATTERS, pairs=True),
     ),
     Metric(
         "nc1_trace_ratio", NC1, "the same, whatever the direction",
@@ -179,6 +183,7 @@ _register_all(
         "the same without regard to direction",
         "Blind to direction: a spread that the head never sees counts too.",
         label="tr Σ$_W$ / tr Σ$_B$",
+        corrected=Corrected(corrected.trace_ratio, "log"),
     ),
     Metric(
         "cdnv", NC1, "spread of two classes over their distance",
@@ -188,6 +193,7 @@ _register_all(
         "spread of two classes over their distance, mean of all pairs",
         "The mean over pairs hides a bad pair: look at `report.worst_pairs()`.",
         label="CDNV",
+        corrected=Corrected(corrected.cdnv, "log", pairs=True),
     ),
     Metric(
         "vci", NC1, "spread that a linear classifier still sees",
@@ -198,6 +204,7 @@ _register_all(
         "Invariant under invertible linear maps of the features: a direction of tiny spread counts "
         "as much as any. Says nothing of *d* + 1 samples or fewer.",
         label="VCI",
+        corrected=Corrected(corrected.vci, "log", without=NEEDS_SCATTERS, pairs=True),
     ),
     Metric(
         "nc2_equinorm", NC2, "means: are they equally long?",
@@ -206,6 +213,7 @@ _register_all(
         "do the class means have one length?",
         "Says nothing of angles. Unequal classes need not have equal lengths.",
         label="lengths",
+        corrected=Corrected(corrected.equinorm, "square"),
     ),
     Metric(
         "nc2_equiangular", NC2, "means: are their angles equal?",
@@ -215,6 +223,7 @@ _register_all(
         "do all pairs of class means have one angle?",
         "The signed mean is near zero for any centred vectors, so it is not offered.",
         label="angles",
+        corrected=Corrected(corrected.equiangular, "square", pairs=True),
     ),
     Metric(
         "nc2_etf", NC2, "means: distance from an ETF",
@@ -225,6 +234,7 @@ _register_all(
         "For unequal classes theory predicts another shape, whose distance from an ETF is the "
         "target: `report.predicted`, `nc.metrics.gram_distance`.",
         label="Gram matrix",
+        corrected=Corrected(corrected.etf, "square", corrected.etf_distance_of),
     ),
     Metric(
         "nc2_equinorm_head", NC2, "head: are its rows equally long?",
@@ -258,6 +268,7 @@ _register_all(
         "distance between head and class means, each scaled to norm 1",
         "Papers also print its square.",
         label="self-duality",
+        corrected=Corrected(corrected.self_duality, "square"),
     ),
     Metric(
         "nc3_product", NC3, "logits of means against an ETF",

@@ -79,9 +79,14 @@ class DecisionCounts:
         hits, total = (self.table[row] for row in SHARES[name])
         return hits / total
 
+    def hits(self, name: str) -> tuple[int, int]:
+        """Return the samples that a share counts, and those it is of."""
+        hits, total = (int(self.table[row].sum()) for row in SHARES[name])
+        return hits, total
+
     def share(self, name: str) -> float:
         """Return a share of all samples, in [0, 1]; NaN where none tells."""
-        hits, total = (int(self.table[row].sum()) for row in SHARES[name])
+        hits, total = self.hits(name)
         return hits / total if total else math.nan
 
     @property

@@ -9,6 +9,7 @@ from typing import Literal
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.chance.chance import Chance
+from neuralcollapse.metrics.estimates.corrected import Corrected
 from neuralcollapse.metrics.measured import Measured
 from neuralcollapse.metrics.setting import Setting
 
@@ -83,6 +84,8 @@ class Metric:
         negative.
     words
         The words for a value that has no grade.
+    corrected
+        What takes the bias of few samples a class out, if that is known.
 
     Examples
     --------
@@ -107,6 +110,7 @@ class Metric:
     kind: Literal["distance", "share", "signed"] = "distance"
     words: Callable[[float], str] | None = None
     label: str = ""
+    corrected: Corrected | None = None
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name.startswith("test_"):

@@ -105,12 +105,34 @@ class NearestMean:
         labels
             (n,) int64: the class that is likely, which saves time where it is the nearest.
         """
+        return self.judged(features, labels)[0]
+
+    def judged(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        r"""Return, beside the winners, how far from its label's mean each row is, and by how much.
+
+        Parameters
+        ----------
+        features, labels
+            As in `winners`.
+
+        Returns
+        -------
+        winners : Tensor of shape (n,), int64
+            As `winners`.
+        own : Tensor of shape (n,)
+            \|x - mu_y\|^2, to round-off of \|x - m\|^2.
+        ahead : Tensor of shape (n,)
+            The least squared distance to another mean, minus that.
+        """
         wide = features.dtype == torch.float64 or not features.is_floating_point()
         dtype = torch.float64 if wide else torch.float32
         size = self.chunk_rows
         chunks = zip(features.split(size), labels.split(size), strict=True)
-        found = [self._winners(rows, likely, dtype) for rows, likely in chunks]
-        return torch.cat(found) if found else labels
+        found = [self._judged(rows, likely, dtype) for rows, likely in chunks]
+        if not found:
+            return labels, features.new_zeros(0), features.new_zeros(0)
+        winners, own, ahead = (torch.cat(part) for part in zip(*found, strict=True))
+        return winners, own, ahead
 
     def distances(self, features: Tensor) -> Tensor:
         """Return the distances to all means by differences, (n, K) float64; inf if absent."""
@@ -119,20 +141,23 @@ class NearestMean:
         found = torch.cdist(features.to(torch.float64), means, compute_mode=mode)
         return found.masked_fill_(self._offsets.to(features.device).isinf(), float("inf"))
 
-    def _winners(self, features: Tensor, likely: Tensor, dtype: torch.dtype | None) -> Tensor:
-        if dtype is None:
-            return decide(-self.distances(features), likely)[1]
-        found = decide(*self._scores(features, likely, dtype))[1]
-        close = (found == TIED).nonzero().squeeze(1)
-        if len(close):
-            finer = torch.float64 if dtype == torch.float32 else None
-            found[close] = self._winners(features[close], likely[close], finer)
-        return found
-
-    def _scores(
+    def _judged(
         self, features: Tensor, likely: Tensor, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the scores (n, K), -inf for absent classes; labels; and twice their round-off."""
+        scores, squares, slack = self._scores(features, dtype)
+        margins, found = decide(scores, likely, slack)
+        own = squares - 2 * scores.gather(1, likely[:, None]).squeeze(1)
+        close = (found == TIED).nonzero().squeeze(1)
+        if len(close):
+            rows, labels = features[close], likely[close]
+            if dtype == torch.float32:
+                found[close] = self._judged(rows, labels, torch.float64)[0]
+            else:
+                found[close] = decide(-self.distances(rows), labels)[1]
+        return found, own, 2 * margins
+
+    def _scores(self, features: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the scores (n, K), -inf for absent classes; |x - m|^2; twice their round-off."""
         key = (dtype, features.device)
         if key not in self._cast:
             parts = (self._center, self._rows, self._offsets)
@@ -147,9 +172,12 @@ class NearestMean:
         info, norms = torch.finfo(dtype), torch.linalg.vector_norm(rows, dim=1)
         # Sums of d rounded products drift by about sqrt(d) units; rows and differences by a few.
         units = 2 * (4 + self.dim**0.5)
+        squares = norms.square()  # of x - m
+        if not self._centering:
+            squares.add_(self._offset_norm**2).sub_(rows @ center, alpha=2)
         slack = norms.add_(reach).mul_(units * info.eps * self._radius)
         slack += units * self.dim * info.tiny
-        return scores, likely, slack
+        return scores, squares, slack
 
 
 def nearest_center(features: Any, means: Any) -> Int[Tensor, " n"]:

@@ -61,9 +61,11 @@ def over_ranks(state: CollapseState) -> CollapseState:
         return state
     moments = state.moments
     sizes = (moments.num_classes, moments.dim, moments.scatter)
-    total = CollapseState(*sizes)
+    groups = state.groups is not None
+    total = CollapseState(*sizes, groups=groups)
     for vector in gathered(state.to_vector()):
-        total.merge(CollapseState.from_vector(vector, *sizes))
+        total.merge(CollapseState.from_vector(vector, *sizes, groups))
+    total.left_out = torch.stack(gathered(state.left_out)).sum(0)
     if state.samples is not None:
         labels = torch.cat(gathered(state.samples.labels))
         # Logits of one process may be wider than those of another.

@@ -12,23 +12,23 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
 
 
-def pack(table: Float[Tensor, "rows K"], moments: ClassMoments) -> Float[Tensor, " s"]:
-    """Return a table and the moments as one float64 vector on the CPU.
+def pack(table: Float[Tensor, "rows K"], *moments: ClassMoments) -> Float[Tensor, " s"]:
+    """Return a table and moments as one float64 vector on the CPU.
 
     Parameters
     ----------
     table
         Counts by class.
     moments
-        Of as many classes.
+        Of these classes, and perhaps of others.
     """
-    parts = [table.cpu(), *moments.state_dict().values()]
+    parts = [table.cpu(), *(part for one in moments for part in one.state_dict().values())]
     return torch.cat([part.flatten() for part in parts])
 
 
 def unpack(
-    vector: Tensor, table: Float[Tensor, "rows K"], empty: ClassMoments
-) -> tuple[Float[Tensor, "rows K"], ClassMoments]:
+    vector: Tensor, table: Float[Tensor, "rows K"], *empty: ClassMoments
+) -> tuple[Float[Tensor, "rows K"], list[ClassMoments]]:
     """Return what `pack` was given.
 
     Parameters
@@ -47,22 +47,26 @@ def unpack(
     --------
     >>> moments = ClassMoments(2, 1).update(torch.tensor([[1.0], [3.0]]), [0, 0])
     >>> table = torch.ones(1, 2, dtype=torch.float64)
-    >>> _, again = unpack(pack(table, moments), table, ClassMoments(2, 1))
+    >>> _, (again,) = unpack(pack(table, moments), table, ClassMoments(2, 1))
     >>> again.counts.tolist(), float(again.means[0])
     ([2, 0], 2.0)
     """
-    shapes = {name: tensor.shape for name, tensor in empty.state_dict().items()}
-    sizes = [table.numel(), *(math.prod(shape) for shape in shapes.values())]
+    shapes = [{name: t.shape for name, t in one.state_dict().items()} for one in empty]
+    sizes = [table.numel(), *(math.prod(shape) for one in shapes for shape in one.values())]
     if vector.shape != (sum(sizes),):
+        first = empty[0]
         raise NeuralCollapseError(
             "state",
-            f"{sum(sizes)} numbers for num_classes, dim = {empty.num_classes}, {empty.dim}",
+            f"{sum(sizes)} numbers for num_classes, dim = {first.num_classes}, {first.dim}",
             f"shape {tuple(vector.shape)}",
             "restore it into a metric of the same sizes",
         )
     counts, *parts = vector.detach().to(torch.float64).split(sizes)
-    state = {
-        name: part.reshape(shape).clone()
-        for (name, shape), part in zip(shapes.items(), parts, strict=True)
-    }
-    return counts.reshape(table.shape).clone(), ClassMoments.from_state_dict(state)
+    rest = iter(parts)
+    found = [
+        ClassMoments.from_state_dict(
+            {name: next(rest).reshape(shape).clone() for name, shape in one.items()}
+        )
+        for one in shapes
+    ]
+    return counts.reshape(table.shape).clone(), found

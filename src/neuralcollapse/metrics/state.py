@@ -13,7 +13,9 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.decision_counts import DecisionCounts
 from neuralcollapse.metrics.decisions import decide
+from neuralcollapse.metrics.estimates.sample_groups import SampleGroups
 from neuralcollapse.metrics.kept_samples import Batch, KeptSamples
+from neuralcollapse.metrics.left_out import LeftOut
 from neuralcollapse.metrics.margins import lower_pairs
 from neuralcollapse.metrics.measured import Measured
 from neuralcollapse.metrics.metric import Metric
@@ -50,6 +52,8 @@ class CollapseState:
         256 classes.
     feature_budget
         Bytes of features to keep for `settle`, without a copy.
+    groups
+        Whether to keep the sums of 16 groups of samples, which intervals need (16 K d numbers).
 
     Attributes
     ----------
@@ -59,6 +63,10 @@ class CollapseState:
         What samples are settled by as they pass.
     samples : KeptSamples or None
         Labels, margins and features, as far as they are kept.
+    groups : SampleGroups or None
+        Sums of groups of samples, if they are kept.
+    left_out : Tensor
+        (2,) samples nearest to the mean of the others of their class, and those it was asked of.
     pairs : Tensor or None
         (K, K) least margin of each class against each other, if they are kept.
 
@@ -88,8 +96,10 @@ class CollapseState:
         centers: Tensor | NearestMean | None = None,
         keep: bool = False,
         feature_budget: int = 0,
+        groups: bool = False,
     ) -> None:
         self.moments = ClassMoments(num_classes, dim, scatter)
+        self.groups = SampleGroups(num_classes, dim) if groups else None
         self._counts = DecisionCounts(num_classes)
         self._suspect = torch.zeros((), dtype=torch.int64)  # margins found not finite later
         self.nearest = NearestMean(centers) if isinstance(centers, Tensor) else centers
@@ -102,6 +112,7 @@ class CollapseState:
                 "pass one row a class, as wide as the features",
             )
         self.samples = KeptSamples(feature_budget) if keep or feature_budget else None
+        self.left_out = torch.zeros(2, dtype=torch.int64)
         self.pairs: Tensor | None = None
         self.keeps_pairs = keep and num_classes <= PAIR_CLASSES
 
@@ -141,6 +152,8 @@ class CollapseState:
                 self.pairs = lower_pairs(self.pairs, logits, safe)
         if self.nearest is not None:
             self._counts.add_nearest(safe, self.nearest.winners(features, safe), winners)
+        if self.groups is not None:
+            self.groups.gather(features, safe)
         if self.samples is not None:
             self.samples.add(features, safe, margins, winners)
 
@@ -155,7 +168,10 @@ class CollapseState:
             self.samples.features = None
 
     def settle(
-        self, means: Tensor, again: Iterable[tuple[Tensor, Tensor | None, Any]] | None = None
+        self,
+        means: Tensor,
+        again: Iterable[tuple[Tensor, Tensor | None, Any]] | None = None,
+        whole: ClassMoments | None = None,
     ) -> None:
         """Seek the nearest of the class means of every sample; kept features are then dropped.
 
@@ -165,16 +181,21 @@ class CollapseState:
             (K, d) class means of all (training) samples, NaN for absent classes.
         again
             The same batches once more, (features, logits, labels), read if features were dropped.
+        whole
+            Moments that the means are of, if these samples are a part of theirs.
 
         Raises
         ------
         NeuralCollapseError
             If features were dropped and there is no `again`, or it has other samples.
         """
-        nearest, seen = NearestMean(means), 0
+        nearest, left_out, seen = NearestMean(means), LeftOut(whole or self.moments), 0
         self._counts.forget_nearest()
+        self.left_out.zero_()
         for features, labels, winners in self._settled_from(again):
-            self._counts.add_nearest(labels, nearest.winners(features, labels), winners)
+            found, own, ahead = nearest.judged(features, labels)
+            self._counts.add_nearest(labels, found, winners)
+            self.left_out += left_out.count(labels, own, ahead)
             seen += len(labels)
         self.drop_features()
         if seen != self.moments.num_samples:
@@ -195,6 +216,9 @@ class CollapseState:
         """
         self.moments.merge(other.moments)
         self._counts.merge(other.counts)
+        self.left_out += other.left_out
+        if self.groups is not None and other.groups is not None:
+            self.groups.merge(other.groups)
         if other.pairs is not None and self.keeps_pairs:
             pairs = other.pairs if self.pairs is None else self.pairs
             self.pairs = torch.minimum(pairs, other.pairs.to(pairs.device))
@@ -298,7 +322,8 @@ class CollapseState:
 
     def to_vector(self) -> Float[Tensor, " s"]:
         """Return moments and counts as one float64 vector on the CPU, without what is kept."""
-        return pack(self.counts.table, self.moments)
+        groups = [] if self.groups is None else [self.groups.moments]
+        return pack(self.counts.table, self.moments, *groups)
 
     @classmethod
     def from_vector(
@@ -307,6 +332,7 @@ class CollapseState:
         num_classes: int,
         dim: int,
         scatter: Literal["pooled", "per_class"] | bool = "pooled",
+        groups: bool = False,
     ) -> CollapseState:
         """Rebuild a state from `to_vector`; it goes on from where it stood.
 
@@ -314,7 +340,7 @@ class CollapseState:
         ----------
         vector
             What `to_vector` returned.
-        num_classes, dim, scatter
+        num_classes, dim, scatter, groups
             Those of the state.
 
         Raises
@@ -322,8 +348,13 @@ class CollapseState:
         NeuralCollapseError
             If the vector is of another length, or holds no moments.
         """
-        state = cls(num_classes, dim, scatter)
-        state._counts.table, state.moments = unpack(vector, state._counts.table, state.moments)
+        state = cls(num_classes, dim, scatter, groups=groups)
+        kept = [] if state.groups is None else [state.groups.moments]
+        state._counts.table, (state.moments, *kept) = unpack(
+            vector, state._counts.table, state.moments, *kept
+        )
+        if state.groups is not None:
+            state.groups.restore(*kept)
         return state
 
     # ---------------------------------------------------------------- batches

@@ -105,6 +105,7 @@ def _is_list(value: Any) -> bool:
 NUMBER = ("a number", _is_number)
 NESTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "layers": ("a Mapping of numbers by metric by layer", _is_layers),
+    "estimates": ("a Mapping of numbers by metric, corrected with ends", _is_layers),
     "alarms": ("a Mapping of sentences by alarm", _is_alarms),
     "setting": ("a Mapping of class sizes and dimensions", _is_setting),
     "classes": ("a list", _is_list),

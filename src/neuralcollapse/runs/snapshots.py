@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.collapse_report import CollapseReport, SplitReport
+from neuralcollapse.measurement.collapse_report import CollapseReport
+from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.metrics.setting import Setting

@@ -1,0 +1,106 @@
+"""SplitReport: the measurement of one data set."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.catalogue import CATALOGUE, needed
+from neuralcollapse.metrics.metric import Metric
+from neuralcollapse.metrics.state import CollapseState
+from neuralcollapse.moments.class_moments import ClassMoments
+
+
+@dataclass(frozen=True, eq=False)
+class SplitReport:
+    """The measurement of one data set: of training data, or of test data beside it.
+
+    Attributes
+    ----------
+    values
+        Metric name to value.
+    state
+        Class moments of the features; decisions, accuracies and margins, against the class means
+        of the training data.
+    """
+
+    values: dict[str, float]
+    state: CollapseState
+
+    @property
+    def moments(self) -> ClassMoments:
+        """Class moments of the features."""
+        return self.state.moments
+
+    @classmethod
+    def of(
+        cls,
+        state: CollapseState,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        own: Mapping[str, Metric] | None = None,
+        lenient: str = "",
+    ) -> SplitReport:
+        """Read the values of a state; what it does not tell before it is settled is NaN.
+
+        Parameters
+        ----------
+        state
+            Of the samples.
+        weight, bias
+            (K, d) and (K,) of the head, or None.
+        own
+            Metrics to compute besides the catalogue.
+        lenient
+            Name of data that may lack samples of two classes: values are then NaN, and a warning
+            says so. Of any other, that is an error.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If fewer than two classes have samples, unless lenient.
+        """
+        rows = [*CATALOGUE.values(), *(own or {}).values()]
+        if lenient and int(state.moments.present.sum()) < 2:
+            warnings.warn(
+                f"the {lenient} data has samples of {int(state.moments.present.sum())} classes: "
+                "its metrics are NaN",
+                stacklevel=4,
+            )
+            there = state.measured(weight, bias).available
+            names = (row.name for row in rows if needed(row, there))
+            return cls(dict.fromkeys(names, math.nan) | state.shares(), state)
+        unsettled = ["ncc_accuracy"] if weight is None else ["ncc_accuracy", "nc4_agreement"]
+        values = dict.fromkeys(unsettled, math.nan) | state.values(weight, bias, rows)
+        return cls({row.name: values[row.name] for row in rows if row.name in values}, state)
+
+    def columns(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """Return what is known of each class, column by column."""
+        moments = self.moments
+        distances = (moments.means - moments.center()).square().sum(1).sqrt()
+        return {
+            "class": list(class_names),
+            "samples": moments.counts.tolist(),
+            "trace_variance": moments.trace_variances.tolist(),
+            "distance_to_center": distances.tolist(),
+        } | {name: column.tolist() for name, column in self.state.per_class().items()}
+
+
+def check_class_names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
+    """Return one name a class: those given, or the numbers."""
+    if not isinstance(class_names, (Iterable, type(None))):
+        raise NeuralCollapseError(
+            "class_names", "one name a class", repr(class_names), "pass a list of text"
+        )
+    names = list(map(str, range(num_classes) if class_names is None else class_names))
+    if len(names) != num_classes:
+        raise NeuralCollapseError(
+            "class_names", f"{num_classes} names, one a class", str(len(names)), "name every class"
+        )
+    return names

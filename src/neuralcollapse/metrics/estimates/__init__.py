@@ -1,0 +1,1 @@
+"""What samples tell of where they come from: corrected values, and intervals about them."""

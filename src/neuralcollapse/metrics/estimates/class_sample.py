@@ -1,0 +1,220 @@
+"""ClassSample: class means with what is known of their noise, in the K x K space they span."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neuralcollapse.metrics.estimates.sample_groups import Left
+from neuralcollapse.moments.class_moments import ClassMoments
+
+
+@dataclass(frozen=True, eq=False)
+class PooledScatter:
+    r"""The within-class scatter S of all samples, and the traces of powers of the true one.
+
+    .. math:: t_1 = \mathrm{tr}\, S, \quad
+        t_2 = \tfrac{\nu^2}{(\nu-1)(\nu+2)} \bigl(\mathrm{tr}\, S^2 - t_1^2 / \nu\bigr), \quad
+        t_3 = \tfrac{\nu^2}{\nu^2 + 3\nu + 4} \bigl(\mathrm{tr}\, S^3
+        - 3 \tfrac{\nu+1}{\nu^2} t_1 t_2 - t_1^3 / \nu^2\bigr)
+
+    unbiased for normal samples (t_3 to first order in 1/nu). The plain traces of S^2 and S^3 are
+    far too large where there are fewer samples than features.
+
+    Attributes
+    ----------
+    matrix
+        (d, d), the sum of (x - mu_y)(x - mu_y)^T over nu.
+    nu
+        N - K, the degrees of freedom.
+    """
+
+    matrix: Tensor
+    nu: float
+
+    @cached_property
+    def t1(self) -> float:
+        """Unbiased for tr Sigma."""
+        return float(self.matrix.trace())
+
+    @cached_property
+    def t2(self) -> float:
+        """Unbiased for tr Sigma^2 of normal samples."""
+        nu, square = self.nu, float(self.matrix.square().sum())
+        return max(nu**2 / ((nu - 1) * (nu + 2)) * (square - self.t1**2 / nu), 0.0)
+
+    @cached_property
+    def t3(self) -> float:
+        """Nearly unbiased for tr Sigma^3 of normal samples."""
+        nu, cube = self.nu, float((self.matrix @ self.matrix).mul_(self.matrix).sum())
+        known = 3 * (nu + 1) / nu**2 * self.t1 * self.t2 + self.t1**3 / nu**2
+        return max(nu**2 / (nu**2 + 3 * nu + 4) * (cube - known), 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSample:
+    r"""A sample of each class, as corrected estimators take it.
+
+    Means about their mean are the rows M; their noise has covariance v_k / n_k in all, spread
+    as the pooled scatter S is: with C = P diag(c) P, c_k = v_k / (t_1 n_k), P the centring,
+
+    .. math:: G^* = M M^\top - P\, \mathrm{diag}(v_k / n_k)\, P, \qquad
+        A^* = M S M^\top - t_2 C
+
+    are unbiased for the Gram matrix of the true means, and for how Sigma sees them.
+
+    Attributes
+    ----------
+    rows
+        (P, d) means of the classes that have samples, about their mean.
+    sizes, spreads
+        (P,) n_k, and v_k with n_k - 1; of a class with one sample the pooled t_1.
+    pooled
+        The scatter of all samples.
+    head
+        (P, d) rows of the head about their mean, or None.
+    whole
+        The sample that this one is a part of: what S sees of the true means is taken from it.
+
+    References
+    ----------
+    Ours; the moments of Wishart matrices are in Letac & Massam 2004.
+    """
+
+    rows: Tensor
+    sizes: Tensor
+    spreads: Tensor
+    pooled: PooledScatter
+    head: Tensor | None = None
+    whole: ClassSample | None = None
+
+    @classmethod
+    def of(cls, moments: ClassMoments, head: Tensor | None = None) -> ClassSample:
+        """Return the sample of moments with a scatter, of more samples than classes."""
+        present = moments.present
+        sizes = moments.counts[present].double()
+        nu = float(sizes.sum()) - len(sizes)
+        pooled = PooledScatter(moments.within_scatter("pooled") * (float(sizes.sum()) / nu), nu)
+        squares = moments.trace_variances[present] * sizes
+        return cls(moments.centered_means(), sizes, _spreads(squares / (sizes - 1), pooled), pooled,
+                   head)  # fmt: skip
+
+    def without(self, left: Left) -> ClassSample:
+        """Return the sample without a group."""
+        steps = left.steps - left.steps.mean(0)
+        return replace(
+            self,
+            rows=self.rows + steps,
+            sizes=left.sizes,
+            spreads=_spreads(left.spreads, self.pooled),
+            whole=self,
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def rank(self) -> int:
+        """R = K - 1."""
+        return len(self.rows) - 1
+
+    @cached_property
+    def share(self) -> Tensor:
+        """pi_k = n_k / N, (P,)."""
+        return self.sizes / self.sizes.sum()
+
+    @cached_property
+    def noise(self) -> Tensor:
+        """v_k / n_k, (P,), the expected square that noise adds to a mean."""
+        return self.spreads / self.sizes
+
+    @cached_property
+    def c(self) -> Tensor:
+        """c_k = v_k / (t_1 n_k), (P,)."""
+        return self.noise / self.pooled.t1
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """Squared length of each row, (P,)."""
+        return self.rows.square().sum(1)
+
+    @cached_property
+    def clean_lengths(self) -> Tensor:
+        """The diagonal of G*, (P,)."""
+        return self.lengths - _centered_diagonal(self.noise)
+
+    @cached_property
+    def total(self) -> float:
+        """T = tr G*."""
+        return float(self.clean_lengths.sum())
+
+    @cached_property
+    def gram(self) -> Tensor:
+        """G*, (P, P)."""
+        return self.rows @ self.rows.T - centered(self.noise)
+
+    @cached_property
+    def squared_gram(self) -> float:
+        """Tr G*^2, through the smaller of K x K and d x d."""
+        rows, noise = self.rows, self.noise
+        small = rows.T @ rows if len(rows) > rows.shape[1] else rows @ rows.T
+        cross = 2 * float(self.lengths @ noise)
+        return float(small.square().sum()) - cross + _square(noise)
+
+    @cached_property
+    def seen(self) -> Tensor:
+        """M S, (P, d)."""
+        return self.rows @ self.pooled.matrix
+
+    @cached_property
+    def clean_seen(self) -> Tensor:
+        """The diagonal of A*, (P,)."""
+        if self.whole is not None:
+            return self.whole.clean_seen
+        plain = (self.seen * self.rows).sum(1)
+        return (plain - self.pooled.t2 * _centered_diagonal(self.c)).clamp_min(0)
+
+    @cached_property
+    def gram_seen(self) -> Tensor:
+        """A*, (P, P)."""
+        if self.whole is not None:
+            return self.whole.gram_seen
+        return self.seen @ self.rows.T - self.pooled.t2 * centered(self.c)
+
+    @cached_property
+    def variance_of_total(self) -> float:
+        """V(T) = 4 tr(A* C) + 2 t_2 tr C^2, of T."""
+        return 4 * float(self.clean_seen @ self.c) + 2 * self.pooled.t2 * _square(self.c)
+
+    @cached_property
+    def variance_of_gram(self) -> float:
+        """V(G) = 2 tr(A* C) + 2 tr A* tr C + t_2 (tr C^2 + (tr C)^2), of G* in all entries."""
+        seen, trace = self.clean_seen, float(_centered_diagonal(self.c).sum())
+        own = 2 * float(seen @ self.c) + 2 * float(seen.sum()) * trace
+        return own + self.pooled.t2 * (_square(self.c) + trace**2)
+
+
+def centered(diagonal: Tensor) -> Tensor:
+    """Return P diag(x) P, (K, K)."""
+    half = diagonal / len(diagonal)
+    matrix = half.mean() - half[:, None] - half
+    matrix.diagonal().add_(diagonal)
+    return matrix
+
+
+def _centered_diagonal(x: Tensor) -> Tensor:
+    """Return the diagonal of P diag(x) P."""
+    return x * (1 - 2 / len(x)) + x.mean() / len(x)
+
+
+def _square(x: Tensor) -> float:
+    """Return tr (P diag(x) P)^2."""
+    return float((1 - 2 / len(x)) * x.square().sum() + x.mean().square())
+
+
+def _spreads(spreads: Tensor, pooled: PooledScatter) -> Any:
+    return torch.where(torch.isfinite(spreads), spreads, pooled.t1)

@@ -1,0 +1,198 @@
+"""Estimate: a value with the bias of few samples taken out, and an interval about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from neuralcollapse.metrics.catalogue import CATALOGUE
+from neuralcollapse.metrics.estimates.class_sample import ClassSample
+from neuralcollapse.metrics.estimates.corrected import Corrected
+from neuralcollapse.metrics.estimates.jackknife import CONFIDENCE, interval, standard_error
+from neuralcollapse.wording import at_most
+
+if TYPE_CHECKING:
+    from neuralcollapse.metrics.state import CollapseState
+
+FEWEST = 5  # samples of a class, below which there is no interval
+MOST_PAIRED = 2048  # classes, up to which K x K matrices are held
+NO_GROUPS = "groups of samples would take more than 256 MiB, and intervals=True was not said"
+TRAINED_ON = "the network was fitted to these samples: of them the share is exact"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the samples tell of the distribution they come from.
+
+    Attributes
+    ----------
+    plain
+        The value of the samples themselves: exact for them.
+    corrected
+        Without the bias of few samples a class; NaN where it is withheld.
+    lower, upper
+        Ends of an interval that covers the value of the distribution with 95 %; NaN without one.
+    reason
+        Why something is missing; empty if nothing is.
+    words
+        What is known of a least value, which has no interval.
+    replicates
+        The corrected value without each group of samples, on its scale; empty without groups.
+    corrected_by
+        Its scale; None for a share.
+    scaled
+        The corrected value on that scale.
+    """
+
+    plain: float
+    corrected: float = math.nan
+    lower: float = math.nan
+    upper: float = math.nan
+    reason: str = ""
+    words: str = ""
+    replicates: tuple[float, ...] = ()
+    corrected_by: Corrected | None = None
+    scaled: float = math.nan
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there is an interval."""
+        return not math.isnan(self.lower)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return numbers and words that there are, fit for JSON."""
+        values = {"corrected": self.corrected, "lower": self.lower, "upper": self.upper}
+        found: dict[str, Any] = {k: v for k, v in values.items() if math.isfinite(v)}
+        words = {"reason": self.reason, "words": self.words}
+        return found | {name: text for name, text in words.items() if text}
+
+
+def estimates(
+    state: CollapseState,
+    values: Mapping[str, float],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    fresh: bool = False,
+) -> dict[str, Estimate]:
+    """Return corrected values and intervals of the metrics of a state.
+
+    Parameters
+    ----------
+    state
+        Settled, of samples that are independent draws.
+    values
+        Metric name to plain value.
+    weight, bias
+        (K, d) and (K,) of the head, or None.
+    fresh
+        Whether the network has never seen the samples: only then do they tell of its decisions.
+
+    Returns
+    -------
+    dict
+        By the name of the metric, of those whose noise is understood.
+    """
+    rows = [row for name, row in CATALOGUE.items() if name in values]
+    found = {}
+    sample = replicates = None
+    moments, reason = state.moments, _without_sample(state)
+    if not reason:
+        measured = state.measured(weight, bias)
+        vectors = None if weight is None else measured.present_head.rows
+        sample = ClassSample.of(moments, vectors)
+        reason = _without_interval(state)
+        if not reason and state.groups is not None:
+            replicates = [sample.without(left) for left in state.groups.leave_out(moments)]
+    for row in rows:
+        value = values[row.name]
+        if row.corrected is not None and sample is None:
+            found[row.name] = Estimate(value, reason=reason)
+        elif row.corrected is not None:
+            found[row.name] = _estimate(value, row.corrected, sample, replicates, reason)
+    return found | _decided(state, values, fresh)
+
+
+def share_interval(hits: int, total: int) -> tuple[float, float]:
+    """Return Clopper and Pearson's two-sided interval of a share, at 95 %.
+
+    Examples
+    --------
+    >>> low, high = share_interval(0, 10)
+    >>> low, round(high, 4)
+    (0.0, 0.3085)
+    """
+    from scipy.stats import binomtest
+
+    found = binomtest(hits, total).proportion_ci(CONFIDENCE, "exact")
+    return float(found.low), float(found.high)
+
+
+def _estimate(
+    plain: float, by: Corrected, sample: ClassSample | None,
+    replicates: list[ClassSample] | None, reason: str,
+) -> Estimate:  # fmt: skip
+    assert sample is not None
+    if by.pairs and len(sample) > MOST_PAIRED:
+        return Estimate(plain, reason=f"more than {MOST_PAIRED:,} classes", corrected_by=by)
+    value = by.value(sample)
+    if math.isnan(value):
+        return Estimate(plain, reason="the correction is too large to trust", corrected_by=by)
+    corrected = by.metric(value)
+    if replicates is None or by.without:
+        return Estimate(plain, corrected, reason=by.without or reason, corrected_by=by)
+    parts = tuple(map(by.value, replicates))
+    if not all(map(math.isfinite, (value, *parts))):
+        return Estimate(plain, corrected, reason="it is zero or lost in noise", corrected_by=by)
+    # A square below 0 is one of 0 with its noise: the interval says how large it may be.
+    middle = max(value, 0.0) if by.scale == "square" else value
+    low, high = map(by.metric, interval(middle, standard_error(parts), len(parts)))
+    return Estimate(plain, corrected, low, high, replicates=parts, corrected_by=by, scaled=value)
+
+
+def _decided(state: CollapseState, plain: Mapping[str, float], fresh: bool) -> dict[str, Estimate]:
+    """Return shares of decisions, and what is known of the least margin."""
+    found = {}
+    for name in ("nc4_agreement", "ncc_accuracy", "accuracy"):
+        hits, total = state.counts.hits(name)
+        if name not in plain or not total:
+            continue
+        if fresh:
+            found[name] = _share(plain[name], hits, total)
+        elif name == "ncc_accuracy" and state.left_out[1]:
+            found[name] = _share(plain[name], *state.left_out.tolist())
+        else:
+            found[name] = Estimate(plain[name], reason=TRAINED_ON)
+    judged = state.counts.judged
+    if fresh and judged and "margin_min" in plain:
+        below = at_most(1 - (1 - CONFIDENCE) ** (1 / judged))
+        said = f"a new sample has a smaller margin with probability at most {below}"
+        found["margin_min"] = Estimate(
+            plain["margin_min"], reason="a least value has no interval", words=said
+        )
+    return found
+
+
+def _share(plain: float, hits: int, total: int) -> Estimate:
+    return Estimate(plain, hits / total, *share_interval(hits, total))
+
+
+def _without_sample(state: CollapseState) -> str:
+    moments = state.moments
+    if not moments.scatter:
+        return "the within-class scatter was not kept"
+    if int(moments.num_samples) - int(moments.present.sum()) < 2:
+        return "one sample a class tells nothing of its spread"
+    if not float(moments.trace_variances.nansum()) > 0:
+        return "there is no spread"
+    return ""
+
+
+def _without_interval(state: CollapseState) -> str:
+    counts = state.moments.counts[state.moments.present]
+    if int(counts.min()) < FEWEST:
+        return f"a class has fewer than {FEWEST} samples"
+    return "" if state.groups is not None else NO_GROUPS

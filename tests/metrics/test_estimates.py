@@ -1,0 +1,385 @@
+"""Corrected values against the truth of made-up worlds, and intervals by how often they cover."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import beta
+
+import neuralcollapse as nc
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement import measure_features
+from neuralcollapse.metrics.estimates import corrected
+from neuralcollapse.metrics.estimates.class_sample import ClassSample, PooledScatter
+from neuralcollapse.metrics.estimates.estimate import estimates, share_interval
+from neuralcollapse.metrics.estimates.jackknife import interval, standard_error
+from neuralcollapse.metrics.estimates.sample_groups import GROUPS, SampleGroups
+from neuralcollapse.metrics.left_out import LeftOut
+from neuralcollapse.metrics.nearest_center import NearestMean
+from neuralcollapse.metrics.state import CollapseState
+
+K, DIM = 5, 16
+WORLDS = ("isotropic", "anisotropic", "near collapse", "exact ETF", "unequal")
+
+
+class World:
+    """Normal classes with one covariance, whose metrics are known."""
+
+    def __init__(self, name: str, per_class: int) -> None:
+        generator = torch.Generator().manual_seed(5)
+        self.means = torch.randn(K, DIM, generator=generator).double()
+        self.deviation = torch.ones(DIM).double()
+        if name in ("anisotropic", "unequal"):
+            self.deviation = torch.arange(1, DIM + 1).double().rsqrt()
+        if name in ("near collapse", "exact ETF"):
+            etf = nc.simplex_etf(K, DIM, generator=generator, dtype=torch.float64)
+            self.means = etf * math.sqrt(DIM)
+        if name == "near collapse":
+            self.deviation = 1e-4 * self.deviation
+        self.head = self.means
+        if name not in ("near collapse", "exact ETF"):
+            noise = torch.randn(K, DIM, generator=generator).double()
+            self.head = self.means + 0.3 * noise
+        ends = 20 if name == "unequal" else 1
+        sizes = [round(per_class * (1 + (ends - 1) * k / (K - 1))) for k in range(K)]
+        self.labels = torch.arange(K).repeat_interleave(torch.tensor(sizes))
+        self.generator = torch.Generator().manual_seed(7)
+
+    def draw(self) -> torch.Tensor:
+        noise = torch.randn(len(self.labels), DIM, generator=self.generator, dtype=torch.float64)
+        return self.means[self.labels] + noise * self.deviation
+
+    @property
+    def truth(self) -> dict[str, float]:
+        rows, within = self.means - self.means.mean(0), float(self.deviation.square().sum())
+        pairs = [
+            within / float((self.means[i] - self.means[j]).square().sum())
+            for i in range(K)
+            for j in range(i)
+        ]
+        return {
+            "nc1_trace_ratio": within * K / float(rows.square().sum()),
+            "cdnv": float(np.mean(pairs)),
+            "nc2_equinorm": nc.metrics.equinorm(self.means),
+            "nc2_equiangular": nc.metrics.equiangularity(self.means),
+            "nc2_etf": nc.metrics.etf_distance(self.means),
+            "nc3_self_duality": nc.metrics.self_duality(self.head, self.means),
+        }
+
+    @property
+    def pinv(self) -> float:
+        rows = self.means - self.means.mean(0)
+        inverse = torch.linalg.pinv(rows.T @ rows)
+        return float((inverse.diagonal() * self.deviation.square()).sum())
+
+
+def covered(name: str, per_class: int, draws: int) -> dict[str, float]:
+    """How often each interval covers the truth."""
+    world = World(name, per_class)
+    truth, hits = world.truth, dict.fromkeys(world.truth, 0)
+    for _ in range(draws):
+        state = CollapseState(K, DIM, groups=True)
+        state.gather(world.draw(), world.labels)
+        found = estimates(state, dict.fromkeys(truth, math.nan), world.head)
+        for metric, value in truth.items():
+            assert found[metric].has_interval, found[metric].reason
+            # What is 0 in theory is 1e-8 in round-off.
+            hits[metric] += found[metric].lower - 1e-7 <= value <= found[metric].upper + 1e-7
+    return {metric: hit / draws for metric, hit in hits.items()}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_intervals_cover_the_truth(name):
+    shares = covered(name, 10, 24)
+    assert np.mean(list(shares.values())) >= 0.92, shares
+    assert min(shares.values()) >= 0.75, shares  # 18 of 24: one in 10,000 at 95 %
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("per_class", [5, 20])
+@pytest.mark.parametrize("name", WORLDS)
+def test_coverage_is_92_to_100_per_cent(name, per_class):
+    shares = covered(name, per_class, 400)
+    slack = 3 * math.sqrt(0.08 * 0.92 / 400)
+    assert min(shares.values()) >= 0.92 - slack, shares
+
+
+@pytest.mark.parametrize("name", ["isotropic", "exact ETF", "unequal"])
+def test_corrected_values_have_a_small_part_of_the_bias_of_the_plain_ones(name):
+    """Cells of the tables of bias, five samples a class: means over draws against the truth."""
+    world, draws = World(name, 5), 50
+    truth, found, plain = world.truth, [], []
+    squares = ("nc2_equinorm", "nc2_equiangular", "nc3_self_duality")
+    functions = {
+        "nc1_trace_ratio": corrected.trace_ratio,
+        "cdnv": corrected.cdnv,
+        "nc2_equinorm": corrected.equinorm,
+        "nc2_equiangular": corrected.equiangular,
+        "nc2_etf": corrected.etf,
+        "nc3_self_duality": corrected.self_duality,
+    }
+    rows = world.means - world.means.mean(0)
+    spectrum = torch.linalg.eigvalsh(rows @ rows.T)[1:]
+    expected = {n: truth[n] ** 2 if n in squares else truth[n] for n in functions}
+    expected["nc2_etf"] = float(spectrum.var(correction=0) / spectrum.mean() ** 2)
+    head = world.head - world.head.mean(0)
+    for _ in range(draws):
+        moments = nc.ClassMoments(K, DIM).update(world.draw(), world.labels)
+        sample = ClassSample.of(moments, head)
+        found.append([function(sample) for function in functions.values()])
+        means = moments.means - moments.means.mean(0)
+        eigenvalues = torch.linalg.eigvalsh(means @ means.T)[1:]
+        plain.append([
+            nc.metrics.nc1_trace_ratio(moments), nc.metrics.cdnv(moments),
+            nc.metrics.equinorm(means) ** 2, nc.metrics.equiangularity(means) ** 2,
+            float(eigenvalues.var(correction=0) / eigenvalues.mean() ** 2),
+            nc.metrics.self_duality(head, means) ** 2,
+        ])  # fmt: skip
+    target = np.array(list(expected.values()))
+    bias = np.abs(np.mean(found, 0) - target)
+    error = np.std(found, 0) / math.sqrt(draws)
+    before = np.abs(np.mean(plain, 0) - target)
+    assert (bias <= np.maximum(4 * error, 0.35 * before)).all(), dict(
+        zip(functions, zip(bias, error, before, strict=True), strict=True)
+    )
+    assert bias[0] < before[0] / 3
+    assert bias[-1] < before[-1] / 3
+
+
+def test_pinv_is_corrected_where_the_terms_are_small_and_withheld_elsewhere():
+    """An exact ETF, 10 samples a class: the plain value is low by what the terms say."""
+    world = World("exact ETF", 10)
+    plain, fixed = [], []
+    for _ in range(40):
+        sample = ClassSample.of(nc.ClassMoments(K, DIM).update(world.draw(), world.labels))
+        value, offset, variance = corrected.pinv_terms(sample)
+        plain.append(value)
+        fixed.append(corrected.pinv(sample))
+        assert fixed[-1] == pytest.approx(value / (1 + offset + variance))
+    assert abs(np.mean(fixed) - world.pinv) < 0.5 * abs(np.mean(plain) - world.pinv)
+    few = World("isotropic", 3)
+    sample = ClassSample.of(nc.ClassMoments(K, DIM).update(few.draw(), few.labels))
+    assert math.isnan(corrected.pinv(sample))
+
+
+def test_pinv_terms_at_plain_values_are_nc1_pinv_with_nu():
+    world = World("anisotropic", 9)
+    moments = nc.ClassMoments(K, DIM).update(world.draw(), world.labels)
+    plain = corrected.pinv_terms(ClassSample.of(moments))[0]
+    assert plain == pytest.approx(nc.metrics.nc1_pinv(moments) * 45 / 40, rel=1e-9)
+
+
+def test_vci_near_collapse_divides_by_the_degrees_of_freedom():
+    """At n = 8 the plain value is low by a third; between classes the spectrum is 4, four times."""
+    world = World("near collapse", 8)
+    truth = 1 / (1 + 4 / 1e-8)
+    found, plain = [], []
+    for _ in range(16):
+        moments = nc.ClassMoments(K, DIM).update(world.draw(), world.labels)
+        found.append(corrected.vci(ClassSample.of(moments)))
+        plain.append(nc.metrics.vci(moments))
+    assert np.mean(found) == pytest.approx(truth, rel=0.15)
+    assert np.mean(plain) < 0.75 * truth
+    few = World("near collapse", 4)
+    sample = ClassSample.of(nc.ClassMoments(K, DIM).update(few.draw(), few.labels))
+    assert math.isnan(corrected.vci(sample))  # fewer than 2 d degrees of freedom
+
+
+def test_traces_of_powers_are_those_of_the_distribution():
+    """The first two exactly in the mean; the third to first order in 1 / nu."""
+    deviation = torch.arange(1, 9).double()
+    generator, found = torch.Generator().manual_seed(0), []
+    for _ in range(1500):
+        x = torch.randn(30, 8, generator=generator, dtype=torch.float64) * deviation
+        pooled = PooledScatter(x.T @ x / 30, 30.0)
+        found.append([pooled.t1, pooled.t2, pooled.t3])
+    expected = [float((deviation**power).sum()) for power in (2, 4, 6)]
+    error = np.std(found, 0) / math.sqrt(len(found))
+    assert (np.abs(np.mean(found, 0) - expected)[:2] < 4 * error[:2]).all()
+    assert np.mean(found, 0)[2] == pytest.approx(expected[2], rel=0.1)
+
+
+@pytest.mark.parametrize("order", ["sorted", "shuffled"])
+def test_leaving_a_group_out_is_measuring_the_others(order):
+    world = World("unequal", 1)
+    x, y = world.draw(), world.labels
+    if order == "shuffled":
+        mixed = torch.randperm(len(y), generator=world.generator)
+        x, y = x[mixed], y[mixed]
+    state = CollapseState(K, DIM, groups=True)
+    for part, labels in zip(x.split(7), y.split(7), strict=True):
+        state.gather(part, labels)
+    place = [int((y[:i] == y[i]).sum()) for i in range(len(y))]
+    group = (torch.tensor(place) + y) % GROUPS
+    single = torch.bincount(y)[y] == 1
+    for g, left in enumerate(state.groups.leave_out(state.moments)):
+        stays = (group != g) | single
+        other = nc.ClassMoments(K, DIM).update(x[stays], y[stays])
+        sizes = other.counts.double()
+        assert left.sizes.tolist() == sizes.tolist()
+        torch.testing.assert_close(left.steps, other.means - state.moments.means)
+        spreads = other.trace_variances * sizes / (sizes - 1)
+        torch.testing.assert_close(left.spreads[sizes > 1], spreads[sizes > 1])
+
+
+def test_groups_have_equal_parts_of_every_class_whatever_the_batches():
+    y = torch.arange(4).repeat_interleave(40)
+    whole, parts = SampleGroups(4, 2), SampleGroups(4, 2)
+    x = torch.randn(160, 2, generator=torch.Generator().manual_seed(0))
+    whole.gather(x, y)
+    for features, labels in zip(x.split(3), y.split(3), strict=True):
+        parts.gather(features, labels)
+    assert torch.equal(whole.counts, parts.counts)
+    assert set(whole.counts.flatten().tolist()) == {2, 3}
+    merged = SampleGroups(4, 2)
+    merged.merge(whole)
+    merged.gather(x, y)
+    assert torch.equal(merged.counts.sum(0), 2 * whole.counts.sum(0))
+    assert set(merged.counts.flatten().tolist()) == {5}
+
+
+def test_groups_survive_packing():
+    world = World("isotropic", 6)
+    state = CollapseState(K, DIM, groups=True)
+    state.gather(world.draw(), world.labels)
+    again = CollapseState.from_vector(state.to_vector(), K, DIM, groups=True)
+    values = dict.fromkeys(("cdnv",), 0.0)
+    one, other = (estimates(each, values)["cdnv"] for each in (state, again))
+    assert (one.corrected, one.lower) == pytest.approx((other.corrected, other.lower), rel=1e-9)
+    state.merge(again)
+    assert state.groups.counts.sum() == 2 * len(world.labels)
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    values = np.random.default_rng(0).normal(size=16)
+    replicates = [np.delete(values, i).mean() for i in range(16)]
+    assert standard_error(replicates) == pytest.approx(values.std(ddof=1) / 4)
+    low, high = interval(1.0, 0.5, 16)
+    assert (low + high) / 2 == pytest.approx(1)
+    assert high - 1 == pytest.approx(0.5 * 2.13145, rel=1e-4)
+
+
+def test_the_nearest_mean_by_leave_one_out_is_that_of_the_others():
+    """Against means without the sample, one by one, and the noise that one sample less adds."""
+    world = World("isotropic", 4)
+    x, y = world.draw(), world.labels
+    x = x - 0.7 * world.means[y]
+    moments = nc.ClassMoments(K, DIM).update(x, y)
+    right = []
+    for i in range(len(y)):
+        n = int((y == y[i]).sum())
+        rest = torch.arange(len(y)) != i
+        means = torch.stack([x[rest & (y == k)].mean(0) for k in range(K)])
+        own = x[y == y[i]]
+        spread = float(own.var(0).sum())
+        distances = (x[i] - means).square().sum(1)
+        distances[y[i]] -= spread / (n * (n - 1))
+        right.append(int(distances.argmin()) == int(y[i]))
+    nearest = NearestMean(moments.means)
+    _, own, ahead = nearest.judged(x, y)
+    found, told = LeftOut(moments).right(y, own, ahead)
+    assert found.tolist() == right
+    assert told.all()
+    assert not all(right)
+
+
+def test_own_samples_are_judged_by_leave_one_out_and_fresh_ones_as_they_are():
+    """Noise: nearest to the mean it helped to make, but not to that of the others."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(100, 50, generator=generator), torch.arange(100) % 10
+    report = measure_features(
+        x, y, test_features=torch.randn(100, 50, generator=generator), test_labels=y
+    )
+    own, fresh = (report.estimates[name] for name in ("ncc_accuracy", "test_ncc_accuracy"))
+    assert report["ncc_accuracy"] > 0.7
+    assert own.lower <= 0.1 <= own.upper
+    assert own.upper < 0.5
+    assert fresh.corrected == report["test_ncc_accuracy"]
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 7), (3, 7), (7, 7)])
+def test_shares_have_exact_intervals(k, n):
+    low, high = share_interval(k, n)
+    assert low == pytest.approx(beta.ppf(0.025, k, n - k + 1) if k else 0)
+    assert high == pytest.approx(beta.ppf(0.975, k + 1, n - k) if k < n else 1)
+
+
+def test_what_has_no_interval_says_why():
+    world = World("isotropic", 4)
+    few = measure_features(world.draw(), world.labels).estimates["cdnv"]
+    assert (few.has_interval, few.reason) == (False, "a class has fewer than 5 samples")
+    assert few.corrected > 0
+    world = World("isotropic", 6)
+    x, y = world.draw(), world.labels
+    off = measure_features(x, y, intervals=False).estimates["cdnv"]
+    assert not off.has_interval
+    assert "intervals=True" in off.reason
+    assert measure_features(x, y).estimates["cdnv"].has_interval
+    bare = measure_features(x, y, scatter=False).estimates["cdnv"]
+    assert bare.reason == "the within-class scatter was not kept"
+    once = measure_features(world.means, torch.arange(K)).estimates["cdnv"]
+    assert once.reason == "one sample a class tells nothing of its spread"
+    still = measure_features(world.means[y], y).estimates["cdnv"]
+    assert still.reason == "there is no spread"
+
+
+def test_training_shares_are_exact_and_test_shares_are_estimates():
+    world = World("isotropic", 8)
+    report = measure_features(
+        world.draw(), world.labels, world.head,
+        test_features=world.draw(), test_labels=world.labels,
+    )  # fmt: skip
+    assert "fitted to these samples" in report.estimates["accuracy"].reason
+    fresh = report.estimates["test_accuracy"]
+    assert fresh.lower < report["test_accuracy"] <= fresh.upper
+    least = report.estimates["test_margin_min"]
+    assert least.words.endswith("at most 7.22 %")  # 1 - 0.05^(1 / 40)
+    assert "margin_min" not in report.estimates
+
+
+def test_the_report_shows_them_and_says_which_question_they_answer():
+    world = World("isotropic", 8)
+    report = measure_features(
+        world.draw(), world.labels, test_features=world.draw(), test_labels=world.labels
+    )
+    text = " ".join(str(report).split())
+    assert "what fresh samples without end would give" in text
+    assert "Of a complete data set the plain value is exact." in text
+    frame = report.to_frame()
+    found = report.estimates["test_cdnv"]
+    assert frame.loc["cdnv", "test_upper"] == found.upper
+    assert math.isnan(frame.loc["vci", "lower"])
+    assert report.to_record()["estimates"]["test_cdnv"] == {
+        "corrected": found.corrected, "lower": found.lower, "upper": found.upper
+    }  # fmt: skip
+    assert '"estimates"' in report.to_json()
+
+
+def test_neither_rotation_nor_scale_nor_order_of_classes_matters():
+    world = World("anisotropic", 12)
+    x, y = world.draw(), world.labels
+    turn = torch.linalg.qr(torch.randn(DIM, DIM, generator=world.generator).double()).Q
+    one = measure_features(x, y).estimates
+    other = measure_features(3 * x @ turn + 5, y).estimates
+    for name in world.truth:
+        if name in one:
+            assert one[name].corrected == pytest.approx(other[name].corrected, rel=1e-6), name
+            assert one[name].upper == pytest.approx(other[name].upper, rel=1e-6), name
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.0])
+def test_degenerate_worlds_have_reasons_and_no_errors(apart):
+    """A head of zeros; and class means that are equal but for noise, or exactly."""
+    world = World("isotropic", 8)
+    x = world.draw() - (1 - apart) * world.means[world.labels]
+    found = measure_features(x, world.labels, torch.zeros(K, DIM)).estimates
+    assert not found["nc3_self_duality"].has_interval
+    mirrored = torch.cat([x, -x])
+    twice = measure_features(mirrored, torch.cat([world.labels] * 2)).estimates
+    assert all(each.has_interval or each.reason for each in twice.values())
+
+
+def test_fewer_than_two_classes_have_no_estimates():
+    with pytest.raises(NeuralCollapseError):
+        measure_features(torch.ones(4, 2), [0, 0, 0, 0])
