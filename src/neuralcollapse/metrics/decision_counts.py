@@ -95,6 +95,16 @@ class DecisionCounts:
         totals = self.table.sum(1)
         return [name for name, (_, total) in SHARES.items() if totals[total]]
 
+    def shares(self) -> dict[str, float]:
+        """Return the shares that some sample tells, and the least margin beside the accuracy."""
+        shares = {name: self.share(name) for name in self.told}
+        return shares | {"margin_min": self.margin_min} if "accuracy" in shares else shares
+
+    def per_class(self) -> dict[str, Float[Tensor, " K"]]:
+        """Return the same of each class, (K,); NaN where no sample tells."""
+        table = {name: self.by_class(name) for name in self.told}
+        return table | {"margin_min": self.least_margins} if "accuracy" in table else table
+
     @property
     def judged(self) -> int:
         """The number of samples with logits."""

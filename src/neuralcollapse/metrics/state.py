@@ -280,17 +280,11 @@ class CollapseState:
 
     def per_class(self) -> dict[str, Float[Tensor, " K"]]:
         """Return accuracies and least margins of each class, (K,); NaN where no sample tells."""
-        table = {name: self.counts.by_class(name) for name in self.counts.told}
-        if "accuracy" in table:
-            table["margin_min"] = self.counts.least_margins
-        return table
+        return self.counts.per_class()
 
     def shares(self) -> dict[str, float]:
         """Return accuracies, agreement and the least margin, of those that samples tell."""
-        shares = {name: self.counts.share(name) for name in self.counts.told}
-        if "accuracy" in shares:
-            shares["margin_min"] = self.margin_min
-        return shares
+        return self.counts.shares()
 
     def values(
         self,

@@ -15,7 +15,7 @@ from neuralcollapse.validation import integer_labels
 FLUSH_ROWS = 16384  # float32 sums run over at most so many rows, then move to float64
 SETTLED_FACTOR = 64  # a shift is judged again when its class has so many times the samples
 SHIFT_TOLERANCE = 4.0  # a shift is moved when its square miss exceeds so many times the variance
-PART = 4096  # classes whose misses are multiplied at once
+PART = 4096  # classes whose means are multiplied at once, so that no copy of all is made
 GROWTH = 16  # the spectrum is looked at again when the mean square of the rows is so many times it
 
 
