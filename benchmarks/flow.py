@@ -30,12 +30,14 @@ from neuralcollapse.theory import gradient_flow
 from neuralcollapse.theory.flow.field import FlowField
 
 PROBLEMS = [(4, 5, 6), (10, 10, 16)]
+# With no room beyond the means' span, or hardly any, and with unequal classes, margins meet late.
+LATE_PROBLEMS = [([10] * 10, 10), ([10] * 10, 9), ([20, 20, 10, 10, 5, 5, 5, 2, 2, 1], 10)]
 LOG_TIMES = [5.0, 10.0, 20.0, 1e2, 1e3, 1e4, 1e6, 1e8]
 
 
-def draw(num_classes: int, per_class: int, dim: int) -> tuple[FlowField, np.ndarray]:
-    labels = np.repeat(np.arange(num_classes), per_class)
-    field = FlowField(labels, num_classes, dim)
+def draw(sizes: list[int], dim: int) -> tuple[FlowField, np.ndarray]:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    field = FlowField(labels, len(sizes), dim)
     return field, np.random.default_rng(0).normal(size=field.size)
 
 
@@ -108,7 +110,8 @@ NAIVE: dict[str, Callable[[FlowField, np.ndarray], Iterator[float]]] = {
 
 def table(size: tuple[int, int, int], log_times: list[float], limit: float) -> list[str]:
     """Return the lines of the table of one problem."""
-    field, state = draw(*size)
+    num_classes, per_class, dim = size
+    field, state = draw([per_class] * num_classes, dim)
     naive = {
         name: seconds_to(log_times, trajectory(field, state), limit)
         for name, trajectory in NAIVE.items()
@@ -138,6 +141,10 @@ def main() -> None:
     limit = 0.3 if arguments.smoke else arguments.limit
     for size in problems:
         print("\n".join(table(size, log_times, limit)))
+    late = [([2] * 3, 3)] if arguments.smoke else LATE_PROBLEMS
+    for sizes, dim in late:
+        seconds = ours(*draw(sizes, dim), log_times[-1])
+        print(f"class sizes {sizes}, d={dim}: log t = {log_times[-1]:.0e} in {seconds:.1f} s")
 
 
 if __name__ == "__main__":

@@ -61,6 +61,17 @@ def without_own_part(original):
     return product
 
 
+def double_first(original):
+    """A matrix whose first row is twice as long."""
+
+    def encoded(*a, **k):
+        rows = original(*a, **k).clone()
+        rows[0] *= 2
+        return rows
+
+    return encoded
+
+
 def swapped_pair(original):
     return lambda self, dH0: original(self, dH0).flip(0)
 
@@ -190,6 +201,10 @@ FAULTS = [
     ("ji2022.label-smoothing", theory, "weight_decay_optimum", field(margin=lambda x: 1.1 * x)),
     ("ji2022.depth", theory, "deep_separation", field(cost=lambda x: 1.01 * x)),
     ("ji2022.depth", theory, "deep_separation", lambda f: lambda K, M, n=1: f(K, 2, n)),
+    ("ji2022.thm3.2-unequal", theory, "gradient_flow", later),
+    ("ji2022.thm3.2-unequal", geometry, "simplex_encoded_labels", double_first),
+    ("ji2022.thm3.2-few-dimensions", theory, "gradient_flow", field(W=double)),
+    ("ji2022.thm3.2-few-dimensions", theory, "polygon_kkt_point", field(value=lambda x: 0.99 * x)),
     ("gao2023.etf-error", gen, "etf_error", times(1.05)),
     ("gao2023.etf-error", gen, "etf_error", lambda f: lambda K, s, *a, **k: f(K, s)),
     ("gao2023.thm4.10", gen, "center_deviation_probability", lambda f: lambda K, *a: f(2, *a) / 2),

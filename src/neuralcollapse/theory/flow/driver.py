@@ -12,8 +12,8 @@ from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.theory.flow.explicit import explicit_steps
 from neuralcollapse.theory.flow.field import Array, FlowField
 from neuralcollapse.theory.flow.implicit import implicit_steps
+from neuralcollapse.theory.flow.late import late_steps
 from neuralcollapse.theory.flow.projection import conserved
-from neuralcollapse.theory.flow.rosenbrock import rosenbrock_steps
 from neuralcollapse.theory.flow.solution import FlowSolution, assemble
 from neuralcollapse.theory.flow.step import Step
 from neuralcollapse.theory.layer_peeled import margins
@@ -46,10 +46,13 @@ def gradient_flow(
     e^{1e8} is where one sees them vanish. The time is never formed; what is integrated is d(W,
     H)/d log t, or d(W, H)/ds with ds = L dt and a clock.
 
+    With d < K - 1 the flow has other limits, which depend on the start, and nothing certifies them:
+    the gap is one to a convex bound that no such state attains. Follow several starts.
+
     Parameters
     ----------
     W0
-        (K, d) head at t = 0, d >= K - 1.
+        (K, d) head at t = 0.
     H0
         (N, d) features at t = 0.
     labels
@@ -80,7 +83,7 @@ def gradient_flow(
     Raises
     ------
     NeuralCollapseError
-        If shapes, labels, log times, method or rtol are not as described; if d < K - 1; if the
+        If shapes, labels, log times, method or rtol are not as described; if the
         flow rests at a stationary point that does not separate the classes.
     NonFiniteError
         If an entry of W0, H0 or log_times is NaN or infinite.
@@ -156,7 +159,7 @@ def _integrate(
         return explicit_steps(field, point, targets, tolerance)
     if name == "implicit":
         return implicit_steps(field, point, targets, tolerance)
-    return rosenbrock_steps(field, point, targets, tolerance, conserved(*field.split(start)))
+    return late_steps(field, point, targets, tolerance, conserved(*field.split(start)))
 
 
 def _first_step(field: FlowField, start: Array) -> Step:
@@ -211,13 +214,6 @@ def _problem(W0: Any, H0: Any, labels: Any) -> tuple[FlowField, Array]:
             "H0", f"{dim} columns, as W0 has", str(H.shape[1]), "pass features as rows (N, d)"
         )
     labels = occupied_labels("labels", integer_labels("labels", labels, len(H)), num_classes)
-    if dim < num_classes - 1:
-        raise NeuralCollapseError(
-            "W0",
-            f"dim >= num_classes - 1 = {num_classes - 1}",
-            f"dim = {dim}",
-            "with fewer the flow has another limit than neural collapse, without a certificate",
-        )
     field = FlowField(labels.cpu().numpy(), num_classes, dim)
     return field, field.join(W, H)
 

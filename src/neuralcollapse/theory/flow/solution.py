@@ -36,6 +36,7 @@ class FlowSolution:
         (T,) log of the summed cross-entropy.
     gap
         (T,) relative duality gap of minimum-norm separation; NaN while a margin is not positive.
+        With d < K - 1 it tends to what few dimensions cost over the convex bound, and not to 0.
     invariant_drift
         (T,) ||Q - Q_0|| / ||Q_0|| of the conserved Q = W^T W - H^T H; where Q_0 is zero (a
         balanced start), relative to ||W_0||^2 + ||H_0||^2.
