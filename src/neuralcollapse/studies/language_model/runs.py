@@ -121,7 +121,7 @@ def network(design: Design, num_words: int) -> Any:
     """Return a causal transformer of Transformers' own configuration."""
     from transformers import GPT2Config, GPT2LMHeadModel  # seconds to import
 
-    config = GPT2Config(
+    config: Any = GPT2Config(
         vocab_size=num_words, n_positions=design.length, n_embd=design.dim, n_layer=design.blocks,
         n_head=design.heads, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
         tie_word_embeddings=design.tied, bos_token_id=0, eos_token_id=0,

@@ -45,27 +45,29 @@ def late_steps(
     """
     point = start
     for log_time in log_times:
+        stops = [log_time]
         if log_time > 2 * WORKING:
-            early = rosenbrock_steps(field, point, _before(point, WORKING), rtol, target)
+            early = rosenbrock_steps(field, point, _after(point, WORKING), rtol, target)
             for point in early:
                 yield Step(point.log_t, point.state, False)
             if point.log_t < WORKING:
                 return
             least, largest = _extremes(field, point.state)
-            if SHORT * log_time > point.log_t and largest > SETTLED * least:
+            if largest > SETTLED * least and point.log_t < SHORT * log_time:
                 reduced = _follow_reduced(field, point, SHORT * log_time, rtol, target)
                 if reduced is not None:  # else go on at full size
                     point = reduced
                     yield point
-        # The last weights find their places in a short step: a long one scatters them.
-        early = [t for t in (log_time - RELAXED,) if t > max(point.log_t, WORKING)]
-        for point in rosenbrock_steps(field, point, [*early, log_time], rtol, target):
+            # The last weights find their places in a short step: a long one scatters them.
+            stops = [*_after(point, log_time - RELAXED), log_time]
+        rest = rosenbrock_steps(field, point, stops, rtol, target)
+        for point in rest:
             yield Step(point.log_t, point.state, point.log_t == log_time)
         if point.log_t < log_time:
             return
 
 
-def _before(point: Step, log_time: float) -> list[float]:
+def _after(point: Step, log_time: float) -> list[float]:
     return [log_time] if point.log_t < log_time else []
 
 
