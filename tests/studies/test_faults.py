@@ -72,6 +72,11 @@ def double_first(original):
     return encoded
 
 
+def without_decay(original):
+    """The limit of no decay for the shape at a decay."""
+    return lambda *a, weight_decay=None, **k: original(*a, **k)
+
+
 def swapped_pair(original):
     return lambda self, dH0: original(self, dH0).flip(0)
 
@@ -205,6 +210,8 @@ FAULTS = [
     ("ji2022.thm3.2-unequal", geometry, "simplex_encoded_labels", double_first),
     ("ji2022.thm3.2-few-dimensions", theory, "gradient_flow", field(W=double)),
     ("ji2022.thm3.2-few-dimensions", theory, "polygon_kkt_point", field(value=lambda x: 0.99 * x)),
+    ("ji2022.unequal-decay", theory, "unequal_minimizer", field(merge_strength=double)),
+    ("ji2022.unequal-decay", theory, "predicted_geometry", without_decay),
     ("gao2023.etf-error", gen, "etf_error", times(1.05)),
     ("gao2023.etf-error", gen, "etf_error", lambda f: lambda K, s, *a, **k: f(K, s)),
     ("gao2023.thm4.10", gen, "center_deviation_probability", lambda f: lambda K, *a: f(2, *a) / 2),

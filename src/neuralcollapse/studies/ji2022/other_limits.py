@@ -31,6 +31,10 @@ def _unequal() -> Iterator[Evidence]:
     flow, labels = _follow(SIZES, len(SIZES), 0, TIMES)
     note = f"classes of {', '.join(map(str, SIZES))}, d = {len(SIZES)}"
     yield Evidence("relative duality gap at log t = 1e8", float(flow.gap[-1]), 1e-7, 0, "<=", note)
+    logits = flow.H[-1] @ flow.W[-1].T
+    gaps = logits.gather(1, labels[:, None]) - logits
+    margin = float(gaps[torch.nn.functional.one_hot(labels, len(SIZES)) == 0].min())
+    yield Evidence("least margin over log t, at log t = 1e8", margin / 1e8, 1, 1e-5)
     optimum = separation_value(SIZES)
     value = _values(flow, labels)[-1]
     words = "(||W||^2 + ||H||^2) / (2 q_min) over the least, less 1, by brute force"
