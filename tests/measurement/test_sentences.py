@@ -1,6 +1,7 @@
 """The words of a report are true, over worlds and sizes rather than examples."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -171,3 +172,22 @@ def test_scale_rotation_and_offset_change_no_word():
     ]
     words = [[report.reading(name).words for name in report] for report in reports]
     assert words[0] == words[1] == words[2]
+
+
+def test_where_no_simplex_fits_the_head_is_held_against_the_best_code():
+    angles = torch.arange(6) * torch.pi / 3
+    hexagon = torch.stack([angles.cos(), angles.sin()], 1).double()
+    scales = torch.tensor([1.0, 2, 3, 1, 2, 3])[:, None]  # lengths are of no account
+    features = (3 * hexagon).repeat(2, 1)
+    report = nc.measure_features(features, torch.arange(6).repeat(2), scales * hexagon)
+    (said,) = [caution for caution in report.cautions if "one-vs-rest" in caution]
+    assert "margin of 0.5, 100% of the largest possible" in said  # 1 - cos 60
+    assert "mean cosine of 1.000" in said
+
+    rows = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)).double()
+    turned = nc.measure_features(rows.repeat(2, 1), torch.arange(9).repeat(2), rows)
+    (said,) = [caution for caution in turned.cautions if "one-vs-rest" in caution]
+    low, high = map(int, re.search(r"(\d+)% to (\d+)% of the largest", said).groups())
+    assert 0 <= low <= high < 100  # nine points in space: 2/3 is attained, none exceeds the bound
+    plain = nc.measure_features(rows.repeat(2, 1), torch.arange(9).repeat(2))
+    assert not [caution for caution in plain.cautions if "one-vs-rest" in caution]

@@ -57,12 +57,33 @@ def _classes(report: CollapseReport) -> Iterator[str]:
             f"{setting.num_classes:,} classes do not fit into {setting.dim:,} dimensions as an "
             "ETF: NC2 stands beside the least value possible."
         )
+        yield from _code(report)
     elif not setting.equal and setting.num_classes > 2:
         least, most = min(setting.class_sizes), max(setting.class_sizes)
         yield (
             f"Classes of {least:,} to {most:,} samples: theory predicts another shape than an "
             "ETF, which the targets are taken from."
         )
+
+
+def _code(report: CollapseReport) -> Iterator[str]:
+    """Say how near the head is to the best code that fits."""
+    moments = report.train.moments
+    if report.weight is None or not bool(moments.present.all()):
+        return
+    from neuralcollapse.measurement.code_share import code_share  # needs scipy
+
+    found = code_share(report.weight, moments.means)
+    if found is None:
+        return
+    share = f"{found.least:.0%} to {found.most:.0%}"
+    if share == "100% to 100%":
+        share = "100%"
+    yield (
+        f"As unit rows the head has a one-vs-rest margin of {found.margin:.3g}, {share} of the "
+        f"largest possible; class means are at a mean cosine of {found.duality:.3f} to the "
+        "features that attain it."
+    )
 
 
 def concentrated(moments: ClassMoments) -> Iterator[str]:
