@@ -235,6 +235,7 @@ FAULTS = [
     ("gao2023.thm4.1-ceiling", metrics, "mean_loss_floor", times(0.9)),
     ("gao2023.thm4.1-ceiling", metrics, "margin_collapse_ratio", times(1.1)),
     ("gao2023.thm4.1-ceiling", metrics, "normalized_margin_lower_bound", times(0.5)),
+    ("gao2023.fig3", metrics, "margin_min", times(-1.0)),
     ("gao2023.thm4.4", gen, "uniform_margin_bound", without_shares),
     ("gao2023.thm4.4", gen, "margin_bound", field(complexity=half)),
     ("gao2023.cor4.5", gen, "margin_bound", field(complexity=double)),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 
 from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.metrics import (
@@ -24,6 +25,7 @@ from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.gao2023.digits import NOTE, trained_digits
 from neuralcollapse.studies.gao2023.study import study
 from neuralcollapse.theory import gradient_flow
+from neuralcollapse.training import load_dataset
 
 TABLES, HEADS = 1000, 400
 ROUND_OFF = 1e-12
@@ -163,6 +165,48 @@ def _ceiling() -> Iterator[Evidence]:
     last = history[-1]
     share = margin_collapse_ratio(last.margin, last.scale, 10)
     yield Evidence("share of the ceiling at the end", share, 1, relation="<=")
+
+
+@study.claim(
+    "fig3",
+    "The least margin goes on rising once every training image is right, its normalised form too; "
+    "ours: on data that the classifier cannot fit it stays below 0.",
+)
+def _margin_over_epochs() -> Iterator[Evidence]:
+    hard = _hard_margins()
+    note = "linear classifier on digits, every fifth label random; 200 steps of Adam"
+    words = "largest p_min on data that it cannot fit, after 50 to 200 steps"
+    yield Evidence(words, max(hard[1:]), -1, 0, "<=", note=note)
+    history = trained_digits().history
+    agreed = [(s.margin > 0) == (s.accuracy == 1) for s in history]
+    words = "share of epochs in which p_min > 0 if and only if all images are right"
+    yield Evidence(words, sum(agreed) / len(agreed), 1, note=NOTE)
+    wrong = [epoch for epoch, s in enumerate(history) if s.accuracy < 1]
+    right = history[wrong[-1] + 1 :]
+    growth = right[-1].margin / right[0].margin
+    yield Evidence("p_min at the end over that when all are right", growth, 2, 0, ">=")
+    share = (right[-1].margin / right[-1].scale) / (right[0].margin / right[0].scale)
+    yield Evidence("the same of p_min / tau", share, 1.2, 0, ">=")
+    ranks = spearmanr(range(len(right)), [s.margin for s in right]).statistic
+    yield Evidence("rank correlation of p_min and epoch since then", float(ranks), 0.8, 0, ">=")
+
+
+def _hard_margins() -> list[float]:
+    """Return p_min every 50 steps of a classifier that some random labels are too much for."""
+    images, labels = load_dataset("digits", per_class=50).standardized().train.tensors
+    images, labels = images.flatten(1).double(), labels.clone()
+    generator = torch.Generator().manual_seed(0)
+    labels[::5] = torch.randint(10, labels[::5].shape, generator=generator)
+    weight = torch.zeros(10, images.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([weight], lr=1e-2)
+    margins = []
+    for step in range(201):
+        if step % 50 == 0:
+            margins.append(margin_min(images @ weight.detach().T, labels))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(images @ weight.T, labels).backward()
+        optimizer.step()
+    return margins
 
 
 def _floor_error() -> float:
