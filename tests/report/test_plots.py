@@ -148,3 +148,13 @@ def test_records_without_the_metrics_are_refused(draw):
     records = [*history(), {"epoch": 21, "accuracy": 1.0}]
     with pytest.raises(NeuralCollapseError, match="in every record, got 1 of 21 without"):
         draw(records)
+
+
+def test_a_run_without_a_training_loss_has_no_panel_for_it(tmp_path):
+    """As `watch` and the callbacks record it."""
+    records = [{k: v for k, v in record.items() if k != "train_loss"} for record in history()]
+    (accuracy,) = accuracy_figure(records).axes
+    assert accuracy.get_title() == "Accuracy"
+    assert [path.name for path in plot_history(records, tmp_path)] == [
+        "collapse.png", "accuracy.png", "margins.png",
+    ]  # fmt: skip

@@ -19,7 +19,7 @@ NOTE = f"perceptron on {10 * ALL} digits, {EPOCHS} epochs"
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class EpochOutcome:
     """The training set as a network sees it after an epoch.
 
     Attributes
@@ -69,7 +69,7 @@ class TrainedDigits:
     fresh_labels: Tensor
     test_inputs: Tensor
     test_labels: Tensor
-    history: tuple[Snapshot, ...]
+    history: tuple[EpochOutcome, ...]
 
     def features(self, inputs: Tensor) -> Tensor:
         """Return the last features of these inputs, in float64."""
@@ -93,7 +93,7 @@ def trained_digits(per_class: int = ALL) -> TrainedDigits:
     history = []
     for _ in sgd_epochs(network, part, config):
         network.eval()
-        history.append(_snapshot(network, *part.tensors))
+        history.append(_outcome(network, *part.tensors))
     test_images, test_labels = data.test.tensors
     return TrainedDigits(
         network.eval(),
@@ -107,14 +107,14 @@ def trained_digits(per_class: int = ALL) -> TrainedDigits:
     )
 
 
-def _snapshot(network: MLP, inputs: Tensor, labels: Tensor) -> Snapshot:
+def _outcome(network: MLP, inputs: Tensor, labels: Tensor) -> EpochOutcome:
     with torch.no_grad():
         features = network.features(inputs).double()
     weight, bias = network.head.weight.detach().double(), network.head.bias.detach().double()
     logits = features @ weight.T + bias
     moments = ClassMoments(len(weight), features.shape[1], scatter=False).update(features, labels)
     head = torch.cat([weight, bias[:, None]], 1)
-    return Snapshot(
+    return EpochOutcome(
         accuracy=float((sample_margins(logits, labels) > 0).double().mean()),
         losses=cross_entropy_losses(logits, labels),
         margin=margin_min(logits, labels),
