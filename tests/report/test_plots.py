@@ -154,7 +154,7 @@ def test_a_run_without_a_training_loss_has_no_panel_for_it(tmp_path):
     """As `watch` and the callbacks record it."""
     records = [{k: v for k, v in record.items() if k != "train_loss"} for record in history()]
     (accuracy,) = accuracy_figure(records).axes
-    assert accuracy.get_title() == "Accuracy"
+    assert accuracy.get_title("left") == "Accuracy"
     assert [path.name for path in plot_history(records, tmp_path)] == [
         "collapse.png", "accuracy.png", "margins.png",
     ]  # fmt: skip
