@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from neuralcollapse.metrics.catalogue import FIRST
 from neuralcollapse.metrics.estimates.estimate import TRAINED_ON, Estimate
 from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.plain_text import plain
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
 WIDE = 116  # columns from which formulas have room
 NOTEBOOK = 110
 TIES_TOLD = 1e-3  # share of ties from which the report speaks of them
-# What stands for each phenomenon in the first lines.
-HEADLINE = {
-    "NC1": "nc1_trace_ratio",
-    "NC2": "nc2_etf",
-    "NC3": "nc3_self_duality",
-    "NC4": "nc4_agreement",
-}
 QUESTION = (
     "Corrected for few samples a class; the intervals answer what fresh samples without end would "
     "give (NC3: of a head not fitted to these). Of a complete data set the plain value is exact."
@@ -60,9 +54,9 @@ def report_html(report: CollapseReport) -> str:
 def headline(report: CollapseReport) -> str:
     """Say where each phenomenon stands, in one sentence."""
     parts = []
-    for phenomenon, name in HEADLINE.items():
+    for group, name in FIRST.items():
         if name in report.train.values:
-            parts.append(f"{phenomenon} {_plain(report.reading(name))}")
+            parts.append(f"{group.split()[0]} {_plain(report.reading(name))}")
     if "accuracy" in report.train.values:
         parts.append(f"training data {report.reading('accuracy').words}")
     return "; ".join(parts) + "."

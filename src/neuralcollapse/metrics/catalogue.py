@@ -36,6 +36,14 @@ GROUPS = {
     DECISIONS: "What the classifier gets right, and by how much.",
 }
 
+# Group -> the metric that stands for it in a first sentence.
+FIRST = {
+    NC1: "nc1_trace_ratio",
+    NC2: "nc2_etf",
+    NC3: "nc3_self_duality",
+    NC4: "nc4_agreement",
+}
+
 CATALOGUE: dict[str, Metric] = {}
 OwnMetrics = Mapping[str, Any]  # functions of `Measured`, or rows; `own_metrics` refuses others
 

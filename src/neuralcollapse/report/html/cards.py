@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuralcollapse.measurement.readings import record_apart
-from neuralcollapse.metrics.catalogue import DECISIONS, NC1, NC2, NC3, NC4, metric_named
+from neuralcollapse.metrics.catalogue import DECISIONS, FIRST, NC1, NC2, NC3, NC4, metric_named
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.report.html.verdicts import Standing, reading_at_end, verdicts
 from neuralcollapse.runs.run import Run
 from neuralcollapse.wording import listed, number, share
 
-# The metric that stands for a phenomenon, and where the page says more about it.
-SHOWN = {
-    NC1: ("nc1_trace_ratio", "curves-nc1"),
-    NC2: ("nc2_etf", "geometry"),
-    NC3: ("nc3_self_duality", "geometry"),
-    NC4: ("nc4_agreement", "curves-nc4"),
-    DECISIONS: ("accuracy", "margins"),
+SHOWN = FIRST | {DECISIONS: "accuracy"}
+# Where the page says more.
+SECTIONS = {
+    NC1: "curves-nc1",
+    NC2: "geometry",
+    NC3: "geometry",
+    NC4: "curves-nc4",
+    DECISIONS: "margins",
 }
 DECADES = 3  # of the bar at least: from the distance that chance has to a thousandth of it
 WIDTH, HEIGHT = 72.0, 30.0  # of a sparkline, in pixels
@@ -71,8 +72,8 @@ def lead(run: Run, certificate: Mapping[str, Any] | None) -> str:
     'NC1 is not graded. On test data NC1 is 2 times larger.'
     """
     last, grades = run.records[-1], dict[str, list[str]]()
-    for group, (name, _) in SHOWN.items():
-        if group != DECISIONS and not math.isnan(last.get(name, math.nan)):
+    for group, name in FIRST.items():
+        if not math.isnan(last.get(name, math.nan)):
             grade = reading_at_end(run, name, alone=True).grade
             grades.setdefault(grade, []).append(group.split(" ")[0])
     words = {
@@ -119,8 +120,8 @@ def cards(run: Run) -> list[Card]:
 
 
 def _card(run: Run, standing: Standing) -> Card:
-    name, section = SHOWN[standing.group]
-    metric, last = metric_named(name), run.records[-1]
+    name, last = SHOWN[standing.group], run.records[-1]
+    metric = metric_named(name)
     found = {"train": last.get(name), "test": last.get(f"test_{name}")}
     values = {
         data: value for data, value in found.items() if value is not None and not math.isnan(value)
@@ -132,7 +133,7 @@ def _card(run: Run, standing: Standing) -> Card:
         _bar(run, metric, values),
         _sparks(run, metric, values),
         _advice(run, standing),
-        section,
+        SECTIONS[standing.group],
     )
 
 

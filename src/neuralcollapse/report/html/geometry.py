@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.geometry.simplex_etf import nearest_etf, standard_simplex
+from neuralcollapse.metrics.catalogue import FIRST
 from neuralcollapse.report.html.packing import pack, short
 from neuralcollapse.runs.run import Run
 from neuralcollapse.runs.snapshots import Snapshot
@@ -95,8 +96,7 @@ def even_shadow(num_classes: int) -> Float[Tensor, "m three"]:
 
 def _values(run: Run, epoch: int) -> dict[str, float | None]:
     record = next((record for record in run.records if record["epoch"] == epoch), {})
-    names = ("nc1_trace_ratio", "nc2_etf", "nc3_self_duality")
-    return {name: short(record.get(name, math.nan)) for name in names}
+    return {name: short(record.get(name, math.nan)) for name in FIRST.values()}
 
 
 def _closest_first(shot: Snapshot) -> list[int]:

@@ -10,7 +10,7 @@ import torch
 
 from neuralcollapse.measurement.departure import departures
 from neuralcollapse.measurement.readings import record_apart, record_reading
-from neuralcollapse.metrics.catalogue import DECISIONS, NC1, NC2, NC3, NC4, metric_named
+from neuralcollapse.metrics.catalogue import DECISIONS, FIRST, NC1, NC2, NC3, NC4, metric_named
 from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.runs.record import Record
@@ -60,7 +60,7 @@ def verdicts(run: Run) -> list[Standing]:
 
 
 def _nc1(run: Run) -> Iterator[Standing]:
-    name = "nc1_trace_ratio"
+    name = FIRST[NC1]
     last = run.records[-1]
     if name in last:
         formula = metric_named(name).formula
@@ -81,7 +81,7 @@ def _nc1(run: Run) -> Iterator[Standing]:
 
 
 def _nc2(run: Run) -> Iterator[Standing]:
-    name = "nc2_etf"
+    name = FIRST[NC2]
     last = run.records[-1]
     if name in last:
         reading = reading_at_end(run, name)
@@ -100,7 +100,7 @@ def _nc2(run: Run) -> Iterator[Standing]:
 
 
 def _nc3(run: Run) -> Iterator[Standing]:
-    name = "nc3_self_duality"
+    name = FIRST[NC3]
     last = run.records[-1]
     if name in last:
         reading = reading_at_end(run, name)
@@ -116,7 +116,7 @@ def _nc3(run: Run) -> Iterator[Standing]:
 
 
 def _nc4(run: Run) -> Iterator[Standing]:
-    name = "nc4_agreement"
+    name = FIRST[NC4]
     last = run.records[-1]
     if name in last and not math.isnan(last[name]):
         differ = 1 - last[name]
