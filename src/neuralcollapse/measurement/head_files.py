@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import reading
 from neuralcollapse.metrics.head import Head
 
 # Where libraries keep their heads, in the order of asking; tied ones are the embedding.
@@ -62,7 +62,10 @@ def read_head(path: str | Path, key: str | None = None) -> Head:
     path = Path(path)
     if not path.is_file():
         raise NeuralCollapseError("path", "a file", f"nothing at {path}", "check the name")
-    try:
+    expected = f"safetensors, or a state dict of tensors alone, in {path.name}"
+    with reading(
+        "path", expected, "save it with safetensors, or torch.save(model.state_dict(), ...)"
+    ):
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 names = list(file.keys())
@@ -70,13 +73,6 @@ def read_head(path: str | Path, key: str | None = None) -> Head:
                 key = _choose(key, shapes, path)
                 return _head(key, {n: file.get_tensor(n) for n in (key, _bias(key)) if n in shapes})
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, OSError) as error:
-        raise NeuralCollapseError(
-            "path",
-            "safetensors, or a state dict of tensors alone",
-            f"{path.name}: {str(error).splitlines()[0]}",
-            "save it with safetensors, or torch.save(model.state_dict(), ...)",
-        ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping):
