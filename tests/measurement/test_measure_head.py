@@ -93,6 +93,11 @@ def test_files_that_are_none(tmp_path):
     broken.write_bytes(b"not a file of weights")
     with pytest.raises(NeuralCollapseError, match="a state dict of tensors alone"):
         read_head(broken)
+    # Damage that torch's own reader of pickles stumbles over.
+    for content in (b"0", b"(t.", b"\x80\x02h\x00.", b""):
+        broken.write_bytes(content)
+        with pytest.raises(NeuralCollapseError, match="a state dict of tensors alone"):
+            read_head(broken)
     torch.save({"a.weight": torch.ones(2, 3), "b.weight": torch.ones(2, 3)}, tmp_path / "two.pt")
     with pytest.raises(NeuralCollapseError, match=r"name one of a\.weight, b\.weight"):
         read_head(tmp_path / "two.pt")
