@@ -17,7 +17,9 @@ from .integrations import watch as watch
 from .measurement import CollapseReport as CollapseReport
 from .measurement import FeatureTap as FeatureTap
 from .measurement import LayerProfile as LayerProfile
+from .measurement import compare as compare
 from .measurement import extract_features as extract_features
+from .measurement import load_report as load_report
 from .measurement import measure as measure
 from .measurement import measure_features as measure_features
 from .measurement import measure_head as measure_head

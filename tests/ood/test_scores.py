@@ -10,6 +10,7 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.moments import ClassMoments
@@ -275,3 +276,59 @@ def test_exact_collapse_is_refused_where_there_is_no_scale():
         Mahalanobis(moments)
     with pytest.raises(NeuralCollapseError, match="leaves a residual of the training features"):
         ViM(moments, vertices, num_components=3, train_features=vertices)
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0])
+def test_mahalanobis_with_shrinkage_is_that_of_the_shrunk_scatter(shrinkage):
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(60, 4, generator=generator).double(), torch.arange(60) % 3
+    moments = ClassMoments(3, 4).update(x, y)
+    within = moments.within
+    shrunk = (1 - shrinkage) * within + shrinkage * within.trace() / 4 * torch.eye(4)
+    inverse = torch.linalg.inv(shrunk)
+    steps = x[:, None] - moments.means
+    expected = -torch.einsum("nki,ij,nkj->nk", steps, inverse, steps).amin(1)
+    found = ood_scores(moments, None, None, x, "mahalanobis", shrinkage=shrinkage)
+    torch.testing.assert_close(found, expected)
+
+
+def test_oas_is_that_of_scikit_learn_and_helps_where_samples_are_few():
+    from sklearn.covariance import OAS
+
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(40, 30, generator=generator).double(), torch.arange(40) % 2
+    moments = ClassMoments(2, 30).update(x, y)
+    centred = x - moments.means[y]
+    fitted = OAS(assume_centered=True).fit(centred.numpy())
+    inverse = torch.tensor(fitted.get_precision())
+    steps = x[:, None] - moments.means
+    expected = -torch.einsum("nki,ij,nkj->nk", steps, inverse, steps).amin(1)
+    found = ood_scores(moments, None, None, x, "mahalanobis", shrinkage="oas")
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("shrinkage", [-0.1, 1.5, "ledoit"])
+def test_a_shrinkage_that_is_no_share_is_refused(shrinkage):
+    moments = ClassMoments(2, 1).update(torch.tensor([[0.0], [1.0], [4.0]]), [0, 0, 1])
+    with pytest.raises(NeuralCollapseError, match=r"shrinkage: expected a share in \[0, 1\]"):
+        ood_scores(moments, None, None, torch.ones(1, 1), "mahalanobis", shrinkage=shrinkage)
+
+
+def test_a_loader_is_scored_in_one_call():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    batches = [(torch.randn(30, 2), torch.arange(30) % 3) for _ in range(3)]
+    report = nc.measure(model, batches)
+    arrays = nc.extract_features(model, batches[:1])
+    for method in ("nci", "msp"):
+        expected = ood_scores(
+            report.train.moments, report.weight, report.bias, arrays["features"], method
+        )
+        for train in (report, report.train.moments, batches):
+            found = nc.ood.score(model, batches[:1], method, train=train)
+            torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(nc.ood.score(model, batches[:1], "msp"), expected)
+    with pytest.raises(NeuralCollapseError, match="train: expected the training data, which 'nci'"):
+        nc.ood.score(model, batches)
+    with pytest.raises(NeuralCollapseError, match="method: expected one of"):
+        nc.ood.score(model, batches, "magic")

@@ -13,6 +13,8 @@ from neuralcollapse import __version__
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.plain_text import plain
 
+ALSO = {"path": "file", "name": "preset"}  # arguments inside, and what commands call them
+
 
 class _CleanErrors(TyperGroup):
     """Every command's bad input ends the same way: one line on stderr, status 2."""
@@ -22,8 +24,18 @@ class _CleanErrors(TyperGroup):
             return super().invoke(ctx)
         except NeuralCollapseError as error:
             console = Console(stderr=True, soft_wrap=True, highlight=False)
-            console.print("[red]error:[/red]", escape(str(error)))
+            console.print("[red]error:[/red]", escape(self._with_option(ctx, error)))
             raise typer.Exit(2) from None
+
+    def _with_option(self, ctx: Any, error: NeuralCollapseError) -> str:
+        """Return the message, which names the option where the argument at fault is one."""
+        command = self.get_command(ctx, ctx.invoked_subcommand or "")
+        for parameter in [] if command is None else command.params:
+            if parameter.name in (error.argument, ALSO.get(error.argument)):
+                option = parameter.param_type_name == "option"
+                name = parameter.opts[0] if option else str(parameter.name).upper()
+                return str(error).replace(error.argument, name, 1)
+        return str(error)
 
 
 def tell(text: object) -> None:
@@ -31,7 +43,12 @@ def tell(text: object) -> None:
     Console(highlight=False).print(plain(text, keep="\n"), markup=False, soft_wrap=True)
 
 
-app = typer.Typer(cls=_CleanErrors, no_args_is_help=True, add_completion=False)
+EXIT_CODES = (
+    "Exit codes: 0, done; 1, done, and a claim was refuted, or an unforeseen error; 2, input that "
+    "cannot be used, with one line that says why; 130, interrupted."
+)
+
+app = typer.Typer(cls=_CleanErrors, no_args_is_help=True, add_completion=False, epilog=EXIT_CODES)
 
 
 def _tell_version(asked: bool) -> bool:

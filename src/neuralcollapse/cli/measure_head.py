@@ -28,10 +28,11 @@ def measure_head(
     """
     from neuralcollapse.files import atomic_path
     from neuralcollapse.measurement import measure_head as measure
+    from neuralcollapse.measurement.array_files import read_class_names
     from neuralcollapse.measurement.head_files import read_head
 
     head = read_head(file, key)
-    class_names = None if names is None else names.read_text(encoding="utf-8").splitlines()
+    class_names = None if names is None else read_class_names(names)
     report = measure(head.weight, head.bias, class_names)
     print(f"{head.name} of {file.name}")
     print(report)

@@ -1,6 +1,8 @@
 from . import certificates as certificates
 from .alignment_effects import AlignmentEffects as AlignmentEffects
 from .alignment_effects import alignment_effects as alignment_effects
+from .calibration import Calibration as Calibration
+from .calibration import calibration as calibration
 from .center_concentration import center_deviation_probability as center_deviation_probability
 from .center_concentration import nearest_center_error_bound as nearest_center_error_bound
 from .certificates import CrossFitCertificate as CrossFitCertificate

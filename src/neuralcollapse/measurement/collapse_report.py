@@ -293,6 +293,57 @@ class CollapseReport(Mapping[str, float]):
                 temporary.write_text(text + "\n", encoding="utf-8")
         return text
 
+    def to_csv(self, path: str | Path) -> None:
+        """Write the values, and beside them the tables of classes and of worst pairs.
+
+        Parameters
+        ----------
+        path
+            Such as ``values.csv``; the others become ``values-classes.csv``, ``values-pairs.csv``.
+        """
+        path = Path(path)
+        for part, table in self._tables().items():
+            with atomic_path(path.with_name(f"{path.stem}{part}{path.suffix}")) as temporary:
+                table.to_csv(temporary, index=not part)
+
+    def to_latex(self, path: str | Path | None = None) -> str:
+        """Return values, classes and worst pairs as LaTeX (booktabs), and write them if asked.
+
+        Parameters
+        ----------
+        path
+            File to write, atomically.
+        """
+        columns = ["train", "test", "corrected", "lower", "upper", "target", "chance"]
+        tables = self._tables()
+        values = tables[""]
+        tables[""] = values[[name for name in columns if name in values]]
+        text = "\n".join(
+            table.to_latex(index=not part, escape=True, na_rep="", float_format="{:.4g}".format)
+            for part, table in tables.items()
+        )
+        if path is not None:
+            with atomic_path(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        return text
+
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        return {
+            "": self.to_frame(), "-classes": self.per_class, "-pairs": self.worst_pairs()
+        }  # fmt: skip
+
+    def save(self, path: str | Path) -> None:
+        """Write the report to a safetensors file, for `load_report`; functions of one's own stay.
+
+        Parameters
+        ----------
+        path
+            The file, written whole or not at all.
+        """
+        from neuralcollapse.measurement.report_file import save_report
+
+        save_report(self, path)
+
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw class-mean Gram matrix, within-class spectrum, margins, and class means in 3-D.
 

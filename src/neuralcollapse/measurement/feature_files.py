@@ -1,19 +1,24 @@
-"""Features, labels and a head in one file: npz or safetensors, never pickle."""
+"""Features, labels and a head in one file, and what of them `measure_features` takes."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+import numpy as np
 from safetensors.torch import save_file
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path, read_npz, reading, write_npz
+from neuralcollapse.files import atomic_path, write_npz
+from neuralcollapse.measurement.array_files import read_arrays
 from neuralcollapse.validation import as_tensor
 
-NAMES = ("features", "labels", "weight", "bias", "test_features", "test_labels")
+NAMES = (
+    "features", "labels", "weight", "bias", "logits", "class_names",
+    "test_features", "test_labels", "test_logits",
+)  # fmt: skip
 
 
 def read_features(path: str | Path) -> dict[str, Any]:
@@ -22,8 +27,9 @@ def read_features(path: str | Path) -> dict[str, Any]:
     Parameters
     ----------
     path
-        ``.npz`` or ``.safetensors`` with ``features`` (N, d) and ``labels`` (N,), and if wanted
-        ``weight`` (K, d), ``bias`` (K,), ``test_features`` and ``test_labels``.
+        As in `read_arrays`, with ``features`` (N, d) and ``labels`` (N,) of any kind, and if wanted
+        ``weight`` (K, d), ``bias`` (K,), ``logits`` (N, K), ``class_names`` (K,),
+        ``test_features``, ``test_labels`` and ``test_logits``.
 
     Returns
     -------
@@ -46,22 +52,14 @@ def read_features(path: str | Path) -> dict[str, Any]:
     ...     sorted(read_features(f"{folder}/f.npz"))
     ['features', 'labels']
     """
-    path = Path(path)
-    readers = {".npz": read_npz, ".safetensors": _read_safetensors}
-    if path.suffix not in readers:
-        raise NeuralCollapseError(
-            "path", "a .npz or .safetensors file", path.name, "save the features in one of these"
-        )
-    if not path.is_file():
-        raise NeuralCollapseError("path", "a file", f"nothing at {path}", "check the name")
-    arrays = readers[path.suffix](path)
-    missing, unknown = {"features", "labels"} - set(arrays), set(arrays) - set(NAMES)
-    if missing or unknown:
+    arrays = read_arrays(path, NAMES)
+    missing = {"features", "labels"} - set(arrays)
+    if missing:
         raise NeuralCollapseError(
             "path",
             f"arrays named 'features' and 'labels', and no others than {', '.join(NAMES[2:])}",
-            f"{sorted(arrays)} in {path.name}",
-            "rename or leave out the others",
+            f"{sorted(arrays)} in {Path(path).name}",
+            "add what is missing",
         )
     return arrays
 
@@ -99,19 +97,14 @@ def write_features(path: str | Path, **arrays: Any) -> None:
         raise NeuralCollapseError(
             "path", "a .npz or .safetensors file", path.name, "choose one of these endings"
         )
+    names = arrays.pop("class_names", None)
     tensors: dict[str, Tensor] = {
         name: as_tensor(name, array).detach().cpu().contiguous() for name, array in arrays.items()
     }
     if path.suffix == ".npz":
-        write_npz(path, {name: tensor.numpy() for name, tensor in tensors.items()})
+        words = {} if names is None else {"class_names": np.array(list(map(str, names)))}
+        write_npz(path, words | {name: tensor.numpy() for name, tensor in tensors.items()})
         return
+    words = {} if names is None else {"class_names": json.dumps(list(map(str, names)))}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
-
-
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    with (
-        reading(path, "a safetensors file", "save the file again"),
-        safe_open(path, framework="pt") as archive,
-    ):
-        return {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+        save_file(tensors, temporary, words)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import reading
+from neuralcollapse.measurement.array_files import read_state
 from neuralcollapse.metrics.head import Head
 
 # Where libraries keep their heads, in the order of asking; tied ones are the embedding.
@@ -62,24 +62,16 @@ def read_head(path: str | Path, key: str | None = None) -> Head:
     path = Path(path)
     if not path.is_file():
         raise NeuralCollapseError("path", "a file", f"nothing at {path}", "check the name")
-    expected = f"safetensors, or a state dict of tensors alone, in {path.name}"
-    with reading(
-        "path", expected, "save it with safetensors, or torch.save(model.state_dict(), ...)"
-    ):
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                names = list(file.keys())
-                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-                key = _choose(key, shapes, path)
-                return _head(key, {n: file.get_tensor(n) for n in (key, _bias(key)) if n in shapes})
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping):
-        raise NeuralCollapseError(
-            "path", "a state dict", type(state).__name__, "save model.state_dict()"
-        )
-    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    if path.suffix == ".safetensors":
+        with (
+            reading("path", f"safetensors in {path.name}", "save the weights again"),
+            safe_open(path, framework="pt") as file,
+        ):
+            names = list(file.keys())
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+            key = _choose(key, shapes, path)
+            return _head(key, {n: file.get_tensor(n) for n in (key, _bias(key)) if n in shapes})
+    tensors = read_state(path)
     key = _choose(key, {name: tuple(value.shape) for name, value in tensors.items()}, path)
     return _head(key, tensors)
 

@@ -33,8 +33,10 @@ def measure_features(
     weight: Any = None,
     bias: Any = None,
     *,
+    logits: Any = None,
     test_features: Any = None,
     test_labels: Any = None,
+    test_logits: Any = None,
     class_names: Sequence[str] | None = None,
     scatter: Literal["pooled", "per_class"] | bool = "pooled",
     metrics: OwnMetrics | None = None,
@@ -53,8 +55,10 @@ def measure_features(
         any integers or strings; the classes are then the values that occur, in order.
     weight, bias
         (K, d) and (K,) of the last linear layer; without them there is no NC3, NC4 or margin.
-    test_features, test_labels
-        (N', d) and (N',) of test data, judged against the class means of `features`.
+    logits
+        (N, K) of the network, to decide by; those of `weight` and `bias` if omitted.
+    test_features, test_labels, test_logits
+        (N', d), (N',) and (N', K) of test data, judged against the class means of `features`.
     class_names
         One name a class; the labels if omitted.
     scatter
@@ -111,13 +115,14 @@ def measure_features(
             _, test_labels = distinct_labels("test_labels", test_labels, found)
         class_names = [str(name) for name in found]
     num_classes = len(head) if head is not None else len(class_names or ())
+    scores = None if logits is None else _matrix("logits", logits)
     names = check_class_names(class_names, num_classes)
     groups = keeps_groups(intervals, num_classes, rows.shape[1])
     state = CollapseState(
         num_classes, rows.shape[1], scatter, keep=True, feature_budget=rows.nbytes, groups=groups
     )
     true = integer_labels("labels", labels, len(rows), num_classes, class_names)
-    _gather(state, rows, true, layer)
+    _gather(state, rows, true, layer, scores)
     means = state.moments.means
     state.settle(means)
     train, test = SplitReport.of(state, head, offset, own), None
@@ -127,13 +132,26 @@ def measure_features(
         state = CollapseState(
             num_classes, rows.shape[1], scatter, centers=means, keep=True, groups=groups
         )
-        _gather(state, rows, true, layer)
+        scores = None if test_logits is None else _matrix("test_logits", test_logits)
+        _gather(state, rows, true, layer, scores)
         test = SplitReport.of(state, head, offset, own)
     return CollapseReport(train, names, head, offset, test, own)
 
 
-def _gather(state: CollapseState, rows: Tensor, labels: Tensor, head: Head | None) -> None:
+def _gather(
+    state: CollapseState, rows: Tensor, labels: Tensor, head: Head | None, scores: Tensor | None
+) -> None:
+    if scores is not None and len(scores) != len(rows):
+        raise NeuralCollapseError(
+            "logits",
+            f"{len(rows)} rows, one a sample",
+            str(len(scores)),
+            "pass those of the features",
+        )
     size = max(1, min(BATCH_ROWS, BATCH_LOGITS // state.moments.num_classes))
     for part, true in zip(rows.split(size), labels.split(size), strict=True):
-        logits = None if head is None else head.logits(part)
+        if scores is None:
+            logits = None if head is None else head.logits(part)
+        else:
+            logits, scores = scores[: len(part)], scores[len(part) :]
         state.gather(part, true, logits)

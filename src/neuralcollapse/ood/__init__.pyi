@@ -7,6 +7,7 @@ from .evaluation import auroc as auroc
 from .evaluation import fpr_at_tpr as fpr_at_tpr
 from .nci import NCI as NCI
 from .neco import NECO as NECO
+from .score import score as score
 from .scores import METHODS as METHODS
 from .scores import ood_scores as ood_scores
 from .second_moment import second_moment as second_moment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -59,6 +59,10 @@ class Mahalanobis(Detector):
         Moments of the training features, with a scatter.
     weight, bias
         Not used.
+    shrinkage
+        Share in [0, 1] of the scatter that is replaced by its mean variance in every direction;
+        ``"oas"`` for the oracle approximating one, which fits few samples in many features. None
+        is left out then, and Sigma^-1 takes the place of the pseudo-inverse.
     rtol
         Relative cut-off of the pseudo-inverse; d times the precision of float32 if omitted, in
         which features usually come.
@@ -66,11 +70,11 @@ class Mahalanobis(Detector):
     Raises
     ------
     NeuralCollapseError
-        If there is no within-class variance at all.
+        If there is no within-class variance at all, or the shrinkage is out of range.
 
     References
     ----------
-    Lee et al. 2018, Equations 1 and 2.
+    Lee et al. 2018, Equations 1 and 2; Chen, Wiesel, Eldar & Hero 2010 (OAS).
 
     Examples
     --------
@@ -88,6 +92,7 @@ class Mahalanobis(Detector):
         bias: Any = None,
         *,
         rtol: float | None = None,
+        shrinkage: float | Literal["oas"] | None = None,
     ) -> None:
         super().__init__(moments, weight, bias)
         variances, directions = torch.linalg.eigh(moments.within)
@@ -96,6 +101,13 @@ class Mahalanobis(Detector):
             cutoff = real_number("rtol", rtol)
             if not 0 <= cutoff < 1:
                 raise NeuralCollapseError("rtol", "in [0, 1)", str(rtol), "omit it")
+        if shrinkage is not None:
+            share = _oas(variances, moments.num_samples) if shrinkage == "oas" else shrinkage
+            if isinstance(share, str) or not 0 <= share <= 1:
+                raise NeuralCollapseError(
+                    "shrinkage", "a share in [0, 1], or 'oas'", repr(shrinkage), "try 'oas'"
+                )
+            variances = (1 - share) * variances.clamp_min(0) + share * variances.mean()
         kept = variances > cutoff * variances[-1]
         if not kept.any():
             raise NeuralCollapseError(
@@ -115,3 +127,11 @@ class Mahalanobis(Detector):
 def _least_distance(rows: Tensor, means: Tensor) -> Tensor:
     # By differences: |x|^2 + |mu|^2 - 2 x.mu would cancel where a sample is at its mean.
     return torch.cdist(rows, means, compute_mode="donot_use_mm_for_euclid_dist").amin(1)
+
+
+def _oas(variances: Tensor, num_samples: int) -> float:
+    """Return the shrinkage of the oracle approximating estimator, as scikit-learn's OAS has it."""
+    dim, mean = len(variances), float(variances.mean())
+    alpha = float(variances.square().sum()) / dim**2  # mean square of all entries
+    denominator = (num_samples + 1) * (alpha - mean**2 / dim)
+    return 1.0 if denominator <= 0 else min(1.0, (alpha + mean**2) / denominator)

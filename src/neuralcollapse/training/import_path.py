@@ -12,8 +12,8 @@ from neuralcollapse.errors import NeuralCollapseError
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-def imported(argument: str, path: str) -> Callable[..., Any]:
-    """Return the callable at an import path.
+def found_at(argument: str, path: str) -> Any:
+    """Return whatever is at an import path.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ def imported(argument: str, path: str) -> Callable[..., Any]:
     Raises
     ------
     NeuralCollapseError
-        If the path leads nowhere, or to something that cannot be called.
+        If the path leads nowhere.
 
     Examples
     --------
-    >>> imported("net", "math:sqrt")(4)
-    2.0
+    >>> round(found_at("net", "math:pi"), 2)
+    3.14
     """
     module, _, name = path.partition(":")
     try:
@@ -44,6 +44,28 @@ def imported(argument: str, path: str) -> Callable[..., Any]:
             error,
             "check the path, and that PYTHONPATH leads there",
         ) from error
+    return found
+
+
+def imported(argument: str, path: str) -> Callable[..., Any]:
+    """Return the callable at an import path.
+
+    Parameters
+    ----------
+    argument, path
+        As in `found_at`.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the path leads nowhere, or to something that cannot be called.
+
+    Examples
+    --------
+    >>> imported("net", "math:sqrt")(4)
+    2.0
+    """
+    found = found_at(argument, path)
     if not callable(found):
         raise NeuralCollapseError(
             argument, f"{path} to be callable", type(found).__name__, "name a function or a class"

@@ -42,15 +42,6 @@ def certificate_data(shot: Snapshot, runs: int = 1) -> dict[str, Any] | None:
         class_names=shot.class_names,
         train_margins=None if shot.margin_median is None else [shot.margin_median],
     )
-    methods = [
-        {
-            "name": str(name),
-            "upper": at_most(row["upper"]),
-            "covers": bool(row["covers"]),
-            "assumes": str(row["assumes"]),
-        }
-        for name, row in found.table.iterrows()
-    ]
     each = 1 - (1 - CONFIDENCE) / runs
     return {
         "upper": at_most(found.upper),
@@ -65,8 +56,8 @@ def certificate_data(shot: Snapshot, runs: int = 1) -> dict[str, Any] | None:
         "joint": JOINT_LEVEL.format(
             confidence=at_least(CONFIDENCE), classes=count(len(shot.class_names))
         ),
-        "methods": methods,
-        "classes": [] if found.per_class is None else _classes(found.per_class),
+        "methods": method_rows(found.table),
+        "classes": [] if found.per_class is None else class_rows(found.per_class),
     }
 
 
@@ -80,7 +71,20 @@ def _picked(found: ErrorCertificate, runs: int, confidence: float) -> str:
     )
 
 
-def _classes(table: pd.DataFrame) -> list[dict[str, str]]:
+def method_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of the methods in words."""
+    return [
+        {
+            "name": str(name),
+            "upper": at_most(row["upper"]),
+            "covers": bool(row["covers"]),
+            "assumes": str(row["assumes"]),
+        }
+        for name, row in table.iterrows()
+    ]
+
+
+def class_rows(table: pd.DataFrame) -> list[dict[str, str]]:
     """Return the rows of the classes in words; of one without a sample nothing is known."""
     return [
         {

@@ -111,28 +111,46 @@ def render_page(runs: Sequence[Run]) -> str:
             )
         ],
     }
-    environment = Environment(
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            runs=runs,
+            title=" · ".join(run.name for run in runs),
+            subtitle=_subtitle(runs),
+            sections=sections,
+            groups=grouped(found),
+            tested=any(key.startswith("test_") for run in runs for key in run.records[-1]),
+            stepped=all(columns["step"] is not None for columns in curves),
+            geometry=shapes,
+            settings=settings_data(runs),
+            version=version_here(),
+            style=style(),
+            script=Markup("\n".join(_asset(f"{name}.js") for name in SCRIPTS)),
+            data=Markup(script_json(data)),
+        )
+    )
+
+
+def environment() -> Environment:
+    """Return what fills the templates: every text is escaped, and a missing one is an error."""
+    return Environment(
         loader=PackageLoader("neuralcollapse.report.html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(
-        runs=runs,
-        title=" · ".join(run.name for run in runs),
-        subtitle=_subtitle(runs),
-        sections=sections,
-        groups=grouped(found),
-        tested=any(key.startswith("test_") for run in runs for key in run.records[-1]),
-        stepped=all(columns["step"] is not None for columns in curves),
-        geometry=shapes,
-        settings=settings_data(runs),
-        version=version("neuralcollapse"),
-        style=Markup(_asset("page.css")),
-        script=Markup("\n".join(_asset(f"{name}.js") for name in SCRIPTS)),
-        data=Markup(script_json(data)),
-    )
+
+
+def style() -> Markup:
+    """Return the style of every page."""
+    return Markup(_asset("page.css"))
+
+
+def version_here() -> str:
+    """Return the version that writes the page."""
+    return version("neuralcollapse")
 
 
 def _subtitle(runs: Sequence[Run]) -> str:

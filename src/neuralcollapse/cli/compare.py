@@ -1,0 +1,39 @@
+"""compare: how two measurements differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from neuralcollapse.cli.app import app, tell
+
+
+@app.command()
+def compare(
+    first: Annotated[
+        Path, typer.Argument(help="A report that measure --save wrote, or a file of features.")
+    ],
+    second: Annotated[Path, typer.Argument(help="Another; of the same samples, if possible.")],
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this file.")] = None,
+) -> None:
+    """Compare two measurements: differences with intervals, paired where the samples are the same.
+
+    Example: neuralcollapse compare before.npz after.npz
+    """
+    from neuralcollapse import compare as compared
+    from neuralcollapse.files import atomic_path
+
+    found = compared(_report(first), _report(second))
+    tell(found)
+    if csv is not None:
+        with atomic_path(csv) as temporary:
+            found.table.to_csv(temporary, index_label="metric")
+
+
+def _report(path: Path) -> Any:
+    from neuralcollapse.measurement import load_report, measure_features, read_features
+    from neuralcollapse.measurement.report_file import is_report
+
+    return load_report(path) if is_report(path) else measure_features(**read_features(path))

@@ -1,0 +1,43 @@
+"""ood: how familiar samples are, from saved features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuralcollapse.cli.app import app, tell
+
+
+@app.command()
+def ood(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A file as for measure, with features and labels of training data, a weight and "
+            "bias where the method needs them, test_features of familiar samples, and "
+            "foreign_features of others."
+        ),
+    ],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="neco, nci, vim, nearest_mean, mahalanobis, msp, energy; several times."),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the score of every sample.")] = None,
+) -> None:
+    """Score how familiar samples are, higher for those more like the training data.
+
+    Where the file has familiar and foreign samples, AUROC and FPR at 95 % TPR tell how well each
+    method parts them.
+
+    Example: neuralcollapse ood features.npz --method neco --method mahalanobis
+    """
+    from neuralcollapse.files import atomic_path
+    from neuralcollapse.ood.file_scores import score_file
+
+    table, summary = score_file(file, method or ["nci"])
+    tell(summary.to_string(float_format="{:.4g}".format))
+    if csv is not None:
+        with atomic_path(csv) as temporary:
+            table.to_csv(temporary, index=False)

@@ -1,0 +1,131 @@
+"""Decisions on held-out samples from a file: logits, or features and a head, with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.array_files import read_arrays
+from neuralcollapse.metrics.head import Head
+from neuralcollapse.metrics.margins import sample_margins
+from neuralcollapse.validation import distinct_labels, finite_matrix, integer_labels, label_values
+
+NAMES = (
+    "logits", "labels", "features", "weight", "bias", "class_names",
+    "test_logits", "test_labels", "test_features",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """What a classifier made of held-out samples.
+
+    Attributes
+    ----------
+    logits, labels
+        (n, K) and (n,).
+    class_names
+        One a class, or None.
+    train_margins
+        Margins of training samples, if the file has them beside test data.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    class_names: Sequence[str] | None
+    train_margins: Tensor | None
+
+    @property
+    def margins(self) -> Tensor:
+        """Margin of each sample, (n,)."""
+        return sample_margins(self.logits, self.labels)
+
+
+def read_decided(path: str | Path, class_names: Sequence[str] | None = None) -> Decided:
+    """Read what a classifier made of samples that it was not trained on.
+
+    Parameters
+    ----------
+    path
+        As in `read_arrays`, with ``test_logits`` (or ``test_features`` and a head ``weight``,
+        ``bias``) and ``test_labels``; what has no prefix is then training data. Without them,
+        ``logits`` (or ``features``) and ``labels`` are the held-out samples.
+    class_names
+        One a class, if they are not in the file.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the file cannot be read, or lacks logits and a head, or labels; or shapes do not fit.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/a.npz", logits=[[2.0, 1.0], [0.0, 3.0]], labels=["cat", "dog"])
+    ...     read_decided(f"{folder}/a.npz").margins.tolist()
+    [1.0, 3.0]
+    """
+    path = Path(path)
+    arrays = read_arrays(path, NAMES)
+    found = arrays.get("class_names") if class_names is None else class_names
+    names = None if found is None else [str(name) for name in found]
+    apart = any(name.startswith("test_") for name in arrays)
+    prefix = "test_" if apart else ""
+    logits = _logits(arrays, prefix, path)
+    if logits is None or f"{prefix}labels" not in arrays:
+        raise NeuralCollapseError(
+            "path",
+            f"{prefix}labels, and {prefix}logits or {prefix}features with a weight",
+            f"{', '.join(sorted(arrays))} in {path.name}",
+            "save the logits of held-out samples beside their labels",
+        )
+    labels, names = _labels(arrays[f"{prefix}labels"], logits, names)
+    margins = None
+    if apart and "labels" in arrays:
+        scores = _logits(arrays, "", path)
+        if scores is not None:
+            margins = sample_margins(scores, _labels(arrays["labels"], scores, names)[0])
+    return Decided(logits, labels, names, margins)
+
+
+def _logits(arrays: dict[str, Any], prefix: str, path: Path) -> Tensor | None:
+    if f"{prefix}logits" in arrays:
+        return finite_matrix(f"{prefix}logits", arrays[f"{prefix}logits"])
+    if f"{prefix}features" not in arrays or "weight" not in arrays:
+        return None
+    weight = finite_matrix("weight", arrays["weight"])
+    bias = arrays.get("bias")
+    head = Head(path.name, weight, None if bias is None else torch.as_tensor(bias).to(weight))
+    rows = finite_matrix(f"{prefix}features", arrays[f"{prefix}features"])
+    if rows.shape[1] != weight.shape[1]:
+        raise NeuralCollapseError(
+            "weight", f"shape (K, {rows.shape[1]})", str(tuple(weight.shape)), "pass the last layer"
+        )
+    return head.logits(rows)
+
+
+def _labels(
+    given: Any, logits: Tensor, names: Sequence[str] | None
+) -> tuple[Tensor, Sequence[str] | None]:
+    """Return labels in 0..K-1; names that all occur stand in the order of the alphabet."""
+    num_rows, num_classes = logits.shape
+    values = label_values("labels", given, num_classes)
+    if not isinstance(values, Tensor) and names is None:
+        found, places = distinct_labels("labels", values)
+        if len(found) != num_classes:
+            raise NeuralCollapseError(
+                "class_names",
+                f"the {num_classes} names, in the order of the columns of the logits",
+                f"none, and {len(found)} different labels",
+                "store class_names in the file",
+            )
+        return integer_labels("labels", places, num_rows, num_classes), [str(n) for n in found]
+    return integer_labels("labels", given, num_rows, num_classes, names), names

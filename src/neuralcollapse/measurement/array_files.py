@@ -1,0 +1,169 @@
+"""Arrays by name from a file: npz, npy, csv, safetensors, or tensors that torch saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import read_npz, reading
+
+LABELS = ("label", "labels", "class", "target", "y")  # columns that hold the classes
+
+
+def read_arrays(path: str | Path, names: Collection[str] = ()) -> dict[str, Any]:
+    r"""Read every array of a file; nothing in it is executed.
+
+    Parameters
+    ----------
+    path
+        ``.npz``; ``.npy``, one array, named by the file if it is one of `names`, else features;
+        ``.safetensors``, whose metadata may hold class names as JSON; ``.pt``, ``.pth`` or
+        ``.bin``, tensors by name; or ``.csv`` with a header: a column called label (or labels,
+        class, target, y) holds the classes, columns ``logit_NAME`` the logits of the class of
+        that name, all others features.
+    names
+        What the arrays may be called; any name if empty.
+
+    Returns
+    -------
+    dict
+        Arrays or tensors by name.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the file is not there, of another kind, damaged or holds objects, which would have to
+        be unpickled and are refused; or an array has a name of its own.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     text = "length,width,label\n1.0,2.0,cat\n3.0,4.0,dog\n"
+    ...     _ = Path(f"{folder}/a.csv").write_text(text)
+    ...     arrays = read_arrays(f"{folder}/a.csv")
+    >>> arrays["features"].tolist(), arrays["labels"].tolist()
+    ([[1.0, 2.0], [3.0, 4.0]], ['cat', 'dog'])
+    """
+    path = Path(path)
+    if path.suffix not in READERS:
+        raise NeuralCollapseError(
+            "path",
+            f"a {', '.join(list(READERS)[1:])} or .npz file",
+            path.name,
+            "save the arrays in one of these",
+        )
+    if not path.is_file():
+        raise NeuralCollapseError("path", "a file", f"nothing at {path}", "check the name")
+    arrays = READERS[path.suffix](path)
+    if "class_names" in arrays:
+        arrays["class_names"] = [str(name) for name in arrays["class_names"]]
+    if path.suffix == ".npy":
+        name = path.stem if path.stem in names else "features"
+        arrays = {name: arrays[""]}
+    unknown = sorted(set(arrays) - set(names)) if names else []
+    if unknown:
+        near = {name: get_close_matches(name, names, 1) for name in unknown}
+        meant = ", ".join(f"{name!r} for {found[0]!r}" for name, found in near.items() if found)
+        raise NeuralCollapseError(
+            "path",
+            f"arrays named {', '.join(names)}, and no others",
+            f"{', '.join(map(repr, unknown))} in {path.name}",
+            "rename or leave out the others" + (f" (perhaps {meant})" if meant else ""),
+        )
+    return arrays
+
+
+def read_class_names(path: str | Path) -> list[str]:
+    """Read the names of classes from a text file, one a line."""
+    with reading(path, "a text file with one class name a line", "check the name"):
+        return Path(path).read_text(encoding="utf-8").splitlines()
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a file that torch saved, without unpickling anything else.
+
+    Parameters
+    ----------
+    path
+        A mapping of names to tensors, such as a state dict, or one that holds ``state_dict``.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is not.
+    """
+    expected = f"safetensors, or a state dict of tensors alone, in {path.name}"
+    remedy = "save it with safetensors, or torch.save(model.state_dict(), ...)"
+    with reading("path", expected, remedy):
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+            state = state["state_dict"]
+        if not isinstance(state, Mapping):
+            raise ValueError(type(state).__name__)
+    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _read_npy(path: Path) -> dict[str, Any]:
+    with reading(path, "an npy file of plain numbers", "save it with numpy.save"):
+        return {"": np.load(path, allow_pickle=False)}
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    with (
+        reading(path, "a safetensors file", "save the file again"),
+        safe_open(path, framework="pt") as archive,
+    ):
+        arrays = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+        names = (archive.metadata() or {}).get("class_names")
+        if names is not None:
+            arrays["class_names"] = json.loads(names)
+    return arrays
+
+
+def _read_csv(path: Path) -> dict[str, Any]:
+    import pandas as pd
+
+    with reading(path, "a csv file with a header", "write it with pandas.DataFrame.to_csv"):
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    columns = {str(name).strip(): table[name] for name in table.columns}
+    labels = [name for name in columns if name.lower() in LABELS]
+    scores = [name for name in columns if name.lower().startswith("logit")]
+    rest = [name for name in columns if name not in labels and name not in scores]
+    words = [n for n in [*scores, *rest] if not pd.api.types.is_numeric_dtype(columns[n])]
+    if words or len(labels) > 1:
+        raise NeuralCollapseError(
+            "path",
+            f"columns of numbers beside one column of labels ({', '.join(LABELS)})",
+            f"{', '.join(map(repr, words or labels))} in {path.name}",
+            "rename the column of labels, and leave out other text",
+        )
+    found: dict[str, Any] = {}
+    if rest:
+        found["features"] = np.stack([columns[name] for name in rest], 1).astype(np.float64)
+    if scores:
+        found["logits"] = np.stack([columns[name] for name in scores], 1).astype(np.float64)
+        found["class_names"] = [name[len("logit") :].lstrip("s_") or name for name in scores]
+    if labels:
+        found["labels"] = columns[labels[0]].to_numpy()
+    return found
+
+
+READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    ".npz": read_npz,
+    ".npy": _read_npy,
+    ".csv": _read_csv,
+    ".safetensors": _read_safetensors,
+    ".pt": read_state,
+    ".pth": read_state,
+    ".bin": read_state,
+}

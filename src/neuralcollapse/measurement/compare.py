@@ -1,0 +1,163 @@
+"""compare: how two measurements differ, with intervals of the differences."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.estimates.estimate import Estimate
+from neuralcollapse.metrics.estimates.jackknife import interval, standard_error
+from neuralcollapse.wording import number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from neuralcollapse.measurement.collapse_report import CollapseReport
+    from neuralcollapse.measurement.split_report import SplitReport
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two measurements beside each other.
+
+    Attributes
+    ----------
+    table
+        One row a value: ``a`` and ``b`` (corrected where that is known, else plain, and
+        ``corrected`` says which); ``change`` with ``lower`` and ``upper``: of spreads the ratio
+        b / a, of all others the difference b - a, of signed squares where ``of`` says so.
+        ``differs`` is whether the interval of 95 % leaves out no change.
+    paired
+        Whether both measured the same samples in the same order, by their labels: training and
+        test data.
+    """
+
+    table: pd.DataFrame
+    paired: dict[str, bool]
+
+    def __str__(self) -> str:
+        how = " ".join(
+            f"{part}: {'the same samples, paired' if same else 'samples of their own'}."
+            for part, same in self.paired.items()
+        )
+        text = self.table.to_string(float_format=number, na_rep="")
+        return f"{how}\n{text}\nEach interval holds with 95 % by itself."
+
+
+def compare(report_a: CollapseReport, report_b: CollapseReport) -> Comparison:
+    r"""Return how two measurements differ, with intervals where groups of samples tell.
+
+    Both leave out the same groups in turn where the samples are the same, so that what they have
+    in common cancels; else the errors add:
+
+    .. math:: (b - a) \pm t_{15} \,\mathrm{se}_J(b - a), \qquad
+        (b - a) \pm t_{15} \sqrt{\mathrm{se}_J(a)^2 + \mathrm{se}_J(b)^2}
+
+    on the logarithm of spreads, whose ends are then a ratio, and on signed squares of distances.
+    Shares of the same samples are compared by the exact sign test on those that only one has
+    right.
+
+    Parameters
+    ----------
+    report_a, report_b
+        Two networks on the same data, or one at two times, or one on two data sets.
+
+    Returns
+    -------
+    Comparison
+        To print, or ``.table``.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the reports have no value in common.
+
+    References
+    ----------
+    Shao & Tu 1995, Section 2.3, for the grouped jackknife.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuralcollapse.measurement import measure_features
+    >>> generator, labels = torch.Generator().manual_seed(0), torch.arange(200) % 4
+    >>> noise = torch.randn(200, 8, generator=generator)
+    >>> a, b = (measure_features(3 * torch.eye(4, 8)[labels] + s * noise, labels) for s in (1, 0.5))
+    >>> row = compare(a, b).table.loc["nc1_trace_ratio"]
+    >>> bool(row["lower"] < 0.25 < row["upper"]), bool(row["differs"])
+    (True, True)
+    """
+    import pandas as pd
+
+    names = [name for name in report_a if name in report_b]
+    if not names:
+        raise NeuralCollapseError(
+            "report_b", "a value in common", "none", "measure both in the same way"
+        )
+    pairs = {"training data": (report_a.train, report_b.train)}
+    if report_a.test is not None and report_b.test is not None:
+        pairs["test data"] = (report_a.test, report_b.test)
+    paired = {part: _same_samples(*splits) for part, splits in pairs.items()}
+    rows = {}
+    for name in names:
+        part = "test data" if name.startswith("test_") else "training data"
+        each = [report.estimates.get(name) for report in (report_a, report_b)]
+        plain = [report[name] for report in (report_a, report_b)]
+        rows[name] = _row(*plain, *each, paired.get(part, False))
+    for part, (a, b) in pairs.items():
+        name = "test_accuracy" if part == "test data" else "accuracy"
+        if paired[part] and name in rows:
+            rows[name] |= _sign_test(a, b)
+    return Comparison(pd.DataFrame.from_dict(rows, orient="index"), paired)
+
+
+def _same_samples(a: SplitReport, b: SplitReport) -> bool:
+    """Tell whether labels agree one by one: a shuffled loader would mix them."""
+    one, other = a.state.labels, b.state.labels
+    return len(one) > 0 and one.shape == other.shape and bool((one.cpu() == other.cpu()).all())
+
+
+def _row(
+    a: float, b: float, one: Estimate | None, other: Estimate | None, paired: bool
+) -> dict[str, Any]:
+    known = one is not None and other is not None
+    corrected = known and not math.isnan(one.corrected) and not math.isnan(other.corrected)
+    if corrected:
+        a, b = one.corrected, other.corrected
+    row = {
+        "a": a, "b": b, "corrected": corrected, "of": "difference", "change": b - a,
+        "lower": math.nan, "upper": math.nan, "differs": None,
+    }  # fmt: skip
+    by = one.corrected_by if known and one is not None else None
+    if not known or by is None or not (one.replicates and other.replicates):
+        return row
+    log = by.scale == "log"
+    middle = other.scaled - one.scaled
+    if paired:
+        parts = [y - x for x, y in zip(one.replicates, other.replicates, strict=True)]
+        error = standard_error(parts)
+    else:
+        error = math.hypot(standard_error(one.replicates), standard_error(other.replicates))
+    low, high = interval(middle, error, len(one.replicates))
+    differs = not low <= 0 <= high
+    if log:
+        middle, low, high = (math.exp(end) for end in (middle, low, high))
+    of = "ratio" if log else "difference of squares"
+    if by.back is not None:
+        of = "difference of squared variation"
+    return row | {"of": of, "change": middle, "lower": low, "upper": high, "differs": differs}
+
+
+def _sign_test(a: SplitReport, b: SplitReport) -> dict[str, Any]:
+    """Test by the samples that only one of both has right whether accuracies differ."""
+    from scipy.stats import binomtest
+
+    margins = [split.state.margins.cpu() for split in (a, b)]
+    if not all(map(len, margins)):
+        return {}
+    only_a, only_b = (int(((x > 0) & (y <= 0)).sum()) for x, y in (margins, margins[::-1]))
+    apart = only_a + only_b
+    p = binomtest(only_a, apart).pvalue if apart else 1.0
+    return {"differs": p < 0.05, "of": f"difference (sign test: p = {p:.2g})"}

@@ -1,0 +1,147 @@
+"""A report in a file: everything but functions of one's own, as tensors and words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import atomic_path, reading
+from neuralcollapse.measurement.split_report import SplitReport
+from neuralcollapse.metrics.kept_samples import KeptSamples
+from neuralcollapse.metrics.state import CollapseState
+
+if TYPE_CHECKING:
+    from neuralcollapse.measurement.collapse_report import CollapseReport
+
+FORMAT = "neuralcollapse report 1"
+
+
+def save_report(report: CollapseReport, path: str | Path) -> None:
+    """Write a report to a safetensors file, atomically; see `CollapseReport.save`."""
+    splits = {"train": report.train, **report.others}
+    if report.test is not None:
+        splits["test"] = report.test
+    tensors: dict[str, Tensor] = {}
+    about: dict[str, Any] = {
+        "class_names": list(report.class_names),
+        "notes": list(report.notes),
+        "layers": {layer: dict(values) for layer, values in report.layers.items()},
+        "splits": {},
+    }
+    for name, split in splits.items():
+        found, about["splits"][name] = _packed(split)
+        tensors |= {f"{name}.{key}": tensor for key, tensor in found.items()}
+    for name, head in (("weight", report.weight), ("bias", report.bias)):
+        if head is not None:
+            tensors[name] = head
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, {"format": FORMAT, "report": json.dumps(about)})
+
+
+def load_report(path: str | Path) -> CollapseReport:
+    """Read a report that `CollapseReport.save` wrote.
+
+    Parameters
+    ----------
+    path
+        The safetensors file. Nothing in it is executed.
+
+    Returns
+    -------
+    CollapseReport
+        With the same values, estimates, tables and readings; metrics of one's own keep their
+        values, without their functions.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is no such file, or is not whole.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from neuralcollapse.measurement import measure_features
+    >>> report = measure_features(torch.tensor([[-3.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report.save(f"{folder}/r.safetensors")
+    ...     again = load_report(f"{folder}/r.safetensors")
+    >>> dict(again) == dict(report)
+    True
+    """
+    from neuralcollapse.measurement.collapse_report import CollapseReport
+
+    with reading(path, "a report, written by CollapseReport.save", "save the report again"):
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ValueError("a safetensors file of something else")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about = json.loads(metadata["report"])
+        splits = {
+            name: _unpacked(
+                {
+                    k.removeprefix(f"{name}."): t
+                    for k, t in tensors.items()
+                    if k.startswith(f"{name}.")
+                },
+                told,
+            )
+            for name, told in about["splits"].items()
+        }
+        return CollapseReport(
+            splits.pop("train"),
+            about["class_names"],
+            tensors.get("weight"),
+            tensors.get("bias"),
+            splits.pop("test", None),
+            others=splits,
+            layers=about["layers"],
+            notes=about["notes"],
+        )
+
+
+def is_report(path: str | Path) -> bool:
+    """Tell whether a file is one of a report."""
+    if Path(path).suffix != ".safetensors" or not Path(path).is_file():
+        return False
+    with reading(path, "a safetensors file", "save it again"), safe_open(path, "pt") as file:
+        return (file.metadata() or {}).get("format") == FORMAT
+
+
+def _packed(split: SplitReport) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    state = split.state
+    moments = state.moments
+    tensors = {"state": state.to_vector(), "left_out": state.left_out}
+    if state.samples is not None:
+        tensors |= {"labels": state.labels, "margins": state.margins, "decided": state.decided}
+    if state.pairs is not None:
+        tensors["pairs"] = state.pairs
+    about = {
+        "sizes": [moments.num_classes, moments.dim, moments.scatter],
+        "groups": state.groups is not None,
+        # JSON has no NaN, and a float's text is exact.
+        "values": {name: repr(float(value)) for name, value in split.values.items()},
+    }
+    return tensors, about
+
+
+def _unpacked(tensors: dict[str, Tensor], about: dict[str, Any]) -> SplitReport:
+    state = CollapseState.from_vector(tensors["state"], *about["sizes"], about["groups"])
+    state.left_out = tensors["left_out"]
+    if "labels" in tensors:
+        parts = (tensors[name] for name in ("labels", "margins", "decided"))
+        state.samples = KeptSamples(0, *parts)
+        state.samples.features = None
+    state.pairs = tensors.get("pairs")
+    state.keeps_pairs = state.pairs is not None
+    values = {name: float(text) for name, text in about["values"].items()}
+    if state.moments.num_classes < 1:
+        raise NeuralCollapseError("path", "a report", "one without classes", "save it again")
+    return SplitReport(values, state)

@@ -1,0 +1,85 @@
+"""score: how familiar the data of a loader is to a network, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.collapse_report import CollapseReport
+from neuralcollapse.measurement.extract_features import extract_features
+from neuralcollapse.measurement.measure import measure
+from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.ood.scores import METHODS, ood_scores
+
+OF_LOGITS = ("msp", "energy")  # which know nothing of training data
+
+
+def score(
+    model: Any,
+    loader: Iterable[Any],
+    method: str = "nci",
+    *,
+    train: CollapseReport | ClassMoments | Iterable[Any] | None = None,
+    reading: dict[str, Any] | None = None,
+    **options: Any,
+) -> Float[Tensor, " n"]:
+    """Return how familiar each sample of a loader is to a network, higher for more.
+
+    Parameters
+    ----------
+    model
+        As in `measure`; it runs once over the loader, and is left as it was.
+    loader
+        The samples to judge, as `measure` reads them.
+    method
+        As in `ood_scores`.
+    train
+        What the training data is: the report of a measurement, class moments, or its loader, which
+        is then measured. ``"msp"`` and ``"energy"`` need none.
+    reading
+        Arguments of `extract_features`, such as ``{"head": "fc"}``.
+    options
+        Of the method's class.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the method is unknown, or needs training data and there is none.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> _ = torch.manual_seed(0)
+    >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> batches = [(torch.randn(30, 2), torch.arange(30) % 3) for _ in range(2)]
+    >>> score(model, batches, "mahalanobis", train=batches).shape
+    torch.Size([60])
+    """
+    if method not in METHODS:
+        raise NeuralCollapseError(
+            "method", f"one of {', '.join(METHODS)}", repr(method), "choose one of these"
+        )
+    if train is None and method not in OF_LOGITS:
+        raise NeuralCollapseError(
+            "train",
+            f"the training data, which {method!r} compares with",
+            "none",
+            "pass train= its loader, or a report of it",
+        )
+    read = reading or {}
+    arrays = extract_features(model, loader, **read)
+    weight, features = arrays.get("weight"), arrays["features"]
+    if isinstance(train, ClassMoments):
+        moments = train
+    elif isinstance(train, CollapseReport):
+        moments = train.train.moments
+    elif train is not None:
+        moments = measure(model, train, intervals=False, **read).train.moments
+    else:
+        num_classes = 1 if weight is None else len(weight)
+        moments = ClassMoments(num_classes, features.shape[1])
+    return ood_scores(moments, weight, arrays.get("bias"), features, method, **options)

@@ -1,0 +1,62 @@
+"""The page of one classifier on held-out samples: its certificate, and whether to trust it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from markupsafe import Markup
+
+from neuralcollapse.files import atomic_path
+from neuralcollapse.generalization import Calibration, ErrorCertificate
+from neuralcollapse.generalization.certificates.certificate import ASSUMPTION, JOINT_LEVEL
+from neuralcollapse.report.html.certificate import class_rows, method_rows
+from neuralcollapse.report.html.page import environment, require_replaceable, style, version_here
+from neuralcollapse.wording import at_least, count
+
+# What matplotlib would write of itself and the day.
+UNSAID = ("Date", "Creator", "Format", "Type")
+
+
+def write_certified(
+    path: str | Path, title: str, certificate: ErrorCertificate, trust: Calibration
+) -> Path:
+    """Write the page, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The HTML file.
+    title
+        Any text.
+    certificate, trust
+        Of the same samples.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the file is there and is no page of this library.
+    """
+    require_replaceable(path)
+    drawn = io.StringIO()
+    trust.plot().savefig(drawn, format="svg", metadata=dict.fromkeys(UNSAID))
+    classes = certificate.per_class
+    text = environment().get_template("certified.html").render(
+        title=title,
+        version=version_here(),
+        style=style(),
+        certificate=certificate,
+        assumption=ASSUMPTION,
+        methods=method_rows(certificate.table),
+        classes=[] if classes is None else class_rows(classes),
+        joint="" if classes is None else JOINT_LEVEL.format(
+            confidence=at_least(certificate.confidence), classes=count(len(classes))
+        ),
+        floor=at_least(certificate.floor),
+        trust=trust,
+        quantities=list(trust.table()["value"].items()),
+        diagram=Markup(drawn.getvalue()[drawn.getvalue().index("<svg") :]),
+    )  # fmt: skip
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)

@@ -1,0 +1,145 @@
+"""One reader for every kind of file: the same arrays, and nothing dropped without a word."""
+
+import json
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import neuralcollapse as nc
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.generalization.decided_file import read_decided
+from neuralcollapse.measurement import read_features, write_features
+from neuralcollapse.measurement.array_files import read_arrays
+
+FEATURES = np.random.default_rng(0).normal(size=(12, 3))
+WORDS = np.array(["cat", "dog", "eel"])[np.arange(12) % 3]
+NUMBERS = np.arange(12) % 3
+LOGITS = np.random.default_rng(1).normal(size=(12, 3))
+
+
+def _csv(path):
+    table = pd.DataFrame(FEATURES, columns=["a", "b", "c"])
+    table["label"] = WORDS
+    table.to_csv(path, index=False)
+
+
+@pytest.mark.parametrize("ending", ["npz", "csv", "safetensors", "pt"])
+def test_the_same_data_measures_alike_from_every_kind_of_file(tmp_path, ending):
+    path = tmp_path / f"data.{ending}"
+    if ending == "npz":
+        np.savez(path, features=FEATURES, labels=WORDS)
+    elif ending == "csv":
+        _csv(path)
+    elif ending == "safetensors":
+        tensors = {"features": torch.tensor(FEATURES), "labels": torch.tensor(NUMBERS)}
+        save_file(tensors, path, {"class_names": json.dumps(["cat", "dog", "eel"])})
+    else:
+        torch.save({"features": torch.tensor(FEATURES), "labels": torch.tensor(NUMBERS)}, path)
+    report = nc.measure_features(**read_features(path))
+    expected = nc.measure_features(FEATURES, WORDS)
+    assert report["cdnv"] == pytest.approx(expected["cdnv"], rel=1e-12)
+    assert report.class_names == (["0", "1", "2"] if ending == "pt" else ["cat", "dog", "eel"])
+
+
+def test_a_single_array_is_named_by_its_file(tmp_path):
+    np.save(tmp_path / "logits.npy", LOGITS)
+    np.save(tmp_path / "run7.npy", FEATURES)
+    assert set(read_arrays(tmp_path / "logits.npy", ("logits",))) == {"logits"}
+    assert set(read_arrays(tmp_path / "run7.npy", ("logits", "features"))) == {"features"}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("weights", "weight"), ("label", "labels"), ("class_name", "class_names")]
+)
+def test_an_unknown_array_is_refused_by_name(tmp_path, name, meant):
+    np.savez(tmp_path / "f.npz", features=FEATURES, labels=NUMBERS, **{name: np.ones((3, 3))})
+    with pytest.raises(NeuralCollapseError, match=f"got '{name}' in f.npz.*'{name}' for '{meant}'"):
+        read_features(tmp_path / "f.npz")
+
+
+def test_nothing_is_unpickled(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (print, ("boom",))
+
+    (tmp_path / "a.pt").write_bytes(pickle.dumps({"features": Bomb()}))
+    np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
+    for name in ("a.pt", "a.npy"):
+        with pytest.raises(NeuralCollapseError, match=name):
+            read_arrays(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,x\n", "'b' in f.csv; rename the column of labels"),
+        ("label,class\n1,2\n", "'label', 'class' in f.csv"),
+        ("", "f.csv: expected a csv file with a header"),
+    ],
+)
+def test_tables_that_are_none_are_refused(tmp_path, text, message):
+    (tmp_path / "f.csv").write_text(text)
+    with pytest.raises(NeuralCollapseError, match=message):
+        read_arrays(tmp_path / "f.csv")
+
+
+def test_names_are_kept_in_the_file(tmp_path):
+    for ending in ("npz", "safetensors"):
+        path = tmp_path / f"f.{ending}"
+        names = ["cat", "dog", "eel"]
+        write_features(path, features=FEATURES, labels=NUMBERS, class_names=names)
+        assert nc.measure_features(**read_features(path)).class_names == names
+
+
+def test_logits_of_the_network_decide(tmp_path):
+    np.savez(tmp_path / "f.npz", features=FEATURES, labels=NUMBERS, logits=LOGITS,
+             class_names=["cat", "dog", "eel"])  # fmt: skip
+    report = nc.measure_features(**read_features(tmp_path / "f.npz"))
+    assert report["accuracy"] == np.mean(LOGITS.argmax(1) == NUMBERS)
+    with pytest.raises(NeuralCollapseError, match="logits: expected 12 rows"):
+        nc.measure_features(FEATURES, NUMBERS, np.eye(3), logits=LOGITS[:5])
+
+
+def test_held_out_decisions_are_test_data_where_there_is_some(tmp_path):
+    weight = np.eye(3)
+    np.savez(tmp_path / "f.npz", features=FEATURES, labels=NUMBERS, weight=weight,
+             test_features=-FEATURES, test_labels=NUMBERS)  # fmt: skip
+    found = read_decided(tmp_path / "f.npz")
+    expected = nc.metrics.sample_margins(torch.tensor(-FEATURES), torch.tensor(NUMBERS))
+    torch.testing.assert_close(found.margins, expected)
+    torch.testing.assert_close(
+        found.train_margins,
+        nc.metrics.sample_margins(torch.tensor(FEATURES), torch.tensor(NUMBERS)),
+    )
+
+
+def test_words_stand_for_columns_in_the_order_of_names(tmp_path):
+    order = ["eel", "dog", "cat"]
+    np.savez(tmp_path / "f.npz", logits=LOGITS, labels=WORDS, class_names=order)
+    assert read_decided(tmp_path / "f.npz").labels.tolist() == [order.index(w) for w in WORDS]
+    table = pd.DataFrame(LOGITS, columns=[f"logit_{name}" for name in order])
+    table["label"] = WORDS
+    table.to_csv(tmp_path / "f.csv", index=False)
+    assert read_decided(tmp_path / "f.csv").labels.tolist() == [order.index(w) for w in WORDS]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"logits": LOGITS}, "labels, and logits or features with a weight"),
+        ({"features": FEATURES, "labels": NUMBERS}, "save the logits of held-out samples"),
+        ({"logits": LOGITS, "labels": WORDS[:2].repeat(6)}, "class_names: expected the 3 names"),
+        (
+            {"features": FEATURES, "labels": NUMBERS, "weight": np.ones((3, 4))},
+            r"weight: expected shape \(K, 3\)",
+        ),
+    ],
+)
+def test_files_without_decisions_are_refused(tmp_path, arrays, message):
+    np.savez(tmp_path / "f.npz", **arrays)
+    with pytest.raises(NeuralCollapseError, match=message):
+        read_decided(tmp_path / "f.npz")
