@@ -107,6 +107,8 @@ def etf_distance_of(variation: float) -> float:
 def equinorm(sample: ClassSample) -> float:
     """Return the signed squared variation of lengths, less what the noise of the means adds."""
     squares = _clean_squares(sample)
+    if squares is None:
+        return math.nan
     lengths, size = squares.sqrt(), len(sample)
     c = sample.c * (1 - 2 / size) + sample.c.mean() / size
     noise = (sample.clean_seen * c + sample.pooled.t2 * c.square() / 2) / squares
@@ -120,6 +122,8 @@ def equiangular(sample: ClassSample) -> float:
     s_ij^2 is the variance of a cosine: that of normal noise has mean modulus sqrt(2/pi) s.
     """
     q, gram = _clean_squares(sample), sample.gram
+    if q is None:
+        return math.nan
     lengths = q.sqrt()
     cosines = gram / (lengths[:, None] * lengths)
     seen, C = sample.gram_seen, centered(sample.c)
@@ -241,8 +245,12 @@ def _apart(gram: Tensor) -> Tensor:
     return own[:, None] + own - 2 * gram
 
 
-def _clean_squares(sample: ClassSample) -> Tensor:
-    return torch.maximum(sample.clean_lengths, LEAST_LENGTH * sample.lengths)
+def _clean_squares(sample: ClassSample) -> Tensor | None:
+    """Return squared lengths without noise, floored without a group; None where noise makes one."""
+    floor = LEAST_LENGTH * sample.lengths
+    if sample.whole is None and bool((sample.clean_lengths < floor).any()):
+        return None
+    return torch.maximum(sample.clean_lengths, floor)
 
 
 def _diagonal(sample: ClassSample) -> Tensor:
