@@ -274,7 +274,7 @@ def _classwise(shares: Tensor, true: Tensor, bins: int) -> float:
     from torchmetrics.functional.classification import binary_calibration_error
 
     each = [
-        float(binary_calibration_error(shares[:, k], true == k, bins))
+        float(binary_calibration_error(shares[:, k].contiguous(), true == k, bins))
         for k in range(shares.shape[1])
     ]
     return math.fsum(each) / len(each)
