@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -92,7 +92,7 @@ class Mahalanobis(Detector):
         bias: Any = None,
         *,
         rtol: float | None = None,
-        shrinkage: float | Literal["oas"] | None = None,
+        shrinkage: float | str | None = None,
     ) -> None:
         super().__init__(moments, weight, bias)
         variances, directions = torch.linalg.eigh(moments.within)

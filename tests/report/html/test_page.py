@@ -152,6 +152,19 @@ def test_the_assumption_and_the_level_stand_beside_the_certified_error(two_runs_
     assert 'data-grade="bound">at most ' in page
 
 
+def test_corrected_values_stand_on_the_page_as_in_the_record(tmp_path):
+    estimates = {
+        "cdnv": {"corrected": 0.1234, "lower": 0.11, "upper": 0.14},
+        "test_accuracy": {"corrected": 0.75, "lower": 0.71234, "upper": 0.78},
+    }
+    record = {"epoch": 1, "cdnv": 0.12, "estimates": estimates}
+    append_record(tmp_path / "history.jsonl", record)
+    text = " ".join(" ".join(Checked(render_page(read_runs([tmp_path]))).text).split())
+    assert "0.123 0.11 to 0.14" in text
+    assert "75 % 71.2 % to 78 %" in text
+    assert "what fresh samples without end would give" in text
+
+
 def test_settings_versions_and_seeds_are_shown_and_what_differs(two_runs_file):
     checked = Checked(two_runs_file.read_text())
     text = " ".join(checked.text)

@@ -13,10 +13,12 @@ from markupsafe import Markup
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
+from neuralcollapse.measurement.report_text import QUESTION
 from neuralcollapse.report.html.alarms import alarm_data
 from neuralcollapse.report.html.cards import cards, lead
 from neuralcollapse.report.html.certificate import certificate_data
 from neuralcollapse.report.html.curves import charts, curve_data, grouped
+from neuralcollapse.report.html.estimates import estimate_rows
 from neuralcollapse.report.html.geometry import geometry_data
 from neuralcollapse.report.html.layer_peeled import layer_peeled_data
 from neuralcollapse.report.html.layers import layer_data
@@ -119,6 +121,7 @@ def render_page(runs: Sequence[Run]) -> str:
             title=" · ".join(run.name for run in runs),
             subtitle=_subtitle(runs),
             sections=sections,
+            question=QUESTION,
             groups=grouped(found),
             tested=any(key.startswith("test_") for run in runs for key in run.records[-1]),
             stepped=all(columns["step"] is not None for columns in curves),
@@ -175,6 +178,7 @@ def _sections(run: Run, runs: int) -> dict[str, Any]:
         "name": run.name,
         "lead": lead(run, certificate),
         "cards": cards(run),
+        "estimates": estimate_rows(run),
         "alarms": alarm_data(run),
         "layers": layer_data(run),
         "epoch": run.records[-1]["epoch"],

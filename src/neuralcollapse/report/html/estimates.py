@@ -1,0 +1,38 @@
+"""Corrected values and their intervals, as the last record of a run has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neuralcollapse.measurement.report_text import estimate_words
+from neuralcollapse.metrics.catalogue import metric_named
+from neuralcollapse.metrics.estimates.estimate import Estimate
+from neuralcollapse.runs.run import Run
+
+
+def estimate_rows(run: Run) -> list[dict[str, Any]]:
+    """Return one row a metric that has an interval, in words; none if the run recorded none.
+
+    Parameters
+    ----------
+    run
+        Its last measurement is told.
+    """
+    known = run.records[-1].get("estimates") or {}
+    names = dict.fromkeys(name.removeprefix("test_") for name in known)
+    return [
+        {
+            "name": name,
+            "formula": metric_named(name).heading,
+            "cells": [
+                cell
+                for part in ("", "test_")
+                for cell in _words(known.get(f"{part}{name}"), metric_named(name).kind)
+            ],
+        }
+        for name in names
+    ]
+
+
+def _words(found: dict[str, float] | None, kind: str) -> list[str]:
+    return estimate_words(None if found is None else Estimate(float("nan"), **found), kind)
