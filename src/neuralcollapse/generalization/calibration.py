@@ -92,7 +92,7 @@ class Calibration:
             verdict = "no more than samples of this size show whose confidences are right"
         else:
             verdict = "overconfident on average" if apart > 0 else "underconfident on average"
-        before, after = self.judged.loc["as it is", "nll"], self.judged.loc["scaled", "nll"]
+        before, after = self.judged["nll"].tolist()
         helps = "lowers" if after < before else "does not lower"
         return (
             f"It is right on {share(self.accuracy)} of {count(self.n)} samples with a mean "
@@ -214,8 +214,10 @@ def calibration(
     shares, right = scores.softmax(1), decide(scores, true)[0] > 0
     sure = shares.amax(1)
     table = _bins(sure, right, bins, delta)
-    weights, gaps = table["n"] / n, (table["accuracy"] - table["confidence"]).abs()
-    below, above = table["lower"] - table["confidence"], table["upper"] - table["confidence"]
+    columns = (table[name].to_numpy() for name in table)
+    sizes, confident, correct, low, high = columns
+    weights, gaps = sizes / n, np.abs(correct - confident)
+    below, above = low - confident, high - confident
     nearest = np.maximum(np.maximum(below, -above), 0)
     accuracy = float(right.double().mean())
     temperature, judged = _temperature(scores, true, bins)
@@ -226,12 +228,12 @@ def calibration(
         mean_confidence=float(sure.mean()),
         ece=float(weights @ gaps),
         lower=float(weights @ nearest),
-        upper=float(weights @ np.maximum(below.abs(), above.abs())),
+        upper=float(weights @ np.maximum(np.abs(below), np.abs(above))),
         chance=_by_chance(sure, bins),
         classwise=_classwise(shares, true, bins),
         brier=float((shares - one_hot(true, num_classes)).square().sum(1).mean()),
         reliability=float(weights @ gaps**2),
-        resolution=float(weights @ (table["accuracy"] - accuracy) ** 2),
+        resolution=float(weights @ (correct - accuracy) ** 2),
         uncertainty=accuracy * (1 - accuracy),
         nll=float(cross_entropy(scores, true)),
         temperature=temperature,
@@ -250,15 +252,15 @@ def _bins(sure: Tensor, right: Tensor, bins: int, delta: float) -> pd.DataFrame:
     hits = torch.bincount(place[right], minlength=bins)
     total = torch.bincount(place, sure, minlength=bins)
     there = n > 0
-    n, hits, total = (part[there].numpy() for part in (n, hits, total))
-    level = 1 - delta / (2 * len(n))  # each end of each bin
+    sizes, right_ones, sums = (part[there].numpy() for part in (n, hits, total))
+    level = 1 - delta / (2 * len(sizes))  # each end of each bin
     return pd.DataFrame(
         {
-            "n": n,
-            "confidence": total / n,
-            "accuracy": hits / n,
-            "lower": 1 - clopper_pearson_upper(n - hits, n, level),
-            "upper": clopper_pearson_upper(hits, n, level),
+            "n": sizes,
+            "confidence": sums / sizes,
+            "accuracy": right_ones / sizes,
+            "lower": 1 - clopper_pearson_upper(sizes - right_ones, sizes, level),
+            "upper": clopper_pearson_upper(right_ones, sizes, level),
         }
     )
 

@@ -87,13 +87,13 @@ def read_decided(path: str | Path, class_names: Sequence[str] | None = None) -> 
             f"{', '.join(sorted(arrays))} in {path.name}",
             "save the logits of held-out samples beside their labels",
         )
-    labels, names = _labels(arrays[f"{prefix}labels"], logits, names)
+    labels, known = _labels(arrays[f"{prefix}labels"], logits, names)
     margins = None
     if apart and "labels" in arrays:
         scores = _logits(arrays, "", path)
         if scores is not None:
-            margins = sample_margins(scores, _labels(arrays["labels"], scores, names)[0])
-    return Decided(logits, labels, names, margins)
+            margins = sample_margins(scores, _labels(arrays["labels"], scores, known)[0])
+    return Decided(logits, labels, known, margins)
 
 
 def _logits(arrays: dict[str, Any], prefix: str, path: Path) -> Tensor | None:

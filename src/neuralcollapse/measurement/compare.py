@@ -103,13 +103,13 @@ def compare(report_a: CollapseReport, report_b: CollapseReport) -> Comparison:
     rows = {}
     for name in names:
         part = "test data" if name.startswith("test_") else "training data"
-        each = [report.estimates.get(name) for report in (report_a, report_b)]
-        plain = [report[name] for report in (report_a, report_b)]
-        rows[name] = _row(*plain, *each, paired.get(part, False))
-    for part, (a, b) in pairs.items():
+        one, other = report_a.estimates.get(name), report_b.estimates.get(name)
+        a, b = report_a[name], report_b[name]
+        rows[name] = _row(one or Estimate(a), other or Estimate(b), paired.get(part, False))
+    for part, splits in pairs.items():
         name = "test_accuracy" if part == "test data" else "accuracy"
         if paired[part] and name in rows:
-            rows[name] |= _sign_test(a, b)
+            rows[name] |= _sign_test(*splits)
     return Comparison(pd.DataFrame.from_dict(rows, orient="index"), paired)
 
 
@@ -119,19 +119,15 @@ def _same_samples(a: SplitReport, b: SplitReport) -> bool:
     return len(one) > 0 and one.shape == other.shape and bool((one.cpu() == other.cpu()).all())
 
 
-def _row(
-    a: float, b: float, one: Estimate | None, other: Estimate | None, paired: bool
-) -> dict[str, Any]:
-    known = one is not None and other is not None
-    corrected = known and not math.isnan(one.corrected) and not math.isnan(other.corrected)
-    if corrected:
-        a, b = one.corrected, other.corrected
+def _row(one: Estimate, other: Estimate, paired: bool) -> dict[str, Any]:
+    corrected = not math.isnan(one.corrected) and not math.isnan(other.corrected)
+    a, b = (one.corrected, other.corrected) if corrected else (one.plain, other.plain)
     row = {
         "a": a, "b": b, "corrected": corrected, "of": "difference", "change": b - a,
         "lower": math.nan, "upper": math.nan, "differs": None,
     }  # fmt: skip
-    by = one.corrected_by if known and one is not None else None
-    if not known or by is None or not (one.replicates and other.replicates):
+    by = one.corrected_by
+    if by is None or not (one.replicates and other.replicates):
         return row
     log = by.scale == "log"
     middle = other.scaled - one.scaled

@@ -102,8 +102,10 @@ def write_features(path: str | Path, **arrays: Any) -> None:
         name: as_tensor(name, array).detach().cpu().contiguous() for name, array in arrays.items()
     }
     if path.suffix == ".npz":
-        words = {} if names is None else {"class_names": np.array(list(map(str, names)))}
-        write_npz(path, words | {name: tensor.numpy() for name, tensor in tensors.items()})
+        plain = {name: tensor.numpy() for name, tensor in tensors.items()}
+        if names is not None:
+            plain["class_names"] = np.array(list(map(str, names)))
+        write_npz(path, plain)
         return
     words = {} if names is None else {"class_names": json.dumps(list(map(str, names)))}
     with atomic_path(path) as temporary:

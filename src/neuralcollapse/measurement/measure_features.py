@@ -115,7 +115,7 @@ def measure_features(
             _, test_labels = distinct_labels("test_labels", test_labels, found)
         class_names = [str(name) for name in found]
     num_classes = len(head) if head is not None else len(class_names or ())
-    scores = None if logits is None else _matrix("logits", logits)
+    scores = None if logits is None else as_matrix("logits", logits).detach()
     names = check_class_names(class_names, num_classes)
     groups = keeps_groups(intervals, num_classes, rows.shape[1])
     state = CollapseState(
@@ -132,7 +132,7 @@ def measure_features(
         state = CollapseState(
             num_classes, rows.shape[1], scatter, centers=means, keep=True, groups=groups
         )
-        scores = None if test_logits is None else _matrix("test_logits", test_logits)
+        scores = None if test_logits is None else as_matrix("test_logits", test_logits).detach()
         _gather(state, rows, true, layer, scores)
         test = SplitReport.of(state, head, offset, own)
     return CollapseReport(train, names, head, offset, test, own)

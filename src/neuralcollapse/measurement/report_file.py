@@ -133,7 +133,10 @@ def _packed(split: SplitReport) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _unpacked(tensors: dict[str, Tensor], about: dict[str, Any]) -> SplitReport:
-    state = CollapseState.from_vector(tensors["state"], *about["sizes"], about["groups"])
+    num_classes, dim, scatter = about["sizes"]
+    state = CollapseState.from_vector(
+        tensors["state"], num_classes, dim, scatter, bool(about["groups"])
+    )
     state.left_out = tensors["left_out"]
     if "labels" in tensors:
         parts = (tensors[name] for name in ("labels", "margins", "decided"))

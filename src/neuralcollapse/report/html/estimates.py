@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from neuralcollapse.measurement.report_text import estimate_words
@@ -35,4 +36,7 @@ def estimate_rows(run: Run) -> list[dict[str, Any]]:
 
 
 def _words(found: dict[str, float] | None, kind: str) -> list[str]:
-    return estimate_words(None if found is None else Estimate(float("nan"), **found), kind)
+    if found is None:
+        return estimate_words(None, kind)
+    corrected, low, high = (found.get(name, math.nan) for name in ("corrected", "lower", "upper"))
+    return estimate_words(Estimate(math.nan, corrected, low, high), kind)

@@ -9,7 +9,7 @@ from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.report.html.page import write_page
 from neuralcollapse.runs.history import append_record
 from neuralcollapse.runs.run import read_run
-from neuralcollapse.runs.snapshots import write_snapshot
+from neuralcollapse.runs.snapshot_files import write_snapshot
 
 
 def write_report(report: CollapseReport, path: str | Path, title: str = "measurement") -> Path:
