@@ -53,6 +53,7 @@ def read_head(path: str | Path, key: str | None = None) -> Head:
     Examples
     --------
     >>> import tempfile
+    >>> import torch
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     torch.save(torch.nn.Linear(3, 2).state_dict(), f"{folder}/m.pt")
     ...     head = read_head(f"{folder}/m.pt")
