@@ -53,6 +53,7 @@ def score(
     Examples
     --------
     >>> from torch import nn
+    >>> import torch
     >>> _ = torch.manual_seed(0)
     >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> batches = [(torch.randn(30, 2), torch.arange(30) % 3) for _ in range(2)]
