@@ -6,7 +6,9 @@ import torch
 
 from naive_collapse import NaiveMoments
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement import measure_features
 from neuralcollapse.metrics import cdnv, nc1_pinv, nc1_trace_ratio, vci
+from neuralcollapse.metrics.collapse_index import loses_digits
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.moments.precision import drowns
 
@@ -138,3 +140,30 @@ def test_arrays_of_numpy_are_features_and_labels(read_only):
 def test_complex_features_are_refused():
     with pytest.raises(NeuralCollapseError, match="features: expected real numbers, got dtype"):
         ClassMoments(2, 2).update(torch.ones(2, 2, dtype=torch.complex64), [0, 1])
+
+
+@pytest.mark.parametrize("apart", [1.0, 10.0])
+def test_a_direction_too_weak_for_float32_is_said(apart):
+    generator = torch.Generator().manual_seed(0)
+    rotation = torch.linalg.qr(torch.randn(32, 32, generator=generator, dtype=torch.float64))[0]
+    labels = torch.arange(2000) % 2
+    features = torch.randn(2000, 32, generator=generator, dtype=torch.float64)
+    features[:, 0] = 1e-4 * (features[:, 0] + apart * labels)
+    features @= rotation
+    narrow, wide = (measure_features(rows, labels) for rows in (features.float(), features))
+    # One direction r in units of its deviation: VCI = 1 / (1 + r^2 / 4), but for the other 31.
+    assert wide["vci"] == pytest.approx(1 / (1 + apart**2 / 4), rel=0.1)
+    assert [any("too little for float32" in c for c in r.cautions) for r in (narrow, wide)] == [
+        True,
+        False,
+    ]
+
+
+def test_features_that_never_vary_are_no_weak_directions():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(500, 8, generator=generator)
+    features[:, 5] = 2.0
+    moments = collect(features, torch.arange(500) % 4)
+    assert not loses_digits(moments)
+    assert moments.scatter_round_off > 0
+    assert collect(features.double(), torch.arange(500) % 4).scatter_round_off == 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from neuralcollapse.measurement.readings import training_only
 from neuralcollapse.metrics.between import between_whitener
 from neuralcollapse.metrics.chance.decisions import own_nearest_mean
+from neuralcollapse.metrics.collapse_index import loses_digits
 from neuralcollapse.metrics.validity import CERTAIN
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ def _samples(report: CollapseReport) -> Iterator[str]:
         yield (
             f"Fewer samples than features ({setting.num_samples:,} and {dim:,}): "
             "VCI is 0 for any features."
+        )
+    if "vci" in report.train.values and loses_digits(report.train.moments):
+        yield (
+            "Some directions of the features vary too little for float32 beside the others: VCI "
+            "may be wrong where classes differ along them; measure float64 features to know."
         )
     single = sum(size == 1 for size in setting.class_sizes)
     if single:

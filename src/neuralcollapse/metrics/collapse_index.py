@@ -12,6 +12,7 @@ from neuralcollapse.metrics.between import between_whitener, weighted_means
 from neuralcollapse.moments.class_moments import ClassMoments
 
 LEAST_PIVOT = 1e-5  # of the largest pivot: below, the scatter is singular to what it is known
+KNOWN = 10  # times the round-off: a variance above it has a digit
 LEAST_RATIO = 1e-9  # of the largest eigenvalue: below, round-off of the others would show
 
 
@@ -63,6 +64,33 @@ def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical")
     missing = 0 if rank == "numerical" else full - directions
     total = float((relative / (1 + relative)).sum()) + missing
     return total / (len(relative) + missing)
+
+
+def loses_digits(moments: ClassMoments) -> bool:
+    r"""Tell whether a direction varies so little that float32 products cannot hold it.
+
+    Where classes differ along it, VCI may then be anything, 0 included. Features that never vary
+    count for nothing; other directions without any variance cannot be told from weak ones.
+
+    Parameters
+    ----------
+    moments
+        Moments with a scatter.
+
+    Examples
+    --------
+    >>> loses_digits(ClassMoments(2, 1).update(torch.tensor([[0.0], [1.0], [2.0]]), [0, 0, 1]))
+    False
+    """
+    if not moments.scatter_round_off or moments.num_samples <= moments.dim + 1:
+        return False
+    scatter = moments.within_scatter("pooled")
+    varying = scatter.diagonal() > 0
+    factor, failed = torch.linalg.cholesky_ex(scatter[varying][:, varying])
+    if failed:
+        return True
+    least = 1 / float(torch.cholesky_inverse(factor).diagonal().sum())  # at most the least variance
+    return least < KNOWN * moments.scatter_round_off
 
 
 def _by_cholesky(scatter: Tensor, moments: ClassMoments, directions: int) -> Tensor | None:

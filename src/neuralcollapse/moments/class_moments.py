@@ -14,6 +14,7 @@ from neuralcollapse.moments.shifted_sums import PART
 
 Weighting = Literal["pooled", "balanced"]
 Center = Literal["class_mean", "sample_mean"]
+FLOAT32_PRODUCT = 2.0**-25  # round-off of a float32 scatter, over its mean diagonal
 REMEMBERED = 2**20  # numbers of class means that are kept until the next sample
 _WEIGHTING: dict[Center, Weighting] = {"class_mean": "balanced", "sample_mean": "pooled"}
 
@@ -152,6 +153,18 @@ class ClassMoments(ClassSums):
             return torch.finfo(torch.float64).eps * float(size)
 
         return self.remembered(("round-off",), compute)
+
+    @property
+    def scatter_round_off(self) -> float:
+        """How well the within-class variance along a direction is known, at most.
+
+        Products in float32 err by some 3e-8 of the mean variance of a feature, in every direction.
+        0 where all were float64, or the moments were read from a file, which does not say.
+        """
+        if not self._drained().coarse:
+            return 0.0
+        variance = (self.class_weights("pooled") * self.trace_variances).nansum()
+        return FLOAT32_PRODUCT * float(variance) / self.dim
 
     def class_weights(self, weighting: Weighting) -> Float[Tensor, " K"]:
         """Return what each class counts, (K,), summing to 1: n_k / N or 1 / (present classes).

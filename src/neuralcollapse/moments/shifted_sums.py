@@ -49,6 +49,7 @@ class ShiftedSums:
         self._settled = torch.zeros_like(self.count)  # the count when the shift was last judged
         self._judged: float | None = None  # mean square of the rows whose spectrum was looked at
         self.ready = False  # whether rows may be centred as they come, see `_is_ready`
+        self.coarse = False  # whether float32 products are in the scatters
         self._recent_rows = 0
         self._recent_sum: Tensor | None = None
         self._recent_scatter: Tensor | None = None
@@ -79,6 +80,7 @@ class ShiftedSums:
                 for panel in _panels(rows.shape[1]):
                     right = group[:, panel.start :]
                     scatter[panel, panel.start :].addmm_(group[:, panel].T, right)
+        self.coarse = self.coarse or (rows.dtype == torch.float32 and len(self.scatter) > 0)
         self._recent_rows += len(rows)
         # Narrow sums flush sooner, at no cost beside the products: their BLAS adds row after row.
         if self._recent_rows >= min(FLUSH_ROWS, 32 * sum(self.shift.shape)):
@@ -103,7 +105,7 @@ class ShiftedSums:
         self.shift[fresh] = other.shift[fresh].to(self.shift.dtype)
         self._settled[fresh] = other._settled[fresh]
         self.count += other.count
-        self.ready = self._is_ready()
+        self.ready, self.coarse = self._is_ready(), self.coarse or other.coarse
         self.square += other.square
         self.sum += other.sum
         self.scatter += other.scatter
@@ -122,7 +124,7 @@ class ShiftedSums:
             getattr(moved, name).copy_(getattr(self, name))
         step = self.shift.to(device, torch.float64) - moved.shift  # what a narrower dtype lost
         moved._correct(moved._all_classes(), step, moved.count, moved.sum.clone())
-        moved.ready = self.ready
+        moved.ready, moved.coarse = self.ready, self.coarse
         moved._judged = self._judged if dtype == self.shift.dtype else None
         return moved
 
