@@ -53,6 +53,7 @@ def draw_collapse(job: FigureJob) -> list[Path]:
                     _reference(axes, histories[tied], "interference_least_frequent")
                 axes.set_yscale(scale)
                 axes.set_xscale("symlog", linthresh=max(1, histories[tied][0][1]["step"]))
+                axes.set_xlim(0, histories[tied][0][-1]["step"])
                 axes.set_title(title if row == 0 else "")
                 axes.set_xlabel("step" if row else "")
         for row, name in enumerate(("untied head", "tied head")):
