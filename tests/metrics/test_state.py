@@ -233,3 +233,18 @@ def test_settling_needs_the_same_samples(case):
         CollapseState(3, 2, centers=torch.eye(2))
     with pytest.raises(NeuralCollapseError, match=r"means: expected a class with samples"):
         CollapseState(2, 2, centers=torch.eye(2) * math.nan)
+
+
+def test_every_kind_of_array_is_gathered_alike():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(20, 3, generator=generator, dtype=torch.float64)
+    labels = torch.arange(20) % 4
+    logits = torch.randn(20, 4, generator=generator, dtype=torch.float64)
+    found = []
+    for read in (torch.clone, torch.Tensor.numpy, torch.Tensor.tolist):
+        state = CollapseState(4, 3)
+        state.gather(read(features), read(labels), read(logits))
+        found.append(state.to_vector().tolist())
+    assert found[0] == found[1] == found[2]
+    with pytest.raises(NeuralCollapseError, match="logits: expected real numbers"):
+        CollapseState(4, 3).gather(features, labels, logits.to(torch.complex64))

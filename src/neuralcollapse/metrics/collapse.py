@@ -114,7 +114,7 @@ class CollapseMetrics(Metric):
             self._state.nearest = self._nearest
         return self._state
 
-    def update(self, features: Tensor, labels: Any, logits: Tensor | None = None) -> None:
+    def update(self, features: Any, labels: Any, logits: Any = None) -> None:
         """Add a batch.
 
         Parameters

@@ -11,11 +11,11 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.metrics.decisions import decide
 from neuralcollapse.metrics.kept_samples import Batch
-from neuralcollapse.validation import integer_labels
+from neuralcollapse.validation import as_tensor, integer_labels
 
 
 def read_batch(
-    features: Tensor, labels: Any, logits: Tensor | None, num_classes: int
+    features: Any, labels: Any, logits: Any, num_classes: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return features, int64 labels and logits, detached and beside each other.
 
@@ -41,7 +41,8 @@ def read_batch(
     >>> read_batch(torch.ones(2, 3), [0, 1], None, num_classes=2)[1]
     tensor([0, 1])
     """
-    features = features.detach()
+    features = as_tensor("features", features).detach()
+    logits = None if logits is None else as_tensor("logits", logits).detach()
     if features.device.type == "mps":  # has no float64
         features = features.cpu()
     shape = (len(features), num_classes)
@@ -53,7 +54,7 @@ def read_batch(
     if not there or labels.shape != shape[:1] or labels.is_floating_point():
         labels = integer_labels("labels", labels, *shape)
     labels = labels.to(features.device, torch.int64)
-    return features, labels, None if logits is None else logits.detach().to(features.device)
+    return features, labels, None if logits is None else logits.to(features.device)
 
 
 def within(labels: Tensor, num_classes: int) -> Tensor:

@@ -118,7 +118,7 @@ class CollapseState:
 
     # ---------------------------------------------------------------- filling
 
-    def gather(self, features: Tensor, labels: Any, logits: Tensor | None = None) -> None:
+    def gather(self, features: Any, labels: Any, logits: Any = None) -> None:
         """Add a batch.
 
         Parameters
