@@ -152,10 +152,10 @@ def test_a_value_of_unknown_origin_is_not_graded():
     ("name", "value", "words"),
     [
         ("accuracy", 1.0, "all right"),
-        ("accuracy", 0.5, "50.00 % wrong"),
-        ("accuracy", 1 - 1e-7, "under 0.01 % wrong"),
+        ("accuracy", 0.5, "50 % wrong"),
+        ("accuracy", 1 - 1e-7, "0.00001 % wrong"),
         ("nc4_agreement", 1.0, "collapsed"),
-        ("nc4_agreement", 0.9, "10.00 % decided otherwise"),
+        ("nc4_agreement", 0.9, "10 % decided otherwise"),
         ("margin_min", -1.0, "a sample is wrong"),
         ("margin_normalized", 0.1, "every sample is right"),
         ("margin_collapse_ratio", 0.99, "collapsed"),

@@ -18,6 +18,7 @@ from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.self_duality import product_duality, self_duality
 from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio
+from neuralcollapse.wording import share
 
 NC1 = "NC1 class spread"
 NC2 = "NC2 simplex ETF"
@@ -152,20 +153,15 @@ def _whole(s: Setting) -> float | None:
 
 
 def _wrong(value: float) -> str:
-    return "all right" if value == 1 else f"{_percent(1 - value)} wrong"
+    return "all right" if value == 1 else f"{share(1 - value)} wrong"
 
 
 def _otherwise(value: float) -> str:
-    return f"{_percent(1 - value)} decided otherwise"
+    return f"{share(1 - value)} decided otherwise"
 
 
 def _margin(value: float) -> str:
     return "every sample is right" if value > 0 else "a sample is wrong"
-
-
-def _percent(share: float) -> str:
-    """Never 0.00 % of something that there is."""
-    return f"{100 * share:.2f} %" if share >= 5e-5 else "under 0.01 %"
 
 
 def _register_all(*metrics: Metric) -> None:

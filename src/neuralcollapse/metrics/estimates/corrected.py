@@ -82,13 +82,6 @@ def cdnv(sample: ClassSample) -> float:
     return _mean_of_pairs(both * distances.clamp_min(0) / (distances.square() + variances))
 
 
-def worst_pair_certainty(sample: ClassSample) -> float:
-    """Return the least D / sqrt(V_D) of a pair; below 1.5 noise hides it, and CDNV leans on it."""
-    distances, variances = _pair_distances(sample)
-    certain = distances / variances.sqrt()
-    return float(certain.masked_fill_(_diagonal(sample), math.inf).min())
-
-
 def etf(sample: ClassSample) -> float:
     r"""Return the signed squared variation of the spectrum, r (tr G*^2 - V(G))/(T^2 - V(T)) - 1.
 
