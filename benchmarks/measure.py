@@ -6,7 +6,8 @@ pass 1   one read of the stream into ClassMoments, over the floor: one read of t
          d x d product per batch of 256 rows, which any within-class scatter must pay.
 all      NC1 (both), CDNV, NC2, NC3, NC4 and margins besides, over the floor plus one product of
          each batch with a d x 2K matrix, which NC4 must pay.
-whole    measure_features(features, labels, weight), all that it does, over the same floor.
+whole    measure_features(features, labels, weight), all that it does but for intervals, over the
+         same floor.
 pairs    CDNV and angles of all pairs of K given class means, over the product of its tiles alone.
 network  measure(model, loader) over the bare forward pass of the same loader.
 
@@ -252,7 +253,7 @@ def stream_rows(case: str, smoke: bool, repeat: int) -> Iterator[list[str]]:
     whole, *_ = median_ratios(
         max(1, repeat // 2),
         lambda: floor_with_head(features, columns),
-        lambda: nc.measure_features(features, labels, weight),
+        lambda: nc.measure_features(features, labels, weight, intervals=False),
     )
     memory = peak_memory(case, smoke)
     sizes = f"N {stream.samples:,}  d {stream.dim}  K {stream.classes}"
