@@ -13,7 +13,8 @@ from neuralcollapse import __version__
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.plain_text import plain
 
-ALSO = {"path": "file", "name": "preset"}  # arguments inside, and what commands call them
+# Arguments inside, and what commands call them.
+ALSO = {"path": ("file", "what"), "name": ("preset",)}
 
 
 class _CleanErrors(TyperGroup):
@@ -31,7 +32,7 @@ class _CleanErrors(TyperGroup):
         """Return the message, which names the option where the argument at fault is one."""
         command = self.get_command(ctx, ctx.invoked_subcommand or "")
         for parameter in [] if command is None else command.params:
-            if parameter.name in (error.argument, ALSO.get(error.argument)):
+            if parameter.name in (error.argument, *ALSO.get(error.argument, ())):
                 option = parameter.param_type_name == "option"
                 name = parameter.opts[0] if option else str(parameter.name).upper()
                 return str(error).replace(error.argument, name, 1)
