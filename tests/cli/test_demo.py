@@ -49,8 +49,8 @@ def test_the_demo_replaces_no_other_run(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--net", "vit"], "error: net: expected one of mlp, "),
-        (["--data", "/no/where"], "error: data: expected train-images-idx3-ubyte or"),
+        (["--net", "vit"], "error: --net: expected one of mlp, "),
+        (["--data", "/no/where"], "error: --data: expected train-images-idx3-ubyte or"),
     ],
 )
 def test_bad_input_ends_with_one_line_and_status_two(tmp_path, arguments, message):

@@ -11,7 +11,7 @@ from neuralcollapse.training import TrainConfig
 def test_an_unknown_paper_ends_in_one_line(command):
     result = run(*command)
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: paper: expected one of ji2022")
+    assert result.stderr.startswith("error: PAPER: expected one of ji2022")
 
 
 def test_study_lists_what_it_wrote(tmp_path, monkeypatch):

@@ -66,8 +66,14 @@ def test_it_passes_on_what_it_is_given(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ('{"learning_rate": 1}', "error: config: expected the keys data, .*got learning_rate; ch"),
-        ('{"head": "etf"}', "error: head_bias: expected False if head is 'etf', which has no bias"),
+        (
+            '{"learning_rate": 1}',
+            "error: --config: expected the keys data, .*got learning_rate",
+        ),
+        (
+            '{"head": "etf"}',
+            "error: --head-bias: expected False if head is 'etf', which has no bias",
+        ),
         ('{"config": 3}', "error: .*settings.json: expected settings by name"),
         ("[1]", "error: .*settings.json: expected a file with a JSON object, got a JSON list"),
         ("{", "error: .*settings.json: expected a file with a JSON object, got Expecting property"),

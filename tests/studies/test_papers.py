@@ -62,8 +62,8 @@ def test_one_figure_alone_checks_no_claim(toy, tmp_path):
         (lambda out: verify("ji2023"), "paper: expected one of ji2022"),
         (lambda out: run_study("ji2023", FigureJob(out)), "paper: expected one of ji2022"),
         (
-            lambda out: run_study("ji2022", FigureJob(out), 7),
-            "one of the figures 1, 2, 3, 4, 5, 6 of ji2022, got 7; choose",
+            lambda out: run_study("ji2022", FigureJob(out), 99),
+            "one of the figures 1, 2, 3, 4, 5, 6, 7, 8 of ji2022, got 99; choose",
         ),
     ],
 )

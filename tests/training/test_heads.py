@@ -90,7 +90,7 @@ def test_dot_regression_by_loops(generator):
     ("call", "message"),
     [
         (lambda: FixedHead(torch.ones(1, 3)), "weight: expected at least 2 rows, got 1"),
-        (lambda: etf_head(1, 3), "num_classes: expected at least 2 classes, got 1"),
+        (lambda: etf_head(1, 3), "num_classes: expected at least 2, got 1"),
         (lambda: etf_head(5, 3), "dim: expected dim >= num_classes - 1 = 4, got dim = 3"),
         (lambda: etf_head(3, 4, scale=0.0), "scale: expected a finite number above 0"),
         (lambda: etf_head(3, 4).permuted([0, 0, 1]), r"permutation: expected each of 0..2 once"),

@@ -65,7 +65,7 @@ def test_at_even_odds_nothing_is_promised_about_it():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0,), "num_samples: expected at least one sample, got 0; hold out some of the data"),
+        ((0,), "num_samples: expected at least 1, got 0"),
         ((5, 1.5), r"confidence: expected a number in \(0, 1\), got 1.5"),
     ],
 )

@@ -91,8 +91,14 @@ def test_leading_axes_are_samples_of_their_own():
         (([1.0], []), "thresholds: expected one or more finite numbers above 0, got \\[\\]"),
         (([1.0], [1.0, 0.0]), "above 0, got .*; choose them from the training margins"),
         (([1.0], [-1.0]), "thresholds: expected one or more finite numbers above 0"),
-        (([1.0], [float("nan")]), "thresholds: expected one or more finite numbers above 0"),
-        (([1.0], [float("inf")]), "thresholds: expected one or more finite numbers above 0"),
+        (
+            ([1.0], [float("nan")]),
+            "thresholds: expected finite numbers, got 1 NaN or infinite of 1",
+        ),
+        (
+            ([1.0], [float("inf")]),
+            "thresholds: expected finite numbers, got 1 NaN or infinite of 1",
+        ),
         (([], [1.0]), "margins: expected at least one sample, got none; hold out some"),
         ((1.0, [1.0]), r"margins: expected at least one axis, got shape \(\); pass one margin a"),
         (([1.0], [1.0], 0.0), r"confidence: expected a number in \(0, 1\), got 0.0"),

@@ -157,6 +157,8 @@ def test_the_page_has_every_section_of_one_of_train(pages, visit, way):
     ours, theirs = visit(pages["train"]), visit(pages[way])
     sections, reference = theirs.evaluate(SECTIONS), ours.evaluate(SECTIONS)
     reference["curves"].remove("Training")
+    if way == "batches":  # of a network that moved between its samples nothing is corrected
+        del reference["estimates"]
     assert sections == reference
     empty = theirs.locator("section .empty:visible").all_inner_texts()
     assert len(empty) == (1 if way == "batches" else 0), empty  # no test data, so no certificate
