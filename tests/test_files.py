@@ -136,3 +136,15 @@ def test_nothing_from_outside_steers_a_terminal():
     assert plain(hostile).isprintable()
     assert plain("日本 é 👩\u200d🔬") == "日本 é 👩\u200d🔬"
     assert unmathed("$x$") == r"\$x\$"
+
+
+def test_arrays_of_objects_are_not_written(tmp_path):
+    path = tmp_path / "objects.npz"
+    with pytest.raises(ValueError, match="Python objects are not written: odd"):
+        write_npz(path, {"x": [1, 2], "odd": np.array([{}], dtype=object)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_written_is_what_was_given(tmp_path):
+    path = write_npz(tmp_path / "a.npz", {"x": [1.5, 2.0], "names": np.array(["a", "b"])})
+    assert sorted(read_npz(path)) == ["names", "x"]

@@ -209,8 +209,12 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
     ...     read_npz(write_npz(f"{folder}/a.npz", {"x": [1, 2]}))["x"].tolist()
     [1, 2]
     """
+    plain = {name: np.asarray(value) for name, value in arrays.items()}
+    objects = [name for name, array in plain.items() if array.dtype.hasobject]
+    if objects:  # numpy before 2.2 knows no allow_pickle here, and writes it as an array
+        raise ValueError(f"arrays of Python objects are not written: {', '.join(objects)}")
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+        np.savez_compressed(temporary, **plain)  # type: ignore[arg-type]
     return Path(path)
 
 

@@ -66,6 +66,16 @@ def test_bars_stand_between_chance_and_target():
     assert cards(Run("run", [{"epoch": 1, "nc1_trace_ratio": 0.5}]))[0].bar is None
 
 
+def test_what_collapsed_on_training_data_alone_is_called_so():
+    run = run_of(**COLLAPSED, test_nc1_trace_ratio=2e-2, test_nc4_agreement=1.0)
+    found = {card.standing.group[:3]: card for card in cards(run)}
+    assert {found[name].badge for name in ("NC1", "NC2", "NC4")} == {"training data alone"}
+    assert found["NC4"].advice.startswith("Judge the network by its test data")
+    assert "200 times larger" in found["NC1"].standing.text
+    near = run_of(**COLLAPSED, test_nc1_trace_ratio=2e-4)
+    assert {card.badge for card in cards(near)} >= {"collapsed"}
+
+
 def test_curves_of_training_and_test_data_share_one_scale():
     records = [
         record(e, nc1_trace_ratio=10.0**-e, test_nc1_trace_ratio=10.0 ** (-e / 2))

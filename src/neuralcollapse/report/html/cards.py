@@ -36,6 +36,8 @@ class Card:
     ----------
     standing
         Its sentence and grade.
+    badge
+        The grade in words; where only the training data collapsed, that.
     values
         Data set to value, as text.
     bar
@@ -49,6 +51,7 @@ class Card:
     """
 
     standing: Standing
+    badge: str
     values: dict[str, str]
     bar: dict[str, Any] | None
     spark: dict[str, str]
@@ -127,12 +130,14 @@ def _card(run: Run, standing: Standing) -> Card:
         data: value for data, value in found.items() if value is not None and not math.isnan(value)
     }
     write = share if metric.kind == "share" else number
+    alone = name in last and _alone(run, name)
     return Card(
         standing,
+        "training data alone" if alone else standing.grade,
         {data: write(value) for data, value in values.items()},
         _bar(run, metric, values),
         _sparks(run, metric, values),
-        _advice(run, standing),
+        next(_advices(run, standing, alone), ""),
         SECTIONS[standing.group],
     )
 
@@ -189,15 +194,22 @@ def _times_larger(record: Mapping[str, Any]) -> str:
     train, test = (record.get(f"{data}nc1_trace_ratio", math.nan) for data in ("", "test_"))
     if not (train > 0 and test > train):
         return ""
-    return f"{number(float(f'{test / train:.2g}'))} times larger"
+    ratio = record_apart(record) or test / train  # the one number that the page says
+    return f"{number(float(f'{ratio:.2g}'))} times larger"
 
 
-def _advice(run: Run, standing: Standing) -> str:
-    return next(_advices(run, standing), "")
+def _alone(run: Run, name: str) -> bool:
+    """Whether the training data has collapsed, and NC1 is far larger on test data."""
+    return (
+        record_apart(run.records[-1]) > 0
+        and reading_at_end(run, name, alone=True).grade == "collapsed"
+    )
 
 
-def _advices(run: Run, standing: Standing) -> Iterator[str]:
+def _advices(run: Run, standing: Standing, alone: bool) -> Iterator[str]:
     """Yield what to do next, the most pressing first."""
+    if alone:
+        yield "Judge the network by its test data: this is of the training samples alone."
     last, group = run.records[-1], standing.group
     fitted = last.get("accuracy") == 1
     if standing.grade == "no better than chance":
