@@ -22,11 +22,11 @@ from neuralcollapse.measurement.at_rest import checked_network
 from neuralcollapse.measurement.head import (
     LayerCall,
     Reading,
-    gathered,
     is_linear,
     layer_call,
     may_be_head,
     read_head,
+    unsharded,
 )
 from neuralcollapse.measurement.head_choice import choose_head, reduced
 from neuralcollapse.measurement.head_product import AppliedMatrix, HeardProducts, bare_matrices
@@ -105,13 +105,13 @@ class FeatureTap:
         self._products: HeardProducts | None = None
         self._listening = ExitStack()
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
-        matrices = bare_matrices(self.model, _candidates(self.model))
-        self._told = isinstance(head, str) and head in matrices
-        if self._told:
-            matrices = {str(head): matrices[str(head)]}
-        elif head is not None:
-            self.name, self._module = _find(model, head)
-            matrices = {}
+        whole = isinstance(head, nn.Module)
+        matrices = {} if whole else bare_matrices(self.model, _candidates(self.model))
+        if head is not None:
+            matrices = {name: matrix for name, matrix in matrices.items() if name == head}
+            if not matrices:
+                self.name, self._module = _find(model, head)
+        self._told = head is not None  # which head, so that no other is looked for
         if matrices:
             self._products = HeardProducts(matrices, self._multiplied)
 
@@ -140,7 +140,7 @@ class FeatureTap:
             raise _not_yet()
         if self._reading is None:
             return None
-        with gathered(self.model) as passing:
+        with unsharded(self.model) as passing:
             head = self._reading(self._form)
             return head.copy() if head is not None and passing else head
 
@@ -211,7 +211,7 @@ class FeatureTap:
 
     def _choose(self, output: Any) -> None:
         """Find the head among the layers that were called, and listen to it alone."""
-        with gathered(self.model):
+        with unsharded(self.model):
             try:
                 chosen = choose_head(self.model, self._calls, output)
             except NeuralCollapseError:
@@ -219,9 +219,9 @@ class FeatureTap:
                     raise
                 self._absent, self._heard, self._calls = True, {}, []
                 return
-            self._take(chosen)
+            self._attend(chosen)
 
-    def _take(self, chosen: LayerCall) -> None:
+    def _attend(self, chosen: LayerCall) -> None:
         self.name, self._module = chosen.name, chosen.module
         self._heard = {chosen.module: chosen.name}
         if not isinstance(chosen.module, AppliedMatrix):

@@ -146,7 +146,7 @@ def read_head(call: LayerCall) -> tuple[Head | None, Reading | None]:
 
 
 @contextmanager
-def gathered(model: nn.Module) -> Iterator[bool]:
+def unsharded(model: nn.Module) -> Iterator[bool]:
     """Put the weights of FullyShardedDataParallel together in the block, on every process.
 
     All processes must enter. What is read inside is gone afterwards, unless it is copied.

@@ -21,13 +21,11 @@ PRODUCTS = {
     torch.Tensor.mm,
     torch.einsum,
 }
-
-
 PLAIN = (Tensor, nn.Parameter)  # neither sharded nor yet without a shape
 
 
 class AppliedMatrix(nn.Module):
-    """A matrix as the layer that applies it.
+    """A matrix of a network as the layer that applies it.
 
     Parameters
     ----------
@@ -44,18 +42,16 @@ class AppliedMatrix(nn.Module):
     tensor([[3., 3.]])
     """
 
+    forward: Callable[..., Any] = nn.Linear.forward  # by which it is read as a linear layer
+
     def __init__(self, matrix: Tensor, bias: Tensor | None, turned: bool = False) -> None:
         super().__init__()
-        self.matrix, self.bias, self.turned = matrix, bias, turned
+        self.weight_matrix, self.bias, self.turned = matrix, bias, turned
 
     @property
     def weight(self) -> Tensor:
         """(K, d) as it is now."""
-        return self.matrix.T if self.turned else self.matrix
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the logits of features, (..., d) to (..., K)."""
-        return linear(features, self.weight, self.bias)
+        return self.weight_matrix.T if self.turned else self.weight_matrix
 
 
 class HeardProducts(TorchFunctionMode):
@@ -81,7 +77,7 @@ class HeardProducts(TorchFunctionMode):
         super().__init__()
         self._named = {matrix: name for name, matrix in matrices.items()}
         self._hear = hear
-        self._applied: dict[tuple[Tensor, bool, Tensor | None], AppliedMatrix] = {}
+        self._applied: dict[tuple[Tensor, Tensor | None, bool], AppliedMatrix] = {}
 
     def __torch_function__(
         self,
@@ -106,9 +102,10 @@ class HeardProducts(TorchFunctionMode):
             turned = matrix.shape != sizes
             if turned and matrix.shape != sizes[::-1]:
                 continue
-            key = (matrix, turned, bias[0] if bias else None)
-            layer = self._applied.setdefault(key, AppliedMatrix(matrix, key[2], turned))
-            call = layer_call(self._named[matrix], layer, entered, left)
+            key = (matrix, bias[0] if bias else None, turned)
+            if key not in self._applied:
+                self._applied[key] = AppliedMatrix(*key)
+            call = layer_call(self._named[matrix], self._applied[key], entered, left)
             if call is not None:
                 self._hear(call)
             return

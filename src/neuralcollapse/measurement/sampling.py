@@ -53,9 +53,9 @@ def _padded(loader: Any) -> Iterator[str]:
     """Say where samples are repeated so that every process has as many: by torch or Accelerate."""
     data: Any = getattr(loader, "dataset", None)
     total = getattr(getattr(loader, "sampler", None), "total_size", 0)  # DistributedSampler
-    shards = getattr(loader, "batch_sampler", None)
+    shards: Any = getattr(loader, "batch_sampler", None)
     if getattr(shards, "even_batches", False):  # BatchSamplerShard
-        total = len(shards) * (shards.batch_size or 0) * shards.num_processes  # type: ignore[union-attr, arg-type]
+        total = len(shards) * (shards.batch_size or 0) * shards.num_processes
     if total and hasattr(type(data), "__len__") and total > len(data):
         yield (
             f"Of {len(data)} samples, {total - len(data)} are counted twice, so that every process "
