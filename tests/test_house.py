@@ -3,6 +3,7 @@
 import runpy
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,5 +58,8 @@ def test_benchmarks_run(script, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [str(script), "--smoke"])
     monkeypatch.syspath_prepend(script.parent)
     monkeypatch.setattr("sys.exit", lambda code=0: pytest.fail(f"exit {code}") if code else None)
-    runpy.run_path(str(script), run_name="__main__")
+    # A browser refuses to start where an event loop runs, and that of the pages' tests may run in
+    # this thread.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(runpy.run_path, str(script), run_name="__main__").result()
     assert capsys.readouterr().out.strip()

@@ -85,7 +85,7 @@ def test_negative_margins_count_only_late():
     assert kinds(wrong, epoch=7) == []
     assert kinds(wrong, last=None) == []
     message = find_alarms(situation(wrong, epoch=8))[0].message
-    assert "3.00% of the training samples are still wrong at epoch 8 of 10" in message
+    assert "3 % of the training samples are still wrong at epoch 8 of 10" in message
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_overfitting_and_a_class_that_is_lost_by_name():
     report = measured(labels, labels, labels, wrong)
     found = {alarm.kind: alarm.message for alarm in find_alarms(Situation(report, [], "abc", 3))}
     assert set(found) == {"overfitting", "low_recall"}
-    assert "accuracy is 100.0% on training data and 77.8% on test data" in found["overfitting"]
-    assert "of class b only 33.3% of the test samples are right" in found["low_recall"]
-    assert "of all classes 77.8%, mostly taken for c" in found["low_recall"]
+    assert "accuracy is 100 % on training data and 77.8 % on test data" in found["overfitting"]
+    assert "of class b only 33.3 % of the test samples are right" in found["low_recall"]
+    assert "of all classes 77.8 %, mostly taken for c" in found["low_recall"]
     fine = measured(labels, labels, labels, labels)
     assert find_alarms(Situation(fine, [], "abc", 3)) == []
 
@@ -159,7 +159,7 @@ def test_minority_classes_that_are_wrong_on_test_data():
         for alarm in find_alarms(Situation(report, [], names, 3))
         if alarm.kind == "minority_collapse"
     ]
-    assert "40.0% of their test samples are right, of the other classes' 100.0%" in message
+    assert "40 % of their test samples are right, of the other classes' 100 %" in message
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from neuralcollapse.metrics.head_mean import head_mean
 from neuralcollapse.metrics.pairs import PairTile, sweep_pairs
 from neuralcollapse.validation import class_counts as checked_counts
 from neuralcollapse.validation import finite_matrix
+from neuralcollapse.wording import share
 
 TWIN = 0.98  # cosine from which two rows are near twins
 DEAD = 1e-3  # of the median length: a shorter row is dead
@@ -110,7 +111,7 @@ class HeadReport:
         lines.append(f"  dead rows                 {len(self.dead)}{': ' + dead if dead else ''}")
         lines.append(f"  effective rank            {value['effective_rank']:.1f}")
         lines.append(
-            f"  mean row                  {value['head_mean_share']:.2%} of the squared norm, "
+            f"  mean row                  {share(value['head_mean_share'])} of the squared norm, "
             "which softmax does not see"
         )
         return "\n".join(lines)
@@ -178,7 +179,7 @@ def measure_head(
     directions = torch.nn.functional.normalize(centered if fits else rows, dim=1, eps=1e-300)
     angles = EquiangularityStatistic(num)
     sweep_pairs(directions, [twins, angles])
-    share = head_mean(rows) / float(rows.square().sum()) if rows.any() else 0.0
+    mean_share = head_mean(rows) / float(rows.square().sum()) if rows.any() else 0.0
     weights = spectrum.square() / spectrum.square().sum()
     values = {
         "nc2_equinorm": equinorm(rows, None if fits else torch.zeros(dim)),
@@ -188,7 +189,7 @@ def measure_head(
         "dead_rows": float(len(dead)),
         "effective_rank": float(torch.special.entr(weights).sum().exp()),
         "head_mean": head_mean(rows),
-        "head_mean_share": share,
+        "head_mean_share": mean_share,
     }
     if fits:
         values |= {"nc2_equiangular": angles.absolute.mean, "nc2_etf": etf_distance(rows)}

@@ -14,6 +14,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.between import EPS
 from neuralcollapse.validation import finite_matrix
+from neuralcollapse.wording import share
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ class RegressionReport:
             "NRC2 features on the rows of the head": ("nrc2", "nrc2_explained"),
         }
         lines = [
-            f"{title:42} {value[distance]:.4g} (0 at collapse), {value[share]:.2%} of the variance"
-            for title, (distance, share) in rows.items()
+            f"{title:42} {value[distance]:.4g} (0 at collapse), "
+            f"{share(value[explained])} of the variance"
+            for title, (distance, explained) in rows.items()
         ]
         lines.append(f"{'NRC3 head against the targets':42} {value['nrc3']:.4g} (0 at collapse)")
         return "\n".join(lines)

@@ -184,7 +184,7 @@ def _remarks(report: CollapseReport) -> Iterator[str]:
         yield (
             f"The largest logits of {state.ties:,} of {state.counts.judged:,} samples tie. "
             "They count as wrong: accuracy by argmax may be higher by as much as "
-            f"{state.ties / state.counts.judged:.2%}."
+            f"{share(state.ties / state.counts.judged)}."
         )
     per_class = report.per_class
     if "margin_min" in per_class:

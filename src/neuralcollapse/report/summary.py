@@ -13,6 +13,7 @@ from neuralcollapse.measurement.readings import record_reading
 from neuralcollapse.metrics.catalogue import CATALOGUE, metric_named
 from neuralcollapse.report.plots import interpolation_epoch
 from neuralcollapse.runs.record import Record
+from neuralcollapse.wording import share
 
 FITTED = "100 % train accuracy"
 
@@ -84,7 +85,7 @@ def summary_text(records: Sequence[Record]) -> str:
     if fitted is None:
         start = records[0]
         sentences = [
-            f"The network never fitted all training data (best {_best(records):.2%}), the state "
+            f"The network never fitted all training data (best {share(_best(records))}), the state "
             "that collapse is about; train longer, or with less weight decay."
         ]
     else:
@@ -107,8 +108,8 @@ def summary_text(records: Sequence[Record]) -> str:
     sentences.append(
         "The nearest class mean decides every training sample as the head does (NC4)."
         if disagreement == 0
-        else f"The nearest class mean decides {disagreement:.2%} of the training samples otherwise "
-        "than the head (NC4)."
+        else f"The nearest class mean decides {share(disagreement)} of the training samples "
+        "otherwise than the head (NC4)."
     )
     return " ".join(sentences)
 
@@ -124,4 +125,4 @@ def _rounded(factor: float) -> str:
 def _number(key: str, value: float) -> str:
     if math.isnan(value):
         return "undefined"
-    return f"{value:.2%}" if metric_named(key).kind == "share" else f"{value:.2g}"
+    return share(value) if metric_named(key).kind == "share" else f"{value:.2g}"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.runs.alarms.situation import LEARNED, Situation, called
+from neuralcollapse.wording import share
 
 # Rules of thumb of this library, not thresholds of theory.
 COLLAPSED = 0.1  # tr Σ_W / tr Σ_B of training features
@@ -27,8 +28,8 @@ def overfitting(situation: Situation) -> str | None:
     if not gap >= GAP:
         return None
     return (
-        f"overfitting: accuracy is {values['accuracy']:.1%} on training data and "
-        f"{test['accuracy']:.1%} on {name}; try more data, augmentation or weight decay"
+        f"overfitting: accuracy is {share(values['accuracy'])} on training data and "
+        f"{share(test['accuracy'])} on {name}; try more data, augmentation or weight decay"
     )
 
 
@@ -44,7 +45,7 @@ def no_generalization(situation: Situation) -> str | None:
     return (
         f"collapse without generalisation: the spread within classes is "
         f"{values['nc1_trace_ratio']:.2g} of that between them on training data, but {spread:.2g} "
-        f"on {name}, and accuracy {values['accuracy']:.1%} there, but {test['accuracy']:.1%} "
+        f"on {name}, and accuracy {share(values['accuracy'])} there, but {share(test['accuracy'])} "
         "here; try more data, augmentation or weight decay, not longer training"
     )
 
@@ -75,8 +76,8 @@ def _low_recall(situation: Situation, name: str, state: CollapseState) -> str | 
     mostly = "" if taken is None else f", mostly taken for {names[taken]}"
     where = "the test samples" if name == "test data" else f"the samples of {name}"
     return (
-        f"of class {names[first]} only {float(recall[first]):.1%} of {where} are right, "
-        f"of all classes {overall:.1%}{mostly}{others}; look at its samples and labels, or give "
+        f"of class {names[first]} only {share(float(recall[first]))} of {where} are right, "
+        f"of all classes {share(overall)}{mostly}{others}; look at its samples and labels, or give "
         "it more weight"
     )
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neuralcollapse.metrics.class_vectors import centered_rows
 from neuralcollapse.runs.alarms.situation import Situation
+from neuralcollapse.wording import share
 
 # Rules of thumb of this library, not thresholds of theory.
 MINORITY = 5  # a class with a fifth of the largest class's samples, or fewer
@@ -65,8 +66,8 @@ def minority_collapse(situation: Situation) -> str | None:
         theirs, others = recall[few].nanmean(), recall[~few].nanmean()
         if theirs < LOW_RECALL <= others:
             signs.append(
-                f"{float(theirs):.1%} of their test samples are right, of the other classes' "
-                f"{float(others):.1%}"
+                f"{share(float(theirs))} of their test samples are right, of the other classes' "
+                f"{share(float(others))}"
             )
     if not signs:
         return None

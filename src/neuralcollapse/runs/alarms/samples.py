@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from neuralcollapse.runs.alarms.situation import Situation
+from neuralcollapse.wording import share
 
 # Rules of thumb of this library, not thresholds of theory.
 LATE = 0.8  # of the epochs
@@ -31,7 +32,7 @@ def negative_margins(situation: Situation) -> str | None:
     if not late or not values.get("margin_min", math.nan) <= 0:
         return None
     return (
-        f"{1 - values['accuracy']:.2%} of the training samples are still wrong at epoch "
+        f"{share(1 - values['accuracy'])} of the training samples are still wrong at epoch "
         f"{situation.epoch} of {last} (least margin {values['margin_min']:.3g}): "
         "the phase that collapse is about begins when none is; train longer or check these labels"
     )
