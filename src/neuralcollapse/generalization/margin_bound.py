@@ -14,12 +14,12 @@ from neuralcollapse.generalization.head_sample import (
     rademacher_deviation,
     ramp_loss,
 )
-from neuralcollapse.generalization.validity import VALIDITY, Fitted, check_fitted
+from neuralcollapse.generalization.validity import Fitted, FittedBound, check_fitted
 from neuralcollapse.validation import positive
 
 
 @dataclass(frozen=True)
-class MarginBound:
+class MarginBound(FittedBound):
     """An upper bound on the error of a linear head on new data, in its three parts.
 
     Attributes
@@ -59,21 +59,6 @@ class MarginBound:
     def bound(self) -> float:
         """The bound, the sum of its parts; above 1 it says nothing."""
         return self.empirical + self.complexity + self.deviation
-
-    @property
-    def vacuous(self) -> bool:
-        """Whether the bound is 1 or more: every error satisfies it."""
-        return self.bound >= 1
-
-    @property
-    def valid(self) -> bool:
-        """Whether the theorem applies: the features do not depend on the sample."""
-        return self.fitted != "network"
-
-    @property
-    def validity(self) -> str:
-        """Whether it is valid, and why, in words."""
-        return VALIDITY[self.fitted]
 
     def __str__(self) -> str:
         vacuous = " (vacuous)" if self.vacuous else ""

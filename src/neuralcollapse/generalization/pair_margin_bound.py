@@ -18,12 +18,12 @@ from neuralcollapse.generalization.head_sample import (
     grid_weight,
     rademacher_deviation,
 )
-from neuralcollapse.generalization.validity import VALIDITY, Fitted, check_fitted
+from neuralcollapse.generalization.validity import Fitted, FittedBound, check_fitted
 from neuralcollapse.validation import as_tensor, occupied_labels, positive
 
 
 @dataclass(frozen=True)
-class PairMarginBound:
+class PairMarginBound(FittedBound):
     """An upper bound on the error of a linear head, as a sum over ordered pairs of classes.
 
     Attributes
@@ -61,21 +61,6 @@ class PairMarginBound:
     def bound(self) -> float:
         """The bound, the sum over pairs; above 1 it says nothing."""
         return float(self.pairs.sum())
-
-    @property
-    def vacuous(self) -> bool:
-        """Whether the bound is 1 or more: every error satisfies it."""
-        return self.bound >= 1
-
-    @property
-    def valid(self) -> bool:
-        """Whether the theorem applies: the features do not depend on the sample."""
-        return self.fitted != "network"
-
-    @property
-    def validity(self) -> str:
-        """Whether it is valid, and why, in words."""
-        return VALIDITY[self.fitted]
 
 
 def pair_margin_bound(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -15,6 +16,32 @@ VALIDITY: dict[Fitted, str] = {
     "network": "not valid: the features were fitted on this sample, and the bound allows for the "
     "choice of the head alone; read it as a description of the fit",
 }
+
+
+class FittedBound(ABC):
+    """An upper bound on the error whose validity hangs on what was fitted on its sample."""
+
+    fitted: Fitted
+
+    @property
+    @abstractmethod
+    def bound(self) -> float:
+        """The bound; above 1 it says nothing."""
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether the bound is 1 or more: every error satisfies it."""
+        return self.bound >= 1
+
+    @property
+    def valid(self) -> bool:
+        """Whether the theorem applies: the features do not depend on the sample."""
+        return self.fitted != "network"
+
+    @property
+    def validity(self) -> str:
+        """Whether it is valid, and why, in words."""
+        return VALIDITY[self.fitted]
 
 
 def check_fitted(fitted: str) -> None:
