@@ -62,7 +62,7 @@ def test_every_number_is_its_definition():
 
     assert found.ece == pytest.approx(error(sure, right))
     each = [error(p[:, k], labels.numpy() == k) for k in range(K)]
-    assert found.classwise == pytest.approx(np.mean(each), rel=1e-4)
+    assert found.classwise == pytest.approx(np.mean(each))
     assert found.nll == pytest.approx(log_loss(labels, p))
     by_class = sum(brier_score_loss(labels == k, p[:, k]) for k in range(K))
     assert found.brier == pytest.approx(by_class)
@@ -101,7 +101,7 @@ def test_neither_order_of_classes_nor_offsets_of_logits_matter():
     logits, labels = world(0.5)
     one = calibration(logits[:500], labels[:500])
     turned = calibration(logits[:500].flip(1) + 7, K - 1 - labels[:500])
-    assert turned.ece == pytest.approx(one.ece, rel=1e-4)
+    assert turned.ece == pytest.approx(one.ece)
     assert turned.brier == pytest.approx(one.brier)
     assert turned.nll == pytest.approx(one.nll)
 
@@ -121,6 +121,27 @@ def test_a_hundredfold_head_is_a_hundredth_temperature():
     hot = calibration(100 * logits, labels)
     assert hot.temperature == pytest.approx(100, rel=0.1)
     assert math.isfinite(hot.nll)
+    scaled = calibration(logits, labels).judged.loc["scaled", "nll"]
+    assert hot.judged.loc["scaled", "nll"] == pytest.approx(scaled, abs=1e-4)
+
+
+def test_where_all_is_right_no_temperature_is_too_cold():
+    found = calibration(50 * torch.eye(3)[[0, 1, 2] * 3], [0, 1, 2] * 3)
+    assert found.ece == pytest.approx(0, abs=1e-9)
+    assert found.temperature < 1
+
+
+def test_a_tie_is_wrong_on_both_halves():
+    found = calibration(torch.zeros(8, 2), [0, 1] * 4)
+    assert found.accuracy == 0
+    assert found.ece == 0.5
+    assert found.judged["ece"].tolist() == [0.5, 0.5]
+
+
+def test_the_sentence_says_by_how_much_and_of_which_samples():
+    found = calibration(torch.tensor([[0.0, 0.0], [0.0, 800.0]]).repeat(20, 1), [0, 0] * 20)
+    assert found.sentence.startswith("It is right on 0 % of 40 held-out samples")
+    assert "overconfident on average by 75 %" in found.sentence
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path
 from neuralcollapse.generalization.certificates.clopper_pearson import clopper_pearson_upper
 from neuralcollapse.generalization.certificates.held_out import failure_probability
+from neuralcollapse.generalization.temperature import best_temperature
 from neuralcollapse.metrics.decisions import decide
 from neuralcollapse.validation import finite_matrix, integer_labels
 from neuralcollapse.wording import at_least, at_most, count, number, share
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DRAWS = 200  # of labels that the confidences are right about
-COLDEST, HOTTEST = 1e-3, 1e3  # temperatures tried
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +43,11 @@ class Calibration:
         distance between confidence and accuracy.
     lower, upper
         The distance for the true accuracies of the bins lies between them: Clopper and Pearson's
-        intervals of all bins at once, given the confidences.
+        intervals of all bins at once, given the confidences. Within a bin over- and
+        underconfidence cancel: what each confidence is off by itself may be more.
     chance
-        What 95 % of samples of this size stay below whose confidences are exactly right: the
-        error of few samples.
+        What 95 % of samples of this size stay below whose confidences are exactly right, by 200
+        draws: the error of few samples.
     classwise
         Mean over classes of the calibration error of the probability of each class.
     brier
@@ -59,7 +58,8 @@ class Calibration:
     nll
         Mean negative log-likelihood, in nats.
     temperature
-        By which logits are best divided, found on one half of the samples.
+        By which the logits of one half of the samples are best divided, from 0.001 to 1000: near
+        the least if that half is all right, for then colder is always better.
     judged
         On the other half, ``nll`` and ``ece`` before (``"as it is"``) and after (``"scaled"``).
     bins
@@ -91,16 +91,18 @@ class Calibration:
         if self.ece <= self.chance:
             verdict = "no more than samples of this size show whose confidences are right"
         else:
-            verdict = "overconfident on average" if apart > 0 else "underconfident on average"
+            verdict = (
+                f"{'over' if apart > 0 else 'under'}confident on average by {share(abs(apart))}"
+            )
         before, after = self.judged["nll"].tolist()
         helps = "lowers" if after < before else "does not lower"
         return (
-            f"It is right on {share(self.accuracy)} of {count(self.n)} samples with a mean "
-            f"confidence of {share(self.mean_confidence)}; the calibration error is "
-            f"{share(self.ece)} (between {at_least(self.lower)} and {at_most(self.upper)} at "
-            f"{at_least(self.confidence)} confidence): {verdict}. A temperature of "
-            f"{number(self.temperature)}, found on one half, {helps} the negative log-likelihood "
-            f"of the other, from {number(before)} to {number(after)}."
+            f"It is right on {share(self.accuracy)} of {count(self.n)} held-out samples with a "
+            f"mean confidence of {share(self.mean_confidence)}; over bins of confidence the "
+            f"calibration error is {share(self.ece)} (between {at_least(self.lower)} and "
+            f"{at_most(self.upper)} at {at_least(self.confidence)} confidence): {verdict}. A "
+            f"temperature of {number(self.temperature)}, found on one half, {helps} the negative "
+            f"log-likelihood of the other, from {number(before)} to {number(after)}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,7 +115,7 @@ class Calibration:
         """Return one row a quantity, with its value in words."""
         rows = {
             "calibration error of the class decided for": share(self.ece),
-            "by chance, if confidences were right, below": share(self.chance),
+            "by chance, if confidences were right, below": at_most(self.chance),
             "calibration error of every class, mean": share(self.classwise),
             "Brier score": number(self.brier),
             "reliability, a part of it (0 is best)": number(self.reliability),
@@ -130,24 +132,12 @@ class Calibration:
         path
             Image to write, such as ``calibration.png``.
         """
-        from neuralcollapse.figure_style import BLUE, GREY, figure
+        from neuralcollapse.figure_style import save
+        from neuralcollapse.generalization.reliability_diagram import reliability_diagram
 
-        with figure(1, 1, 5.2, 4.8) as (drawing, panels):
-            axes, bins = panels[0], self.bins
-            axes.plot([0, 1], [0, 1], color=GREY, lw=1, label="as right as confident")
-            errors = np.abs(bins[["lower", "upper"]].to_numpy().T - bins["accuracy"].to_numpy())
-            axes.errorbar(
-                bins["confidence"], bins["accuracy"], errors, fmt="o-", color=BLUE, capsize=2,
-                label=f"measured, all bins at {at_least(self.confidence)} confidence",
-            )  # fmt: skip
-            axes.bar(bins["confidence"], bins["n"] / self.n, 0.03, color=GREY, alpha=0.4,
-                     label="share of samples")  # fmt: skip
-            axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
-            axes.set_title(f"Calibration error {share(self.ece)}")
-            axes.legend(loc="upper left")
+        drawing = reliability_diagram(self)
         if path is not None:
-            with atomic_path(path) as temporary:
-                drawing.savefig(temporary)
+            save(drawing, path)
         return drawing
 
     def __str__(self) -> str:
@@ -162,8 +152,8 @@ def calibration(
     .. math:: \mathrm{ECE} = \sum_b \frac{n_b}{n} \bigl|\mathrm{acc}_b - \mathrm{conf}_b\bigr|
 
     over bins b of the confidence, the largest softmax probability. Training past 100 % accuracy
-    makes margins grow with the norm of the head, and confidence with them, right or wrong: so it
-    is the temperature that tells of collapse here.
+    lets margins grow with the norm of the head, and confidence with them, right or wrong; dividing
+    the logits by one temperature takes that back.
 
     Parameters
     ----------
@@ -214,19 +204,18 @@ def calibration(
     shares, right = scores.softmax(1), decide(scores, true)[0] > 0
     sure = shares.amax(1)
     table = _bins(sure, right, bins, delta)
-    columns = (table[name].to_numpy() for name in table)
-    sizes, confident, correct, low, high = columns
+    sizes, confident, correct, low, high = (table[name].to_numpy() for name in table)
     weights, gaps = sizes / n, np.abs(correct - confident)
     below, above = low - confident, high - confident
     nearest = np.maximum(np.maximum(below, -above), 0)
     accuracy = float(right.double().mean())
-    temperature, judged = _temperature(scores, true, bins)
+    temperature, judged = _judged(scores, true, bins)
     return Calibration(
         n=n,
         confidence=float(confidence),
         accuracy=accuracy,
         mean_confidence=float(sure.mean()),
-        ece=float(weights @ gaps),
+        ece=_error(sure, right, bins),
         lower=float(weights @ nearest),
         upper=float(weights @ np.maximum(np.abs(below), np.abs(above))),
         chance=_by_chance(sure, bins),
@@ -265,54 +254,35 @@ def _bins(sure: Tensor, right: Tensor, bins: int, delta: float) -> pd.DataFrame:
     )
 
 
-def _ece(scores: Tensor, true: Tensor, bins: int) -> float:
-    from torchmetrics.functional.classification import multiclass_calibration_error
-
-    shares = scores.softmax(1)
-    return float(multiclass_calibration_error(shares, true, shares.shape[1], bins))
+def _error(sure: Tensor, right: Tensor, bins: int) -> float:
+    """Return the distance of confidence and accuracy, averaged over bins by their samples."""
+    # Not torchmetrics': it places confidences in float32, and calls one half of ties right.
+    gaps = torch.bincount(_places(sure, bins), sure - right.to(sure.dtype))
+    return float(gaps.abs().sum()) / len(sure)
 
 
 def _classwise(shares: Tensor, true: Tensor, bins: int) -> float:
-    from torchmetrics.functional.classification import binary_calibration_error
-
-    each = [
-        float(binary_calibration_error(shares[:, k].contiguous(), true == k, bins))
-        for k in range(shares.shape[1])
-    ]
-    return math.fsum(each) / len(each)
+    return float(np.mean([_error(part, true == k, bins) for k, part in enumerate(shares.T)]))
 
 
 def _by_chance(sure: Tensor, bins: int) -> float:
     """Return what the error stays below in 95 % of draws of labels that agree with confidence."""
-    place, n = _places(sure, bins), len(sure)
-    total = torch.bincount(place, sure, minlength=bins)
     generator = torch.Generator().manual_seed(0)
-    found = []
-    for _ in range(DRAWS):
-        right = torch.rand(n, generator=generator, dtype=sure.dtype) < sure
-        hits = torch.bincount(place, right.to(sure.dtype), minlength=bins)
-        found.append(float((hits - total).abs().sum()) / n)
-    return float(np.quantile(found, 0.95))
+    uniform = (torch.rand(len(sure), generator=generator, dtype=sure.dtype) for _ in range(DRAWS))
+    return float(np.quantile([_error(sure, draw < sure, bins) for draw in uniform], 0.95))
 
 
-def _temperature(scores: Tensor, true: Tensor, bins: int) -> tuple[float, pd.DataFrame]:
+def _judged(scores: Tensor, true: Tensor, bins: int) -> tuple[float, pd.DataFrame]:
     """Find the temperature on one half of each class, and judge it on the other."""
-    from scipy.optimize import minimize_scalar
-
     order = true.argsort(stable=True)
     first, second = order[::2], order[1::2]
-    found = minimize_scalar(
-        lambda log: float(cross_entropy(scores[first] / math.exp(log), true[first])),
-        bounds=(math.log(COLDEST), math.log(HOTTEST)),
-        method="bounded",
-    )
-    temperature = math.exp(found.x)
-    other, labels = scores[second], true[second]
-    rows = {
-        name: {
+    temperature = best_temperature(scores[first], true[first])
+    rows = {}
+    for name, divisor in (("as it is", 1.0), ("scaled", temperature)):
+        part, labels = scores[second] / divisor, true[second]
+        sure, right = part.softmax(1).amax(1), decide(part, labels)[0] > 0
+        rows[name] = {
             "nll": float(cross_entropy(part, labels)),
-            "ece": _ece(part, labels, min(bins, len(labels))),
+            "ece": _error(sure, right, bins),
         }
-        for name, part in (("as it is", other), ("scaled", other / temperature))
-    }
     return temperature, pd.DataFrame.from_dict(rows, orient="index")

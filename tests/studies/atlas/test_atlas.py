@@ -3,16 +3,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from matplotlib.image import imread
 from scipy.stats import spearmanr
-from torch.nn.functional import one_hot
 
 from neuralcollapse.studies import FigureJob, load_study, run_study
 from neuralcollapse.studies.atlas import design, figures
 from neuralcollapse.studies.atlas.correlations import stratified_correlations
 from neuralcollapse.studies.atlas.design import FACTORS, atlas_design
-from neuralcollapse.studies.atlas.outcomes import calibration
 
 
 def test_the_networks_are_many_and_have_every_level_often():
@@ -65,20 +62,6 @@ def test_a_constant_has_no_correlation():
     (row,) = stratified_correlations(table, ["x"], ["y"], ["s"], 50).to_dict("records")
     assert np.isnan(row["rho"])
     assert row["p"] == 1
-
-
-def test_calibration_of_honest_and_of_loud_logits():
-    generator = torch.Generator().manual_seed(0)
-    logits = 2 * torch.randn(40_000, 5, generator=generator, dtype=torch.float64)
-    labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
-    honest, loud = calibration(logits, labels), calibration(5 * logits, labels)
-    assert honest["ece"] < 0.01
-    assert loud["ece"] > 0.1
-    for found in (honest, loud):
-        assert found["ece_scaled"] < 0.015
-    assert loud["nll_scaled"] == pytest.approx(honest["nll_scaled"], abs=1e-4)
-    sure = calibration(50.0 * one_hot(labels, 5).double(), labels)
-    assert sure["ece"] < 1e-9
 
 
 def test_the_atlas_is_drawn_and_drawn_again_from_kept_runs(tmp_path, monkeypatch):
