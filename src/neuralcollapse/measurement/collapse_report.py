@@ -357,12 +357,12 @@ class CollapseReport(Mapping[str, float]):
         matplotlib Figure
             With what the report has: no margins without a head.
         """
-        from neuralcollapse.measurement.figures import plot_report  # matplotlib takes a second
+        from neuralcollapse.figure_style import save  # matplotlib takes a second
+        from neuralcollapse.measurement.figures import plot_report
 
         figure = plot_report(self)
         if path is not None:
-            with atomic_path(path) as temporary:
-                figure.savefig(temporary)
+            save(figure, path)
         return figure
 
     def __repr__(self) -> str:
