@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.generalization import error_certificate
 from neuralcollapse.generalization.decided_file import read_decided
 from neuralcollapse.measurement import read_features, write_features
 from neuralcollapse.measurement.array_files import read_arrays
@@ -143,3 +144,14 @@ def test_files_without_decisions_are_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "f.npz", **arrays)
     with pytest.raises(NeuralCollapseError, match=message):
         read_decided(tmp_path / "f.npz")
+
+
+def test_a_class_without_a_held_out_sample_is_a_class(tmp_path):
+    np.savez(tmp_path / "f.npz", logits=np.eye(4)[[0, 1, 2]], labels=[0, 1, 2])
+    found = read_decided(tmp_path / "f.npz")
+    assert found.class_names == ["0", "1", "2", "3"]
+    certificate = error_certificate(
+        found.margins, labels=found.labels, class_names=found.class_names
+    )
+    assert "nothing known, of 3" in " ".join(str(certificate).split())
+    assert "Of the worst class seen, 0," in certificate.sentence

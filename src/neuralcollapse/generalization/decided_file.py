@@ -12,14 +12,10 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.array_files import read_arrays
+from neuralcollapse.measurement.feature_files import NAMES
 from neuralcollapse.metrics.head import Head
 from neuralcollapse.metrics.margins import sample_margins
 from neuralcollapse.validation import distinct_labels, finite_matrix, integer_labels, label_values
-
-NAMES = (
-    "logits", "labels", "features", "weight", "bias", "class_names",
-    "test_logits", "test_labels", "test_features",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +27,14 @@ class Decided:
     logits, labels
         (n, K) and (n,).
     class_names
-        One a class, or None.
+        (K,), one a class: their numbers if the file has no names.
     train_margins
         Margins of training samples, if the file has them beside test data.
     """
 
     logits: Tensor
     labels: Tensor
-    class_names: Sequence[str] | None
+    class_names: Sequence[str]
     train_margins: Tensor | None
 
     @property
@@ -57,7 +53,8 @@ def read_decided(path: str | Path, class_names: Sequence[str] | None = None) -> 
         ``bias``) and ``test_labels``; what has no prefix is then training data. Without them,
         ``logits`` (or ``features``) and ``labels`` are the held-out samples.
     class_names
-        One a class, if they are not in the file.
+        One a class, if they are not in the file. Labels that are words and name every class do
+        without: the columns of the logits are then read in the order of the alphabet.
 
     Raises
     ------
@@ -93,7 +90,8 @@ def read_decided(path: str | Path, class_names: Sequence[str] | None = None) -> 
         scores = _logits(arrays, "", path)
         if scores is not None:
             margins = sample_margins(scores, _labels(arrays["labels"], scores, known)[0])
-    return Decided(logits, labels, known, margins)
+    numbers = [str(k) for k in range(logits.shape[1])]  # a class without a sample is one too
+    return Decided(logits, labels, known or numbers, margins)
 
 
 def _logits(arrays: dict[str, Any], prefix: str, path: Path) -> Tensor | None:

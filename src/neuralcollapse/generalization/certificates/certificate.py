@@ -12,7 +12,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from neuralcollapse.files import atomic_path
 from neuralcollapse.wording import at_least, at_most, count, listed, share
 
 if TYPE_CHECKING:
@@ -95,6 +94,7 @@ class ErrorCertificate:
             "floor": self.floor,
             "methods": self.table.reset_index().to_dict(orient="records"),
             "refused": dict(self.refused),
+            "tolerance": self.tolerance,
             "per_class": None if classes is None else classes.to_dict(orient="records"),
         }
 
@@ -106,12 +106,12 @@ class ErrorCertificate:
         path
             Image to write, such as ``certificate.png``.
         """
+        from neuralcollapse.figure_style import save
         from neuralcollapse.generalization.certificates.figure import plot_certificate
 
         figure = plot_certificate(self)
         if path is not None:
-            with atomic_path(path) as temporary:
-                figure.savefig(temporary)
+            save(figure, path)
         return figure
 
     def __repr__(self) -> str:
@@ -144,11 +144,12 @@ class ErrorCertificate:
             f"misclassified ({share(self.error_rate)})."
         )
         worst = self.worst_class
-        if worst is None:
+        if worst is None or self.per_class is None:
             return said
+        seen = " seen" if self.per_class["n"].eq(0).any() else ""
         return (
-            f"{said} Of the worst class, {worst['class']}, it is at most {at_most(worst['upper'])}"
-            f": {count(worst['errors'])} of {count(worst['n'])} are."
+            f"{said} Of the worst class{seen}, {worst['class']}, it is at most "
+            f"{at_most(worst['upper'])}: {count(worst['errors'])} of {count(worst['n'])} are."
         )
 
     def _parts(self) -> Iterator[Table | str]:
