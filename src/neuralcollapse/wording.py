@@ -85,7 +85,11 @@ def between(lower: float, upper: float) -> str:
     ('0.0123 to 0.0124', 'at most 0.0103')
     """
     high = number(_outwards(upper, ROUND_CEILING))
-    return f"at most {high}" if lower == 0 else f"{number(_outwards(lower, ROUND_FLOOR))} to {high}"
+    return (
+        f"at most {high}"
+        if lower == 0 < upper
+        else f"{number(_outwards(lower, ROUND_FLOOR))} to {high}"
+    )
 
 
 def listed(names: list[str]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.estimates.estimate import Estimate
 from neuralcollapse.metrics.estimates.jackknife import interval, standard_error
-from neuralcollapse.wording import number
+from neuralcollapse.wording import between, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,10 @@ class Comparison:
             f"{part}: {'the same samples, paired' if same else 'samples of their own'}."
             for part, same in self.paired.items()
         )
-        text = self.table.to_string(float_format=number, na_rep="")
+        shown = self.table.drop(columns=["lower", "upper"])
+        ends = zip(self.table["lower"], self.table["upper"], strict=True)
+        shown["95 % interval"] = ["" if math.isnan(low) else between(low, up) for low, up in ends]
+        text = shown.to_string(float_format=number, na_rep="")
         return f"{how}\n{text}\nEach interval holds with 95 % by itself."
 
 
@@ -56,8 +59,8 @@ def compare(report_a: CollapseReport, report_b: CollapseReport) -> Comparison:
         (b - a) \pm t_{15} \sqrt{\mathrm{se}_J(a)^2 + \mathrm{se}_J(b)^2}
 
     on the logarithm of spreads, whose ends are then a ratio, and on signed squares of distances.
-    Shares of the same samples are compared by the exact sign test on those that only one has
-    right.
+    The accuracy on the same samples is compared by the exact sign test on those that only one has
+    right; other shares have no interval.
 
     Parameters
     ----------
@@ -136,7 +139,7 @@ def _row(one: Estimate, other: Estimate, paired: bool) -> dict[str, Any]:
         error = standard_error(parts)
     else:
         error = math.hypot(standard_error(one.replicates), standard_error(other.replicates))
-    low, high = interval(middle, error, len(one.replicates))
+    low, high = interval(middle, error, min(len(one.replicates), len(other.replicates)))
     differs = not low <= 0 <= high
     if log:
         middle, low, high = (math.exp(end) for end in (middle, low, high))
