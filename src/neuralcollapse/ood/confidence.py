@@ -35,6 +35,8 @@ class MaxSoftmax(Detector):
     tensor([0.5000], dtype=torch.float64)
     """
 
+    needs_training_data = False
+
     def score(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Return the largest probability."""
         return self.logits(features).softmax(1).amax(1)
@@ -64,6 +66,8 @@ class Energy(Detector):
     >>> Energy(ClassMoments(2, 2), torch.eye(2))(torch.tensor([[0.0, 0.0]]))  # log 2
     tensor([0.6931], dtype=torch.float64)
     """
+
+    needs_training_data = False
 
     def __init__(
         self,

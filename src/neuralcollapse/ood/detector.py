@@ -34,6 +34,7 @@ class Detector(ABC):
     """
 
     needs_head = True
+    needs_training_data = True  # of moments beyond their sizes
 
     def __init__(self, moments: ClassMoments, weight: Any = None, bias: Any = None) -> None:
         if weight is None and self.needs_head:

@@ -13,9 +13,7 @@ from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.extract_features import extract_features
 from neuralcollapse.measurement.measure import measure
 from neuralcollapse.moments.class_moments import ClassMoments
-from neuralcollapse.ood.scores import METHODS, ood_scores
-
-OF_LOGITS = ("msp", "energy")  # which know nothing of training data
+from neuralcollapse.ood.scores import detector_named, ood_scores
 
 
 def score(
@@ -60,11 +58,7 @@ def score(
     >>> score(model, batches, "mahalanobis", train=batches).shape
     torch.Size([60])
     """
-    if method not in METHODS:
-        raise NeuralCollapseError(
-            "method", f"one of {', '.join(METHODS)}", repr(method), "choose one of these"
-        )
-    if train is None and method not in OF_LOGITS:
+    if detector_named(method).needs_training_data and train is None:
         raise NeuralCollapseError(
             "train",
             f"the training data, which {method!r} compares with",

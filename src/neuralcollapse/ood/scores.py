@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from jaxtyping import Float
@@ -17,7 +16,7 @@ from neuralcollapse.ood.nci import NCI
 from neuralcollapse.ood.neco import NECO
 from neuralcollapse.ood.vim import ViM
 
-METHODS: dict[str, Callable[..., Detector]] = {
+METHODS: dict[str, type[Detector]] = {
     "neco": NECO,
     "nci": NCI,
     "vim": ViM,
@@ -71,8 +70,13 @@ def ood_scores(
     >>> ood_scores(moments, None, None, torch.tensor([[4.0], [9.0]]), "nearest_mean")
     tensor([-0., -5.], dtype=torch.float64)
     """
+    return detector_named(method)(moments, weight, bias, **options)(features)
+
+
+def detector_named(method: str) -> type[Detector]:
+    """Return the class of a method, or refuse its name."""
     if method not in METHODS:
         raise NeuralCollapseError(
             "method", f"one of {', '.join(METHODS)}", repr(method), "choose one of these"
         )
-    return METHODS[method](moments, weight, bias, **options)(features)
+    return METHODS[method]
