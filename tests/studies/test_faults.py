@@ -147,10 +147,13 @@ def deterministic_decays(job, configs, **options):
 # Claim, public function (or a class and its method), fault.
 FAULTS = [
     ("ji2022.def2.1", geometry, "simplex_etf", times(1.001)),
-    ("ji2022.thm3.1", theory, "margin_bound", field(nuclear=double)),
-    ("ji2022.thm3.1", theory, "margin_bound", field(product=half)),
-    ("ji2022.thm3.1", theory, "margin_bound", field(mean_square=double)),
-    ("ji2022.thm3.1-any-sizes", theory, "margin_bound", field(mean_square=lambda x: 1.01 * x)),
+    ("ji2022.thm3.1", theory, "least_margin_bound", field(nuclear=double)),
+    ("ji2022.thm3.1", theory, "least_margin_bound", field(product=half)),
+    ("ji2022.thm3.1", theory, "least_margin_bound", field(mean_square=double)),
+    (
+        *("ji2022.thm3.1-any-sizes", theory, "least_margin_bound"),
+        field(mean_square=lambda x: 1.01 * x),
+    ),
     ("ji2022.thm3.2", theory, "gradient_flow", later),
     ("ji2022.thm3.2", theory, "gradient_flow", field(gap=half)),
     ("ji2022.thm3.2", theory, "kkt_residuals", field(stationarity=half)),

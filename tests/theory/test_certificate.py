@@ -8,7 +8,7 @@ import torch
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.theory import (
     kkt_residuals,
-    margin_bound,
+    least_margin_bound,
     separation_certificate,
     separation_optimum,
     separation_value,
@@ -51,7 +51,7 @@ def test_the_margin_bound_is_never_violated():
     for W, H, optimum in near_optima(400, seed=1):
         for noise in (0.0, 3.0):  # separating or not
             V, G = W + noise * rng.normal(size=W.shape), H + noise * rng.normal(size=H.shape)
-            bound = margin_bound(V, G, optimum.labels)
+            bound = least_margin_bound(V, G, optimum.labels)
             chain = [bound.margin, bound.nuclear, bound.product, bound.mean_square]
             for smaller, larger in itertools.pairwise(chain):
                 assert smaller <= larger + 1e-12 * abs(larger)
@@ -61,7 +61,7 @@ def test_the_margin_bound_is_never_violated():
 @pytest.mark.parametrize(("sizes", "dim"), PROBLEMS)
 def test_both_are_tight_at_the_optimum(sizes, dim):
     optimum = separation_optimum(sizes, dim)
-    bound = margin_bound(3 * optimum.W, 3 * optimum.H, optimum.labels)
+    bound = least_margin_bound(3 * optimum.W, 3 * optimum.H, optimum.labels)
     for term in (bound.margin, bound.nuclear, bound.product, bound.mean_square):
         assert term == pytest.approx(9.0, rel=1e-13)
     bounds = separation_certificate(3 * optimum.W, 3 * optimum.H, optimum.labels)
@@ -73,7 +73,7 @@ def test_both_are_tight_at_the_optimum(sizes, dim):
 
 def test_unequal_norms_lose_the_mean_square_by_the_closed_form():
     optimum = separation_optimum([3, 3, 3], 4)
-    bound = margin_bound(math.sqrt(2) * optimum.W, optimum.H / math.sqrt(2), optimum.labels)
+    bound = least_margin_bound(math.sqrt(2) * optimum.W, optimum.H / math.sqrt(2), optimum.labels)
     assert bound.margin / bound.product == pytest.approx(1.0, rel=1e-13)
     assert bound.margin / bound.mean_square == pytest.approx(0.8, rel=1e-13)  # 2c/(1+c^2), c = 2
 
@@ -118,7 +118,7 @@ def test_the_multipliers_of_the_loss_are_those_of_the_balanced_optimum():
 W, H = torch.eye(2), torch.eye(2)
 
 
-@pytest.mark.parametrize("function", [separation_certificate, margin_bound, kkt_residuals])
+@pytest.mark.parametrize("function", [separation_certificate, least_margin_bound, kkt_residuals])
 @pytest.mark.parametrize(
     ("head", "features", "labels", "message"),
     [
@@ -140,7 +140,7 @@ def test_a_misclassified_sample_is_refused(function):
 
 def test_nan_and_misshapen_multipliers_are_refused():
     with pytest.raises(NonFiniteError, match="H: expected finite"):
-        margin_bound(W, H * math.nan, [0, 1])
+        least_margin_bound(W, H * math.nan, [0, 1])
     with pytest.raises(NeuralCollapseError, match=r"multipliers: expected shape \(2, 2\)"):
         kkt_residuals(W, H, [0, 1], torch.ones(2, 3))
     with pytest.raises(NeuralCollapseError, match="a positive multiplier, got none but zeros"):

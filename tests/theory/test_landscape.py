@@ -210,7 +210,7 @@ EYE = torch.eye(2)
         (lambda: escape_direction(EYE, EYE, [0, 1], tolerance=0.0), "tolerance: .* above 0"),
         (lambda: escape_direction(EYE, EYE, [1, 0], EYE), "positive margins"),
         (lambda: origin_spectrum([2, 0], 2), r"class_sizes: .*got \[2, 0\]"),
-        (lambda: origin_spectrum([2, 1], 0), "dim: expected dim >= 1, got 0"),
+        (lambda: origin_spectrum([2, 1], 0), "dim: expected at least 1, got 0"),
         (lambda: polygon_kkt_point(3), "at least 4 classes, got 3"),
         (lambda: polygon_kkt_point(5, 0), "samples_per_class: expected at least 1, got 0"),
         (lambda: polygon_kkt_point(5, 1, 1), "dim >= 2, got dim = 1"),

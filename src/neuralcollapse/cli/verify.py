@@ -25,10 +25,10 @@ def verify(
     """
     from neuralcollapse.studies import verify as check
     from neuralcollapse.studies.claims import exit_status
-    from neuralcollapse.studies.verdict_table import verdict_lines, verdict_table, verdict_tally
+    from neuralcollapse.studies.verdict_table import verdict_table, verdict_tally
 
     verdicts = check(paper, progress=True)
     console = Console(highlight=False)
-    console.print(verdict_table(verdicts) if details else verdict_lines(verdicts))
+    console.print(verdict_table(verdicts, details))
     console.print(verdict_tally(verdicts), markup=False)
     raise typer.Exit(exit_status(verdicts))

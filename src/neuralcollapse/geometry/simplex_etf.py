@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.rotation import random_isometry
-from neuralcollapse.validation import finite_matrix, whole_number
+from neuralcollapse.validation import finite_matrix, simplex_dim, whole_number
 
 Orientation = Literal["haar", "axis", "block"]
 
@@ -219,13 +219,11 @@ def nearest_etf(points: Float[Tensor, "K d"]) -> NearestETF:
 
 def _check_size(num_classes: int, dim: int) -> None:
     whole_number("num_classes", num_classes, 2)
-    if whole_number("dim", dim) < num_classes - 1:
-        raise NeuralCollapseError(
-            "dim",
-            f"dim >= num_classes - 1 = {num_classes - 1}",
-            f"dim = {dim}",
-            "K equiangular points span K - 1 dimensions: use more dimensions or fewer classes",
-        )
+    simplex_dim(
+        dim,
+        num_classes,
+        "K equiangular points span K - 1 dimensions: use more dimensions or fewer classes",
+    )
 
 
 def _coordinate_simplex(num_classes: int, dim: int, width: int | None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -210,7 +210,7 @@ def _linear_step(rows: Array, value: float, radius: float) -> Array | None:
     coordinates = np.arange(size).reshape(num, dim)
     # Differences of cosines and steps are in units of the radius: the solver's tolerances are
     # absolute, and so stay far below what is asked.
-    slopes = coo_array(
+    slopes: Any = coo_array(  # linprog takes sparse ones, which its stubs forget
         (
             np.r_[rows[b].ravel(), rows[a].ravel(), -np.ones(len(a))],
             (
@@ -220,8 +220,10 @@ def _linear_step(rows: Array, value: float, radius: float) -> Array | None:
         ),
         shape=(len(a), size + 1),
     )
-    tangent = coo_array((rows.ravel(), (own.repeat(dim), np.arange(size))), shape=(num, size + 1))
-    found = linprog(  # type: ignore[call-overload]  # sparse is taken, the stubs forget it
+    tangent: Any = coo_array(
+        (rows.ravel(), (own.repeat(dim), np.arange(size))), shape=(num, size + 1)
+    )
+    found = linprog(
         np.r_[np.zeros(size), 1.0],
         slopes,
         (value - cosines[near]) / radius,
@@ -229,7 +231,7 @@ def _linear_step(rows: Array, value: float, radius: float) -> Array | None:
         np.zeros(num),
         np.r_[np.tile([-1.0, 1.0], (size, 1)), [[-np.inf, np.inf]]],
     )
-    if found.status != 0:
+    if found.status != 0 or found.x is None:
         return None
     moved = rows + radius * found.x[:-1].reshape(num, dim)
     return moved / np.linalg.norm(moved, axis=1, keepdims=True)

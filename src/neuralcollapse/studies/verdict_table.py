@@ -21,51 +21,23 @@ STYLES: dict[Outcome, str] = {
 }
 
 
-def verdict_lines(verdicts: Iterable[Verdict]) -> Table:
-    """Lay out verdicts one line a claim: its id, the verdict, how much evidence, the first failing.
-
-    Parameters
-    ----------
-    verdicts
-        From `verify`.
-
-    Returns
-    -------
-    rich.table.Table
-        To print with ``rich.print``.
-    """
-    table = Table.grid(
-        Column(no_wrap=True), Column(no_wrap=True), Column(justify="right"), Column(ratio=1),
-        padding=(0, 2, 0, 0),
-    )  # fmt: skip
-    for verdict in verdicts:
-        style = STYLES[verdict.outcome]
-        wrong = next((piece for piece in verdict.evidence if not piece.holds), None)
-        said = verdict.error or ""
-        if wrong is not None:
-            said = f"{wrong.comparison}: {wrong.measured:.6g}, not {_expectation(wrong)}"
-        table.add_row(
-            escape(verdict.claim.id),
-            f"[{style}]{verdict.outcome}[/{style}]",
-            str(len(verdict.evidence)),
-            Text(said, style="red", overflow="ellipsis", no_wrap=True),
-        )
-    return table
-
-
-def verdict_table(verdicts: Iterable[Verdict]) -> Table:
+def verdict_table(verdicts: Iterable[Verdict], details: bool = True) -> Table:
     """Lay out verdicts: each claim with its statement, and a line for each piece of evidence.
 
     Parameters
     ----------
     verdicts
         From `verify`.
+    details
+        Else one line a claim: its id, the verdict, how much evidence, and the first failing.
 
     Returns
     -------
     rich.table.Table
         To print with ``rich.print``.
     """
+    if not details:
+        return _lines(verdicts)
     table = Table(
         Column(_grid(["claims, and what the numbers say", "measured", "expected", ""]), ratio=1),
         show_lines=True,
@@ -103,6 +75,26 @@ def verdict_tally(verdicts: Sequence[Verdict]) -> str:
     counts = Counter(verdict.outcome for verdict in verdicts)
     told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in STYLES if counts[outcome])
     return f"{len(verdicts)} claim{'s' if len(verdicts) != 1 else ''}: {told}"
+
+
+def _lines(verdicts: Iterable[Verdict]) -> Table:
+    table = Table.grid(
+        Column(no_wrap=True), Column(no_wrap=True), Column(justify="right"), Column(ratio=1),
+        padding=(0, 2, 0, 0),
+    )  # fmt: skip
+    for verdict in verdicts:
+        style = STYLES[verdict.outcome]
+        wrong = next((piece for piece in verdict.evidence if not piece.holds), None)
+        said = verdict.error or ""
+        if wrong is not None:
+            said = f"{wrong.comparison}: {wrong.measured:.6g}, not {_expectation(wrong)}"
+        table.add_row(
+            escape(verdict.claim.id),
+            f"[{style}]{verdict.outcome}[/{style}]",
+            str(len(verdict.evidence)),
+            Text(said, style="red", overflow="ellipsis", no_wrap=True),
+        )
+    return table
 
 
 def _heading(verdict: Verdict) -> list[str]:

@@ -1,8 +1,8 @@
 from .central_path import CentralPath as CentralPath
 from .central_path import central_path as central_path
-from .certificate import MarginBound as MarginBound
+from .certificate import LeastMarginBound as LeastMarginBound
 from .certificate import SeparationCertificate as SeparationCertificate
-from .certificate import margin_bound as margin_bound
+from .certificate import least_margin_bound as least_margin_bound
 from .certificate import separation_certificate as separation_certificate
 from .collapsed_path import collapsed_path_time as collapsed_path_time
 from .commuting_path import CommutingPath as CommutingPath

@@ -13,13 +13,13 @@ from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.theory.landing import land_on
+from neuralcollapse.theory.landing import increasing_times, land_on
 from neuralcollapse.theory.sufficient_statistics import (
     HasMoments,
     SufficientStatistics,
     sufficient_statistics,
 )
-from neuralcollapse.validation import as_tensor, finite_matrix, integer_labels, positive
+from neuralcollapse.validation import finite_matrix, integer_labels, positive
 
 Array = np.ndarray
 
@@ -225,17 +225,6 @@ class _ReducedFlow:
         means, propagator = self.split(state)
         W = self.head(means, math.exp(-self.lambda_h * time) * propagator @ self.root)
         return np.concatenate([self.drift(means, W).ravel(), -(W.T @ (W @ propagator)).ravel()])
-
-
-def increasing_times(times: Any) -> Array:
-    """Check that times are finite, at least 0 and increasing."""
-    instants = as_tensor("times", times).to(torch.float64).cpu()
-    valid = instants.ndim == 1 and len(instants) > 0 and bool(torch.isfinite(instants).all())
-    if not (valid and bool((instants.diff() > 0).all()) and float(instants[0]) >= 0):
-        raise NeuralCollapseError(
-            "times", "finite increasing times of at least 0", str(times), "sort them"
-        )
-    return instants.numpy()
 
 
 def _check_distinct(moments: SufficientStatistics) -> None:

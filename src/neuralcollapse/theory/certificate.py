@@ -111,7 +111,7 @@ def positive_margin(model: LayerPeeledModel, W: Tensor, H: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class MarginBound:
+class LeastMarginBound:
     """The chain of the margin bound: margin <= nuclear <= product <= mean_square.
 
     Attributes
@@ -135,7 +135,7 @@ class MarginBound:
     value: float
 
 
-def margin_bound(W: Any, H: Any, labels: Any) -> MarginBound:
+def least_margin_bound(W: Any, H: Any, labels: Any) -> LeastMarginBound:
     r"""Bound the least margin by the norms of head and features.
 
     .. math:: q_{\min} \;\le\; \frac{\|H W^\top\|_*}{D} \;\le\; \frac{\|W\| \|H\|}{D} \;\le\;
@@ -155,7 +155,7 @@ def margin_bound(W: Any, H: Any, labels: Any) -> MarginBound:
 
     Returns
     -------
-    MarginBound
+    LeastMarginBound
         Each term of the chain.
 
     Raises
@@ -172,7 +172,7 @@ def margin_bound(W: Any, H: Any, labels: Any) -> MarginBound:
 
     Examples
     --------
-    >>> bound = margin_bound([[1.0], [-1.0]], [[4.0], [-4.0]], [0, 1])
+    >>> bound = least_margin_bound([[1.0], [-1.0]], [[4.0], [-4.0]], [0, 1])
     >>> bound.margin, round(bound.product, 6), round(bound.mean_square, 6)
     (8.0, 8.0, 17.0)
     """
@@ -180,7 +180,7 @@ def margin_bound(W: Any, H: Any, labels: Any) -> MarginBound:
     model = LayerPeeledModel(labels, W.shape[1], len(W))
     value = separation_value(torch.bincount(model.labels))
     norm_w, norm_h = float(torch.linalg.matrix_norm(W)), float(torch.linalg.matrix_norm(H))
-    return MarginBound(
+    return LeastMarginBound(
         margin=float(model.margins(W, H).min()),
         nuclear=float(torch.linalg.svdvals(H @ W.T).sum()) / value,
         product=norm_w * norm_h / value,

@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.theory.central_path import increasing_times
-from neuralcollapse.theory.landing import land_on
+from neuralcollapse.theory.landing import increasing_times, land_on
 from neuralcollapse.validation import finite_array, positive
 
 

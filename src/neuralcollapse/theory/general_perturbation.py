@@ -6,20 +6,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from scipy.linalg import cho_factor, cho_solve
-from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.theory.linear_map import checked_change, linear_operator
+from neuralcollapse.theory.feature_response import FeatureResponse
 from neuralcollapse.theory.near_features import near_features_minimizer
 from neuralcollapse.theory.near_features_objective import NearFeaturesObjective
 from neuralcollapse.theory.sufficient_statistics import sufficient_statistics
 from neuralcollapse.validation import finite_matrix, integer_labels
 
 
-class GeneralPerturbationOperator:
+class GeneralPerturbationOperator(FeatureResponse):
     r"""The derivative of the near-features minimiser with respect to H0, at any H0.
 
     With :math:`G = (W^\top W + (\lambda_H + \beta) I)^{-1}`, residual :math:`E = H W^\top - Y`,
@@ -89,66 +87,23 @@ class GeneralPerturbationOperator:
         basis = np.eye(size).reshape(size, *self.W.shape)
         self._hessian = cho_factor(objective.expand(self.W).hessian(basis).reshape(size, size))
 
-    def apply(self, dH0: Any) -> Float[Tensor, "N d"]:
-        """Map a change of H0 (N, d) to the change of the minimising features.
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, d) of H0."""
+        num_samples, dim = self.features.shape
+        return num_samples, dim
 
-        Parameters
-        ----------
-        dH0
-            (N, d) change of H0, rows in the order of the labels.
-
-        Returns
-        -------
-        Tensor of shape (N, d)
-            Change of the features.
-
-        Raises
-        ------
-        NeuralCollapseError
-            If the shape is not that of H0.
-        NonFiniteError
-            If an entry is NaN or infinite.
-        """
-        direct, dW = self._respond(dH0)
+    def _features(self, change: Tensor) -> Tensor:
+        direct, dW = self._respond(change)
         indirect = self.residual @ dW + self.features @ dW.T @ self.W
         return torch.from_numpy(direct - indirect @ self.shrinkage)
 
-    def classifier_response(self, dH0: Any) -> Float[Tensor, "K d"]:
-        """Map a change of H0 (N, d) to the change of the minimising head.
+    def _head(self, change: Tensor) -> Tensor:
+        return torch.from_numpy(self._respond(change)[1])
 
-        Parameters
-        ----------
-        dH0
-            (N, d) change of H0, rows in the order of the labels.
-
-        Returns
-        -------
-        Tensor of shape (K, d)
-            Change of the head.
-
-        Raises
-        ------
-        NeuralCollapseError
-            If the shape is not that of H0.
-        NonFiniteError
-            If an entry is NaN or infinite.
-        """
-        return torch.from_numpy(self._respond(dH0)[1])
-
-    def as_linear_operator(self) -> LinearOperator:
-        """Return the operator on vec(H) = H.reshape(-1).
-
-        Returns
-        -------
-        scipy.sparse.linalg.LinearOperator
-            Of size N d, symmetric.
-        """
-        return linear_operator(self, *self.features.shape)
-
-    def _respond(self, dH0: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _respond(self, change: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Features' answer at fixed head, and the head's answer."""
-        change = checked_change(dH0, *self.features.shape).numpy()
-        direct = self.beta * change @ self.shrinkage
+        direct = self.beta * change.numpy() @ self.shrinkage
         force = (direct @ self.W.T).T @ self.features + self.residual.T @ direct
         mean_count = len(direct) / len(self.W)
         answer = cho_solve(self._hessian, -force.ravel() / mean_count)

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import torch
 from scipy.integrate import solve_ivp
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.validation import as_tensor
 
 Array = np.ndarray
 MOST_EVALUATIONS = 300_000  # of the velocity: half a minute or so for a few classes
+
+
+def increasing_times(times: Any) -> Array:
+    """Check that times are finite, at least 0 and increasing."""
+    instants = as_tensor("times", times).to(torch.float64).cpu()
+    valid = instants.ndim == 1 and len(instants) > 0 and bool(torch.isfinite(instants).all())
+    if not (valid and bool((instants.diff() > 0).all()) and float(instants[0]) >= 0):
+        raise NeuralCollapseError(
+            "times", "finite increasing times of at least 0", str(times), "sort them"
+        )
+    return instants.numpy()
 
 
 def land_on(velocity: Callable[[float, Array], Array], start: Array, times: Array) -> list[Array]:

@@ -14,7 +14,13 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.sel import simplex_encoded_spectrum
 from neuralcollapse.theory.kkt import dual_matrix, kkt_residuals
 from neuralcollapse.theory.layer_peeled import LayerPeeledModel
-from neuralcollapse.validation import class_counts, finite_matrix, positive
+from neuralcollapse.validation import (
+    class_counts,
+    finite_matrix,
+    positive,
+    simplex_dim,
+    whole_number,
+)
 
 CriticalStatus = Literal["global optimum", "escape", "not critical"]
 
@@ -183,8 +189,7 @@ def origin_spectrum(class_sizes: Any, dim: int) -> Float[Tensor, " m"]:
     tensor([-2., 0., 0., 0., 0., 0., 0., 0., 0., 2.], dtype=torch.float64)
     """
     sizes = class_counts("class_sizes", class_sizes).cpu()
-    if dim < 1:
-        raise NeuralCollapseError("dim", "dim >= 1", str(dim), "give the features a coordinate")
+    dim = whole_number("dim", dim)
     values = simplex_encoded_spectrum(sizes).repeat_interleave(dim)
     zeros = torch.zeros(dim * (len(sizes) + int(sizes.sum())) - 2 * len(values)).double()
     return torch.cat([-values, zeros, values.flip(0)])
@@ -192,13 +197,11 @@ def origin_spectrum(class_sizes: Any, dim: int) -> Float[Tensor, " m"]:
 
 def require_dimensions(model: LayerPeeledModel) -> None:
     """Refuse d < K - 1, where critical points of full rank need not be optimal."""
-    if model.dim < model.num_classes - 1:
-        raise NeuralCollapseError(
-            "dim",
-            f"dim >= num_classes - 1 = {model.num_classes - 1}",
-            f"dim = {model.dim}",
-            "with fewer dimensions a critical point may be neither optimal nor escapable this way",
-        )
+    simplex_dim(
+        model.dim,
+        model.num_classes,
+        "with fewer dimensions a critical point may be neither optimal nor escapable this way",
+    )
 
 
 def leading_pair(G: Tensor) -> tuple[Float[Tensor, " N"], Float[Tensor, " K"], float]:

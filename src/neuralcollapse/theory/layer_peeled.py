@@ -24,7 +24,7 @@ Pair = tuple[Tensor, Tensor]
 
 def margins(logits: Array, labels: NDArray[np.int64]) -> Array:
     """Return each sample's least margin, its own logit minus the largest other one."""
-    return -_advantages(logits, labels).max(1)
+    return -advantages(logits, labels).max(1)
 
 
 def residual(logits: Array, labels: NDArray[np.int64]) -> tuple[float, Array]:
@@ -33,10 +33,10 @@ def residual(logits: Array, labels: NDArray[np.int64]) -> tuple[float, Array]:
     Each entry of the residual lies in [-1, 1], and its rows sum to zero. Weights below e^-350 of
     the largest are zero: denormal numbers would make every product with them ten times slower.
     """
-    advantages = _advantages(logits, labels)
+    ahead = advantages(logits, labels)
     # By hand, not scipy's logsumexp: ten times as fast, and its exponentials serve again below.
-    strongest = advantages.max(1)
-    ghat = _exp_or_zero(advantages - strongest[:, None])
+    strongest = ahead.max(1)
+    ghat = _exp_or_zero(ahead - strongest[:, None])
     others = strongest + np.log(ghat.sum(1))
     log_partition = np.logaddexp(0.0, others)
     # log log(1 + e^S) = S - e^S / 2 + O(e^{2S}), where log(1 + e^S) itself may underflow.
@@ -63,12 +63,12 @@ def residual_tangent(
     return tangent
 
 
-def _advantages(logits: Array, labels: NDArray[np.int64]) -> Array:
+def advantages(logits: Array, labels: NDArray[np.int64]) -> Array:
     """Return z_j - z_y, the advantage of each other class, and -inf at the sample's own."""
     rows = np.arange(len(labels))
-    advantages: Array = logits - logits[rows, labels][:, None]
-    advantages[rows, labels] = -np.inf
-    return advantages
+    ahead: Array = logits - logits[rows, labels][:, None]
+    ahead[rows, labels] = -np.inf
+    return ahead
 
 
 def _exp_or_zero(exponents: Array) -> Array:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from scipy.linalg import helmert
-from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.theory.linear_map import checked_change, linear_operator
+from neuralcollapse.theory.feature_response import FeatureResponse
 from neuralcollapse.theory.perturbation_ratio import PerturbationRatio
 from neuralcollapse.theory.sufficient_statistics import class_means
 
 
-class PerturbationOperator(PerturbationRatio):
+class PerturbationOperator(PerturbationRatio, FeatureResponse):
     r"""The linear map from a change of collapsed H0 to that of the near-features minimiser.
 
     At balanced H0 whose class means are :math:`h_0 R`, R (K, d) of orthonormal rows, without
@@ -90,27 +88,12 @@ class PerturbationOperator(PerturbationRatio):
      ('within orthogonal', 0.9804, 6), ('within parallel', 0.8333, 9)]
     """
 
-    def apply(self, dH0: Any) -> Float[Tensor, "N d"]:
-        """Map a change of H0 to the change of the minimising features.
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, d) of H0."""
+        return len(self.labels), self.frame.shape[1]
 
-        Parameters
-        ----------
-        dH0
-            (N, d) change of H0, rows in the order of the labels.
-
-        Returns
-        -------
-        Tensor of shape (N, d)
-            Change of the features. Nothing larger than dH0 is formed.
-
-        Raises
-        ------
-        NeuralCollapseError
-            If the shape is not that of H0.
-        NonFiniteError
-            If an entry is NaN or infinite.
-        """
-        change = checked_change(dH0, len(self.labels), self.frame.shape[1])
+    def _features(self, change: Tensor) -> Tensor:
         free, turned, stretched, out, inside = self._gains.values()
         frame = self.frame
         means = class_means(change, self.labels, self.counts)
@@ -124,27 +107,8 @@ class PerturbationOperator(PerturbationRatio):
             rows += correct[classes]
         return answer
 
-    def classifier_response(self, dH0: Any) -> Float[Tensor, "K d"]:
-        """Map a change of H0 to the change of the minimising head.
-
-        Parameters
-        ----------
-        dH0
-            (N, d) change of H0, rows in the order of the labels.
-
-        Returns
-        -------
-        Tensor of shape (K, d)
-            Change of the head.
-
-        Raises
-        ------
-        NeuralCollapseError
-            If the shape is not that of H0.
-        NonFiniteError
-            If an entry is NaN or infinite.
-        """
-        means = class_means(self.apply(dH0), self.labels, self.counts)
+    def _head(self, change: Tensor) -> Tensor:
+        means = class_means(self._features(change), self.labels, self.counts)
         coordinates = self.frame @ means.T
         fit = self.head_scale * self.radius
         inside = ((1 - fit) * coordinates.T - fit * coordinates) @ self.frame
@@ -176,8 +140,7 @@ class PerturbationOperator(PerturbationRatio):
                 "name", f"one of {', '.join(self._gains)}", repr(name), "see spectrum()"
             )
         vectors = [v / v.norm() for v in itertools.islice(self._directions(name), count)]
-        shape = (len(self.labels), self.frame.shape[1])
-        return torch.stack(vectors) if vectors else torch.zeros(0, *shape, dtype=torch.float64)
+        return torch.stack(vectors) if vectors else torch.zeros(0, *self.shape, dtype=torch.float64)
 
     def _directions(self, name: str) -> Iterator[Tensor]:
         """Orthogonal vectors of an eigenspace: patterns over the samples times directions."""
@@ -204,13 +167,3 @@ class PerturbationOperator(PerturbationRatio):
                 pattern = torch.zeros(len(self.labels), dtype=torch.float64)
                 pattern[self.labels == k] = contrast
                 yield torch.outer(pattern, direction)
-
-    def as_linear_operator(self) -> LinearOperator:
-        """Return the operator on vec(H) = H.reshape(-1), which for class-major rows is the paper's.
-
-        Returns
-        -------
-        scipy.sparse.linalg.LinearOperator
-            Of size N d, symmetric.
-        """
-        return linear_operator(self, len(self.labels), self.frame.shape[1])

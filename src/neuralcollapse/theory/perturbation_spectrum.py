@@ -120,15 +120,15 @@ class PerturbationSpectrum:
             for (name, gain), size in zip(self._gains.items(), dimensions, strict=True)
         )
 
-    def block_singular_values(self, k: int, l: int) -> tuple[Multiple, ...]:  # noqa: E741
-        r"""Return the singular values of the block that maps changes of class l to class k.
+    def block_singular_values(self, k: int, j: int) -> tuple[Multiple, ...]:
+        r"""Return the singular values of the block that maps changes of class j to class k.
 
         The block of two classes has rank 1: it sends :math:`\mathbf 1 \otimes r_k` to
-        :math:`\mathbf 1 \otimes r_l`, negatively, where r are the rows of the frame.
+        :math:`\mathbf 1 \otimes r_j`, negatively, where r are the rows of the frame.
 
         Parameters
         ----------
-        k, l
+        k, j
             Classes, 0..K-1.
 
         Returns
@@ -147,13 +147,13 @@ class PerturbationSpectrum:
         least value needs n >= 2, and beta >= g at first order), ours.
         """
         (num_classes, dim), n = self.frame.shape, int(self.counts[0])
-        for argument, label in (("k", k), ("l", l)):
+        for argument, label in (("k", k), ("j", j)):
             if not 0 <= label < num_classes:
                 raise NeuralCollapseError(
                     argument, f"a class in 0..{num_classes - 1}", str(label), "choose another"
                 )
         free, turned, stretched, out, inside = self._gains.values()
-        if k != l:
+        if k != j:
             values = [(abs(turned - stretched) / 2, 1), (0.0, n * dim - 1)]
         else:
             values = [

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import class_counts, whole_number
+from neuralcollapse.theory.separation import CODES
+from neuralcollapse.validation import class_counts, simplex_dim
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,14 +123,7 @@ def predicted_geometry(
     """
     sizes = class_counts("class_sizes", class_sizes).cpu()
     num_classes = len(sizes)
-    dim = whole_number("dim", dim)
-    if dim < num_classes - 1:
-        raise NeuralCollapseError(
-            "dim",
-            f"dim >= num_classes - 1 = {num_classes - 1}",
-            f"dim = {dim}",
-            "with fewer dimensions the optimum is a softmax code, which has no closed form",
-        )
+    dim = simplex_dim(dim, num_classes, CODES)
     if weight_decay is not None:
         # Here, since the limits alone, which every report asks for, need no scipy.
         from neuralcollapse.theory.unequal import unequal_minimizer

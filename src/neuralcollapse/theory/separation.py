@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.sel import simplex_encoded_spectrum
 from neuralcollapse.geometry.simplex_etf import standard_simplex
-from neuralcollapse.validation import class_counts
+from neuralcollapse.validation import class_counts, simplex_dim
+
+CODES = "with fewer dimensions the optimum is a softmax code, which has no closed form"
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,7 @@ def separation_optimum(class_sizes: Any, dim: int) -> SeparationOptimum:
     """
     sizes = class_counts("class_sizes", class_sizes).cpu()
     num_classes = len(sizes)
-    if dim < num_classes - 1:
-        raise NeuralCollapseError(
-            "dim",
-            f"dim >= num_classes - 1 = {num_classes - 1}",
-            f"dim = {dim}",
-            "with fewer dimensions the optimum is a softmax code, which has no closed form",
-        )
+    dim = simplex_dim(dim, num_classes, CODES)
     basis = standard_simplex(num_classes) * math.sqrt((num_classes - 1) / num_classes)
     squares, frame = torch.linalg.eigh(basis.T @ (sizes[:, None] * basis))
     # Acting within the zero-sum space leaves no null vector whose rounding a root could magnify.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.unequal_objective import Array, Bias, FactorPoint, Problem
-from neuralcollapse.validation import class_counts, positive, smoothing_share
+from neuralcollapse.validation import class_counts, positive, smoothing_share, whole_number
 
 NEARLY = 1e-5  # gradient at which Newton's method takes over, until rounding stops it
 NEWTON_STEPS = 10
@@ -168,8 +168,7 @@ def unequal_minimizer(
     (0.059854624, True)
     """
     sizes = class_counts("class_sizes", class_sizes).cpu()
-    if dim < 1:
-        raise NeuralCollapseError("dim", "at least 1", str(dim), "features need a dimension")
+    dim = whole_number("dim", dim)
     lambda_w, lambda_h = positive("lambda_w", lambda_w), positive("lambda_h", lambda_h)
     strength = math.sqrt(lambda_w * lambda_h)
     label_smoothing = smoothing_share(label_smoothing)

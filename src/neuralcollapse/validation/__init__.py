@@ -12,6 +12,7 @@ from neuralcollapse.validation.counts import (
     class_counts,
     positive,
     real_number,
+    simplex_dim,
     smoothing_share,
     whole_number,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "occupied_labels",
     "positive",
     "real_number",
+    "simplex_dim",
     "smoothing_share",
     "whole_number",
 ]

@@ -49,6 +49,36 @@ def whole_number(argument: str, value: Any, at_least: int = 1, at_most: int = MO
     return int(value)
 
 
+def simplex_dim(dim: Any, num_classes: int, remedy: str) -> int:
+    """Return `dim` as an int in which K vertices of a simplex have room: at least K - 1.
+
+    Parameters
+    ----------
+    dim
+        Number of features d.
+    num_classes
+        K.
+    remedy
+        What to do with fewer, or why it matters.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is no whole number above zero, or d < K - 1.
+
+    Examples
+    --------
+    >>> simplex_dim(9, 10, "use more dimensions")
+    9
+    """
+    dim = whole_number("dim", dim)
+    if dim < num_classes - 1:
+        raise NeuralCollapseError(
+            "dim", f"dim >= num_classes - 1 = {num_classes - 1}", f"dim = {dim}", remedy
+        )
+    return dim
+
+
 def class_counts(argument: str, value: Any) -> Int[Tensor, " K"]:
     """Return `value` as int64 class sizes, at least two classes of at least one sample.
 

@@ -45,7 +45,7 @@ def test_the_study_runs_goes_on_and_refuses_other_settings(text, tmp_path, monke
     assert 0 < last["unigram_entropy"] < math.log(kept["settings"]["vocabulary"])
     assert last["rho_lower"] <= last["rho_upper"] <= last["rho_bound"]
 
-    monkeypatch.setattr(runs, "train", lambda *a: pytest.fail("a finished run is trained again"))
+    monkeypatch.setattr(runs, "learning", lambda *a: pytest.fail("a finished run is trained again"))
     assert run_study("language-model", job) == [table, picture]
     other = tmp_path / "other.txt"
     other.write_text(text.read_text() + "\n\nOne more.")

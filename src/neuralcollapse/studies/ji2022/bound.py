@@ -11,7 +11,7 @@ from torch import Tensor
 from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.ji2022.study import study
-from neuralcollapse.theory import margin_bound, separation_optimum
+from neuralcollapse.theory import least_margin_bound, separation_optimum
 
 BALANCED = [(2, 1, 1), (3, 2, 2), (4, 5, 6), (4, 5, 3), (10, 10, 16)]  # K, n, d
 IMBALANCED = [([5, 1], 2), ([4, 2, 1], 3), ([3, 1, 1, 2], 5), ([10, 10, 1, 1], 4)]  # sizes, d
@@ -51,7 +51,7 @@ def _margin() -> Iterator[Evidence]:
     shortfall = max(abs(_ratio([n] * K, d) - 1) for K, n, d in BALANCED)
     yield Evidence("largest |margin / bound - 1| at collapse", shortfall, 0, 1e-12)
     optimum = separation_optimum([5] * 4, 6)
-    unequal = margin_bound(4 * optimum.W, optimum.H, optimum.labels)
+    unequal = least_margin_bound(4 * optimum.W, optimum.H, optimum.labels)
     yield Evidence(
         "margin / bound at collapse with ||W|| = 4 ||H||",
         unequal.margin / unequal.mean_square,
@@ -67,7 +67,7 @@ def _margin() -> Iterator[Evidence]:
         note="D = (K - 1) sqrt(n)",
     )
     stretch = torch.tensor([3.0, 1.0, 0.5, 2.0, 1.0, 1.0], dtype=torch.float64)
-    sheared = margin_bound(optimum.W * stretch, optimum.H / stretch, optimum.labels)
+    sheared = least_margin_bound(optimum.W * stretch, optimum.H / stretch, optimum.labels)
     yield Evidence(
         "margin / (||H W^T||_* / D) where head and features are stretched, logits kept",
         sheared.margin / sheared.nuclear,
@@ -128,7 +128,7 @@ def _searched() -> float:
                 loss.backward()
                 descent.step()
         W, H = (point / point.norm()).detach().split([3, 6])
-        found = margin_bound(W, H, labels)
+        found = least_margin_bound(W, H, labels)
         best = max(best, found.margin / found.mean_square)
     return best
 
@@ -144,7 +144,7 @@ def _ratio(
 ) -> float:
     optimum = separation_optimum(sizes, dim)
     W, H = _perturbed(optimum.W, noise, generator), _perturbed(optimum.H, noise, generator)
-    bound = margin_bound(W, H, optimum.labels)
+    bound = least_margin_bound(W, H, optimum.labels)
     return bound.margin / bound.mean_square
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from neuralcollapse.figure_style import figure, save
-from neuralcollapse.geometry import simplex_etf
+from neuralcollapse.metrics import etf_distance, gram_distance
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.ji2022.study import study
@@ -28,26 +27,6 @@ BELOW, ABOVE = (5e-3, 3e-4), (3.6e-2, 1.6e-3)  # lambda_W, lambda_H
 NOTE = "perceptron on digits, 5 classes of 60 and 5 of 3; head and features decay, no bias"
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The end of a training: head, class means, and how far samples are from their mean.
-
-    Attributes
-    ----------
-    weight, means
-        (K, d).
-    within
-        Sum of squares within classes over that between, of all samples.
-    accuracy
-        On the training images.
-    """
-
-    weight: Tensor
-    means: Tensor
-    within: float
-    accuracy: float
-
-
 @study.claim(
     "unequal-decay",
     "Ours: with unequal classes and weight decay a network goes to the predicted geometry, not to "
@@ -59,24 +38,24 @@ def _unequal_decay() -> Iterator[Evidence]:
     by_hand = math.sqrt(min(SIZES)) / sum(SIZES)
     yield Evidence("r at which the small classes merge", threshold, by_hand, 1e-12)
     for decays, merged in ((ABOVE, True), (BELOW, False)):
-        trained, r = _train(decays, bias=False), math.sqrt(decays[0] * decays[1])
+        (weight, means), r = _train(decays, bias=False), math.sqrt(decays[0] * decays[1])
         where = f"at {r / threshold:.2f} of the strength that merges"
         shape = predicted_geometry(SIZES, WIDTH, bias=False, weight_decay=decays)
-        far = _distance(trained.weight, shape.W)
+        far = gram_distance(weight, shape.head_gram)
         yield Evidence(f"distance of the head's Gram from it, {where}", far, 0, 0.2, note=NOTE)
-        etf = _distance(trained.weight, simplex_etf(len(SIZES), WIDTH, "axis"))
-        yield Evidence("and from a simplex ETF", etf, 0.5, 0, ">=")
-        implied = implied_feature_decay(trained.weight, trained.means, SIZES, decays[0])
+        yield Evidence("and from a simplex ETF", etf_distance(weight), 0.5, 0, ">=")
+        implied = implied_feature_decay(weight, means, SIZES, decays[0])
         words = "decay of the features that the head implies, over the true one"
         yield Evidence(words, implied / decays[1], 1, 0.25)
-        rows = trained.weight[MINORITY]
-        alike = float((rows - rows.mean(0)).norm() / trained.weight.norm())
+        rows = weight[MINORITY]
+        alike = float((rows - rows.mean(0)).norm() / weight.norm())
         words = "spread of the rows of the small classes, of the norm of the head"
         yield Evidence(words, alike, 0.02 if merged else 0.2, 0, "<=" if merged else ">=")
 
 
 @lru_cache(maxsize=8)
-def _train(decays: tuple[float, float], bias: bool) -> Trained:
+def _train(decays: tuple[float, float], bias: bool) -> tuple[Tensor, Tensor]:
+    """Return the trained head and the class means of the training images, both (K, d)."""
     data = load_dataset("digits", per_class=max(SIZES)).standardized().train
     images, labels = data.tensors[0].flatten(1), data.tensors[1]
     kept = torch.cat([(labels == k).nonzero().squeeze(1)[:n] for k, n in enumerate(SIZES)])
@@ -96,24 +75,9 @@ def _train(decays: tuple[float, float], bias: bool) -> Trained:
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        features, right = body(images), head(body(images)).argmax(1) == labels
-    features = features.double()
+        features = body(images).double()
     means = torch.stack([features[labels == k].mean(0) for k in range(len(SIZES))])
-    within = (features - means[labels]).square().sum()
-    between = (means - features.mean(0))[labels].square().sum()
-    return Trained(
-        head.weight.detach().double(), means, float(within / between), float(right.double().mean())
-    )
-
-
-def _gram(rows: Tensor) -> Tensor:
-    centered = rows - rows.mean(0)
-    gram = centered @ centered.T
-    return gram / gram.norm()
-
-
-def _distance(rows: Tensor, others: Tensor) -> float:
-    return float((_gram(rows) - _gram(others)).norm())
+    return head.weight.detach().double(), means
 
 
 @study.figure(8)
@@ -126,19 +90,22 @@ def draw_unequal(job: FigureJob) -> list[Path]:
     with figure(2, 4, 12.5, 6.2) as (drawing, panels):
         for row, bias in enumerate((False, True)):
             for pair, decays in enumerate((BELOW, ABOVE)):
-                trained = _train(decays, bias)
+                weight, _ = _train(decays, bias)
                 shape = predicted_geometry(SIZES, WIDTH, bias=bias, weight_decay=decays)
                 share = math.sqrt(decays[0] * decays[1]) / threshold
                 left, right = panels[4 * row + 2 * pair : 4 * row + 2 * pair + 2]
-                _matrix(left, trained.weight, f"network, r at {share:.2g}")
-                _matrix(right, shape.W, f"predicted; {_distance(trained.weight, shape.W):.2g} off")
+                far = gram_distance(weight, shape.head_gram)
+                _matrix(left, weight, f"network, r at {share:.2g}")
+                _matrix(right, shape.W, f"predicted; {far:.2g} off")
             panels[4 * row].set_ylabel("with bias" if bias else "without bias")
     return [save(drawing, job.folder / "figure8.png")]
 
 
 def _matrix(axes: Axes, rows: Tensor, title: str) -> None:
-    gram = _gram(rows)
-    axes.imshow(gram, cmap="RdBu_r", vmin=-float(gram.abs().max()), vmax=float(gram.abs().max()))
+    centered = rows - rows.mean(0)
+    gram = centered @ centered.T
+    largest = float(gram.abs().max())
+    axes.imshow(gram, cmap="RdBu_r", vmin=-largest, vmax=largest)
     axes.set_title(title)
     axes.grid(False)
     axes.set_xticks([2, 7], ["60", "3"])

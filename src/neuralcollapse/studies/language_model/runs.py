@@ -83,14 +83,14 @@ def finished(design: Design, text: Corpus, folder: Path) -> list[Record]:
             )
         records: list[Record] = kept["records"]
         return records
-    records = list(train(design, text))
+    records = list(learning(design, text))
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps({"settings": settings, "records": records}, indent=1))
     return records
 
 
-def train(design: Design, text: Corpus) -> Iterator[Record]:
+def learning(design: Design, text: Corpus) -> Iterator[Record]:
     """Train a network and yield a record a measurement, at times even in the logarithm."""
     torch.manual_seed(design.seed)
     model = network(design, text.num_words)

@@ -132,14 +132,14 @@ def _blocks() -> Iterator[Evidence]:
         for variant in VARIANTS:
             setting = Setting(lambda_h)
             operator, dense = setting.operator(variant), setting.dense(variant)
-            for k, l in ((0, 0), (2, 2), (0, 1), (3, 1)):  # noqa: E741
-                block = dense[100 * k : 100 * k + 100, 100 * l : 100 * l + 100]
+            for k, j in ((0, 0), (2, 2), (0, 1), (3, 1)):
+                block = dense[100 * k : 100 * k + 100, 100 * j : 100 * j + 100]
                 measured = np.linalg.svd(block, compute_uv=False)
                 predicted = np.concatenate(
-                    [np.full(many, value) for value, many in operator.block_singular_values(k, l)]
+                    [np.full(many, value) for value, many in operator.block_singular_values(k, j)]
                 )
                 error = max(error, float(np.abs(measured - predicted).max()))
-                if variant == "first-order" and k == l:
+                if variant == "first-order" and k == j:
                     least = 1 - setting.g / setting.beta
                     extreme = max(extreme, abs(measured[0] - 1), abs(measured[-1] - least))
                 elif variant == "first-order":

@@ -22,6 +22,7 @@ from neuralcollapse.theory.flow.field import FlowField
 from neuralcollapse.theory.flow.projection import Conserved
 from neuralcollapse.theory.flow.rosenbrock import rosenbrock_steps
 from neuralcollapse.theory.flow.step import Step
+from neuralcollapse.theory.layer_peeled import advantages
 
 Array = NDArray[np.float64]
 
@@ -74,11 +75,8 @@ def _after(point: Step, log_time: float) -> list[float]:
 def _extremes(field: FlowField, state: Array) -> tuple[float, float]:
     """Return the least and the largest margin of a sample against another class."""
     W, H = field.split(state)
-    logits = H @ W.T
-    samples = np.arange(len(H))
-    gaps = logits[samples, field.labels][:, None] - logits
-    gaps[samples, field.labels] = np.nan
-    return float(np.nanmin(gaps)), float(np.nanmax(gaps))
+    behind = -advantages(H @ W.T, field.labels)
+    return float(behind.min()), float(behind.max(where=np.isfinite(behind), initial=-np.inf))
 
 
 def _follow_reduced(
