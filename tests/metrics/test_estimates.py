@@ -10,13 +10,12 @@ from scipy.stats import beta
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import measure_features
-from neuralcollapse.metrics.estimates import corrected
 from neuralcollapse.metrics.estimates.class_sample import ClassSample, PooledScatter
 from neuralcollapse.metrics.estimates.estimate import estimates, share_interval
 from neuralcollapse.metrics.estimates.jackknife import interval, standard_error
 from neuralcollapse.metrics.estimates.sample_groups import GROUPS, SampleGroups
 from neuralcollapse.metrics.left_out import LeftOut
-from neuralcollapse.metrics.nearest_center import NearestMean
+from neuralcollapse.metrics.nearest_center import NearestCenter
 from neuralcollapse.metrics.state import CollapseState
 
 K, DIM = 5, 16
@@ -112,12 +111,12 @@ def test_corrected_values_have_a_small_part_of_the_bias_of_the_plain_ones(name):
     truth, found, plain = world.truth, [], []
     squares = ("nc2_equinorm", "nc2_equiangular", "nc3_self_duality")
     functions = {
-        "nc1_trace_ratio": corrected.trace_ratio,
-        "cdnv": corrected.cdnv,
-        "nc2_equinorm": corrected.equinorm,
-        "nc2_equiangular": corrected.equiangular,
-        "nc2_etf": corrected.etf,
-        "nc3_self_duality": corrected.self_duality,
+        "nc1_trace_ratio": corrected_trace_ratio,
+        "cdnv": corrected_cdnv,
+        "nc2_equinorm": corrected_equinorm,
+        "nc2_equiangular": corrected_equiangular,
+        "nc2_etf": corrected_etf,
+        "nc3_self_duality": corrected_self_duality,
     }
     rows = world.means - world.means.mean(0)
     spectrum = torch.linalg.eigvalsh(rows @ rows.T)[1:]
@@ -153,20 +152,20 @@ def test_pinv_is_corrected_where_the_terms_are_small_and_withheld_elsewhere():
     plain, fixed = [], []
     for _ in range(40):
         sample = ClassSample.of(nc.ClassMoments(K, DIM).update(world.draw(), world.labels))
-        value, offset, variance = corrected.pinv_terms(sample)
+        value, offset, variance = pinv_terms(sample)
         plain.append(value)
-        fixed.append(corrected.pinv(sample))
+        fixed.append(corrected_pinv(sample))
         assert fixed[-1] == pytest.approx(value / (1 + offset + variance))
     assert abs(np.mean(fixed) - world.pinv) < 0.5 * abs(np.mean(plain) - world.pinv)
     few = World("isotropic", 3)
     sample = ClassSample.of(nc.ClassMoments(K, DIM).update(few.draw(), few.labels))
-    assert math.isnan(corrected.pinv(sample))
+    assert math.isnan(corrected_pinv(sample))
 
 
 def test_pinv_terms_at_plain_values_are_nc1_pinv_with_nu():
     world = World("anisotropic", 9)
     moments = nc.ClassMoments(K, DIM).update(world.draw(), world.labels)
-    plain = corrected.pinv_terms(ClassSample.of(moments))[0]
+    plain = pinv_terms(ClassSample.of(moments))[0]
     assert plain == pytest.approx(nc.metrics.nc1_pinv(moments) * 45 / 40, rel=1e-9)
 
 
@@ -177,13 +176,13 @@ def test_vci_near_collapse_divides_by_the_degrees_of_freedom():
     found, plain = [], []
     for _ in range(16):
         moments = nc.ClassMoments(K, DIM).update(world.draw(), world.labels)
-        found.append(corrected.vci(ClassSample.of(moments)))
+        found.append(corrected_vci(ClassSample.of(moments)))
         plain.append(nc.metrics.vci(moments))
     assert np.mean(found) == pytest.approx(truth, rel=0.15)
     assert np.mean(plain) < 0.75 * truth
     few = World("near collapse", 4)
     sample = ClassSample.of(nc.ClassMoments(K, DIM).update(few.draw(), few.labels))
-    assert math.isnan(corrected.vci(sample))  # fewer than 2 d degrees of freedom
+    assert math.isnan(corrected_vci(sample))  # fewer than 2 d degrees of freedom
 
 
 def test_traces_of_powers_are_those_of_the_distribution():
@@ -276,7 +275,7 @@ def test_the_nearest_mean_by_leave_one_out_is_that_of_the_others():
         distances = (x[i] - means).square().sum(1)
         distances[y[i]] -= spread / (n * (n - 1))
         right.append(int(distances.argmin()) == int(y[i]))
-    nearest = NearestMean(moments.means)
+    nearest = NearestCenter(moments.means)
     _, own, ahead = nearest.judged(x, y)
     found, told = LeftOut(moments).right(y, own, ahead)
     assert found.tolist() == right

@@ -12,7 +12,7 @@ from torchmetrics import Metric
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.catalogue import CATALOGUE, needed
-from neuralcollapse.metrics.nearest_center import NearestMean
+from neuralcollapse.metrics.nearest_center import NearestCenter
 from neuralcollapse.metrics.state import CollapseState
 
 Scatter = Literal["pooled", "per_class", False]
@@ -89,7 +89,7 @@ class CollapseMetrics(Metric):
                 )
         self._sizes = (num_classes, dim, scatter)
         self._head = (head,)  # in a tuple: the layer belongs to the model, not to its metric
-        self._nearest = None if centers is None else NearestMean(centers)
+        self._nearest = None if centers is None else NearestCenter(centers)
         merge = partial(_merge_rows, sizes=self._sizes)
         self.add_state("packed", CollapseState(*self._sizes).to_vector(), merge, persistent=True)
 

@@ -18,7 +18,7 @@ CHUNK_ROWS = 2048
 NEAR = 4.0  # a centre within so many times the radius of the means costs no digit worth a copy
 
 
-class NearestMean:
+class NearestCenter:
     r"""The nearest class mean of each sample, by one product with all of them where that can tell.
 
     .. math:: \arg\min_k \|x - \mu_k\|
@@ -44,7 +44,7 @@ class NearestMean:
 
     Examples
     --------
-    >>> nearest = NearestMean(torch.tensor([[0.0], [1.0], [float("nan")]]))
+    >>> nearest = NearestCenter(torch.tensor([[0.0], [1.0], [float("nan")]]))
     >>> nearest.winners(torch.tensor([[0.2], [5.0], [0.5]]), torch.tensor([0, 0, 0]))
     tensor([ 0,  1, -1])
     """
@@ -207,7 +207,7 @@ def nearest_center(features: Any, means: Any) -> Int[Tensor, " n"]:
     >>> nearest_center(torch.tensor([[0.4], [0.6]]), torch.tensor([[0.0], [1.0]]))
     tensor([0, 1])
     """
-    nearest = NearestMean(means)
+    nearest = NearestCenter(means)
     rows = nearest.read(features)
     found = nearest.winners(rows, torch.zeros_like(rows[:, 0], dtype=torch.int64))
     tied = (found == TIED).nonzero().squeeze(1)
@@ -243,7 +243,7 @@ def ncc_accuracy(features: Any, labels: Any, means: Any) -> float:
     >>> ncc_accuracy(torch.tensor([[0.4], [0.6]]), [0, 0], torch.tensor([[0.0], [1.0]]))
     0.5
     """
-    nearest = NearestMean(means)
+    nearest = NearestCenter(means)
     rows = nearest.read(features)
     true = integer_labels("labels", labels, len(rows), nearest.num_classes).to(rows.device)
     return float((nearest.winners(rows, true) == true).double().mean())
@@ -286,7 +286,7 @@ def nc4_agreement(features: Any, means: Any, weight: Any, bias: Any = None) -> f
     >>> nc4_agreement(torch.tensor([[2.0, 1.0], [1.0, 1.5]]), means, weight=means)
     1.0
     """
-    nearest, matrix = NearestMean(means), finite_matrix("weight", weight).detach()
+    nearest, matrix = NearestCenter(means), finite_matrix("weight", weight).detach()
     if matrix.shape != (nearest.num_classes, nearest.dim):
         raise NeuralCollapseError(
             "weight",

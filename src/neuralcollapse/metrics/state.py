@@ -19,7 +19,7 @@ from neuralcollapse.metrics.left_out import LeftOut
 from neuralcollapse.metrics.margins import lower_pairs
 from neuralcollapse.metrics.measured import Measured
 from neuralcollapse.metrics.metric import Metric
-from neuralcollapse.metrics.nearest_center import NearestMean
+from neuralcollapse.metrics.nearest_center import NearestCenter
 from neuralcollapse.metrics.packing import pack, unpack
 from neuralcollapse.metrics.sample_batch import (
     decided_batches,
@@ -59,7 +59,7 @@ class CollapseState:
     ----------
     moments : ClassMoments
         Of the features.
-    nearest : NearestMean or None
+    nearest : NearestCenter or None
         What samples are settled by as they pass.
     samples : KeptSamples or None
         Labels, margins and features, as far as they are kept.
@@ -93,7 +93,7 @@ class CollapseState:
         dim: int,
         scatter: Literal["pooled", "per_class"] | bool = "pooled",
         *,
-        centers: Tensor | NearestMean | None = None,
+        centers: Tensor | NearestCenter | None = None,
         keep: bool = False,
         feature_budget: int = 0,
         groups: bool = False,
@@ -102,7 +102,7 @@ class CollapseState:
         self.groups = SampleGroups(num_classes, dim) if groups else None
         self._counts = DecisionCounts(num_classes)
         self._suspect = torch.zeros((), dtype=torch.int64)  # margins found not finite later
-        self.nearest = NearestMean(centers) if isinstance(centers, Tensor) else centers
+        self.nearest = NearestCenter(centers) if isinstance(centers, Tensor) else centers
         nearest = self.nearest
         if nearest is not None and (nearest.num_classes, nearest.dim) != (num_classes, dim):
             raise NeuralCollapseError(
@@ -189,7 +189,7 @@ class CollapseState:
         NeuralCollapseError
             If features were dropped and there is no `again`, or it has other samples.
         """
-        nearest, left_out, seen = NearestMean(means), LeftOut(whole or self.moments), 0
+        nearest, left_out, seen = NearestCenter(means), LeftOut(whole or self.moments), 0
         self._counts.forget_nearest()
         self.left_out.zero_()
         for features, labels, winners in self._settled_from(again):

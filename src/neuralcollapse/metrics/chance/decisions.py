@@ -12,23 +12,23 @@ from neuralcollapse.metrics.setting import Setting
 NODES = 32  # of a quadrature
 
 
-def accuracy(s: Setting) -> Chance:
+def of_accuracy(s: Setting) -> Chance:
     """Return 1/K, what guessing attains on classes of equal size."""
     return Chance(1 / s.rows, _share_bar(1 / s.rows, s))
 
 
-def nearest_mean(s: Setting) -> Chance:
+def of_nearest_mean(s: Setting) -> Chance:
     """Return the accuracy of the nearest mean: 1/K on fresh samples, more on its own."""
     value = 1 / s.num_classes if s.fresh else own_nearest_mean(s.class_sizes, s.dim)
     return Chance(value, _share_bar(value, s))
 
 
-def agreement(s: Setting) -> Chance:
+def of_agreement(s: Setting) -> Chance:
     """Return how often two rules agree that know nothing of each other.
 
     On its own samples, where the nearest mean is right by chance, so is a head that fits them.
     """
-    return nearest_mean(s)
+    return of_nearest_mean(s)
 
 
 @lru_cache(maxsize=64)

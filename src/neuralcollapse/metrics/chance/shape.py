@@ -13,7 +13,7 @@ from neuralcollapse.metrics.chance.covariance import representatives, scatter_of
 from neuralcollapse.metrics.setting import Setting
 
 
-def etf_distance(s: Setting) -> Chance:
+def of_etf_distance(s: Setting) -> Chance:
     r"""Return sqrt(2 - 2/sqrt(1 + c)), c = (r+2)(r-1)/(r d+2) for equal classes, r = K-1."""
     trace, square = scatter_of_means(s)
     gram = s.dim * trace**2 + s.dim * (s.dim + 1) * square  # E ||G||^2
@@ -23,7 +23,7 @@ def etf_distance(s: Setting) -> Chance:
     return Chance(value, even * chi_bar(_shapes(trace**2 / square)))
 
 
-def equinorm(s: Setting) -> Chance:
+def of_equinorm(s: Setting) -> Chance:
     r"""Return sqrt((K-2)/((K-1) 2 d)) c4(K), with the spread that unequal n_k add."""
     v = s.mean_variances
     even = _even_equinorm(s.num_classes, s.dim)
@@ -38,7 +38,7 @@ def equinorm(s: Setting) -> Chance:
     return Chance(value, min(value, NORMAL * noise + even))
 
 
-def equiangular(s: Setting) -> Chance:
+def of_equiangular(s: Setting) -> Chance:
     r"""Return the mean of |N(m, s^2)|, m = cos of the covariances + 1/(K-1), s^2 = (1-cos^2)^2/d.
 
     For equal classes m = 0: sqrt(2/pi) sqrt(K (K-2)/((K-1)^2 d)).
@@ -65,12 +65,12 @@ def of_head(chance: Callable[[Setting], Chance]) -> Callable[[Setting], Chance]:
     return lambda s: chance(Setting((1,) * s.rows, s.dim))
 
 
-def self_duality(s: Setting) -> Chance:
+def of_self_duality(s: Setting) -> Chance:
     r"""Return E ||u - u'|| of independent directions in (K-1) d dimensions, near sqrt(2)."""
     return _between_directions(s.rank * s.dim)
 
 
-def product_duality(s: Setting) -> Chance:
+def of_product_duality(s: Setting) -> Chance:
     r"""Return the same in (K-1) min(d, K-1) dimensions."""
     return _between_directions(s.rank * min(s.rank, s.dim))
 

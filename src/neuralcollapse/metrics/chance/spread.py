@@ -13,7 +13,7 @@ from neuralcollapse.metrics.chance.covariance import representatives, scatter_of
 from neuralcollapse.metrics.setting import Setting
 
 
-def trace_ratio(s: Setting) -> Chance:
+def of_trace_ratio(s: Setting) -> Chance:
     r"""Return tr Σ_W / tr Σ_B = (n-1) K/(K-1) F, F with (N-K) d and (K-1) d degrees of freedom."""
     from scipy.special import fdtri
 
@@ -24,7 +24,7 @@ def trace_ratio(s: Setting) -> Chance:
     return Chance(value, max(value - _least_trace_ratio(s, s.dim), 0.0))
 
 
-def pinv(s: Setting) -> Chance:
+def of_pinv(s: Setting) -> Chance:
     r"""Return tr(Σ_W Σ_B^+)/K: E (Wishart)^-1 has a closed form unless K - 2 <= d <= K."""
     spread = 1 - s.num_classes / s.num_samples  # of Sw, in units of a sample's variance
     sizes = np.array(s.class_sizes, dtype=float)
@@ -40,7 +40,7 @@ def pinv(s: Setting) -> Chance:
     return Chance(float(value), max(float(value) - bound, 0.0))
 
 
-def cdnv(s: Setting) -> Chance:
+def of_cdnv(s: Setting) -> Chance:
     r"""Return the mean of (2 - v_i - v_j) / (2 (v_i + v_j)) over pairs, times d/(d-2)."""
     v = representatives(s.mean_variances)
     i, j = np.triu_indices(len(v), 1)
@@ -53,7 +53,7 @@ def cdnv(s: Setting) -> Chance:
     return Chance(value, max(value - bound, 0.0))
 
 
-def vci(s: Setting) -> Chance:
+def of_vci(s: Setting) -> Chance:
     r"""Return 1 - max(d, K-1)/(N-1), that of any features of rank d under permuted labels."""
     from scipy.special import betaincinv
 

@@ -62,7 +62,7 @@ class Corrected:
         return math.sqrt(max(value, 0.0)) if self.back is None else self.back(value)
 
 
-def trace_ratio(sample: ClassSample) -> float:
+def corrected_trace_ratio(sample: ClassSample) -> float:
     r"""Return the corrected trace ratio, W T K / (T^2 + V(T)) with W = sum pi_k v_k.
 
     T / (T^2 + V) is a regularised 1 / T: where the noise is as large as T it stays finite.
@@ -72,7 +72,7 @@ def trace_ratio(sample: ClassSample) -> float:
     return _over(within * total * len(sample), total**2 + sample.variance_of_total)
 
 
-def cdnv(sample: ClassSample) -> float:
+def corrected_cdnv(sample: ClassSample) -> float:
     r"""Return the corrected CDNV: the mean over pairs of (v_i + v_j)/2 max(D, 0)/(D^2 + V_D).
 
     D is the squared distance less v_i/n_i + v_j/n_j, and V_D = 4 a c + 2 t_2 c^2 its variance.
@@ -82,7 +82,7 @@ def cdnv(sample: ClassSample) -> float:
     return _mean_of_pairs(both * distances.clamp_min(0) / (distances.square() + variances))
 
 
-def etf(sample: ClassSample) -> float:
+def corrected_etf(sample: ClassSample) -> float:
     r"""Return the signed squared variation of the spectrum, r (tr G*^2 - V(G))/(T^2 - V(T)) - 1.
 
     Its square root is the coefficient of variation of the eigenvalues of the Gram matrix; 0 for
@@ -97,7 +97,7 @@ def etf_distance_of(variation: float) -> float:
     return math.sqrt(max(2 - 2 / math.sqrt(1 + max(variation, 0.0)), 0.0))
 
 
-def equinorm(sample: ClassSample) -> float:
+def corrected_equinorm(sample: ClassSample) -> float:
     """Return the signed squared variation of lengths, less what the noise of the means adds."""
     squares = _clean_squares(sample)
     if squares is None:
@@ -109,7 +109,7 @@ def equinorm(sample: ClassSample) -> float:
     return float(spread / lengths.mean().square())
 
 
-def equiangular(sample: ClassSample) -> float:
+def corrected_equiangular(sample: ClassSample) -> float:
     r"""Return the signed square of mean |cos + 1/(K-1)|, (mean |delta|)^2 - (2/pi) mean s_ij^2.
 
     s_ij^2 is the variance of a cosine: that of normal noise has mean modulus sqrt(2/pi) s.
@@ -131,7 +131,7 @@ def equiangular(sample: ClassSample) -> float:
     return absolute**2 - 2 / math.pi * _mean_of_pairs(variance)
 
 
-def self_duality(sample: ClassSample) -> float:
+def corrected_self_duality(sample: ClassSample) -> float:
     r"""Return the signed squared distance of head and means, 2 - 2 <W, M> / (|W| sqrt T).
 
     The head is fixed: the samples must not be those it was fitted to.
@@ -143,7 +143,7 @@ def self_duality(sample: ClassSample) -> float:
     return 2 - 2 * _over(inner, float(sample.head.norm()) * math.sqrt(sample.total))
 
 
-def pinv(sample: ClassSample) -> float:
+def corrected_pinv(sample: ClassSample) -> float:
     r"""Return nc1_pinv with its two terms of bias taken out, p / max(1 + b_1 + b_2, 0.2).
 
     NaN where they make up more than a quarter together, or more classes than features leave no
@@ -191,7 +191,7 @@ def pinv_terms(sample: ClassSample) -> tuple[float, float, float]:
     return plain, _over(first, plain), _over(second, plain)
 
 
-def vci(sample: ClassSample) -> float:
+def corrected_vci(sample: ClassSample) -> float:
     r"""Return the corrected VCI, the mean of 1 / (1 + theta).
 
     theta >= 0 are the eigenvalues of
@@ -244,10 +244,6 @@ def _clean_squares(sample: ClassSample) -> Tensor | None:
     if sample.whole is None and bool((sample.clean_lengths < floor).any()):
         return None
     return torch.maximum(sample.clean_lengths, floor)
-
-
-def _diagonal(sample: ClassSample) -> Tensor:
-    return torch.eye(len(sample), dtype=torch.bool, device=sample.rows.device)
 
 
 def _mean_of_pairs(values: Tensor) -> float:
