@@ -11,6 +11,17 @@ import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import measure_features
 from neuralcollapse.metrics.estimates.class_sample import ClassSample, PooledScatter
+from neuralcollapse.metrics.estimates.corrected import (
+    corrected_cdnv,
+    corrected_equiangular,
+    corrected_equinorm,
+    corrected_etf,
+    corrected_pinv,
+    corrected_self_duality,
+    corrected_trace_ratio,
+    corrected_vci,
+    pinv_terms,
+)
 from neuralcollapse.metrics.estimates.estimate import estimates, share_interval
 from neuralcollapse.metrics.estimates.jackknife import interval, standard_error
 from neuralcollapse.metrics.estimates.sample_groups import GROUPS, SampleGroups
