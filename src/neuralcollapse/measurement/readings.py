@@ -13,6 +13,7 @@ from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.metrics.setting import Setting
 
 APART = 100.0  # test NC1 over training NC1 from which collapse is of the training data alone
+ALONE = "on training data alone"  # what is said of it then
 SPREADS = ("nc1_trace_ratio", "nc1_pinv", "cdnv")
 
 
@@ -38,7 +39,7 @@ def both(train: Reading, test: Reading | None, apart: bool, of_head: bool = Fals
     Parameters
     ----------
     train, test
-        The reading of each; None without test data.
+        The reading of each; None without test data, or where test data has no such value.
     apart
         Whether NC1 is far larger on test data, see `training_only`: then nothing is called
         collapsed without a word about the data.
@@ -56,10 +57,11 @@ def both(train: Reading, test: Reading | None, apart: bool, of_head: bool = Fals
     alone = apart and train.grade == "collapsed"
     if of_head:
         return replace(train, words="at its target") if alone else train
-    if test is None or (train.words == test.words and not alone):
+    grades = (train.grade, None if test is None else test.grade)
+    if alone or grades == ("collapsed", "no better than chance"):
+        return replace(train, grade="on the way", words=ALONE)
+    if test is None or train.words == test.words:
         return train
-    if alone or (train.grade == "collapsed" and test.grade == "no better than chance"):
-        return replace(train, grade="on the way", words="on training data alone")
     return replace(train, words="; test ".join(filter(None, (train.words, test.words))))
 
 

@@ -192,8 +192,9 @@ def smoothing_share(value: float) -> float:
     NeuralCollapseError
         If it is out of range, or NaN.
     """
-    if not 0 <= value < 1:
+    share = float(real_number("label_smoothing", value))
+    if not 0 <= share < 1:
         raise NeuralCollapseError(
             "label_smoothing", "0 <= s < 1", str(value), "pass what the loss was given"
         )
-    return float(value)
+    return share

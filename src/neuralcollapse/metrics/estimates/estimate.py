@@ -117,7 +117,9 @@ def estimates(
 
 
 def share_interval(hits: int, total: int) -> tuple[float, float]:
-    """Return Clopper and Pearson's two-sided interval of a share, at 95 %.
+    r"""Return Clopper and Pearson's two-sided interval of a share, at 95 %.
+
+    .. math:: \bigl[I^{-1}_{\alpha/2}(k, n - k + 1),\; I^{-1}_{1-\alpha/2}(k + 1, n - k)\bigr]
 
     Examples
     --------
@@ -125,10 +127,12 @@ def share_interval(hits: int, total: int) -> tuple[float, float]:
     >>> low, round(high, 4)
     (0.0, 0.3085)
     """
-    from scipy.stats import binomtest
+    from scipy.special import betainccinv, betaincinv
 
-    found = binomtest(hits, total).proportion_ci(CONFIDENCE, "exact")
-    return float(found.low), float(found.high)
+    tail = (1 - CONFIDENCE) / 2
+    low = float(betaincinv(hits, total - hits + 1, tail)) if hits else 0.0
+    high = float(betainccinv(hits + 1, total - hits, tail)) if hits < total else 1.0
+    return low, high
 
 
 def _estimate(

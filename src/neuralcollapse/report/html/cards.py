@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neuralcollapse.measurement.readings import record_apart
+from neuralcollapse.measurement.readings import ALONE, record_apart
 from neuralcollapse.metrics.catalogue import DECISIONS, FIRST, NC1, NC2, NC3, NC4, metric_named
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.report.html.verdicts import Standing, reading_at_end, verdicts
@@ -130,7 +130,7 @@ def _card(run: Run, standing: Standing) -> Card:
         data: value for data, value in found.items() if value is not None and not math.isnan(value)
     }
     write = share if metric.kind == "share" else number
-    alone = name in last and _alone(run, name)
+    alone = name in last and reading_at_end(run, name).words == ALONE
     return Card(
         standing,
         "training data alone" if alone else standing.grade,
@@ -196,14 +196,6 @@ def _times_larger(record: Mapping[str, Any]) -> str:
         return ""
     ratio = record_apart(record) or test / train  # the one number that the page says
     return f"{number(float(f'{ratio:.2g}'))} times larger"
-
-
-def _alone(run: Run, name: str) -> bool:
-    """Whether the training data has collapsed, and NC1 is far larger on test data."""
-    return (
-        record_apart(run.records[-1]) > 0
-        and reading_at_end(run, name, alone=True).grade == "collapsed"
-    )
 
 
 def _advices(run: Run, standing: Standing, alone: bool) -> Iterator[str]:
