@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from neuralcollapse.measurement.readings import ALONE
 from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.report.html.cards import HEIGHT, WIDTH, cards, lead
 from neuralcollapse.runs import Run
@@ -35,7 +36,7 @@ def run_of(**values):
         (
             COLLAPSED | {"test_nc1_trace_ratio": 2e-2},
             "On training data NC1, NC2, NC3 and NC4 have collapsed. "
-            "Test data has not collapsed with it: there NC1 is 200 times larger.",
+            "Test data does not follow: there NC1 is 200 times larger.",
         ),
         (
             COLLAPSED | {"nc2_etf": 0.05, "test_nc1_trace_ratio": 3e-4},
@@ -60,7 +61,7 @@ def test_bars_stand_between_chance_and_target():
     whole = -math.log10(1e-4 / chance)
     assert found.bar["at"]["train"] == pytest.approx(whole / math.ceil(whole), abs=0.01)
     assert found.bar["half"] < found.bar["tenth"] < found.bar["at"]["train"]
-    (noise,) = cards(run_of(nc1_trace_ratio=2 * chance))
+    noise, _ = cards(run_of(nc1_trace_ratio=2 * chance, accuracy=0.5))
     assert noise.bar["at"]["train"] == 0
     assert "Train until every training sample is right" in noise.advice
     assert cards(Run("run", [{"epoch": 1, "nc1_trace_ratio": 0.5}]))[0].bar is None
@@ -69,11 +70,41 @@ def test_bars_stand_between_chance_and_target():
 def test_what_collapsed_on_training_data_alone_is_called_so():
     run = run_of(**COLLAPSED, test_nc1_trace_ratio=2e-2, test_nc4_agreement=1.0)
     found = {card.standing.group[:3]: card for card in cards(run)}
-    assert {found[name].badge for name in ("NC1", "NC2", "NC4")} == {"training data alone"}
+    assert {found[name].standing.grade for name in ("NC1", "NC2", "NC4")} == {ALONE}
     assert found["NC4"].advice.startswith("Judge the network by its test data")
-    assert "200 times larger" in found["NC1"].standing.text
+    assert "200 times larger: what collapsed is the training data" in found["NC1"].standing.text
+    words = {name: found[name].standing.text for name in ("NC2", "NC3")}
+    assert words["NC2"].startswith("The class means of the training data form a simplex ETF: dist")
+    assert words["NC3"].startswith("The head is aligned with the class means of the training data")
     near = run_of(**COLLAPSED, test_nc1_trace_ratio=2e-4)
-    assert {card.badge for card in cards(near)} >= {"collapsed"}
+    assert {card.standing.grade for card in cards(near)} >= {"collapsed"}
+
+
+def test_what_has_not_collapsed_is_not_said_to_have():
+    on_the_way = {"nc1_trace_ratio": 0.3, "test_nc1_trace_ratio": 90.0}
+    (card,) = cards(run_of(**on_the_way))
+    assert card.standing.grade == "on the way"
+    assert card.standing.text.endswith("On test data NC1 is 300 times larger.")
+    assert lead(run_of(**on_the_way), None).endswith("On test data NC1 is 300 times larger.")
+    (ungraded,) = cards(Run("run", [{"epoch": 1, **on_the_way}]))
+    assert ungraded.standing.grade == "not graded"
+    assert "collapsed" not in ungraded.standing.text
+
+
+def test_advice_rests_on_what_was_measured():
+    unknown = cards(run_of(nc1_trace_ratio=300.0))[0]  # of samples that no head decided
+    assert unknown.standing.grade == "no better than chance"
+    assert unknown.advice == ""
+    assert "Train until" in cards(run_of(nc1_trace_ratio=300.0, accuracy=0.9))[0].advice
+    assert "head=" in cards(run_of(nc1_trace_ratio=300.0, accuracy=1.0))[0].advice
+    once = cards(run_of(nc4_agreement=0.9))[0]
+    again = cards(Run("run", [record(1), record(2, nc4_agreement=0.9)]))[0]
+    assert once.advice == ""
+    assert again.advice.startswith("See when the nearest mean began")
+    two = {"num_classes": 2, "setting": Setting((50, 50), dim=5).to_record()}
+    (pair,) = cards(Run("run", [{"epoch": 1, "nc2_etf": 0.0, **two}]))
+    assert pair.standing.grade == "not graded"
+    assert pair.advice == ""
 
 
 def test_curves_of_training_and_test_data_share_one_scale():

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from made_up_run import write_run
 from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.report.html import verdicts
 from neuralcollapse.runs import Run, read_run
@@ -48,7 +49,7 @@ def test_the_movement_of_the_scatter(values, sentence):
         (0.3, "The head is not yet aligned with the class means: distance 0.3", "on the way"),
         (
             1.2,
-            "The head is no nearer to the class means than a random one: dis",
+            "The head is not clearly nearer to the class means than a random ",
             "no better than chance",
         ),
     ],
@@ -71,6 +72,27 @@ def test_wrong_samples_are_counted():
         "The nearest class mean decides 10 % of the training samples otherwise than the head.",
         "25 % of the training samples are wrong.",
     ]
+
+
+@pytest.mark.parametrize(("dim", "end"), [(9, "; at collapse it is 1.11."), (8, " is 0.5.")])
+def test_margins_are_held_against_a_ceiling_only_where_a_simplex_fits(dim, end):
+    setting = Setting((100,) * 10, dim=dim).to_record()
+    values = {"accuracy": 1.0, "margin_normalized": 0.5, "margin_collapse_ratio": 0.45}
+    (found,) = verdicts(Run("run", [{"epoch": 1, "setting": setting, **values}]))
+    assert found.text.startswith("Every training sample is right. ")
+    assert found.text.endswith(end)
+    assert found.grade == ("on the way" if dim == 9 else "not graded")
+
+
+def test_the_closest_pair_is_held_against_an_etf_only_where_one_fits(tmp_path):
+    for dim, fits in ((3, True), (2, False)):
+        (found,) = (
+            verdict.text
+            for verdict in verdicts(read_run(write_run(tmp_path / str(dim), dim=dim, epochs=2)))
+            if verdict.group.startswith("NC2")
+        )
+        assert "closest pair" in found
+        assert ("(in the ETF −0.333)" in found) is fits
 
 
 def test_the_closest_pair_and_the_weakest_class_are_named(tetrahedron):

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neuralcollapse.measurement.readings import ALONE, record_apart
+from neuralcollapse.measurement.readings import ALONE
 from neuralcollapse.metrics.catalogue import DECISIONS, FIRST, NC1, NC2, NC3, NC4, metric_named
 from neuralcollapse.metrics.metric import Metric
-from neuralcollapse.report.html.verdicts import Standing, reading_at_end, verdicts
+from neuralcollapse.report.html.verdicts import Standing, reading_at_end, times_larger, verdicts
 from neuralcollapse.runs.run import Run
 from neuralcollapse.wording import listed, number, share
 
@@ -23,6 +23,7 @@ SECTIONS = {
     NC4: "curves-nc4",
     DECISIONS: "margins",
 }
+MUCH_LARGER = 10  # times, from which NC1 on test data is what to look at
 DECADES = 3  # of the bar at least: from the distance that chance has to a thousandth of it
 WIDTH, HEIGHT = 72.0, 30.0  # of a sparkline, in pixels
 POINTS = 60
@@ -36,8 +37,6 @@ class Card:
     ----------
     standing
         Its sentence and grade.
-    badge
-        The grade in words; where only the training data collapsed, that.
     values
         Data set to value, as text.
     bar
@@ -51,7 +50,6 @@ class Card:
     """
 
     standing: Standing
-    badge: str
     values: dict[str, str]
     bar: dict[str, Any] | None
     spark: dict[str, str]
@@ -74,11 +72,12 @@ def lead(run: Run, certificate: Mapping[str, Any] | None) -> str:
     >>> lead(Run("run", [{"epoch": 1, "nc1_trace_ratio": 0.5, "test_nc1_trace_ratio": 1.0}]), None)
     'NC1 is not graded. On test data NC1 is 2 times larger.'
     """
-    last, grades = run.records[-1], dict[str, list[str]]()
+    last, grades, followed = run.records[-1], dict[str, list[str]](), True
     for group, name in FIRST.items():
         if not math.isnan(last.get(name, math.nan)):
-            grade = reading_at_end(run, name, alone=True).grade
-            grades.setdefault(grade, []).append(group.split(" ")[0])
+            reading, alone = reading_at_end(run, name)
+            grades.setdefault(reading.grade, []).append(group.split(" ")[0])
+            followed = followed and not alone
     words = {
         "collapsed": ("has collapsed", "have collapsed"),
         "on the way": ("is on the way", "are on the way"),
@@ -92,11 +91,10 @@ def lead(run: Run, certificate: Mapping[str, Any] | None) -> str:
     ]
     known = any(grades.get(grade) for grade in words if grade)
     said = [f"{'On training data ' if known else ''}{', '.join(parts)}."] if parts else []
-    times = _times_larger(last)
-    if times and record_apart(last) and grades.get("collapsed"):
-        said.append(f"Test data has not collapsed with it: there NC1 is {times}.")
-    elif times:
-        said.append(f"On test data NC1 is {times}.")
+    times = times_larger(last)
+    if times:
+        where = "On test data" if followed else "Test data does not follow: there"
+        said.append(f"{where} NC1 is {times}.")
     if certificate:
         said.append(
             f"The error on new data is at most {certificate['upper']}, at "
@@ -130,20 +128,18 @@ def _card(run: Run, standing: Standing) -> Card:
         data: value for data, value in found.items() if value is not None and not math.isnan(value)
     }
     write = share if metric.kind == "share" else number
-    alone = name in last and reading_at_end(run, name).words == ALONE
     return Card(
         standing,
-        "training data alone" if alone else standing.grade,
         {data: write(value) for data, value in values.items()},
         _bar(run, metric, values),
         _sparks(run, metric, values),
-        next(_advices(run, standing, alone), ""),
+        next(_advices(run, standing), ""),
         SECTIONS[standing.group],
     )
 
 
 def _bar(run: Run, metric: Metric, values: Mapping[str, float]) -> dict[str, Any] | None:
-    reading = reading_at_end(run, metric.name, alone=True)
+    reading, _ = reading_at_end(run, metric.name)
     if reading.target is None or reading.chance is None or not reading.grade:
         return None
     target, whole = reading.target, abs(reading.chance - reading.target)
@@ -190,43 +186,30 @@ def _sparks(run: Run, metric: Metric, datas: Iterable[str]) -> dict[str, str]:
     return {data: "M" + "L".join(place(*p) for p in curve) for data, curve in points.items()}
 
 
-def _times_larger(record: Mapping[str, Any]) -> str:
-    train, test = (record.get(f"{data}nc1_trace_ratio", math.nan) for data in ("", "test_"))
-    if not (train > 0 and test > train):
-        return ""
-    ratio = record_apart(record) or test / train  # the one number that the page says
-    return f"{number(float(f'{ratio:.2g}'))} times larger"
-
-
-def _advices(run: Run, standing: Standing, alone: bool) -> Iterator[str]:
+def _advices(run: Run, standing: Standing) -> Iterator[str]:
     """Yield what to do next, the most pressing first."""
-    if alone:
-        yield "Judge the network by its test data: this is of the training samples alone."
-    last, group = run.records[-1], standing.group
-    fitted = last.get("accuracy") == 1
-    if standing.grade == "no better than chance":
-        yield (
-            "Nothing of it to be seen: look whether the head measured is the right one (head=)."
-            if fitted
-            else "Train until every training sample is right: collapse is about what comes after."
-        )
-    if (
-        group == NC1
-        and _times_larger(last)
-        and last["test_nc1_trace_ratio"] > 10 * last["nc1_trace_ratio"]
-    ):
-        yield "Judge the network by its test data: most of this is the training samples alone."
-    if standing.grade == "on the way" and ("still falls" in standing.text):
+    last, group, grade = run.records[-1], standing.group, standing.grade
+    accuracy, classes = last.get("accuracy", math.nan), len(run.class_names)
+    train, test = (last.get(f"{data}{FIRST[NC1]}", math.nan) for data in ("", "test_"))
+    if grade == ALONE or (group == NC1 and test > MUCH_LARGER * train):
+        times = times_larger(last)
+        why = f"NC1 is {times} there" if times else "it does not follow"
+        yield f"Judge the network by its test data: {why}."
+    if grade == "no better than chance" and accuracy == 1:
+        yield "Little of it to be seen: look whether the head measured is the right one (head=)."
+    if grade == "no better than chance" and accuracy < 1:
+        yield "Train until every training sample is right: collapse is about what comes after."
+    if grade == "on the way" and "still falls" in standing.text:
         yield "Train on: it still falls."
-    if group == NC1 and standing.grade == "on the way":
+    if group == NC1 and grade == "on the way":
         yield "See which classes are widest, and whether it still falls in the layers before."
-    if group == NC2 and standing.grade in ("on the way", "not graded"):
+    if group == NC2 and grade in ("on the way", "not graded") and classes > 2:
         yield "See which pairs of classes are closer than the others."
-    if group == NC3 and standing.grade == "on the way":
+    if group == NC3 and grade == "on the way":
         yield "See which rows of the head lean away from their class."
-    if group == NC4 and standing.grade != "collapsed":
+    if group == NC4 and grade != "collapsed" and len(run.records) > 1:
         yield "See when the nearest mean began to decide as the head does."
-    if group == DECISIONS and not fitted:
-        yield "Look at the samples that stay wrong: too short a training, or wrong labels?"
+    if group == DECISIONS and accuracy < 1:
+        yield "Look at the samples that are wrong: too short a training, or wrong labels?"
     if group == DECISIONS and last.get("test_accuracy", 1.0) < 1:
         yield "See which classes have the least margins on test data."

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from neuralcollapse.measurement.departure import departures
-from neuralcollapse.measurement.readings import record_apart, record_reading
+from neuralcollapse.measurement.readings import ALONE, record_apart, record_reading
 from neuralcollapse.metrics.catalogue import DECISIONS, FIRST, NC1, NC2, NC3, NC4, metric_named
-from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.run import Run
@@ -31,7 +30,7 @@ class Standing:
     group
         The phenomenon.
     grade
-        ``"collapsed"``, ``"on the way"``, ``"no better than chance"``, ``"not fitted"``,
+        ``"collapsed"``, `ALONE`, ``"on the way"``, ``"no better than chance"``, ``"not fitted"``,
         ``"not graded"`` or ``"undefined"``: rules of thumb of `Metric`, not thresholds of theory.
     text
         The sentence or two.
@@ -71,48 +70,44 @@ def _nc1(run: Run) -> Iterator[Standing]:
             "rests": "Within-class scatter has settled",
             "": "Within-class scatter",
         }[movement]
-        reading = reading_at_end(run, name)
+        reading, alone = reading_at_end(run, name)
         text = f"{heading}: {formula} is {number(last[name])}{since}{_chance(reading)}."
-        apart = record_apart(last)
-        if apart:
-            beside = "" if math.isinf(apart) else f" {number(float(f'{apart:.2g}'))} times"
-            text += f" On test data NC1 is{beside} larger: what collapsed is the training data."
-        yield _verdict(NC1, reading, text)
+        if record_apart(last):
+            what = ": what collapsed is the training data" if alone else ""
+            text += f" On test data NC1 is {times_larger(last)}{what}."
+        yield _standing(NC1, reading, alone, text)
 
 
 def _nc2(run: Run) -> Iterator[Standing]:
     name = FIRST[NC2]
     last = run.records[-1]
     if name in last:
-        reading = reading_at_end(run, name)
+        reading, alone = reading_at_end(run, name)
         equal = reading.target in (None, 0)
         shape = "a simplex ETF" if equal else "the shape predicted for these class sizes"
         near = {
-            "collapsed": f"The class means form {shape}",
+            "collapsed": f"{_means(alone)} form {shape}",
             "on the way": f"The class means are on their way to {shape}",
-            "no better than chance": f"The class means are no nearer to {shape} than random ones",
+            "no better than chance": f"The class means are not clearly nearer to {shape} than "
+            "random ones",
         }.get(reading.grade, "The geometry of the class means is not graded")
-        movement, since = _movement(run.records, name)
-        moving = {"falls": ", still falling", "rises": ", rising"}.get(movement, "")
         of = "" if equal else " from an ETF"
-        text = f"{near}: distance{of} {number(last[name])}{moving}{since}{_chance(reading)}."
-        yield _verdict(NC2, reading, f"{text}{_closest(run)}")
+        text = f"{near}: distance{of} {_moving(run, name, reading)}."
+        yield _standing(NC2, reading, alone, f"{text}{_closest(run)}")
 
 
 def _nc3(run: Run) -> Iterator[Standing]:
     name = FIRST[NC3]
-    last = run.records[-1]
-    if name in last:
-        reading = reading_at_end(run, name)
+    if name in run.records[-1]:
+        reading, alone = reading_at_end(run, name)
         aligned = {
-            "collapsed": "The head is aligned with the class means",
+            "collapsed": f"The head is aligned with {_means(alone, 'the')}",
             "on the way": "The head is not yet aligned with the class means",
-            "no better than chance": "The head is no nearer to the class means than a random one",
+            "no better than chance": "The head is not clearly nearer to the class means than a "
+            "random one",
         }.get(reading.grade, "The alignment of the head with the class means is not graded")
-        movement, since = _movement(run.records, name)
-        moving = {"falls": ", still falling", "rises": ", rising"}.get(movement, "")
-        text = f"{aligned}: distance {number(last[name])}{moving}{since}{_chance(reading)}."
-        yield _verdict(NC3, reading, text)
+        text = f"{aligned}: distance {_moving(run, name, reading)}."
+        yield _standing(NC3, reading, alone, text)
 
 
 def _nc4(run: Run) -> Iterator[Standing]:
@@ -126,7 +121,7 @@ def _nc4(run: Run) -> Iterator[Standing]:
             else f"The nearest class mean decides {share(differ)} of the training samples "
             "otherwise than the head."
         )
-        yield _verdict(NC4, reading_at_end(run, name), text)
+        yield _standing(NC4, *reading_at_end(run, name), text)
 
 
 def _margins(run: Run) -> Iterator[Standing]:
@@ -136,21 +131,33 @@ def _margins(run: Run) -> Iterator[Standing]:
     fitted = next((r["epoch"] for r in run.records if r.get("accuracy") == 1), None)
     parts = []
     if last["accuracy"] == 1:
-        parts.append(f"Every training sample is right, for the first time at epoch {fitted:g}.")
+        first = f", for the first time at epoch {fitted:g}" if len(run.records) > 1 else ""
+        parts.append(f"Every training sample is right{first}.")
     else:
         parts.append(f"{share(1 - last['accuracy'])} of the training samples are wrong.")
+    grade = "not graded" if last["accuracy"] == 1 else "not fitted"
     margin = last.get("margin_normalized", math.nan)
-    num_classes = len(run.class_names)
-    if not math.isnan(margin) and num_classes >= 2:
-        parts.append(
-            f"The least margin, free of scale, is {number(margin)}; at collapse of equal classes "
-            f"it is {number(margin_ceiling(num_classes))}."
-        )
+    if not math.isnan(margin):
+        ceiling = reading_at_end(run, "margin_normalized")[0].target
+        most = "" if ceiling is None else f"; at collapse it is {number(ceiling)}"
+        parts.append(f"The least margin, free of scale, is {number(margin)}{most}.")
+        grade = "on the way" if margin > 0 and ceiling is not None else grade
     parts.extend(_weakest(run.snapshots[-1:]))
-    grade = "on the way" if last["accuracy"] == 1 else "not fitted"
     if "margin_collapse_ratio" in last:
-        grade = reading_at_end(run, "margin_collapse_ratio").grade or grade
+        reading, alone = reading_at_end(run, "margin_collapse_ratio")
+        grade = (ALONE if alone else reading.grade) or grade
     yield Standing(DECISIONS, grade, " ".join(parts))
+
+
+def _means(alone: bool, article: str = "The") -> str:
+    return f"{article} class means{' of the training data' if alone else ''}"
+
+
+def _moving(run: Run, name: str, reading: Reading) -> str:
+    """Return a distance, how it moved, and that of chance."""
+    movement, since = _movement(run.records, name)
+    moving = {"falls": ", still falling", "rises": ", rising"}.get(movement, "")
+    return f"{number(run.records[-1][name])}{moving}{since}{_chance(reading)}"
 
 
 def _closest(run: Run) -> str:
@@ -163,10 +170,11 @@ def _closest(run: Run) -> str:
                 return ""
             i, j = divmod(int(cosines.argmax()), len(rows))
             names = listed([f"“{shot.class_names[shot.present[k]]}”" for k in (i, j)])
-            target = -1 / (len(shot.present) - 1)
+            rank = len(shot.present) - 1
+            etf = f" (in the ETF {number(-1 / rank)})" if rank <= shot.rows.shape[1] else ""
             return (
                 f" Classes {names} are the closest pair, with a cosine of "
-                f"{number(float(cosines[i, j]))} (in the ETF {number(target)})."
+                f"{number(float(cosines[i, j]))}{etf}."
             )
     return ""
 
@@ -203,37 +211,53 @@ def _part(ratio: float) -> str:
     return f"{100 * ratio:.2g} %"
 
 
-def reading_at_end(run: Run, name: str, alone: bool = False) -> Reading:
-    """Return the reading of a value at the end, with the sizes that the last snapshot has.
+def reading_at_end(run: Run, name: str) -> tuple[Reading, bool]:
+    """Return the reading of a value at the end, and whether test data does not follow it.
 
     Parameters
     ----------
     run
-        With this value in its last record.
+        With this value of the training data in its last record; where the record has no sizes,
+        those of the last snapshot count.
     name
         Of a metric.
-    alone
-        Whether test data is left out of sight.
     """
     record, departure = run.records[-1], None
-    if alone:
-        record = {key: value for key, value in record.items() if not key.startswith("test_")}
     for shot in run.snapshots[-1:]:
         record = recorded_settings(shot) | record
         head = None if shot.weight is None else shot.weight[shot.present]
         sizes = tuple(shot.counts[shot.present].tolist())
         found = departures(shot.rows[shot.present], head, sizes, shot.bias is not None)
         departure = found.get(name)
-    return record_reading(record, name, departure)
+    trained = {key: value for key, value in record.items() if not key.startswith("test_")}
+    reading, both = (record_reading(part, name, departure) for part in (trained, record))
+    apart = reading.grade != both.grade or record_apart(record) > 0
+    return reading, apart and reading.grade == "collapsed"
+
+
+def times_larger(record: Record) -> str:
+    """Say how many times larger NC1 is on test data; nothing where it is not.
+
+    Examples
+    --------
+    >>> times_larger({"nc1_trace_ratio": 0.5, "test_nc1_trace_ratio": 1.0})
+    '2 times larger'
+    """
+    train, test = (record.get(f"{data}{FIRST[NC1]}", math.nan) for data in ("", "test_"))
+    ratio = record_apart(record) or (test / train if train > 0 else math.nan)
+    times = number(float(f"{ratio:.2g}"))
+    if not ratio > 1 or times == "1":
+        return ""
+    return "larger" if math.isinf(ratio) else f"{times} times larger"
 
 
 def _chance(reading: Reading) -> str:
     return "" if reading.chance is None else f" (by chance {number(reading.chance)})"
 
 
-def _verdict(group: str, reading: Reading, text: str) -> Standing:
+def _standing(group: str, reading: Reading, alone: bool, text: str) -> Standing:
     if reading.grade:
-        return Standing(group, reading.grade, text)
+        return Standing(group, ALONE if alone else reading.grade, text)
     if reading.words == "undefined":
         return Standing(group, "undefined", text)
     why = f" {reading.words[0].upper()}{reading.words[1:]}." if reading.words else ""
