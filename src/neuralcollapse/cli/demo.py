@@ -34,7 +34,8 @@ def demo(
     import torch
 
     from neuralcollapse.report import plot_history, summary_table, summary_text
-    from neuralcollapse.report.html.page import require_replaceable, write_page
+    from neuralcollapse.report.html import write_page
+    from neuralcollapse.report.html.template import require_replaceable
     from neuralcollapse.runs import read_runs
     from neuralcollapse.training import DATASETS, TrainConfig, train
     from neuralcollapse.training.run_folder import TrainingFolder

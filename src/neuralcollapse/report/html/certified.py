@@ -7,11 +7,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from neuralcollapse.files import atomic_path
 from neuralcollapse.generalization import Calibration, ErrorCertificate
 from neuralcollapse.generalization.certificates.certificate import ASSUMPTION, JOINT_LEVEL
 from neuralcollapse.report.html.certificate import class_rows, method_rows
-from neuralcollapse.report.html.page import environment, require_replaceable, style, version_here
+from neuralcollapse.report.html.template import filled, write_html
 from neuralcollapse.wording import at_least, count
 
 # What matplotlib would write of itself and the day.
@@ -37,14 +36,12 @@ def write_certified(
     NeuralCollapseError
         If the file is there and is no page of this library.
     """
-    require_replaceable(path)
     drawn = io.StringIO()
     trust.plot().savefig(drawn, format="svg", metadata=dict.fromkeys(UNSAID))
     classes = certificate.per_class
-    text = environment().get_template("certified.html").render(
+    text = filled(
+        "certified.html",
         title=title,
-        version=version_here(),
-        style=style(),
         certificate=certificate,
         assumption=ASSUMPTION,
         methods=method_rows(certificate.table),
@@ -57,6 +54,4 @@ def write_certified(
         quantities=list(trust.table()["value"].items()),
         diagram=Markup(drawn.getvalue()[drawn.getvalue().index("<svg") :]),
     )  # fmt: skip
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return Path(path)
+    return write_html(path, text)

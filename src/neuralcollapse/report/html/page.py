@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path
 from neuralcollapse.measurement.report_text import QUESTION
 from neuralcollapse.report.html.alarms import alarm_data
 from neuralcollapse.report.html.cards import cards, lead
@@ -26,11 +22,11 @@ from neuralcollapse.report.html.margins import margin_data
 from neuralcollapse.report.html.next_layer import next_layer_data
 from neuralcollapse.report.html.packing import script_json
 from neuralcollapse.report.html.settings import settings_data
+from neuralcollapse.report.html.template import asset, filled, require_replaceable, write_html
 from neuralcollapse.runs.run import Run
 
 # One after the other in one script element: each file uses only those before it.
 SCRIPTS = ("draw", "scale", "chart", "curves", "gram", "space", "geometry", "theory", "page")
-MARK = b'<meta name="generator" content="neuralcollapse '  # by which we know our pages
 MAX_RUNS = 6  # there are no more colours that all readers can tell apart
 
 
@@ -54,26 +50,8 @@ def write_page(runs: Sequence[Run], path: str | Path) -> Path:
     NeuralCollapseError
         If there is no run, or more than 6; or the file is there and is no report of this library.
     """
-    require_replaceable(path)
-    with atomic_path(path) as temporary:
-        temporary.write_text(render_page(runs), encoding="utf-8")
-    return Path(path)
-
-
-def require_replaceable(path: str | Path) -> None:
-    """Refuse to replace a file that is no report of this library."""
-    path = Path(path)
-    if not path.is_file() or not path.stat().st_size:
-        return
-    with open(path, "rb") as file:
-        ours = MARK in file.read(4096)
-    if not ours:
-        raise NeuralCollapseError(
-            "path",
-            "a new file, or an earlier report",
-            f"{path}, which is of another",
-            "move it away, or choose another name",
-        )
+    require_replaceable(path)  # before the work
+    return write_html(path, render_page(runs))
 
 
 def render_page(runs: Sequence[Run]) -> str:
@@ -113,47 +91,21 @@ def render_page(runs: Sequence[Run]) -> str:
             )
         ],
     }
-    return (
-        environment()
-        .get_template("page.html")
-        .render(
-            runs=runs,
-            title=" · ".join(run.name for run in runs),
-            subtitle=_subtitle(runs),
-            sections=sections,
-            question=QUESTION,
-            groups=grouped(found),
-            tested=any(key.startswith("test_") for run in runs for key in run.records[-1]),
-            stepped=all(columns["step"] is not None for columns in curves),
-            geometry=shapes,
-            settings=settings_data(runs),
-            version=version_here(),
-            style=style(),
-            script=Markup("\n".join(_asset(f"{name}.js") for name in SCRIPTS)),
-            data=Markup(script_json(data)),
-        )
+    return filled(
+        "page.html",
+        runs=runs,
+        title=" · ".join(run.name for run in runs),
+        subtitle=_subtitle(runs),
+        sections=sections,
+        question=QUESTION,
+        groups=grouped(found),
+        tested=any(key.startswith("test_") for run in runs for key in run.records[-1]),
+        stepped=all(columns["step"] is not None for columns in curves),
+        geometry=shapes,
+        settings=settings_data(runs),
+        script=Markup("\n".join(asset(f"{name}.js") for name in SCRIPTS)),
+        data=Markup(script_json(data)),
     )
-
-
-def environment() -> Environment:
-    """Return what fills the templates: every text is escaped, and a missing one is an error."""
-    return Environment(
-        loader=PackageLoader("neuralcollapse.report.html"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def style() -> Markup:
-    """Return the style of every page."""
-    return Markup(_asset("page.css"))
-
-
-def version_here() -> str:
-    """Return the version that writes the page."""
-    return version("neuralcollapse")
 
 
 def _subtitle(runs: Sequence[Run]) -> str:
@@ -197,7 +149,3 @@ def _drawn(layer_peeled: dict[str, Any] | None, next_layer: dict[str, Any] | Non
         "norms": model and model["norms"],
         "next": next_layer and {k: v for k, v in next_layer.items() if k != "text"},
     }
-
-
-def _asset(name: str) -> str:
-    return (files("neuralcollapse.report.html") / "assets" / name).read_text(encoding="utf-8")

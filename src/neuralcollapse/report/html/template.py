@@ -1,0 +1,81 @@
+"""HTML files from templates: every text escaped, and no file replaced that is not ours."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import atomic_path
+
+MARK = b'<meta name="generator" content="neuralcollapse '  # by which we know our pages
+
+
+def filled(template: str, **values: Any) -> str:
+    """Return a template with its values; every text is escaped, and a missing one is an error.
+
+    Parameters
+    ----------
+    template
+        Name of its file.
+    values
+        What it asks for, besides the style and the version of this library.
+    """
+    environment = Environment(
+        loader=PackageLoader("neuralcollapse.report.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = Markup(asset("page.css"))
+    return environment.get_template(template).render(
+        version=version("neuralcollapse"), style=style, **values
+    )
+
+
+def write_html(path: str | Path, text: str) -> Path:
+    """Write a page, whole or not at all, and return its file.
+
+    Parameters
+    ----------
+    path
+        The HTML file.
+    text
+        Of `filled`.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the file is there and is no page of this library.
+    """
+    require_replaceable(path)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def require_replaceable(path: str | Path) -> None:
+    """Refuse to replace a file that is no page of this library."""
+    path = Path(path)
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with open(path, "rb") as file:
+        ours = MARK in file.read(4096)
+    if not ours:
+        raise NeuralCollapseError(
+            "path",
+            "a new file, or an earlier report",
+            f"{path}, which is of another",
+            "move it away, or choose another name",
+        )
+
+
+def asset(name: str) -> str:
+    """Return a script or a style of every page."""
+    return (files("neuralcollapse.report.html") / "assets" / name).read_text(encoding="utf-8")
