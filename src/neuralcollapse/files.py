@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 import os
 import shutil
 import socket
@@ -67,6 +68,69 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary = Path(folder, path.name)
         yield temporary
         temporary.replace(path)
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes | memoryview) -> Path:
+    """Write a file that is the old or the new one even after the power fails, and return it.
+
+    Parameters
+    ----------
+    path
+        The file, see `atomic_path`.
+    content
+        All of it; text is written in UTF-8, its lines ending as they are.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_whole(f"{folder}/new/a.txt", "whole").read_text()
+    'whole'
+    """
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    return Path(path)
+
+
+def write_json(path: str | os.PathLike[str], document: Any) -> Path:
+    """Write a document as JSON, whole as `write_whole` does, and return its file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    document
+        Of plain values, see `without_nan`.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     read_json(write_json(f"{folder}/a.json", {"x": [1.5, np.inf]}))
+    {'x': [1.5, None]}
+    """
+    text = json.dumps(without_nan(document), indent=2, allow_nan=False)
+    return write_whole(path, f"{text}\n")
+
+
+def without_nan(value: Any) -> Any:
+    """Return nested values with None for NaN and infinity, which JSON has no word for.
+
+    Parameters
+    ----------
+    value
+        Mappings, lists and tuples of plain values, however deep.
+
+    Examples
+    --------
+    >>> without_nan({"worst": [("a", float("nan"))], "least": 0.5})
+    {'worst': [['a', None]], 'least': 0.5}
+    """
+    if isinstance(value, Mapping):
+        return {name: without_nan(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def remove_half_written(path: Path) -> None:

@@ -51,8 +51,16 @@ def test_a_missing_history_is_named(tmp_path):
 
 def test_what_json_has_not_comes_back_from_any_depth(tmp_path):
     record = {"epoch": 1, "layers": {"first": {"nc1_pinv": math.nan, "cdnv": math.inf, "d": 0.5}}}
-    append_record(tmp_path / "history.jsonl", record)
-    values = read_history(tmp_path)[0]["layers"]["first"]
+    rows = {
+        "classes": [{"class": "a", "accuracy": math.nan}],
+        "worst_pairs": [("a", "b", math.inf)],
+    }
+    append_record(tmp_path / "history.jsonl", record | rows)
+    (read,) = read_history(tmp_path)
+    assert math.isnan(read["classes"][0]["accuracy"])
+    assert read["worst_pairs"][0][:2] == ["a", "b"]
+    assert math.isnan(read["worst_pairs"][0][2])
+    values = read["layers"]["first"]
     assert math.isnan(values["nc1_pinv"])
     assert math.isnan(values["cdnv"])
     assert values["d"] == 0.5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as writer
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +36,7 @@ def certify(
 
     Example: neuralcollapse certify test_logits.npz --html certificate.html
     """
-    from neuralcollapse.files import atomic_path
+    from neuralcollapse.files import write_json
     from neuralcollapse.generalization import calibration, error_certificate
     from neuralcollapse.generalization.decided_file import read_decided
     from neuralcollapse.measurement.array_files import read_class_names
@@ -58,8 +57,7 @@ def certify(
     tell(trust)
     if json is not None:
         document = {"certificate": certificate.to_dict(), "calibration": trust.to_dict()}
-        with atomic_path(json) as temporary:
-            temporary.write_text(writer.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_json(json, document)
     if html is not None:
         from neuralcollapse.report.html.certified import write_certified
 

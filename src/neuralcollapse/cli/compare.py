@@ -23,13 +23,12 @@ def compare(
     Example: neuralcollapse compare before.npz after.npz
     """
     from neuralcollapse import compare as compared
-    from neuralcollapse.files import atomic_path
+    from neuralcollapse.files import write_whole
 
     found = compared(_report(first), _report(second))
     tell(found)
     if csv is not None:
-        with atomic_path(csv) as temporary:
-            found.table.to_csv(temporary, index_label="metric")
+        write_whole(csv, found.table.to_csv(index_label="metric"))
 
 
 def _report(path: Path) -> Any:

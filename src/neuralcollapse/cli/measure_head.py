@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as writer
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +25,7 @@ def measure_head(
 
     Example: neuralcollapse measure-head model.safetensors --key lm_head.weight
     """
-    from neuralcollapse.files import atomic_path
+    from neuralcollapse.files import write_json
     from neuralcollapse.measurement import measure_head as measure
     from neuralcollapse.measurement.array_files import read_class_names
     from neuralcollapse.measurement.head_files import read_head
@@ -37,5 +36,4 @@ def measure_head(
     print(f"{head.name} of {file.name}")
     print(report)
     if json is not None:
-        with atomic_path(json) as temporary:
-            temporary.write_text(writer.dumps(report.values, indent=2) + "\n", encoding="utf-8")
+        write_json(json, report.values)

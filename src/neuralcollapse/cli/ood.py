@@ -33,11 +33,10 @@ def ood(
 
     Example: neuralcollapse ood features.npz --method neco --method mahalanobis
     """
-    from neuralcollapse.files import atomic_path
+    from neuralcollapse.files import write_whole
     from neuralcollapse.ood.file_scores import score_file
 
     table, summary = score_file(file, method or ["nci"])
     tell(summary.to_string(float_format="{:.4g}".format))
     if csv is not None:
-        with atomic_path(csv) as temporary:
-            table.to_csv(temporary, index=False)
+        write_whole(csv, table.to_csv(index=False))

@@ -40,7 +40,7 @@ def sweep(
     Examples: neuralcollapse sweep grid.json --out runs, or
     neuralcollapse sweep grid.json --engine ray --address auto --gpus-per-run 1
     """
-    from neuralcollapse.files import atomic_path
+    from neuralcollapse.files import write_whole
     from neuralcollapse.studies.sweep import progress_table
     from neuralcollapse.studies.sweep import sweep as train_all
     from neuralcollapse.studies.sweep.configs import read_sweep
@@ -59,8 +59,7 @@ def sweep(
     except KeyboardInterrupt:
         tell("Stopped. The same command goes on.")
         raise typer.Exit(130) from None
-    with atomic_path(out / "sweep.csv") as path:
-        report.to_frame().to_csv(path, index=False)
+    write_whole(out / "sweep.csv", report.to_frame().to_csv(index=False))
     Console().print(progress_table(report.runs))
     tell(f"Written to {out}/sweep.csv")
     if report.failed:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import write_whole
 from neuralcollapse.measurement.cautions import cautions
 from neuralcollapse.measurement.departure import Departure, departures
 from neuralcollapse.measurement.prediction import predicted, setting_of
@@ -289,8 +289,7 @@ class CollapseReport(Mapping[str, float]):
 
         text = json.dumps(report_document(self), indent=2, allow_nan=False)
         if path is not None:
-            with atomic_path(path) as temporary:
-                temporary.write_text(text + "\n", encoding="utf-8")
+            write_whole(path, text + "\n")
         return text
 
     def to_csv(self, path: str | Path) -> None:
@@ -303,8 +302,8 @@ class CollapseReport(Mapping[str, float]):
         """
         path = Path(path)
         for part, table in self._tables().items():
-            with atomic_path(path.with_name(f"{path.stem}{part}{path.suffix}")) as temporary:
-                table.to_csv(temporary, index=not part)
+            named = path.with_name(f"{path.stem}{part}{path.suffix}")
+            write_whole(named, table.to_csv(index=not part))
 
     def to_latex(self, path: str | Path | None = None) -> str:
         """Return values, classes and worst pairs as LaTeX (booktabs), and write them if asked.
@@ -323,8 +322,7 @@ class CollapseReport(Mapping[str, float]):
             for part, table in tables.items()
         )
         if path is not None:
-            with atomic_path(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_whole(path, text)
         return text
 
     def _tables(self) -> dict[str, pd.DataFrame]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from neuralcollapse.files import without_nan
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -41,24 +43,14 @@ def report_frame(report: CollapseReport) -> pd.DataFrame:
 
 def report_document(report: CollapseReport) -> dict[str, Any]:
     """Return values, classes and worst pairs, fit for JSON; what is not finite is None."""
-    return {
-        "values": {name: finite(value) for name, value in report.items()},
+    document = {
+        "values": dict(report.items()),
         "estimates": {name: found.to_dict() for name, found in report.estimates.items()},
         "num_samples": report.train.moments.num_samples,
         "absent": report.absent,
-        "per_class": _records(report.per_class),
-        "worst_pairs": _records(report.worst_pairs()),
+        "per_class": report.per_class.to_dict(orient="records"),
+        "worst_pairs": report.worst_pairs().to_dict(orient="records"),
         "cautions": report.cautions,
     }
-
-
-def finite(value: float) -> float | None:
-    """Return a value that JSON has a word for, or None."""
-    return value if math.isfinite(value) else None
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {str(name): finite(cell) if isinstance(cell, float) else cell for name, cell in row.items()}
-        for row in table.to_dict(orient="records")
-    ]
+    plain: dict[str, Any] = without_nan(document)
+    return plain

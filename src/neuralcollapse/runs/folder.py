@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path, read_json, remove_half_written, writing
+from neuralcollapse.files import read_json, remove_half_written, write_json, writing
 from neuralcollapse.measurement import CollapseReport
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.runs.history import append_record, read_history
@@ -258,15 +257,8 @@ class RunFolder:
     def _write_config(self, content: Mapping[str, Any], names: Iterable[str]) -> None:
         files = sorted({*self.own, *self.files, *names})
         document = {"format": FORMAT, **content, "files": files}
-        text = json.dumps(document, indent=2) + "\n"
-        with (
-            self.writing(),
-            atomic_path(self.config) as temporary,
-            open(temporary, "w", encoding="utf-8") as file,
-        ):
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        with self.writing():
+            write_json(self.config, document)
 
 
 def _there(file: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import reading
+from neuralcollapse.files import reading, without_nan
 from neuralcollapse.runs.record import Record
 
 
@@ -31,7 +31,7 @@ def append_record(path: str | Path, record: Mapping[str, Any]) -> None:
         If the line cannot be written whole; the file is then as it was before.
     """
     _require_plain(Path(path))
-    line = (json.dumps(_without_nan(record), allow_nan=False) + "\n").encode()
+    line = (json.dumps(without_nan(record), allow_nan=False) + "\n").encode()
     # Unbuffered: the line reaches the file in one write, so that no crash of ours cuts it.
     with open(path, "ab", buffering=0) as file:
         before = file.tell()
@@ -141,17 +141,12 @@ def _parsed(path: Path, number: int, line: str) -> Record:
         return {name: _with_nan(value) for name, value in record.items()}
 
 
-def _without_nan(value: Any) -> Any:
-    """Replace the floats that JSON has not, however deep, by None."""
-    if isinstance(value, Mapping):
-        return {name: _without_nan(item) for name, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _with_nan(value: Any) -> Any:
     """Replace None, however deep, by NaN."""
     if isinstance(value, dict):
         return {name: _with_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(item) for item in value]
     return math.nan if value is None else value
 
 

@@ -157,7 +157,7 @@ class CollapseRecorder:
             # The scatter of an earlier layer is large: once, at the end if that is known.
             before = measured.before if last in (None, epoch) else None
             keeps = self.keeps_geometry(epoch, last)
-            self._writer.add(_nulls(record), named if keeps else None, before)
+            self._writer.add(record, named if keeps else None, before)
         self.records.append(record)
         return record
 
@@ -283,12 +283,3 @@ def _worst_pairs(measured: CollapseReport, names: Sequence[str]) -> list[tuple[s
     statistic = CDNVStatistic(measured.train.moments, worst=WORST_PAIRS)
     sweep_pairs(measured.train.moments.centered_means(), [statistic])
     return [(names[i], names[j], value) for i, j, value in statistic.worst_pairs]
-
-
-def _nulls(value: Any) -> Any:
-    """Return nested records with null for NaN and infinity, which JSON has not."""
-    if isinstance(value, dict):
-        return {name: _nulls(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_nulls(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

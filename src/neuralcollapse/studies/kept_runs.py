@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import write_whole
 from neuralcollapse.runs.history import parse_history
 from neuralcollapse.runs.record import Record
 from neuralcollapse.studies.sweep.runs import SweepRun
@@ -33,8 +33,7 @@ def keep_run(path: Path, run: SweepRun, outcomes: Mapping[str, float] | None = N
     if outcomes is not None:
         made["outcomes"] = dict(outcomes)
     text = json.dumps(made) + "\n" + (run.folder / "history.jsonl").read_text()
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
+    write_whole(path, gzip.compress(text.encode(), mtime=0))
 
 
 def read_kept_run(path: Path) -> tuple[dict[str, Any], list[Record]]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 
 from rich.progress import track
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path
-from neuralcollapse.studies.claims import Evidence, Study, Verdict, judge
+from neuralcollapse.files import atomic_path, without_nan
+from neuralcollapse.studies.claims import Study, Verdict, judge
 from neuralcollapse.studies.figure_job import FigureJob
 
 PAPERS = ("ji2022", "tirer2023", "gao2023")
@@ -126,16 +125,7 @@ def _record(verdicts: Iterable[Verdict], path: Path) -> Path:
                 "correction": verdict.claim.correction,
                 "outcome": verdict.outcome,
                 "error": verdict.error,
-                "evidence": [_json(piece) for piece in verdict.evidence],
+                "evidence": [vars(piece) | {"holds": piece.holds} for piece in verdict.evidence],
             }
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(without_nan(record)) + "\n")
     return path
-
-
-def _json(evidence: Evidence) -> dict[str, object]:
-    """Return the evidence with null for NaN and infinity, which JSON has not."""
-    record = vars(evidence) | {"holds": evidence.holds}
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in record.items()
-    }

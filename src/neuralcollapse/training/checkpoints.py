@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from neuralcollapse.files import atomic_path, reading
+from neuralcollapse.files import reading, write_whole
 
 # Of what each part is; numbers are finite and not negative.
 TYPES: dict[str, Any] = {
@@ -120,19 +119,3 @@ def save_weights(path: str | Path, state: dict[str, Tensor]) -> None:
     """
     plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
     write_whole(path, safetensors.torch.save(plain))
-
-
-def write_whole(path: str | Path, content: bytes | memoryview) -> None:
-    """Write a file so that it is the old or the new one even after the power fails.
-
-    Parameters
-    ----------
-    path
-        The file.
-    content
-        All of it.
-    """
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import write_whole
 
 MARK = b'<meta name="generator" content="neuralcollapse '  # by which we know our pages
 
@@ -55,9 +55,7 @@ def write_html(path: str | Path, text: str) -> Path:
         If the file is there and is no page of this library.
     """
     require_replaceable(path)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return Path(path)
+    return write_whole(path, text)
 
 
 def require_replaceable(path: str | Path) -> None:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, figure, save
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import write_whole
 from neuralcollapse.runs.record import Record
 from neuralcollapse.studies.atlas.correlations import stratified_correlations
 from neuralcollapse.studies.atlas.design import COMMON, FACTORS, atlas_design
@@ -90,8 +90,7 @@ def draw_where(job: FigureJob) -> list[Path]:
                           f"{right} networks have every training image right at the end."),
                           fontsize=8.5, color=GREY)  # fmt: skip
     path = job.folder / f"atlas_{job.scale}.csv"
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
+    write_whole(path, table.to_csv(index=False, float_format="%.6g"))
     return [path, save(drawing, job.folder / f"figure1_{job.scale}.png")]
 
 
@@ -177,9 +176,8 @@ def draw_correlations(job: FigureJob) -> list[Path]:
                      f"interval of 95 %; star: p < 0.05 after Holm's correction for all "
                      f"{len(found)} tried."), fontsize=8.5, color=GREY)  # fmt: skip
     path = job.folder / f"correlations_{job.scale}.json"
-    with atomic_path(path) as temporary:
-        rows = found.round(6).astype(object).where(found.notna(), None).to_dict("records")
-        temporary.write_text(json.dumps(rows, indent=1) + "\n")
+    rows = found.round(6).astype(object).where(found.notna(), None).to_dict("records")
+    write_whole(path, json.dumps(rows, indent=1) + "\n")
     return [path, save(drawing, job.folder / f"figure3_{job.scale}.png")]
 
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from neuralcollapse.figure_style import GREY, figure, save
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import write_whole
 from neuralcollapse.generalization import AlignmentEffects, alignment_effects
 from neuralcollapse.generalization.alignment_figure import draw_alignments
 from neuralcollapse.geometry import orthant_margins
@@ -207,6 +207,5 @@ def _write(stem: Path, panels: Sequence[Panel], caption: str) -> list[Path]:
     """Write the record and the figure."""
     record = {f"{panel.kind}, {panel.where}": panel.record for panel in panels}
     path = stem.with_suffix(".json")
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(record, allow_nan=False) + "\n")
+    write_whole(path, json.dumps(record, allow_nan=False) + "\n")
     return [path, save(plot_figure4(panels, caption), stem.with_suffix(".png"))]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, figure, save
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import write_whole
 from neuralcollapse.studies.gao2023.rotation_replication import decide, effects_of, replicate
 
 NAME = "gao2023_rotation_replication"
@@ -35,8 +35,7 @@ def record_replication(folder: Path, progress: bool = False) -> list[Path]:
     """
     record = replicate(progress)
     path = folder / f"{NAME}.json"
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(record, allow_nan=False) + "\n")
+    write_whole(path, json.dumps(record, allow_nan=False) + "\n")
     return [path, save(plot_replication(record), folder / f"{NAME}.png")]
 
 

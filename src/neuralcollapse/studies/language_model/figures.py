@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, figure, save
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import write_whole
 from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.language_model.collapse_by_frequency import THIRDS
 from neuralcollapse.studies.language_model.runs import Design, Record, finished
@@ -66,8 +66,7 @@ def draw_collapse(job: FigureJob) -> list[Path]:
     path = job.folder / f"language_model_{job.scale}.csv"
     table = _table(histories)
     job.folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.4g")
+    write_whole(path, table.to_csv(index=False, float_format="%.4g"))
     return [path, save(drawing, job.folder / f"figure1_{job.scale}.png")]
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import write_whole
 from neuralcollapse.measurement import measure, measure_head
 from neuralcollapse.studies.language_model.collapse_by_frequency import by_frequency
 from neuralcollapse.studies.language_model.text import Corpus
@@ -84,9 +84,7 @@ def finished(design: Design, text: Corpus, folder: Path) -> list[Record]:
         records: list[Record] = kept["records"]
         return records
     records = list(learning(design, text))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps({"settings": settings, "records": records}, indent=1))
+    write_whole(path, json.dumps({"settings": settings, "records": records}, indent=1))
     return records
 
 

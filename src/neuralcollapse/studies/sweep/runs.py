@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path, read_json
+from neuralcollapse.files import read_json, write_json
 from neuralcollapse.plain_text import plain
 from neuralcollapse.runs.folder import FolderInUseError
 from neuralcollapse.runs.record import Record
@@ -113,8 +112,7 @@ class SweepRun:
                 "error": f"{type(error).__name__}: {error}",
                 "traceback": traceback.format_exc(),
             }
-            with atomic_path(self._failure) as path:
-                path.write_text(json.dumps(report, indent=2) + "\n")
+            write_json(self._failure, report)
         finally:
             torch.set_num_threads(before)
 
