@@ -1,6 +1,7 @@
 """What a recorder goes on with after a checkpoint, alone and with its folder."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -76,3 +77,13 @@ def test_names_in_warnings_are_plain():
     report = measure_features(features, LABELS[:8], torch.eye(3))
     with pytest.warns(CollapseWarning, match=r"no training sample of class \\x1b\[31m\\u202e:"):
         recorder.record(report, 1)
+
+
+def test_notes_of_how_samples_were_read_are_said_once():
+    recorder = CollapseRecorder()
+    noted = replace(measured(), notes=["Labels are shifted."])
+    with pytest.warns(CollapseWarning, match="^Labels are shifted.$"):
+        recorder.record(noted, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recorder.record(noted, 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,6 @@ from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_pass import Bounded
 from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
 from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
-from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.recorder import CollapseRecorder, Mode
 from neuralcollapse.runs.schedule import Schedule
@@ -225,8 +223,6 @@ class CollapseCallback(_Callback):
         else:
             with trainer.precision_plugin.forward_context():
                 measured = self._measured(trainer, pl_module)
-            for note in () if self.records else measured.notes:
-                warnings.warn(note, CollapseWarning, stacklevel=4)
         step = int(trainer.global_step)
         epoch, last = self._before + self._epoch, _last(trainer)
         with one_refuses_all_refuse():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from neuralcollapse.measurement.feature_pass import Bounded
 from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
 from neuralcollapse.measurement.samples import LABEL_KEYS
 from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
-from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.recorder import CollapseRecorder, Mode
 from neuralcollapse.runs.schedule import Schedule
@@ -195,8 +193,6 @@ class CollapseTrainerCallback(TrainerCallback):
                 steps = state.global_step - self._begun
                 train = Bounded(train, steps * args.gradient_accumulation_steps)
             measured = measured_passes(self._trainer.model, train, test, self._options, merged=True)
-            for note in () if self.records else measured.notes:
-                warnings.warn(note, CollapseWarning, stacklevel=3)
         number = self._before + epoch
         with one_refuses_all_refuse():
             record = self._recorder.record(measured, number, state.global_step, self._last)

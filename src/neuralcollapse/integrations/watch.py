@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +11,6 @@ from neuralcollapse.integrations.batch_observer import BatchObserver
 from neuralcollapse.integrations.loggers import sink
 from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
 from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
-from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.recorder import CollapseRecorder, Mode
 from neuralcollapse.runs.schedule import Schedule
@@ -220,8 +218,6 @@ class CollapseWatch:
             measured = measured_passes(
                 self._model, self._loader, self._test_loader, self._options, merged=True
             )
-            for note in () if self.records else measured.notes:
-                warnings.warn(note, CollapseWarning, stacklevel=3)
         record = self._recorder.record(measured, self.epoch, self._steps, self._last)
         step = self.epoch if self._steps is None else self._steps
         self._log(self._recorder.scalars(record), step)

@@ -129,7 +129,7 @@ class CollapseRecorder:
         step: int | None = None,
         last: int | None = None,
     ) -> Record:
-        """Add the record of an epoch.
+        """Add the record of an epoch, and warn of the notes of the first measurement.
 
         Parameters
         ----------
@@ -151,6 +151,8 @@ class CollapseRecorder:
         """
         self.open()
         names = self._names(measured.train.moments.num_classes)
+        for note in measured.notes if _first_process() and not self.records else ():
+            warnings.warn(note, CollapseWarning, stacklevel=4)
         record = self.made(measured, epoch, step, last)
         if self._writer is not None and _first_process():
             named = replace(measured, class_names=names)
