@@ -36,7 +36,7 @@ def test_it_passes_on_what_it_is_given(tmp_path):
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps({"epochs": 5, "lr": 0.01}))
     options = (
-        "--config", settings, "--epochs", 3, "--schedule", "step", "--milestones", 1,
+        "--config", settings, "--epochs", 3, "--lr-schedule", "step", "--milestones", 1,
         "--milestones", 2, "--no-head-bias", "--head", "etf", "--head-scale", 2,
         "--head-permutation", 0, "--layers", "features.3", "--measure-every", 2,
     )  # fmt: skip

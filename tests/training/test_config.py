@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -10,10 +11,25 @@ FIXED = {"head": "etf", "head_bias": False}
 
 
 def test_a_dict_and_back():
-    config = TrainConfig(net="cnn", loss="mse", lr=0.5, seed=3, schedule="step", milestones=(2, 5))
+    config = TrainConfig(
+        net="cnn", loss="mse", lr=0.5, seed=3, lr_schedule="step", milestones=(2, 5)
+    )
     assert TrainConfig.from_dict(config.to_dict()) == config
     assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert TrainConfig.from_dict({}) == TrainConfig()
+
+
+def test_what_an_attribute_was_called_is_still_read():
+    config = TrainConfig(lr_schedule="constant")
+    assert TrainConfig(schedule="constant") == config
+    assert TrainConfig.from_dict({"schedule": "constant"}) == config
+    kept, given = {"schedule": "step"}, {"lr_schedule": "constant"}
+    assert TrainConfig.from_dict(kept | given) == config
+    assert TrainConfig.from_dict(given | kept) == TrainConfig(lr_schedule="step")
+    assert replace(config, lr_schedule="step") == TrainConfig(lr_schedule="step")
+    assert "schedule" not in config.to_dict()
+    with pytest.raises(NeuralCollapseError, match="lr_schedule: expected one of cosine"):
+        TrainConfig(schedule="linear")
 
 
 @pytest.mark.parametrize(
@@ -22,7 +38,10 @@ def test_a_dict_and_back():
         ({"nett": "mlp", "wd": 1}, "config: expected the keys data, .*got nett, wd; check the sp"),
         ({"net": "vit"}, "net: expected one of mlp, cnn.* or package.module:callable, got 'vit'"),
         ({"loss": "hinge"}, "loss: expected one of ce, mse, focal, dot-regression, got 'hinge'"),
-        ({"schedule": "linear"}, "schedule: expected one of cosine, step, constant, got 'linear'"),
+        (
+            {"lr_schedule": "linear"},
+            "lr_schedule: expected one of cosine, step, constant, got 'linear'",
+        ),
         ({"weight_decay": -1.0}, r"weight_decay: expected a number in \[0, inf\), got -1.0"),
         ({"weight_decay": math.nan}, r"weight_decay: expected a number in \[0, inf\), got nan"),
         (
@@ -88,18 +107,21 @@ def test_a_dict_and_back():
             FIXED | {"head_permutation": -1},
             r"head_permutation: expected a whole number in \[0, inf\), got -1",
         ),
-        ({"milestones": [3]}, r"milestones: expected none unless schedule is 'step', got \(3,\)"),
         (
-            {"schedule": "step", "milestones": [30, 20]},
+            {"milestones": [3]},
+            r"milestones: expected none unless lr_schedule is 'step', got \(3,\)",
+        ),
+        (
+            {"lr_schedule": "step", "milestones": [30, 20]},
             r"milestones: expected rising whole numbers in \(0, 400\), got \(30, 20\)",
         ),
         (
-            {"schedule": "step", "milestones": [400]},
+            {"lr_schedule": "step", "milestones": [400]},
             r"milestones: expected rising whole numbers in \(0, 400\), got \(400,\)",
         ),
-        ({"lr_factor": 0.5}, "lr_factor: expected none unless schedule is 'step', got 0.5"),
+        ({"lr_factor": 0.5}, "lr_factor: expected none unless lr_schedule is 'step', got 0.5"),
         (
-            {"schedule": "step", "lr_factor": 1.0},
+            {"lr_schedule": "step", "lr_factor": 1.0},
             r"lr_factor: expected a number in \(0, 1\), got 1.0",
         ),
         ({"label_noise": -0.1}, r"label_noise: expected a number in \[0, 1\), got -0.1"),

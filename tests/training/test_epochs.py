@@ -13,7 +13,13 @@ def test_sgd_is_the_textbook_update(loss, generator):
     inputs = torch.randn(7, 4, generator=generator)
     labels = torch.tensor([0, 1, 2, 0, 1, 2, 0])
     config = TrainConfig(
-        loss=loss, lr=0.3, momentum=0.8, weight_decay=0.05, batch_size=7, epochs=5, schedule="step"
+        loss=loss,
+        lr=0.3,
+        momentum=0.8,
+        weight_decay=0.05,
+        batch_size=7,
+        epochs=5,
+        lr_schedule="step",
     )
     model = nn.Linear(4, 3, bias=False)
     weight = model.weight.detach().double().numpy().copy()
@@ -54,7 +60,7 @@ def test_every_sample_is_seen_once_an_epoch():
 
 def test_divergence_stops_at_its_step(generator):
     data = TensorDataset(torch.randn(8, 3, generator=generator), torch.arange(8) % 2)
-    config = TrainConfig(loss="mse", lr=1e30, batch_size=4, epochs=9, schedule="constant")
+    config = TrainConfig(loss="mse", lr=1e30, batch_size=4, epochs=9, lr_schedule="constant")
     with pytest.raises(
         NonFiniteError,
         match=r"train_loss: expected a finite loss, got (inf|nan) at step 2 \(epoch 1\); lower the "
@@ -74,7 +80,7 @@ def test_only_a_look_at_every_thousandth_step_waits(generator, monkeypatch):
             return super().forward(inputs)
 
     data = TensorDataset(torch.randn(40, 3, generator=generator), torch.arange(40) % 2)
-    config = TrainConfig(loss="mse", lr=1e30, batch_size=4, epochs=9, schedule="constant")
+    config = TrainConfig(loss="mse", lr=1e30, batch_size=4, epochs=9, lr_schedule="constant")
     with pytest.raises(NonFiniteError, match=r"at step 2 \(epoch 1\)"):
         list(sgd_epochs(Spy(3, 2), data, config))
     assert len(seen) == 3

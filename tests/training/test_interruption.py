@@ -1,5 +1,6 @@
 """A run that is killed, and gone on with, ends as one that was not."""
 
+import json
 import os
 import signal
 
@@ -102,6 +103,10 @@ def test_a_finished_run_returns_its_records_without_the_data(tmp_path, monkeypat
     records = quiet(TINY, tmp_path)
     monkeypatch.setattr("neuralcollapse.training.plan.load_dataset", None)
     assert quiet(TINY, tmp_path, resume=True) == records
+    of_old = json.loads((tmp_path / "config.json").read_text())
+    of_old["config"]["schedule"] = of_old["config"].pop("lr_schedule")  # as 0.1.0 called it
+    (tmp_path / "config.json").write_text(json.dumps(of_old))
+    assert quiet(TINY, tmp_path, resume=True) == records
 
 
 def test_killed_between_the_last_checkpoint_and_the_weights(tmp_path):
@@ -203,7 +208,7 @@ def test_an_infinite_loss_keeps_the_checkpoint_before_it(tmp_path, monkeypatch):
 
 
 def test_divergence_says_where_and_what_is_left(tmp_path):
-    config = TrainConfig(**TINY.to_dict() | {"loss": "mse", "lr": 1e30, "schedule": "constant"})
+    config = TrainConfig(**TINY.to_dict() | {"loss": "mse", "lr": 1e30, "lr_schedule": "constant"})
     with pytest.raises(
         NeuralCollapseError,
         match=r"train_loss: .* at step 2 \(epoch 1\); .*; there is no checkpoint yet",

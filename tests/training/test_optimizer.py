@@ -12,7 +12,7 @@ def test_the_head_may_decay_at_a_rate_of_its_own():
     data = TensorDataset(torch.zeros(6, 3), torch.arange(6) % 2)
     config = TrainConfig(
         loss="mse", lr=0.1, momentum=0.0, weight_decay=0.5, head_weight_decay=2.0, epochs=3,
-        batch_size=6, schedule="constant", head_bias=False,
+        batch_size=6, lr_schedule="constant", head_bias=False,
     )  # fmt: skip
     model = nn.Sequential()
     model.add_module("features", nn.Linear(3, 4, bias=False))
@@ -28,7 +28,7 @@ def test_the_decay_of_adamw_is_taken_off_the_weights():
     data = TensorDataset(torch.zeros(6, 3), torch.arange(6) % 2)
     config = TrainConfig(
         loss="mse", optimizer="adamw", lr=0.1, weight_decay=0.5, head_weight_decay=2.0, epochs=3,
-        batch_size=6, schedule="constant", head_bias=False,
+        batch_size=6, lr_schedule="constant", head_bias=False,
     )  # fmt: skip
     model = nn.Sequential()
     model.add_module("features", nn.Linear(3, 4, bias=False))

@@ -13,7 +13,7 @@ def rates(steps_per_epoch=4, **values):
 
 
 def test_constant():
-    assert rates(schedule="constant", epochs=3) == [0.8] * 12
+    assert rates(lr_schedule="constant", epochs=3) == [0.8] * 12
 
 
 def test_cosine_is_half_a_period():
@@ -25,14 +25,14 @@ def test_cosine_is_half_a_period():
 @pytest.mark.parametrize("epochs", [3, 5, 120])
 def test_a_tenth_at_each_third(epochs):
     # Papyan, Han & Donoho 2020; the first step that is not before a third of the run has ended.
-    values = rates(schedule="step", epochs=epochs)
+    values = rates(lr_schedule="step", epochs=epochs)
     for step, value in enumerate(values):
         passed = (3 * step >= 4 * epochs) + (3 * step >= 8 * epochs)
         assert value == pytest.approx(0.8 * 0.1**passed, rel=1e-12)
 
 
 def test_milestones_are_ends_of_epochs():
-    values = rates(schedule="step", epochs=5, milestones=(2, 3), lr_factor=0.5)
+    values = rates(lr_schedule="step", epochs=5, milestones=(2, 3), lr_factor=0.5)
     assert values == pytest.approx([0.8] * 8 + [0.4] * 4 + [0.2] * 8)
 
 
@@ -49,7 +49,7 @@ def test_warm_up_rises_in_equal_steps_to_where_the_schedule_begins():
 )
 def test_it_never_rises_after_the_warm_up(schedule, epochs, warmup):
     warmup = min(warmup, epochs - 1)
-    values = rates(schedule=schedule, epochs=epochs, warmup_epochs=warmup)
+    values = rates(lr_schedule=schedule, epochs=epochs, warmup_epochs=warmup)
     assert all(0 < value <= 0.8 for value in values)
     after = values[4 * warmup :]
     assert after == sorted(after, reverse=True)

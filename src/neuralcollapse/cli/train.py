@@ -65,7 +65,10 @@ def train(
     optimizer: Annotated[str | None, _option("sgd or adamw.", RECIPE, "sgd")] = None,
     lr: Annotated[float | None, _option("Learning rate.", RECIPE, "0.05")] = None,
     momentum: Annotated[float | None, _option("Of the gradient.", RECIPE, "0.9")] = None,
-    schedule: Annotated[str | None, _option("cosine, step or constant.", RECIPE, "cosine")] = None,
+    lr_schedule: Annotated[
+        str | None,
+        _option("cosine, step or constant.", RECIPE, "cosine", "--lr-schedule", "--schedule"),
+    ] = None,
     milestones: Annotated[
         list[int] | None,
         _option("Epoch at which a step falls; repeat it.", RECIPE, "one and two thirds"),
@@ -130,8 +133,9 @@ def train(
 
     neuralcollapse train --net cnn --epochs 100 --out runs/digits
 
-    neuralcollapse train --data cifar10 --net resnet18 --epochs 120 --schedule step --milestones 40
-    --milestones 80 --weight-decay 5e-4 --batch-size 128 --layers features.stage1 --out runs/base
+    neuralcollapse train --data cifar10 --net resnet18 --epochs 120 --lr-schedule step
+    --milestones 40 --milestones 80 --weight-decay 5e-4 --batch-size 128 --layers features.stage1
+    --out runs/base
 
     neuralcollapse train --config runs/base/config.json --seed 1 --out runs/second
 
@@ -182,9 +186,8 @@ CONFIG_OPTIONS = (
     "data", "data_root", "per_class", "test_per_class", "imbalance", "label_noise", "net", "width",
     "head_bias", "head", "head_scale", "head_orientation", "head_seed", "head_permutation",
     "loss", "label_smoothing", "focal_gamma", "epochs", "batch_size", "optimizer", "lr", "momentum",
-    "schedule",
-    "milestones", "lr_factor", "warmup_epochs", "weight_decay", "head_weight_decay", "precision",
-    "seed",
+    "lr_schedule", "milestones", "lr_factor", "warmup_epochs", "weight_decay", "head_weight_decay",
+    "precision", "seed",
 )  # fmt: skip
 
 

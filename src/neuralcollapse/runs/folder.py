@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,7 @@ class RunFolder:
     def require_same(
         self,
         identity: Mapping[str, Mapping[str, Any]],
-        defaults: Mapping[str, Mapping[str, Any]] | None = None,
+        read: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] | None = None,
     ) -> None:
         """Refuse to go on with a run that was made otherwise; the message names the keys.
 
@@ -172,12 +172,11 @@ class RunFolder:
         ----------
         identity
             What config.json must hold; the rest of it is where the run was made.
-        defaults
-            Of options that a config.json of an earlier version lacks.
+        read
+            How a part of config.json is read that an earlier version may have written.
         """
         kept = read_json(self.config)
-        missing = defaults or {}
-        made = {part: {**missing.get(part, {}), **part_of(kept, part)} for part in identity}
+        made = {part: (read or {}).get(part, dict)(part_of(kept, part)) for part in identity}
         differing = [
             f"{key} = {old.get(key)!r} there and {new.get(key)!r} now"
             for old, new in ((made[part], new) for part, new in identity.items())

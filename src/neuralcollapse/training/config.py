@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import InitVar, asdict, dataclass, fields
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -17,7 +17,7 @@ CHOICES = {
     "head": ("linear", "etf"),
     "head_orientation": (None, *get_args(Orientation)),
     "optimizer": ("sgd", "adamw"),
-    "schedule": ("cosine", "step", "constant"),
+    "lr_schedule": ("cosine", "step", "constant"),
     "precision": ("32", "bf16", "auto"),
 }
 # What acts in one case alone, and would else be silently without effect.
@@ -25,14 +25,16 @@ ONLY_WITH = {
     "label_smoothing": ("loss", "ce"),
     "focal_gamma": ("loss", "focal"),
     "momentum": ("optimizer", "sgd"),
-    "milestones": ("schedule", "step"),
-    "lr_factor": ("schedule", "step"),
+    "milestones": ("lr_schedule", "step"),
+    "lr_factor": ("lr_schedule", "step"),
     "head_scale": ("head", "etf"),
     "head_orientation": ("head", "etf"),
     "head_seed": ("head", "etf"),
     "head_permutation": ("head", "etf"),
     "head_weight_decay": ("head", "linear"),  # there are no weights of a fixed head to decay
 }
+# Names of 0.1.0 and of now. The former are read, and run names are made of them, lest they change.
+RENAMED = {"schedule": "lr_schedule"}
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,11 @@ class TrainConfig:
         ``"sgd"``: stochastic gradient descent with momentum. ``"adamw"``: torch's AdamW.
     lr, momentum
         Learning rate; momentum of stochastic gradient descent.
-    schedule
+    lr_schedule
         How the learning rate goes on from `lr`: ``"cosine"``, ``"step"`` or ``"constant"``; see
-        `learning_rate`.
+        `learning_rate`. Its name was `schedule`, by which it may still be given.
     milestones
-        Epochs at whose end the learning rate falls, if the schedule is ``"step"``; at one and two
+        Epochs at whose end the learning rate falls, if `lr_schedule` is ``"step"``; at one and two
         thirds of the run if None (Papyan, Han & Donoho 2020).
     lr_factor
         What it is multiplied by at each, in (0, 1); 0.1 if None.
@@ -139,7 +141,7 @@ class TrainConfig:
     optimizer: str = "sgd"
     lr: float = 0.05
     momentum: float = 0.9
-    schedule: str = "cosine"
+    lr_schedule: str = "cosine"
     milestones: tuple[int, ...] | None = None
     lr_factor: float | None = None
     warmup_epochs: int = 0
@@ -147,8 +149,11 @@ class TrainConfig:
     epochs: int = 400
     precision: str = "32"
     seed: int = 0
+    schedule: InitVar[str | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, schedule: str | None = None) -> None:  # noqa: RUF033 - to check anew
+        if schedule is not None:
+            object.__setattr__(self, RENAMED["schedule"], schedule)
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 known = ", ".join(choice for choice in choices if choice is not None)
@@ -217,7 +222,8 @@ class TrainConfig:
         Parameters
         ----------
         values
-            Attribute names and values, such as `to_dict` returned.
+            Attribute names and values, such as `to_dict` returned, perhaps in 0.1.0; of two names
+            of one attribute, the later counts.
 
         Raises
         ------
@@ -225,6 +231,7 @@ class TrainConfig:
             If a name is unknown or a value out of range.
         """
         cls.require_known(values)
+        values = cls.named_as_now(values)
         lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
         return cls(**{**values, **lists})
 
@@ -232,11 +239,22 @@ class TrainConfig:
     def require_known(cls, names: Iterable[str]) -> None:
         """Refuse names that no attribute has."""
         known = [field.name for field in fields(cls)]
-        unknown = sorted(map(str, set(names) - set(known)))
+        unknown = sorted(map(str, set(names) - {*known, *RENAMED}))
         if unknown:
             raise NeuralCollapseError(
                 "config", f"the keys {', '.join(known)}", ", ".join(unknown), "check the spelling"
             )
+
+    @staticmethod
+    def named_as_now(values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values by the names that the attributes have now."""
+        return {RENAMED.get(name, name): value for name, value in values.items()}
+
+    @staticmethod
+    def named_as_once(values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values by the names that the attributes had in 0.1.0, where they have others."""
+        once = {now: name for name, now in RENAMED.items()}
+        return {once.get(name, name): value for name, value in values.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as a JSON-ready dict."""

@@ -19,7 +19,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
     Parameters
     ----------
     config
-        Its `lr`, `schedule`, `milestones`, `lr_factor`, `warmup_epochs` and `epochs` are read.
+        Its `lr`, `lr_schedule`, `milestones`, `lr_factor`, `warmup_epochs` and `epochs` are read.
     step
         From 0.
     steps_per_epoch
@@ -34,17 +34,17 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
     --------
     Of Tirer et al. 2023, Figure 3: a tenth every 40 epochs.
 
-    >>> config = TrainConfig(lr=0.05, schedule="step", milestones=(40, 80), epochs=120)
+    >>> config = TrainConfig(lr=0.05, lr_schedule="step", milestones=(40, 80), epochs=120)
     >>> [round(learning_rate(config, epoch * 10, 10), 6) for epoch in (0, 39, 40, 119)]
     [0.05, 0.05, 0.005, 0.0005]
     """
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:
         return config.lr * ((step + 1) / warmup)
-    if config.schedule == "cosine":
+    if config.lr_schedule == "cosine":
         done = (step - warmup) / (config.epochs * steps_per_epoch - warmup)
         return config.lr * (1 + math.cos(math.pi * done)) / 2
-    if config.schedule == "step":
+    if config.lr_schedule == "step":
         thirds = (config.epochs / 3, 2 * config.epochs / 3)
         passed = sum(step / steps_per_epoch >= mark for mark in config.milestones or thirds)
         return config.lr * (0.1 if config.lr_factor is None else config.lr_factor) ** passed

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lightning_fabric import Fabric
 from lightning_fabric.utilities import rank_zero_only
@@ -116,7 +117,7 @@ def train(
     folder = plan.folder
     if getattr(rank_zero_only, "rank", 0) == 0:
         if resume and folder.used:
-            folder.require_same(plan.identity(), {"config": TrainConfig().to_dict()})
+            folder.require_same(plan.identity(), {"config": _completed})
         elif not overwrite:
             folder.require_unused()
         folder.require_ours()
@@ -125,6 +126,11 @@ def train(
     fabric = Fabric(accelerator=accelerator, strategy=strategy, devices=devices)
     # Bound and not passed: Fabric looks through arguments, and stops at frozen dataclasses.
     return fabric.launch(partial(_run, plan=plan))
+
+
+def _completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration in a config.json, perhaps of an earlier version, as of now."""
+    return TrainConfig().to_dict() | TrainConfig.named_as_now(config)
 
 
 def _run(fabric: Fabric, plan: RunPlan) -> list[Record]:

@@ -30,6 +30,7 @@ def test_names_tell_runs_apart_and_stay_when_a_default_is_spelled_out():
     assert len({run_name(config) for config in expand(spec)}) == 8
     assert run_name(TrainConfig(seed=0)) == run_name(TrainConfig())
     assert run_name(TrainConfig(net="cnn", seed=3)) == "digits-cnn-seed3-431cf9af"  # a name of old
+    assert run_name(TrainConfig(lr_schedule="constant")) == "digits-mlp-seed0-5af22fa3"
     assert "/" not in run_name(TrainConfig(data="digits"))
 
 

@@ -22,7 +22,7 @@ FIGURES = {
     6: (("vgg18", "fashion-mnist"),),
 }
 # A constant learning rate, as in the gradient flow of the theory.
-COMMON: dict[str, Any] = {"weight_decay": 0.0, "schedule": "constant", "batch_size": 128}
+COMMON: dict[str, Any] = {"weight_decay": 0.0, "lr_schedule": "constant", "batch_size": 128}
 SCALES: dict[Scale, dict[str, Any]] = {
     "quick": {"width": 0.25, "epochs": 200, "lr": 0.02},
     "small": SMALL | {"epochs": 150, "lr": 0.05, "batch_size": 64, "test_per_class": 100},

@@ -93,8 +93,8 @@ def run_name(config: TrainConfig) -> str:
     """Return the folder name of a run: the same for the same configuration, else another.
 
     It depends only on the values that differ from the defaults, so that a run is still found when
-    a later version knows more options. Names of data and networks that are paths lose what a
-    folder cannot be called.
+    a later version knows more options, or calls one otherwise. Names of data and networks that are
+    paths lose what a folder cannot be called.
 
     Parameters
     ----------
@@ -108,6 +108,7 @@ def run_name(config: TrainConfig) -> str:
     """
     values, defaults = config.to_dict(), TrainConfig().to_dict()
     own = {name: value for name, value in values.items() if value != defaults[name]}
+    own = TrainConfig.named_as_once(own)
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
     data, net = (_folder_word(name.rpartition(":")[2]) for name in (config.data, config.net))
     return f"{data}-{net}-seed{config.seed}-{digest}"

@@ -33,7 +33,7 @@ from neuralcollapse.training.networks.width import scaled
 
 WAYS = {"layerwise": layerwise_features, "end_to_end": end_to_end_features}
 CURVES = {"nc1_pinv": ("NC1", BLUE), "nc1_trace_ratio": ("ÑC1", ORANGE)}
-COMMON: dict[str, Any] = {"loss": "mse", "head_bias": False, "schedule": "step"}
+COMMON: dict[str, Any] = {"loss": "mse", "head_bias": False, "lr_schedule": "step"}
 SCALES: dict[Scale, dict[str, Any]] = {
     "quick": {"width": 0.25, "weight_decay": 8.5e-3, "batch_size": 64, "epochs": 30},
     "small": {

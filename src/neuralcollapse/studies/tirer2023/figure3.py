@@ -41,7 +41,7 @@ MEASURE_EVERY = 5
 # Learning rate and momentum are the paper's at every scale, and, but for small, its product of
 # weight decay and the sum of all learning rates: fewer and smaller epochs need more decay. At the
 # scale small the product is 0.4 of it, since twice the whole of it leaves training images wrong.
-COMMON: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "schedule": "step"}
+COMMON: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "lr_schedule": "step"}
 SCALES: dict[Scale, dict[str, Any]] = {
     "quick": {"width": 0.25, "weight_decay": 8.5e-3, "batch_size": 64, "epochs": 120},
     "small": {
