@@ -96,6 +96,22 @@ def test_names_are_kept_in_the_file(tmp_path):
         assert nc.measure_features(**read_features(path)).class_names == names
 
 
+@pytest.mark.parametrize("names", [np.array("ant"), np.array([["a"], ["b"], ["c"]])])
+def test_names_are_a_row(tmp_path, names):
+    np.savez(tmp_path / "f.npz", features=FEATURES, labels=NUMBERS, class_names=names)
+    with pytest.raises(NeuralCollapseError, match=r"class_names: expected a row of names, got .*"):
+        read_features(tmp_path / "f.npz")
+
+
+@pytest.mark.parametrize("names", ['"ant"', '{"ant": 0}', '[["ant"], "bee"]', "3"])
+def test_names_in_metadata_are_a_row(tmp_path, names):
+    save_file(
+        {"features": torch.tensor(FEATURES)}, tmp_path / "f.safetensors", {"class_names": names}
+    )
+    with pytest.raises(NeuralCollapseError, match="class_names: expected a row of names"):
+        read_arrays(tmp_path / "f.safetensors")
+
+
 def test_logits_of_the_network_decide(tmp_path):
     np.savez(tmp_path / "f.npz", features=FEATURES, labels=NUMBERS, logits=LOGITS,
              class_names=["cat", "dog", "eel"])  # fmt: skip

@@ -66,7 +66,7 @@ def read_arrays(path: str | Path, names: Collection[str] = ()) -> dict[str, Any]
         raise NeuralCollapseError("path", "a file", f"nothing at {path}", "check the name")
     arrays = READERS[path.suffix](path)
     if "class_names" in arrays:
-        arrays["class_names"] = [str(name) for name in arrays["class_names"]]
+        arrays["class_names"] = _names(arrays["class_names"], path)
     if path.suffix == ".npy":
         name = path.stem if path.stem in names else "features"
         arrays = {name: arrays[""]}
@@ -111,6 +111,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if not isinstance(state, Mapping):
             raise ValueError(type(state).__name__)
     return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _names(found: Any, path: Path) -> list[str]:
+    names = found.tolist() if isinstance(found, (np.ndarray, Tensor)) else found
+    if not isinstance(names, list) or any(isinstance(name, (list, dict)) for name in names):
+        got = f"{' '.join(str(found).split())[:40]} in {path.name}"
+        raise NeuralCollapseError("class_names", "a row of names", got, "store one name a class")
+    return [str(name) for name in names]
 
 
 def _read_npy(path: Path) -> dict[str, Any]:

@@ -51,6 +51,11 @@ def score_file(path: str | Path, methods: Sequence[str]) -> tuple[pd.DataFrame, 
             f"{', '.join(sorted([*arrays, *parts]))} in {Path(path).name}",
             "add the samples to score under one of these names",
         )
+    for name, rows in parts.items():
+        if not len(rows):
+            raise NeuralCollapseError(
+                f"{name}_features", "at least one sample to score", "none", "leave them out"
+            )
     kept = {n: array for n, array in arrays.items() if n not in (*logits, "test_labels")}
     report = measure_features(**kept, intervals=False)
     blocks = []
