@@ -1,8 +1,4 @@
-"""What the tests of training share: a tiny run, and processes that can be killed.
-
-Processes are forked from a server that has imported torch once, not from the test process, whose
-autograd threads would not survive.
-"""
+"""What the tests of training share: a tiny run, and processes that can be killed."""
 
 import math
 import multiprocessing
@@ -17,11 +13,9 @@ from torch import nn
 
 from neuralcollapse.runs import read_history
 from neuralcollapse.training import TrainConfig, train
+from ranks import server
 
 TINY = TrainConfig(width=0.125, epochs=3, per_class=20, batch_size=50, lr=0.05)
-
-server = multiprocessing.get_context("forkserver")
-server.set_forkserver_preload(["neuralcollapse.training.trainer", "neuralcollapse.metrics.presets"])
 
 
 def plain_network(input_shape, num_classes):

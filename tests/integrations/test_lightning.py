@@ -3,28 +3,23 @@
 import copy
 import itertools
 import json
-import os
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import neuralcollapse as nc
 from neuralcollapse.integrations import CollapseCallback
 from neuralcollapse.runs import CollapseWarning, read_history
+from ranks import launched
 
 lightning = pytest.importorskip("lightning.pytorch")
 import pytorch_lightning  # noqa: E402
 from lightning.pytorch.callbacks import EarlyStopping  # noqa: E402
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger  # noqa: E402
-
-SRC = Path(nc.__file__).parents[1]
 
 
 def module_of(package, network):
@@ -155,49 +150,38 @@ def fit_pairs(network, loaders, callback):
     trainer.fit(module, loaders)
 
 
-TWO_PROCESSES = """
-import json, sys, warnings
-import torch
-from torch import nn
-from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, TensorDataset
-import lightning.pytorch as L
-from neuralcollapse.integrations import CollapseCallback
+def _rank(rank, world, folder):
+    warnings.simplefilter("ignore")
+    torch.manual_seed(0)
+    module = module_of(lightning, nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)))
 
-warnings.simplefilter("ignore")
-torch.set_num_threads(1)
-folder = sys.argv[1]
-
-class Classifier(L.LightningModule):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
-    def forward(self, inputs):
-        return self.network(inputs)
-    def training_step(self, batch, index):
-        return cross_entropy(self(batch[0]), batch[1])
-    def validation_step(self, batch, index):
-        self(batch[0])
-    def configure_optimizers(self):
-        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+    def optimizers():
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.0)]
 
-data = torch.load(f"{folder}/data.pt", weights_only=True)
-loader = DataLoader(TensorDataset(*data), batch_size=8, shuffle=True)
-held_out = DataLoader(TensorDataset(*data), batch_size=8)
-callbacks = [CollapseCallback("full", mode=m, history=f"{folder}/{m}") for m in ("pass", "batches")]
-module = Classifier()
-trainer = L.Trainer(accelerator="cpu", devices=int(sys.argv[2]), strategy="ddp", max_epochs=2,
-    logger=False, callbacks=callbacks, enable_checkpointing=False, enable_progress_bar=False,
-    enable_model_summary=False)
-trainer.fit(module, loader, held_out)
-logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-with open(f"{folder}/rank{trainer.global_rank}.json", "w") as file:
-    json.dump([callbacks[0].records, callbacks[1].records, logged], file)
-if trainer.is_global_zero:
-    torch.save(module.network.state_dict(), f"{folder}/network.pt")
-"""
+    module.configure_optimizers = optimizers
+    data = TensorDataset(*torch.load(folder / "data.pt", weights_only=True))
+    loader, held_out = (
+        DataLoader(data, batch_size=8, shuffle=shuffle) for shuffle in (True, False)
+    )
+    callbacks = [CollapseCallback("full", mode=m, history=folder / m) for m in ("pass", "batches")]
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        devices=world,
+        strategy="ddp",
+        max_epochs=2,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, loader, held_out)
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    found = [callbacks[0].records, callbacks[1].records, logged]
+    (folder / f"rank{rank}.json").write_text(json.dumps(found))
+    if rank == 0:
+        torch.save(module.network.state_dict(), folder / "network.pt")
 
 
 @pytest.mark.parametrize("world", [2, pytest.param(3, marks=pytest.mark.slow)])
@@ -206,18 +190,8 @@ def test_several_processes_measure_what_one_does(dataset, tmp_path, world):
 
     So its batches see the same network as a pass at its end, on one process.
     """
-    script = tmp_path / "two.py"
-    script.write_text(TWO_PROCESSES)
     torch.save(list(dataset.tensors), tmp_path / "data.pt")
-    paths = os.pathsep.join([str(SRC), *filter(None, [os.environ.get("PYTHONPATH")])])
-    run = subprocess.run(
-        [sys.executable, script, tmp_path, str(world)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
+    launched(_rank, world, tmp_path)
     network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
     network.load_state_dict(torch.load(tmp_path / "network.pt", weights_only=True))
     loader = DataLoader(dataset, batch_size=96)

@@ -1,17 +1,15 @@
 """What several processes measure together: the same as one, and the same on each."""
 
 import warnings
-from datetime import timedelta
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import measure
+from ranks import together
 
 K, D, SAMPLES = 4, 6, 90
 WIDE, NARROW = torch.float64, torch.float32
@@ -62,14 +60,6 @@ def found(report):
 
 
 def _rank(rank, world, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/store",
-        rank=rank,
-        world_size=world,
-        timeout=timedelta(seconds=300),
-    )
     results = {}
     for name, shares in SHARES[world].items():
         start, stop, dtype = shares[rank]
@@ -87,12 +77,11 @@ def _rank(rank, world, folder):
     except NeuralCollapseError as error:
         results["refused"] = str(error)
     torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_measure_what_one_does(tmp_path, world):
-    mp.spawn(_rank, args=(world, str(tmp_path)), nprocs=world)
+    together(_rank, world, tmp_path)
     results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(world)]
     whole = batches(0, SAMPLES, WIDE)
     expected = found(nc.measure(network(WIDE), whole, test_loader=whole, progress=False))

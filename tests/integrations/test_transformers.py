@@ -1,8 +1,6 @@
 """The callback in real runs of the Hugging Face Trainer, of tiny networks with random weights."""
 
 import json
-import os
-import socket
 import warnings
 
 import pytest
@@ -10,6 +8,7 @@ import torch
 
 import neuralcollapse as nc
 from neuralcollapse.runs import CollapseWarning, read_history
+from ranks import launched
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")  # which the Trainer needs
@@ -237,18 +236,7 @@ def test_new_models_named_evaluation_data_own_labels_and_few_steps(tmp_path):
             assert callback.records[-1]["test_some_accuracy"] >= 0
 
 
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-def _rank(rank, world, folder, port):
-    torch.set_num_threads(1)
-    os.environ |= {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
-        "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-    }  # fmt: skip
+def _rank(rank, world, folder):
     sizes = {"per_device_train_batch_size": 4, "per_device_eval_batch_size": 2}
     samples = sentences(torch.float64)
     trainer = trainer_of(bert().double(), samples, folder, num_train_epochs=2, **sizes)
@@ -270,7 +258,7 @@ def _rank(rank, world, folder, port):
 
 @pytest.mark.parametrize("world", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_several_processes_measure_what_one_does(tmp_path, world):
-    torch.multiprocessing.spawn(_rank, (world, tmp_path, free_port()), nprocs=world)
+    launched(_rank, world, tmp_path)
     network = bert().double()
     network.load_state_dict(torch.load(tmp_path / "network.pt", weights_only=True))
     loader = torch.utils.data.DataLoader(sentences(torch.float64), batch_size=24)

@@ -6,8 +6,6 @@ import pickle
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -22,6 +20,7 @@ from neuralcollapse.metrics import (
     summarize,
 )
 from neuralcollapse.moments import ClassMoments
+from ranks import together
 
 K, D = 4, 6
 SAMPLES = 120
@@ -307,14 +306,7 @@ WORLD = 2
 SHARES = {"unequal": [0, 83, SAMPLES], "one without samples": [0, 0, SAMPLES]}
 
 
-def _rank(rank, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/store",
-        rank=rank,
-        world_size=WORLD,
-    )
+def _rank(rank, world, folder):
     features, labels, logits, head, centers = stream()
     features, logits = features.double(), logits.double()
     results = {}
@@ -338,11 +330,10 @@ def _rank(rank, folder):
     if rank == 0:  # a refusal does not leave the rank with the sum of all
         results["lonely"] = lonely._unpacked().moments.num_samples
     torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
 
 
 def test_ranks_compute_what_a_single_process_does(tmp_path):
-    mp.spawn(_rank, args=(str(tmp_path),), nprocs=WORLD)
+    together(_rank, WORLD, tmp_path)
     features, labels, logits, head, centers = stream()
     whole = metric_of(head, centers)
     whole.update(features.double(), labels, logits.double())
