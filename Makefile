@@ -2,6 +2,10 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+# Shapes and types of signatures are checked at run time: by the examples of the docstrings, which
+# call every public function, and nightly by every test.
+TYPED  := --jaxtyping-packages=neuralcollapse,typechecking.checker
 
 .PHONY: help demo test nightly coverage lint bench gpu docs clean
 
@@ -13,14 +17,15 @@ demo: $(VENV)/.installed  ## train a small network on real images, report its co
 	$(BIN)/neuralcollapse verify
 
 test: $(VENV)/.installed-dev lint  ## lint, type-check and run the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(PYTEST) tests
+	$(PYTEST) $(TYPED) src
 
 nightly: $(VENV)/.installed-dev  ## every test, the slow ones too, and the benchmarks in full
-	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
+	$(PYTEST) $(TYPED) -m "slow or not slow"
 	$(MAKE) bench
 
 coverage: $(VENV)/.installed-dev  ## which lines the tests run, in htmlcov/
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov=neuralcollapse --cov-report=term:skip-covered --cov-report=html
+	$(PYTEST) --cov=neuralcollapse --cov-report=term:skip-covered --cov-report=html
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

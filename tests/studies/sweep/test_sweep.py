@@ -1,9 +1,6 @@
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from contextlib import suppress
 
@@ -17,6 +14,7 @@ from neuralcollapse.runs.folder import FolderInUseError
 from neuralcollapse.studies.sweep import expand, progress_table, sweep
 from neuralcollapse.training import DATASETS, train
 from neuralcollapse.training.run_folder import TrainingFolder
+from training_runs import running, wait_for
 
 GRID = {
     "base": {"epochs": 2, "per_class": 10, "width": 0.0625, "weight_decay": 0.0},
@@ -128,24 +126,12 @@ def test_no_configuration_is_refused(tmp_path):
 
 
 def test_a_killed_sweep_goes_on(swept, tmp_path):
-    """Killed after its first checkpoint, with all its workers, then called again."""
-    program = (
-        "import sys, json, os, threading, time\n"
-        "from pathlib import Path\n"
-        "from neuralcollapse.studies.sweep import expand, sweep\n"
-        "out = Path(sys.argv[1])\n"
-        "def kill():\n"
-        "    while not list(out.rglob('history.jsonl')): time.sleep(0.01)\n"
-        "    os.killpg(0, 9)\n"
-        "threading.Thread(target=kill, daemon=True).start()\n"
-        "sweep(expand(json.loads(sys.argv[2])), out, progress=False, workers=2)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, tmp_path, json.dumps(GRID)],
-        start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == -9
+    """Killed in its first run, then called again."""
+    with running(sweep, expand(GRID), tmp_path, progress=False, workers=1) as process:
+        wait_for(lambda: list(tmp_path.rglob("history.jsonl")), process)
+        process.kill()
+        process.join()
+    assert process.exitcode == -9
     report = sweep(expand(GRID), tmp_path, **QUIET)
     for ours, theirs in zip(report.runs, swept[1].runs, strict=True):
         assert ours.state == "finished"
@@ -154,26 +140,21 @@ def test_a_killed_sweep_goes_on(swept, tmp_path):
 
 def test_workers_end_with_a_sweep_that_is_killed(tmp_path):
     """The sweep alone is killed; its workers' runs, which would take hours, are soon free."""
-    program = (
-        "import sys, json\n"
-        "from neuralcollapse.studies.sweep import expand, sweep\n"
-        "sweep(expand(json.loads(sys.argv[2])), sys.argv[1], progress=False, workers=2)\n"
-    )
     endless = {"base": GRID["base"] | {"epochs": 10**6}, "grid": {"seed": [0, 1]}}
-    process = subprocess.Popen([sys.executable, "-c", program, tmp_path, json.dumps(endless)])
-    while len(histories := list(tmp_path.rglob("history.jsonl"))) < 2:
-        assert process.poll() is None
-        time.sleep(0.05)
-    with pytest.raises(FolderInUseError), TrainingFolder(histories[0].parent).locked():
-        pass
-    process.kill()
-    process.wait()
-    waiting = {history.parent for history in histories}
-    while waiting:  # the suite's own limit of time ends a failure
-        for folder in list(waiting):
-            with suppress(FolderInUseError), TrainingFolder(folder).locked():
-                waiting.remove(folder)
-        time.sleep(0.05)
+    with running(sweep, expand(endless), tmp_path, **QUIET) as process:
+        while len(histories := list(tmp_path.rglob("history.jsonl"))) < 2:
+            assert process.is_alive()
+            process.join(0.05)
+        with pytest.raises(FolderInUseError), TrainingFolder(histories[0].parent).locked():
+            pass
+        process.kill()
+        process.join()
+        waiting = {history.parent for history in histories}
+        while waiting:  # the suite's own limit of time ends a failure
+            for folder in list(waiting):
+                with suppress(FolderInUseError), TrainingFolder(folder).locked():
+                    waiting.remove(folder)
+            time.sleep(0.05)
 
 
 def test_a_broken_history_is_a_failure_and_told_as_it_is(swept, tmp_path):

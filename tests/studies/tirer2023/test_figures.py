@@ -98,7 +98,7 @@ def test_figure_2_is_drawn_and_what_is_trained_is_kept(tmp_path, monkeypatch):
 def test_figure_3_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setitem(figure3.SEEDS, "quick", (0, 1))
     monkeypatch.setattr(figure3, "MEASURE_EVERY", 2)
-    small = {"width": 0.0625, "batch_size": 300, "epochs": 3, "weight_decay": 0.1}
+    small = {"width": 0.0625, "per_class": 20, "batch_size": 50, "epochs": 3, "weight_decay": 0.1}
     monkeypatch.setitem(figure3.SCALES, "quick", small)
     path, picture = figure3.draw(FigureJob(tmp_path, workers={"workers": 1}))
     record = records(path)
