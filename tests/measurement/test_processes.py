@@ -65,7 +65,7 @@ def _rank(rank, world, folder):
     (folder / f"{rank}.json").write_text(json.dumps(found))
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_processes_agree(world, tmp_path):
     together(_rank, world, tmp_path)
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(world)]
