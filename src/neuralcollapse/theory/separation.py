@@ -12,9 +12,8 @@ from torch import Tensor
 
 from neuralcollapse.geometry.sel import simplex_encoded_spectrum
 from neuralcollapse.geometry.simplex_etf import standard_simplex
+from neuralcollapse.theory.predicted_geometry import CODES
 from neuralcollapse.validation import class_counts, simplex_dim
-
-CODES = "with fewer dimensions the optimum is a softmax code, which has no closed form"
 
 
 @dataclass(frozen=True)
