@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from neuralcollapse.files import write_whole
 from neuralcollapse.measurement.cautions import cautions
 from neuralcollapse.measurement.departure import Departure, departures
 from neuralcollapse.measurement.prediction import predicted, setting_of
@@ -19,10 +17,8 @@ from neuralcollapse.measurement.readings import both, training_only
 from neuralcollapse.measurement.report_text import report_html, report_text
 from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.metrics.catalogue import metric_named
-from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.estimates.estimate import Estimate, estimates
 from neuralcollapse.metrics.metric import Metric, Reading
-from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.theory.predicted_geometry import PredictedGeometry
@@ -219,17 +215,9 @@ class CollapseReport(Mapping[str, float]):
     @property
     def per_class(self) -> pd.DataFrame:
         """One row a class, worst margin first: samples, spread, distance, accuracies, margins."""
-        import pandas as pd
+        from neuralcollapse.measurement.report_tables import class_table
 
-        table = pd.DataFrame(self.train.columns(self.class_names))
-        if self.test is not None:
-            table = table.join(
-                pd.DataFrame(self.test.columns(self.class_names))
-                .drop(columns="class")
-                .add_prefix("test_")
-            )
-        key = "margin_min" if "margin_min" in table else "trace_variance"
-        return table.sort_values(key, ascending=key == "margin_min", ignore_index=True)
+        return class_table(self)
 
     def worst_pairs(self, count: int = 10) -> pd.DataFrame:
         """Return the pairs of classes with the largest CDNV, the hardest to tell apart by it.
@@ -244,14 +232,9 @@ class CollapseReport(Mapping[str, float]):
         DataFrame
             Columns ``class i``, ``class j``, ``cdnv``; worst first.
         """
-        import pandas as pd
+        from neuralcollapse.measurement.report_tables import pair_table
 
-        moments = self.train.moments
-        statistic = CDNVStatistic(moments, worst=count)
-        sweep_pairs(moments.centered_means(), [statistic])
-        names = self.class_names
-        pairs = [(names[i], names[j], value) for i, j, value in statistic.worst_pairs]
-        return pd.DataFrame(pairs, columns=["class i", "class j", "cdnv"])
+        return pair_table(self, count)
 
     def to_dict(self) -> dict[str, float]:
         """Return the values by name, a flat dictionary of floats."""
@@ -285,12 +268,9 @@ class CollapseReport(Mapping[str, float]):
         path
             File to write, atomically.
         """
-        from neuralcollapse.measurement.report_tables import report_document
+        from neuralcollapse.measurement.report_tables import report_json
 
-        text = json.dumps(report_document(self), indent=2, allow_nan=False)
-        if path is not None:
-            write_whole(path, text + "\n")
-        return text
+        return report_json(self, path)
 
     def to_csv(self, path: str | Path) -> None:
         """Write the values, and beside them the tables of classes and of worst pairs.
@@ -300,10 +280,9 @@ class CollapseReport(Mapping[str, float]):
         path
             Such as ``values.csv``; the others become ``values-classes.csv``, ``values-pairs.csv``.
         """
-        path = Path(path)
-        for part, table in self._tables().items():
-            named = path.with_name(f"{path.stem}{part}{path.suffix}")
-            write_whole(named, table.to_csv(index=not part))
+        from neuralcollapse.measurement.report_tables import write_csv
+
+        write_csv(self, Path(path))
 
     def to_latex(self, path: str | Path | None = None) -> str:
         """Return values, classes and worst pairs as LaTeX (booktabs), and write them if asked.
@@ -313,22 +292,9 @@ class CollapseReport(Mapping[str, float]):
         path
             File to write, atomically.
         """
-        columns = ["train", "test", "corrected", "lower", "upper", "target", "chance"]
-        tables = self._tables()
-        values = tables[""]
-        tables[""] = values[[name for name in columns if name in values]]
-        text = "\n".join(
-            table.to_latex(index=not part, escape=True, na_rep="", float_format="{:.4g}".format)
-            for part, table in tables.items()
-        )
-        if path is not None:
-            write_whole(path, text)
-        return text
+        from neuralcollapse.measurement.report_tables import report_latex
 
-    def _tables(self) -> dict[str, pd.DataFrame]:
-        return {
-            "": self.to_frame(), "-classes": self.per_class, "-pairs": self.worst_pairs()
-        }  # fmt: skip
+        return report_latex(self, path)
 
     def save(self, path: str | Path) -> None:
         """Write the report to a safetensors file, for `load_report`; functions of one's own stay.

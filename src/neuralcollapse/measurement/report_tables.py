@@ -1,11 +1,15 @@
-"""A report as a table of metrics, and as a document of plain values."""
+"""A report as tables of metrics, classes and pairs, and as a document of plain values."""
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuralcollapse.files import without_nan
+from neuralcollapse.files import without_nan, write_whole
+from neuralcollapse.metrics.class_distance import CDNVStatistic
+from neuralcollapse.metrics.pairs import sweep_pairs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,6 +17,7 @@ if TYPE_CHECKING:
     from neuralcollapse.measurement.collapse_report import CollapseReport
 
 ESTIMATED = ("corrected", "lower", "upper")
+PRINTED = ("train", "test", *ESTIMATED, "target", "chance")  # columns that a page has room for
 
 
 def report_frame(report: CollapseReport) -> pd.DataFrame:
@@ -41,6 +46,53 @@ def report_frame(report: CollapseReport) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("metric")
 
 
+def class_table(report: CollapseReport) -> pd.DataFrame:
+    """Return one row a class, see `CollapseReport.per_class`."""
+    import pandas as pd
+
+    table = pd.DataFrame(report.train.columns(report.class_names))
+    if report.test is not None:
+        tested = pd.DataFrame(report.test.columns(report.class_names))
+        table = table.join(tested.drop(columns="class").add_prefix("test_"))
+    key = "margin_min" if "margin_min" in table else "trace_variance"
+    return table.sort_values(key, ascending=key == "margin_min", ignore_index=True)
+
+
+def pair_table(report: CollapseReport, count: int) -> pd.DataFrame:
+    """Return the worst pairs of classes, see `CollapseReport.worst_pairs`."""
+    import pandas as pd
+
+    moments, names = report.train.moments, report.class_names
+    statistic = CDNVStatistic(moments, worst=count)
+    sweep_pairs(moments.centered_means(), [statistic])
+    pairs = [(names[i], names[j], value) for i, j, value in statistic.worst_pairs]
+    return pd.DataFrame(pairs, columns=["class i", "class j", "cdnv"])
+
+
+def write_csv(report: CollapseReport, path: Path) -> None:
+    """Write each table beside the others, see `CollapseReport.to_csv`."""
+    for part, table in _tables(report).items():
+        named = path.with_name(f"{path.stem}{part}{path.suffix}")
+        write_whole(named, table.to_csv(index=not part))
+
+
+def report_latex(report: CollapseReport, path: str | Path | None) -> str:
+    """Return the tables one after the other as LaTeX, see `CollapseReport.to_latex`."""
+    tables = _tables(report)
+    values = tables[""]
+    tables[""] = values[[name for name in PRINTED if name in values]]
+    text = "\n".join(
+        table.to_latex(index=not part, escape=True, na_rep="", float_format="{:.4g}".format)
+        for part, table in tables.items()
+    )
+    return _written(text, path)
+
+
+def report_json(report: CollapseReport, path: str | Path | None) -> str:
+    """Return the document as text, see `CollapseReport.to_json`."""
+    return _written(json.dumps(report_document(report), indent=2, allow_nan=False), path)
+
+
 def report_document(report: CollapseReport) -> dict[str, Any]:
     """Return values, classes and worst pairs, fit for JSON; what is not finite is None."""
     document = {
@@ -54,3 +106,14 @@ def report_document(report: CollapseReport) -> dict[str, Any]:
     }
     plain: dict[str, Any] = without_nan(document)
     return plain
+
+
+def _written(text: str, path: str | Path | None) -> str:
+    if path is not None:
+        write_whole(path, text.rstrip("\n") + "\n")
+    return text
+
+
+def _tables(report: CollapseReport) -> dict[str, pd.DataFrame]:
+    pairs = report.worst_pairs()
+    return {"": report.to_frame(), "-classes": report.per_class, "-pairs": pairs}

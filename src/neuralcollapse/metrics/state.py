@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.metrics.decision_counts import DecisionCounts
-from neuralcollapse.metrics.decisions import decide
-from neuralcollapse.metrics.estimates.sample_groups import SampleGroups
-from neuralcollapse.metrics.kept_samples import Batch, KeptSamples
-from neuralcollapse.metrics.left_out import LeftOut
-from neuralcollapse.metrics.margins import lower_pairs
+from neuralcollapse.metrics.kept_samples import KeptSamples
 from neuralcollapse.metrics.measured import Measured
 from neuralcollapse.metrics.metric import Metric
-from neuralcollapse.metrics.nearest_center import NearestCenter
 from neuralcollapse.metrics.packing import pack, unpack
-from neuralcollapse.metrics.sample_batch import (
-    decided_batches,
-    read_batch,
-    refuse_margins,
-    within,
-)
+from neuralcollapse.metrics.sample_statistics import SampleStatistics
 from neuralcollapse.metrics.summary import values_of
-from neuralcollapse.moments.class_moments import ClassMoments
-
-PAIR_CLASSES = 256  # up to so many, least margins of pairs cost little beside the scores
 
 
-class CollapseState:
+class CollapseState(SampleStatistics):
     """Class moments and decisions of samples, gathered in one pass and settled in a second.
 
     `gather` takes batches: moments of the features, and what the head decided. Which class mean
@@ -86,144 +70,6 @@ class CollapseState:
     >>> state.ncc_accuracy, state.agreement
     (1.0, 0.75)
     """
-
-    def __init__(
-        self,
-        num_classes: int,
-        dim: int,
-        scatter: Literal["pooled", "per_class"] | bool = "pooled",
-        *,
-        centers: Tensor | NearestCenter | None = None,
-        keep: bool = False,
-        feature_budget: int = 0,
-        groups: bool = False,
-    ) -> None:
-        self.moments = ClassMoments(num_classes, dim, scatter)
-        self.groups = SampleGroups(num_classes, dim) if groups else None
-        self._counts = DecisionCounts(num_classes)
-        self._suspect = torch.zeros((), dtype=torch.int64)  # margins found not finite later
-        self.nearest = NearestCenter(centers) if isinstance(centers, Tensor) else centers
-        nearest = self.nearest
-        if nearest is not None and (nearest.num_classes, nearest.dim) != (num_classes, dim):
-            raise NeuralCollapseError(
-                "centers",
-                f"shape {(num_classes, dim)}",
-                str((nearest.num_classes, nearest.dim)),
-                "pass one row a class, as wide as the features",
-            )
-        self.samples = KeptSamples(feature_budget) if keep or feature_budget else None
-        self.left_out = torch.zeros(2, dtype=torch.int64)
-        self.pairs: Tensor | None = None
-        self.keeps_pairs = keep and num_classes <= PAIR_CLASSES
-
-    # ---------------------------------------------------------------- filling
-
-    def gather(self, features: Any, labels: Any, logits: Any = None) -> None:
-        """Add a batch.
-
-        Parameters
-        ----------
-        features
-            (n, d), as `ClassMoments.update` takes them.
-        labels
-            (n,) in 0..K-1.
-        logits
-            (n, K), the network's own.
-
-        Raises
-        ------
-        NonFiniteError
-            If a feature, or a logit that a margin depends on, is NaN or infinite.
-        NeuralCollapseError
-            If shapes or labels do not fit. On the CPU, nothing is then added.
-        """
-        features, true, logits = read_batch(features, labels, logits, self.moments.num_classes)
-        safe = within(true, self.moments.num_classes)
-        margins = winners = None
-        if logits is not None and len(features):
-            margins, winners = decide(logits, safe)
-            self._check(margins, features)
-        self.moments.update(features, true)
-        if not len(features):
-            return
-        if logits is not None and margins is not None and winners is not None:
-            self._counts.add_head(safe, margins, winners)
-            if self.keeps_pairs:
-                self.pairs = lower_pairs(self.pairs, logits, safe)
-        if self.nearest is not None:
-            self._counts.add_nearest(safe, self.nearest.winners(features, safe), winners)
-        if self.groups is not None:
-            self.groups.gather(features, safe)
-        if self.samples is not None:
-            self.samples.add(features, safe, margins, winners)
-
-    @property
-    def whole(self) -> bool:
-        """Whether the features of every sample are kept, so that `settle` needs no data."""
-        return self.samples is not None and self.samples.features is not None
-
-    def drop_features(self) -> None:
-        """Forget the features kept; `settle` then needs the data once more."""
-        if self.samples is not None:
-            self.samples.features = None
-
-    def settle(
-        self,
-        means: Tensor,
-        again: Iterable[tuple[Tensor, Tensor | None, Any]] | None = None,
-        whole: ClassMoments | None = None,
-    ) -> None:
-        """Seek the nearest of the class means of every sample; kept features are then dropped.
-
-        Parameters
-        ----------
-        means
-            (K, d) class means of all (training) samples, NaN for absent classes.
-        again
-            The same batches once more, (features, logits, labels), read if features were dropped.
-        whole
-            Moments that the means are of, if these samples are a part of theirs.
-
-        Raises
-        ------
-        NeuralCollapseError
-            If features were dropped and there is no `again`, or it has other samples.
-        """
-        nearest, left_out, seen = NearestCenter(means), LeftOut(whole or self.moments), 0
-        self._counts.forget_nearest()
-        self.left_out.zero_()
-        for features, labels, winners in self._settled_from(again):
-            found, own, ahead = nearest.judged(features, labels)
-            self._counts.add_nearest(labels, found, winners)
-            self.left_out += left_out.count(labels, own, ahead)
-            seen += len(labels)
-        self.drop_features()
-        if seen != self.moments.num_samples:
-            raise NeuralCollapseError(
-                "loader",
-                f"the same {self.moments.num_samples} samples in the second pass",
-                f"{seen}",
-                "raise feature_budget so that one pass is enough",
-            )
-
-    def merge(self, other: CollapseState) -> None:
-        """Add the samples of another state; order and grouping matter to round-off alone.
-
-        Parameters
-        ----------
-        other
-            State of the same sizes; its values are unchanged.
-        """
-        self.moments.merge(other.moments)
-        self._counts.merge(other.counts)
-        self.left_out += other.left_out
-        if self.groups is not None and other.groups is not None:
-            self.groups.merge(other.groups)
-        if other.pairs is not None and self.keeps_pairs:
-            pairs = other.pairs if self.pairs is None else self.pairs
-            self.pairs = torch.minimum(pairs, other.pairs.to(pairs.device))
-        if self.samples is not None and other.samples is not None:
-            self.samples.merge(other.samples)
 
     # ---------------------------------------------------------------- reading
 
@@ -350,27 +196,3 @@ class CollapseState:
         if state.groups is not None:
             state.groups.restore(*kept)
         return state
-
-    # ---------------------------------------------------------------- batches
-
-    def _settled_from(self, again: Iterable[Any] | None) -> Iterator[Batch]:
-        """Yield features, labels and winners: those kept, or else those of the data once more."""
-        if self.samples is not None and self.samples.features is not None:
-            yield from self.samples.chunks()
-        else:
-            yield from decided_batches(again or (), self.moments.num_classes)
-
-    def _check(self, margins: Tensor, features: Tensor) -> None:
-        """Refuse margins that are not finite; on an accelerator, when the counts are read."""
-        bad = (~torch.isfinite(margins)).sum()
-        if not margins.is_cpu:
-            self._suspect = self._suspect.to(margins.device) + bad
-        elif bad and bool(torch.isfinite(features).all()):  # or the moments refuse the features
-            refuse_margins(int(bad))
-
-    @property
-    def counts(self) -> DecisionCounts:
-        """Decisions by class."""
-        if not self._suspect.is_cpu:
-            refuse_margins(int(self._suspect))
-        return self._counts
