@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 TILE = 1024
+LEAF = 128  # diagonal tiles of up to so many rows are taken pair by pair, larger ones cut in four
 FLOAT64_CLASSES = 4096  # up to so many, products run in float64 at no cost worth saving
 PLAIN = 2.0**30  # float32 squares hold norms up to this and down to its inverse; others are scaled
 CLOSE = 1e-3  # pairs of squared distance below this, relative to their norms, are computed again
@@ -60,12 +61,11 @@ class PairTile:
     @cached_property
     def _distances(self) -> tuple[Tensor, bool]:
         a, b = self.of_pairs(self.squared_norms)
-        scale = a + b
-        distances = torch.sub(scale, self.gram, alpha=2)
+        distances = torch.sub(b, self.gram, alpha=2).add_(a)
         coincide = False
         # Most tiles have no close pair, and a least value is found faster than a mask.
         if distances.numel() and distances.amin() < CLOSE * (a.amax() + b.amax()):
-            close = (distances < CLOSE * scale).nonzero(as_tuple=True)
+            close = (distances < CLOSE * (a + b)).nonzero(as_tuple=True)
             i, j = (index.expand(distances.shape)[close] for index in (self.i, self.j))
             for part in torch.arange(len(i), device=i.device).split(TILE):
                 apart = (self.vectors[i[part]] - self.vectors[j[part]]).div_(self.unit)
@@ -112,22 +112,34 @@ def _tiles(vectors: Tensor) -> Iterator[PairTile]:
     rows = vectors.to(dtype) if unit == 1 else (vectors / unit).to(dtype)
     squared_norms = norms.div_(unit).square_().to(dtype)
     index = torch.arange(num, device=vectors.device)
-    for start in range(0, num, TILE):
-        left = slice(start, start + TILE)
-        a, b = torch.triu_indices(*(len(index[left]),) * 2, offset=1, device=vectors.device)
-        yield PairTile(
-            vectors,
-            index[left][a],
-            index[left][b],
-            (rows[left] @ rows[left].T)[a, b],
-            squared_norms,
-            unit,
-        )
-        for other in range(start + TILE, num, TILE):
-            right = slice(other, other + TILE)
-            gram = rows[left] @ rows[right].T
+    for left, right in _blocks(num):
+        gram = rows[left] @ rows[right].T
+        if left is not right:
             pairs = index[left, None], index[None, right]
-            yield PairTile(vectors, *pairs, gram, squared_norms, unit)
+        else:
+            a, b = torch.triu_indices(len(gram), len(gram), offset=1, device=vectors.device)
+            pairs, gram = (index[left][a], index[left][b]), gram[a, b]
+        yield PairTile(vectors, *pairs, gram, squared_norms, unit)
+
+
+def _blocks(num: int) -> Iterator[tuple[slice, slice]]:
+    """Yield rows of all pairs, each once; the same twice on the diagonal, of few rows."""
+    for start in range(0, num, TILE):
+        yield from _diagonal(start, min(start + TILE, num))
+        for other in range(start + TILE, num, TILE):
+            yield slice(start, start + TILE), slice(other, other + TILE)
+
+
+def _diagonal(start: int, stop: int) -> Iterator[tuple[slice, slice]]:
+    """Cut a triangle into squares, whose pairs need no list, and small triangles."""
+    if stop - start <= LEAF:
+        rows = slice(start, stop)
+        yield rows, rows
+        return
+    middle = (start + stop) // 2
+    yield from _diagonal(start, middle)
+    yield slice(start, middle), slice(middle, stop)
+    yield from _diagonal(middle, stop)
 
 
 def _unit(norm: float) -> float:

@@ -112,10 +112,11 @@ def pairwise_collapse(
             f"{int(enough.sum())} with {max(min_samples, 1)}",
             "lower it or measure more samples",
         )
-    means, counts = moments.means[enough], moments.counts[enough].to(torch.float64)
+    rows, counts = moments.means, moments.counts[enough].to(torch.float64)
+    rows = rows if bool(enough.all()) else rows[enough]
     weights = torch.ones_like(counts) if center == "class_mean" else counts
-    means = means - means[:1]  # so that equal means become zero, not round-off
-    rows = means - (weights / weights.sum()) @ means
+    rows -= rows[:1].clone()  # so that equal means become zero, not round-off
+    rows -= (weights / weights.sum()) @ rows
     statistic = _Pairwise(rows, moments.trace_variances[enough])
     sweep_pairs(rows, [statistic])
     return statistic.result(enough.nonzero().squeeze(1))
@@ -130,8 +131,8 @@ class _Pairwise:
         self._half_variances = variances / 2
         self._exponent = dim - 2
         # Energies are taken from that of a simplex ETF, so that their variance does not cancel.
-        self._shift = 0.5 * math.log(num / (num - 1))  # and half squared distances have no log 2
-        self._cosines, self._energies, self._cdnv = PairSpread(), PairSpread(), PairMean()
+        self._simplex = num / (num - 1)  # half its squared distance
+        self._cosines, self._logarithms, self._cdnv = PairSpread(), PairSpread(), PairMean()
         self._riesz = -math.inf
         self._largest_cosine = rows.new_full((num,), -math.inf)
         self._least_cdnv = rows.new_full((num,), math.inf)
@@ -144,53 +145,59 @@ class _Pairwise:
             return
         cosines = tile.cosines
         self._cosines.add(cosines)
-        _extremes(tile, cosines, largest=self._largest_cosine)
+        nearest = _extremes(tile, cosines, largest=self._largest_cosine)
         a, b = tile.of_pairs(self._half_variances.to(cosines.dtype))
         values = (a + b).div_(tile.squared_distances)
-        worst = self._cdnv.add(values)
+        self._cdnv.add(values)
+        worst = _extremes(tile, values, least=self._least_cdnv, largest=self._largest_cdnv)
         if not math.isfinite(worst):  # 0/0 and v/0 alone are not finite
             self._coinciding += int((tile.squared_distances == 0).sum())
-        _extremes(tile, values, least=self._least_cdnv, largest=self._largest_cdnv)
-        energies = self._half_squares(tile, cosines).log_().mul_(-0.5).add_(self._shift)
-        self._energies.add(energies)
-        self._riesz = float(np.logaddexp(self._riesz, self._log_riesz(energies)))
+        logarithms = self._half_squares(tile, cosines, nearest).log_()  # -2 times the energy
+        self._logarithms.add(logarithms)
+        self._riesz = float(np.logaddexp(self._riesz, self._log_riesz(logarithms)))
 
-    def _log_riesz(self, energies: Tensor) -> float:
-        """Logarithm of the sum of the Riesz kernel; pairs below e^-40 of the closest are none."""
+    def _log_riesz(self, logarithms: Tensor) -> float:
+        """Logarithm of the sum of the Riesz kernel; less than e^-80 of the closest counts so."""
         if self._exponent == 0:  # the kernel is 1 in the plane, also where directions coincide
-            return math.log(energies.numel())
-        peak = energies.max() if self._exponent > 0 else energies.min()
-        if not torch.isfinite(peak):
-            return float(self._exponent * peak)
-        near = energies[(energies - peak).abs_() <= 40 / abs(self._exponent)]
-        return float((self._exponent * near.to(torch.float64)).logsumexp(0))
+            return math.log(logarithms.numel())
+        power = -self._exponent / 2
+        peak = float(logarithms.min() if power < 0 else logarithms.max())
+        if not math.isfinite(peak):
+            return power * peak
+        # Numbers too small for a processor's ordinary ones would take it many times longer.
+        kernel = logarithms.sub_(peak).mul_(power).clamp_min_(-80).exp_()
+        return power * peak + math.log(float(kernel.sum(-1).to(torch.float64).sum()))
 
-    def _half_squares(self, tile: PairTile, cosines: Tensor) -> Tensor:
-        """Half the squared distances of unit vectors, by differences where they nearly coincide."""
-        squared = torch.rsub(cosines, 1)
-        if squared.amin() < CLOSE:
-            close = (squared < CLOSE).nonzero(as_tuple=True)
+    def _half_squares(self, tile: PairTile, cosines: Tensor, nearest: float) -> Tensor:
+        """Half the squared distances of unit vectors, over those of a simplex ETF.
+
+        By differences where vectors nearly coincide.
+        """
+        unit = torch.tensor(1 / self._simplex, dtype=cosines.dtype, device=cosines.device)
+        squared = torch.sub(unit, cosines, alpha=1 / self._simplex)
+        if not nearest <= 1 - CLOSE:
+            close = (cosines > 1 - CLOSE).nonzero(as_tuple=True)
             i, j = (index.expand(squared.shape)[close] for index in (tile.i, tile.j))
             for part in torch.arange(len(i), device=i.device).split(TILE):
                 left, right = (
                     torch.nn.functional.normalize(self._rows[k[part]], dim=1, eps=0.0)
                     for k in (i, j)
                 )
-                exact = (left - right).square().sum(1).div_(2).to(squared.dtype)
-                squared[tuple(axis[part] for axis in close)] = exact
+                exact = (left - right).square().sum(1).div_(2 * self._simplex)
+                squared[tuple(axis[part] for axis in close)] = exact.to(squared.dtype)
         return squared
 
     def result(self, classes: Tensor) -> PairwiseCollapse:
         """Return what was seen."""
         pairs = self._cosines.count
-        shift = self._shift + 0.5 * math.log(2)
+        shift = 0.5 * math.log(2 * self._simplex)
         return PairwiseCollapse(
             classes=classes,
             cosine_mean=self._cosines.mean,
             cosine_std=math.sqrt(self._cosines.variance),
             cosine_max=float(self._largest_cosine.max()),
-            log_energy_mean=self._energies.mean - shift,
-            log_energy_variance=self._energies.variance,
+            log_energy_mean=-0.5 * self._logarithms.mean - shift,
+            log_energy_variance=0.25 * self._logarithms.variance,
             log_riesz_mean=self._riesz - math.log(pairs) - self._exponent * shift,
             cdnv_mean=self._cdnv.mean,
             cdnv_least=self._least_cdnv,
@@ -200,15 +207,18 @@ class _Pairwise:
         )
 
 
-def _extremes(tile: PairTile, values: Tensor, largest: Tensor, least: Tensor | None = None) -> None:
-    """Take the extremes of each row's pairs into (K,) tensors."""
-    pairs = values.ndim == 1
+def _extremes(
+    tile: PairTile, values: Tensor, largest: Tensor, least: Tensor | None = None
+) -> float:
+    """Take the extremes of each row's pairs into (K,) tensors, and return the largest of all."""
+    pairs, highs = values.ndim == 1, []
     for axis, index in ((-1, tile.i.flatten()), (0, tile.j.flatten())):
-        high = values if pairs else values.amax(axis)
-        largest.scatter_reduce_(0, index, high.to(largest), "amax")
+        highs.append(values if pairs else values.amax(axis))
+        largest.scatter_reduce_(0, index, highs[-1].to(largest), "amax")
         if least is not None:
             low = values if pairs else values.amin(axis)
             least.scatter_reduce_(0, index, low.to(least), "amin")
+    return float(highs[0].max())
 
 
 def frequency_thirds(counts: Any) -> Int[Tensor, " K"]:
