@@ -12,8 +12,10 @@ from scipy.integrate import solve_ivp
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.theory import (
     central_path,
+    central_path_velocity,
     collapsed_path_time,
     commuting_path,
+    minimizing_head,
     near_features_minimizer,
     regularized_mse_minimizer,
     sufficient_statistics,
@@ -221,3 +223,31 @@ def test_a_time_out_of_reach_is_refused(late, monkeypatch):
 def test_nan_is_refused():
     with pytest.raises(NonFiniteError, match="H0: expected finite numbers, got 4 NaN"):
         central_path(np.full((2, 2), np.nan), [0, 1], 1, 1, [1])
+
+
+@pytest.mark.parametrize(("sizes", "d", "lambda_w", "lambda_h"), CASES)
+def test_the_head_minimises_and_features_move_down_the_minimum(sizes, d, lambda_w, lambda_h):
+    H, labels = problem(sizes, d)
+    K, N = len(sizes), len(labels)
+    features = torch.tensor(H, requires_grad=True)
+    targets = torch.nn.functional.one_hot(torch.as_tensor(labels), K).double()
+
+    def loss(W):
+        fit = (features @ W.T - targets).square().sum() / (2 * N)
+        return fit + lambda_w / (2 * K) * W.square().sum()
+
+    W = minimizing_head(H, labels, lambda_w).requires_grad_()
+    (slope,) = torch.autograd.grad(loss(W), W)
+    assert float(slope.abs().max()) < 1e-14
+    # By the envelope theorem the gradient of the minimum is that at the minimising head.
+    whole = loss(W) + lambda_h / (2 * N) * features.square().sum()
+    (down,) = torch.autograd.grad(whole, features)
+    torch.testing.assert_close(central_path_velocity(H, labels, lambda_w, lambda_h), -N * down)
+
+
+def test_the_velocity_is_the_derivative_of_the_path():
+    H, labels = problem([7, 2, 4], 5)
+    path, step = central_path(H, labels, 0.5, 0.1, [0.3, 0.3 + 1e-4, 0.3 + 2e-4]), 1e-4
+    slope = (path.features(2) - path.features(0)) / (2 * step)
+    velocity = central_path_velocity(path.features(1), labels, 0.5, 0.1)
+    torch.testing.assert_close(velocity, slope, rtol=1e-6, atol=1e-7)

@@ -140,12 +140,28 @@ def test_general_operator_is_the_dense_one_and_the_derivative(sizes):
     found = operator.minimizer
     dense = dense_operator(found.W.numpy(), found.H.numpy(), labels, *strengths)
     np.testing.assert_allclose(dense_of(operator), dense, rtol=0, atol=1e-12)
+    first = GeneralPerturbationOperator(H0, labels, *strengths, variant="first-order")
+    series = 2 * np.eye(len(dense)) - np.linalg.inv(dense)  # 1 - x for 1 / (1 + x)
+    np.testing.assert_allclose(dense_of(first), series, rtol=0, atol=1e-11)
     change, step = rng.normal(size=H0.shape), 1e-5
     ahead, behind = (
         near_features_minimizer(H0 + s * change, labels, *strengths) for s in (step, -step)
     )
     torch.testing.assert_close(
         operator.classifier_response(change), (ahead.W - behind.W) / (2 * step), rtol=0, atol=1e-8
+    )
+
+
+def test_the_first_order_operators_agree_where_features_are_collapsed():
+    means, labels = collapsed(3, 2, 5, 0.5, 0.1)
+    special = PerturbationOperator(means, labels, 0.5, 0.1, 10.0, "first-order")
+    general = GeneralPerturbationOperator(
+        means[torch.as_tensor(labels)], labels, 0.5, 0.1, 10.0, "first-order"
+    )
+    np.testing.assert_allclose(dense_of(general), dense_of(special), rtol=0, atol=1e-9)
+    change = np.random.default_rng(0).normal(size=general.shape)
+    torch.testing.assert_close(
+        general.classifier_response(change), special.classifier_response(change)
     )
 
 

@@ -10,6 +10,7 @@ from scipy.optimize import brentq, minimize
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory import (
     LayerPeeledModel,
+    paired_critical_point,
     paired_kkt_point,
     simplex_groups_kkt_point,
     weight_decay_escape,
@@ -226,3 +227,37 @@ def test_smoothing_alone_leaves_a_finite_margin_and_all_of_it_the_origin():
 def test_refuses_a_smoothing_out_of_range(smoothing):
     with pytest.raises(NeuralCollapseError, match="label_smoothing: expected 0 <= s < 1"):
         weight_decay_optimum(3, 1, 2, 0.1, 0.1, smoothing)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "d", "lambda_w", "lambda_h"),
+    [(4, 1, 3, 0.05, 0.05), (4, 5, 6, 0.01, 0.03), (6, 2, 5, 0.02, 0.01)],
+)
+def test_pairs_are_critical_and_can_be_escaped(k, n, d, lambda_w, lambda_h):
+    point = paired_critical_point(lambda_w, lambda_h, n, d, k)
+    f = Regularized(point.labels, k, d, lambda_w, lambda_h)
+    x = flat(point.W, point.H)
+    assert abs(f.gradient(x)).max() < 1e-15
+    assert f.value(x) == pytest.approx(point.value, rel=1e-14)
+    margins = point.H @ point.W.T
+    own = margins.gather(1, point.labels[:, None])
+    others = (own - margins).scatter(1, point.labels[:, None], math.inf)
+    torch.testing.assert_close(others.amin(1), torch.full_like(others[:, 0], point.margin))
+    found = weight_decay_escape(point.W, point.H, point.labels, lambda_w, lambda_h)
+    assert found.status == "escape"
+    assert f.spectrum(x)[0] <= found.curvature + 1e-12 < 0
+    assert point.value > weight_decay_optimum(k, n, d, lambda_w, lambda_h).value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0.3, 0.3), "lambda_w: .* below 1, got 1.2"),
+        ((0.1, 0.1, 1, 3, 5), "num_classes: expected an even number, got 5"),
+        ((0.01, 0.01, 1, 2, 6), "dim: expected dim >= num_classes / 2 = 3, got 2"),
+        ((0.01, 0.01, 0), "samples_per_class: expected at least 1"),
+    ],
+)
+def test_pairs_that_are_not_there_are_refused(arguments, message):
+    with pytest.raises(NeuralCollapseError, match=message):
+        paired_critical_point(*arguments)

@@ -74,20 +74,14 @@ def _classes(report: CollapseReport) -> Iterator[str]:
 
 def _code(report: CollapseReport) -> Iterator[str]:
     """Say how near the head is to the best code that fits."""
-    moments = report.train.moments
-    if report.weight is None or not bool(moments.present.all()):
+    values = report.train.values
+    if "nc2_code_proved" not in values:
         return
-    from neuralcollapse.measurement.code_share import code_share  # needs scipy
-
-    found = code_share(report.weight, moments.means)
-    if found is None:
-        return
-    share = f"{found.least:.0%} to {found.most:.0%}"
-    if share == "100% to 100%":
-        share = "100%"
+    least, *most = (values[name] for name in ("nc2_code_proved", "nc2_code") if name in values)
+    share = f"{least:.0%} to {most[0]:.0%}" if most else f"at least {least:.0%}"
     yield (
-        f"As unit rows the head has a one-vs-rest margin of {found.margin:.3g}, {share} of the "
-        f"largest possible; class means are at a mean cosine of {found.duality:.3f} to the "
+        f"As unit rows the head has {'100%' if least == 1 else share} of the largest one-vs-rest "
+        f"margin possible; class means are at a mean cosine of {values['nc3_code']:.3f} to the "
         "features that attain it."
     )
 

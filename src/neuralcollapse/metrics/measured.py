@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -15,6 +16,12 @@ from neuralcollapse.metrics.head import checked_head
 from neuralcollapse.metrics.margin_scale import margin_scale, normalized_margin
 from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.moments.class_moments import ClassMoments
+
+if TYPE_CHECKING:
+    from neuralcollapse.metrics.code_share import CodeShare
+
+SOLVED = 512  # classes up to which each row's distance from the hull of the others is solved
+SEARCHED = 128  # and up to which a code is searched for, once and shortly
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +56,16 @@ class Measured:
         """What a metric may need, of what there is."""
         found = {"scatter"} if self.moments.scatter else set()
         if self.weight is not None:
-            found.add("head")
+            found |= {"head", *self._codes(self.weight)}
         return found | set(self.shares)
+
+    def _codes(self, weight: Tensor) -> set[str]:
+        """Whether the head can be held against a softmax code, and whether one is searched for."""
+        num, dim = weight.shape
+        crowded = dim + 1 < num <= SOLVED and bool(self.moments.present.all())
+        if not crowded or not bool((weight.detach().norm(dim=1) > 0).all()):
+            return set()
+        return {"code", "best_code"} if num <= SEARCHED else {"code"}
 
     @property
     def rows(self) -> Tensor:
@@ -86,6 +101,13 @@ class Measured:
         if bool(present.all()):
             return self.head_vectors
         return ClassVectors.of(self.head[present])
+
+    @cached_property
+    def code(self) -> CodeShare:
+        """The head against a softmax code, where no simplex fits."""
+        from neuralcollapse.metrics.code_share import code_share  # needs scipy
+
+        return code_share(self.head, self.moments.means)
 
     @cached_property
     def margin(self) -> float:

@@ -72,8 +72,11 @@ def values_of(measured: Measured, metrics: Iterable[Metric] | None = None) -> di
     measured
         Moments, head and shares.
     metrics
-        Those to compute, in order; the whole catalogue if omitted.
+        Those to compute, in order; if omitted the whole catalogue but for codes (K > d + 1), for
+        which each class is a problem to solve: a report has them.
     """
-    wanted = CATALOGUE.values() if metrics is None else metrics
+    wanted = metrics
+    if wanted is None:
+        wanted = [row for row in CATALOGUE.values() if not {"code", "best_code"} & {*row.needs}]
     available = measured.available
     return {metric.name: metric.compute(measured) for metric in wanted if needed(metric, available)}

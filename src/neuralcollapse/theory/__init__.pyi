@@ -1,5 +1,7 @@
 from .central_path import CentralPath as CentralPath
 from .central_path import central_path as central_path
+from .central_path import central_path_velocity as central_path_velocity
+from .central_path import minimizing_head as minimizing_head
 from .certificate import LeastMarginBound as LeastMarginBound
 from .certificate import SeparationCertificate as SeparationCertificate
 from .certificate import least_margin_bound as least_margin_bound
@@ -48,6 +50,8 @@ from .unequal import UnequalMinimizer as UnequalMinimizer
 from .unequal import unequal_minimizer as unequal_minimizer
 from .weight_decay import WeightDecayEscape as WeightDecayEscape
 from .weight_decay import WeightDecayOptimum as WeightDecayOptimum
+from .weight_decay import WeightDecayPoint as WeightDecayPoint
+from .weight_decay import paired_critical_point as paired_critical_point
 from .weight_decay import weight_decay_escape as weight_decay_escape
 from .weight_decay import weight_decay_optimum as weight_decay_optimum
 from .within_ratio import predicted_within_ratio as predicted_within_ratio

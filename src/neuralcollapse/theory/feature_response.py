@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +12,17 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.validation import finite_matrix
+
+Variant = Literal["exact", "first-order"]
+
+
+def known_variant(variant: str) -> str:
+    """Return the variant, or refuse another word."""
+    if variant not in ("exact", "first-order"):
+        raise NeuralCollapseError(
+            "variant", "'exact' or 'first-order'", repr(variant), "choose one of the two"
+        )
+    return variant
 
 
 class FeatureResponse(ABC):

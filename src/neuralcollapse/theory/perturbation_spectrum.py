@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.collapsed_minimizer import minimizing_radius, orthonormal_frame
+from neuralcollapse.theory.feature_response import Variant, known_variant
 from neuralcollapse.theory.regularized import balanced_counts
 from neuralcollapse.validation import finite_matrix, integer_labels, positive
-
-Variant = Literal["exact", "first-order"]
 
 
 class Multiple(NamedTuple):
@@ -69,11 +68,11 @@ class PerturbationSpectrum:
             )
         self.radius = minimizing_radius(self.start_radius, lambda_w, lambda_h, beta)
         self.head_scale = self.radius / (self.radius**2 + lambda_w)
-        self.variant = variant
+        self.variant = known_variant(variant)
         rates = self._rates()
         if variant == "exact":
             self._gains = {name: beta / (beta + rate) for name, rate in rates.items()}
-        elif variant == "first-order":
+        else:
             self._gains = {name: 1 - rate / beta for name, rate in rates.items()}
             if beta <= max(rates.values()):
                 warnings.warn(
@@ -81,10 +80,6 @@ class PerturbationSpectrum:
                     f"{max(rates.values()):.4g}: use variant='exact' or a larger beta",
                     stacklevel=2,
                 )
-        else:
-            raise NeuralCollapseError(
-                "variant", "'exact' or 'first-order'", repr(variant), "choose one of the two"
-            )
 
     def _rates(self) -> dict[str, float]:
         squared = self.radius**2 + self.lambda_w

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.landscape import (
     CriticalStatus,
     leading_pair,
@@ -18,38 +19,51 @@ from neuralcollapse.theory.landscape import (
 )
 from neuralcollapse.theory.layer_peeled import LayerPeeledModel
 from neuralcollapse.theory.separation import separation_optimum
-from neuralcollapse.validation import finite_matrix, positive, smoothing_share
+from neuralcollapse.validation import finite_matrix, positive, smoothing_share, whole_number
 
 
 @dataclass(frozen=True)
-class WeightDecayOptimum:
-    """The global minimum of cross-entropy with weight decay on head and features.
+class WeightDecayPoint:
+    """A critical point of cross-entropy with weight decay on head and features.
 
     Attributes
     ----------
-    status
-        ``"collapsed"``, or ``"origin"`` where the decay is so strong that W = H = 0.
     W
-        (K, d) head; every other minimum is a rotation of it.
+        (K, d) head; rotations of it are as good.
     H
         (N, d) features, one point per class.
     labels
         (N,) class-major.
     margin
-        q*, the margin of every sample against every other class.
+        q, the least margin, the same for every sample.
     value
-        f*, in nats; log K at the origin.
+        f, in nats.
+    """
+
+    W: Float[Tensor, "K d"]
+    H: Float[Tensor, "N d"]
+    labels: Int[Tensor, " N"]
+    margin: float
+    value: float
+
+
+@dataclass(frozen=True)
+class WeightDecayOptimum(WeightDecayPoint):
+    """The global minimum of cross-entropy with weight decay on head and features.
+
+    Every other one is a rotation of it. ``margin`` q* is against every other class, and ``value``
+    f* is log K at the origin.
+
+    Attributes
+    ----------
+    status
+        ``"collapsed"``, or ``"origin"`` where the decay is so strong that W = H = 0.
     zero_modes
         Multiplicity of the eigenvalue 0 of the Hessian, the directions of rotation; all other
         eigenvalues are positive.
     """
 
     status: Literal["collapsed", "origin"]
-    W: Float[Tensor, "K d"]
-    H: Float[Tensor, "N d"]
-    labels: Int[Tensor, " N"]
-    margin: float
-    value: float
     zero_modes: int
 
 
@@ -118,7 +132,7 @@ def weight_decay_optimum(
     pull = strength * math.sqrt(samples_per_class) + smoothing / num_classes
     if pull * num_classes >= 1:
         zeros = torch.zeros_like(unit.W), torch.zeros_like(unit.H)
-        return WeightDecayOptimum("origin", *zeros, unit.labels, 0.0, math.log(num_classes), 0)
+        return WeightDecayOptimum(*zeros, unit.labels, 0.0, math.log(num_classes), "origin", 0)
     margin = math.log(1 / pull - num_classes + 1)
     others = num_classes - 1
     balance = (lambda_h / lambda_w) ** 0.25
@@ -132,6 +146,88 @@ def weight_decay_optimum(
         value=math.log1p(others * math.exp(-margin)) + pull * others * margin,
         zero_modes=(dim * (dim - 1) - spare * (spare - 1)) // 2,
     )
+
+
+def paired_critical_point(
+    lambda_w: float,
+    lambda_h: float,
+    samples_per_class: int = 1,
+    dim: int = 3,
+    num_classes: int = 4,
+) -> WeightDecayPoint:
+    r"""Return a critical point that is no minimum: classes in opposite pairs, with weight decay.
+
+    Rows +-a e_i and features +-b e_i have logits ab, -ab and 0, and are critical where
+
+    .. math:: f = \log(1 + (K-2) x + x^2) - c \log x, \qquad x = e^{-ab}, \qquad
+        c = K \sqrt{n \lambda_W \lambda_H},
+
+    is least, with :math:`a / b = (n \lambda_H / \lambda_W)^{1/2}`. For four classes
+    :math:`ab = \log(2 / c - 1)`. The margin is ab against classes of other pairs.
+
+    Parameters
+    ----------
+    lambda_w, lambda_h
+        Strengths of decay, above 0.
+    samples_per_class
+        n >= 1.
+    dim
+        d >= K / 2; `weight_decay_escape` needs d >= K - 1.
+    num_classes
+        K, even, at least 4.
+
+    Returns
+    -------
+    WeightDecayPoint
+        The point.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If a number is out of range, or c >= 1: the origin is then the only critical point.
+
+    References
+    ----------
+    Ji et al. 2022, Example 3.1, for the pairs; with weight decay it is ours.
+
+    Examples
+    --------
+    >>> point = paired_critical_point(0.05, 0.05)  # c = 0.2
+    >>> round(point.margin - math.log(9), 12)
+    0.0
+    >>> weight_decay_escape(point.W, point.H, point.labels, 0.05, 0.05).status
+    'escape'
+    """
+    lambda_w, lambda_h = positive("lambda_w", lambda_w), positive("lambda_h", lambda_h)
+    n, num = (
+        whole_number("samples_per_class", samples_per_class),
+        whole_number("num_classes", num_classes, 4),
+    )
+    pairs = num // 2
+    if num % 2 or whole_number("dim", dim) < pairs:
+        raise NeuralCollapseError(
+            "num_classes" if num % 2 else "dim",
+            "an even number" if num % 2 else f"dim >= num_classes / 2 = {pairs}",
+            str(num if num % 2 else dim),
+            "each pair of classes needs a direction of its own",
+        )
+    pull = num * math.sqrt(n * lambda_w * lambda_h)
+    if pull >= 1:
+        raise NeuralCollapseError(
+            "lambda_w",
+            "num_classes sqrt(samples_per_class lambda_w lambda_h) below 1",
+            f"{pull:.4g}",
+            "with so much decay the origin alone is critical",
+        )
+    cross = (num - 2) * (1 - pull)  # the positive root of (2 - c) x^2 + cross x - c
+    x = 2 * pull / (cross + math.sqrt(cross**2 + 4 * pull * (2 - pull)))
+    margin, balance = -math.log(x), (n * lambda_h / lambda_w) ** 0.25
+    rows = torch.zeros(num, dim, dtype=torch.float64)
+    rows[torch.arange(num), torch.arange(num) // 2] = 1 - 2.0 * (torch.arange(num) % 2).double()
+    rows *= math.sqrt(margin)
+    labels = torch.arange(num).repeat_interleave(n)
+    value = math.log1p((num - 2) * x + x * x) + pull * margin
+    return WeightDecayPoint(rows * balance, rows[labels] / balance, labels, margin, value)
 
 
 @dataclass(frozen=True)

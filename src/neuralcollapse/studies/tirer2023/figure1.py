@@ -19,7 +19,7 @@ from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.tirer2023.regularization import LAMBDA_H, LAMBDA_W, NOISE, within_ratios
 from neuralcollapse.studies.tirer2023.setting import Setting
 from neuralcollapse.studies.tirer2023.study import study
-from neuralcollapse.theory.perturbation_spectrum import Variant
+from neuralcollapse.theory.feature_response import Variant
 
 STRENGTHS = (0.001, 0.01, 0.1, 0.3, 0.6)
 BETAS = (100.0, 1.0)

@@ -12,7 +12,7 @@ from neuralcollapse.studies.tirer2023.features import next_features, random_feat
 from neuralcollapse.studies.tirer2023.setting import LAMBDA_W, Setting
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory import GeneralPerturbationOperator, near_features_minimizer
-from neuralcollapse.theory.perturbation_spectrum import Variant
+from neuralcollapse.theory.feature_response import Variant
 
 VARIANTS: tuple[Variant, ...] = ("exact", "first-order")
 LAMBDA_H = (0.01, 0.1, 0.3, 0.6)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neuralcollapse.studies.tirer2023.features import next_features
 from neuralcollapse.theory import PerturbationOperator, regularized_mse_minimizer
-from neuralcollapse.theory.perturbation_spectrum import Variant
+from neuralcollapse.theory.feature_response import Variant
 
 LAMBDA_W = math.sqrt(2)
 

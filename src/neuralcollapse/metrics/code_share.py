@@ -1,0 +1,81 @@
+"""Code share: where K > d + 1, how near a head is to the best code that fits, and means to it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
+
+from neuralcollapse.geometry.code_bound import one_vs_rest_bound
+from neuralcollapse.geometry.one_vs_rest_margin import one_vs_rest_margin
+from neuralcollapse.geometry.softmax_code import softmax_code
+from neuralcollapse.metrics.measured import SEARCHED
+
+
+@dataclass(frozen=True)
+class CodeShare:
+    """NC2 and NC3 where no simplex fits (Jiang et al. 2023).
+
+    Attributes
+    ----------
+    margin
+        rho, the one-vs-rest margin of the rows at unit length.
+    proved, known
+        It over what no head exceeds, and over the best code known: that which a short search found,
+        or these rows if they are better; NaN for more classes than are searched.
+    duality
+        Mean cosine of class means and the features that attain the margin.
+    means
+        Least margin of rows and class means, both at unit length, over that of the best code known.
+    """
+
+    margin: float
+    proved: float
+    known: float
+    duality: float
+    means: float
+
+
+def code_share(weight: Tensor, means: Tensor) -> CodeShare:
+    r"""Return how near head and class means are to a softmax code.
+
+    .. math:: \rho(W) / \rho^*, \qquad \mathrm{mean}_k \cos(\mu_k, h_k), \qquad
+        \min_{k, j \ne k} \langle w_k - w_j, \mu_k \rangle / \rho^*
+
+    Parameters
+    ----------
+    weight, means
+        (K, d) rows of the head, none of them zero, and class means, not centred, K > d + 1.
+
+    Examples
+    --------
+    >>> square = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
+    >>> found = code_share(2 * square, 3 * square)
+    >>> round(found.margin, 6), round(found.proved, 6), round(found.duality, 6)
+    (1.0, 1.0, 1.0)
+    """
+    num, dim = weight.shape
+    rows = normalize(weight.detach().cpu().double(), dim=1)
+    directions = normalize(means.detach().cpu().double(), dim=1)
+    found, bound = one_vs_rest_margin(rows), one_vs_rest_bound(num, dim)
+    best = max(_searched(num, dim), found.lower) if num <= SEARCHED else math.nan
+    products = directions @ rows.T
+    ahead = products.diagonal()[:, None] - products
+    least = float(ahead.fill_diagonal_(math.inf).min())
+    return CodeShare(
+        margin=found.lower,
+        proved=min(found.lower / bound, 1.0) if bound > 0 else math.nan,
+        known=found.lower / best if best else 1.0,
+        duality=float(cosine_similarity(found.features, directions, dim=1).mean()),
+        means=least / best if best else math.nan,
+    )
+
+
+@lru_cache(maxsize=16)
+def _searched(num: int, dim: int) -> float:
+    generator = torch.Generator().manual_seed(0)
+    return softmax_code(num, dim, starts=4, steps=1000, generator=generator).margin
