@@ -62,7 +62,7 @@ class Measured:
     def _codes(self, weight: Tensor) -> set[str]:
         """Whether the head can be held against a softmax code, and whether one is searched for."""
         num, dim = weight.shape
-        crowded = dim + 1 < num <= SOLVED and bool(self.moments.present.all())
+        crowded = 2 < dim + 1 < num <= SOLVED and bool(self.moments.present.all())
         if not crowded or not bool((weight.detach().norm(dim=1) > 0).all()):
             return set()
         return {"code", "best_code"} if num <= SEARCHED else {"code"}

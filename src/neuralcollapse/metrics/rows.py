@@ -177,7 +177,7 @@ ROWS = (
     ),
     Metric(
         "nc2_code", NC2, "K > d + 1: head against the best code",
-        "ρ(W/‖w‖) / ρ best known", ("best_code",), 1.0, None, None, 0.02, ("jiang2023",),
+        "ρ(W/‖w‖) / ρ best known", ("best_code",), 1.0, None, None, None, ("jiang2023",),
         lambda m: m.code.known,
         "one-vs-rest margin of its unit rows, as a share of the largest that is known",
         "Only where no simplex fits, for up to 128 classes. With weight decay the best rows are "
@@ -215,7 +215,7 @@ ROWS = (
     Metric(
         "nc3_code", NC3, "K > d + 1: means against the code's features",
         "meanₖ cos(μₖ, hₖ), hₖ ∝ wₖ − its projection on the hull of the others", ("code",), 1.0,
-        None, None, 1e-2, ("jiang2023",),
+        None, None, None, ("jiang2023",),
         lambda m: m.code.duality,
         "do class means point where the margin of the head is attained?",
         "Means are not centred: the rows of a code need not sum to 0.",
@@ -278,7 +278,7 @@ ROWS = (
     ),
     Metric(
         "margin_code", DECISIONS, "K > d + 1: least margin of the means over the best code's",
-        "min ⟨wₖ − wⱼ, μₖ⟩ of unit vectors / ρ best known", ("best_code",), 1.0, None, None, 0.05,
+        "min ⟨wₖ − wⱼ, μₖ⟩ of unit vectors / ρ best known", ("best_code",), 1.0, None, None, None,
         ("jiang2023",),
         lambda m: m.code.means,
         "free of scale: rises to 1, which no head and means can exceed but by a better code",
