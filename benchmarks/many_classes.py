@@ -1,9 +1,9 @@
 """All statistics of pairs of many classes against one upper-triangular product, and softmax codes.
 
-Measured on one core of a busy two-core x86-64 virtual machine, d = 768: all statistics cost 1.27 times
-the products for K = 50,257 (40 s), where class moments of a million rows take 26 s and all together at
-most 3.2 K d numbers of 8 bytes above the data; for K = 8,192 between 1.3 and 1.9 times, by what else runs.
-A code of 1,000 rows in 64 dimensions takes 9 s.
+Measured on one core of a busy two-core x86-64 virtual machine, d = 768. K = 50,257: all statistics
+cost 1.27 times the products (40 s), class moments of a million rows 26 s, and all together at most
+3.2 K d numbers of 8 bytes above the data. K = 8,192: between 1.3 and 1.9 times, by what else the
+machine does. A code of 1,000 rows in 64 dimensions takes 9 s.
 
 Floor: the products of all tiles on and above the diagonal, in single precision, and nothing else.
 Processor time in one process on one thread, least of the repeats. ``--smoke`` is small;

@@ -76,6 +76,17 @@ def at_least(bound: float | None) -> str:
     return _per_cent(bound, ROUND_FLOOR)
 
 
+def no_more_than(bound: float) -> str:
+    """Return a bound to stay below with three digits, rounded down.
+
+    Examples
+    --------
+    >>> no_more_than(0.0123678)
+    '0.0123'
+    """
+    return number(_outwards(bound, ROUND_FLOOR))
+
+
 def between(lower: float, upper: float) -> str:
     """Return an interval of measurements with three digits, rounded outwards.
 
@@ -85,11 +96,7 @@ def between(lower: float, upper: float) -> str:
     ('0.0123 to 0.0124', 'at most 0.0103')
     """
     high = number(_outwards(upper, ROUND_CEILING))
-    return (
-        f"at most {high}"
-        if lower == 0 < upper
-        else f"{number(_outwards(lower, ROUND_FLOOR))} to {high}"
-    )
+    return f"at most {high}" if lower == 0 < upper else f"{no_more_than(lower)} to {high}"
 
 
 def listed(names: list[str]) -> str:

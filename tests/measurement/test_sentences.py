@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import neuralcollapse as nc
+from neuralcollapse.theory import unequal_minimizer
 
 HEADS = ("nc2_equinorm_head", "nc2_equiangular_head", "nc2_etf_head")
 UNGRADED = ("accuracy", "ncc_accuracy", "margin_min", "margin_normalized")
@@ -191,3 +192,19 @@ def test_where_no_simplex_fits_the_head_is_held_against_the_best_code():
     assert 0 <= low <= high < 100  # nine points in space: 2/3 is attained, none exceeds the bound
     plain = nc.measure_features(rows.repeat(2, 1), torch.arange(9).repeat(2))
     assert not [caution for caution in plain.cautions if "one-vs-rest" in caution]
+
+
+def test_the_decay_to_stay_below_is_that_at_which_small_classes_merge():
+    labels = torch.repeat_interleave(torch.arange(4), torch.tensor([60, 60, 3, 3]))
+    features = torch.eye(4, 6)[labels] + 0.1 * normal(0)(126, 6)
+    report = nc.measure_features(features, labels)
+    (said,) = [caution for caution in report.cautions if "stay below" in caution]
+    bound = float(re.search(r"stay below ([0-9.]+)\.", said).group(1))
+    merge = float(unequal_minimizer([60, 60, 3, 3], 6, 1e-2, 1e-2).merge_strength[2])
+    assert 0.99 * merge < bound <= merge
+    assert "the classes of 3 samples" in said
+    alone = nc.measure_features(features[:123], labels[:123])  # of which no two small are alike
+    (said,) = [caution for caution in alone.cautions if "stay below" in caution]
+    assert "the classes of 60 samples" in said
+    equal = nc.measure_features(features[:12], torch.arange(12) // 3)
+    assert not [caution for caution in equal.cautions if "stay below" in caution]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,9 +12,11 @@ from neuralcollapse.metrics.between import between_whitener
 from neuralcollapse.metrics.chance.decisions import own_nearest_mean
 from neuralcollapse.metrics.collapse_index import loses_digits
 from neuralcollapse.metrics.validity import CERTAIN
+from neuralcollapse.wording import no_more_than
 
 if TYPE_CHECKING:
     from neuralcollapse.measurement.collapse_report import CollapseReport
+    from neuralcollapse.metrics.setting import Setting
     from neuralcollapse.moments.class_moments import ClassMoments
 
 MOST = 0.5  # of nc1_pinv
@@ -70,6 +74,20 @@ def _classes(report: CollapseReport) -> Iterator[str]:
             f"Classes of {least:,} to {most:,} samples: theory predicts another shape than an "
             "ETF, which the targets are taken from."
         )
+        yield from _merging(setting)
+
+
+def _merging(setting: Setting) -> Iterator[str]:
+    """Name the decay from which the smallest classes of one size become one (theory.unequal)."""
+    alike = [size for size, times in Counter(setting.class_sizes).items() if times > 1]
+    if not alike:
+        return
+    size, total = min(alike), setting.num_samples
+    yield (
+        f"Weight decay λ_W of the head and λ_H of the features (of the mean cross-entropy) makes "
+        f"the classes of {size:,} samples one, in theory, where √(λ_W λ_H) is √{size}/{total} or "
+        f"more: stay below {no_more_than(math.sqrt(size) / total)}."
+    )
 
 
 def _code(report: CollapseReport) -> Iterator[str]:
