@@ -73,3 +73,17 @@ def test_nan_is_refused():
         sufficient_statistics([[math.nan], [1.0]], [0, 1])
     with pytest.raises(NonFiniteError, match="within: expected finite numbers, got 4 NaN"):
         sufficient_statistics(given_moments(within=np.full((2, 2), math.inf)))
+
+
+def test_scatter_of_dependent_features_is_as_exact_as_float32_sums():
+    """Its zero eigenvalues are rounded to either side of zero; nothing below zero is passed on."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(700, 5, generator=generator) @ torch.randn(5, 64, generator=generator)
+    within = (rows.T @ rows / 700).double()
+    within = (within + within.T) / 2
+    low, high = torch.linalg.eigvalsh(within)[[0, -1]].tolist()
+    assert low < -1e-10 * high
+    moments = SimpleNamespace(means=rows[:2], within=within, counts=[350, 350])
+    found = sufficient_statistics(moments).within
+    assert float(torch.linalg.eigvalsh(found)[0]) > 1e-3 * low
+    torch.testing.assert_close(found, within, rtol=0, atol=10 * abs(low))
