@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import neuralcollapse as nc
+from neuralcollapse.measurement.readings import SPREADS, record_apart
 from neuralcollapse.theory import unequal_minimizer
 
 HEADS = ("nc2_equinorm_head", "nc2_equiangular_head", "nc2_etf_head")
@@ -139,6 +140,24 @@ def test_collapse_of_the_training_data_alone_is_not_called_collapse():
     assert "on training data alone" in words
     assert "larger on test data" in report.cautions[0]
     assert "NC1 on training data alone" in str(report).splitlines()[1]
+
+
+def test_few_samples_of_test_data_do_not_make_it_look_collapsed():
+    """Means of two noisy samples lie far apart by noise: plain values are 71 times apart."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(6, 400, generator=generator)
+
+    def draw(each: int, spread: float):
+        y = torch.arange(6 * each) % 6
+        return means[y] + spread * torch.randn(len(y), 400, generator=generator), y
+
+    (x, y), (few, labels) = draw(200, 0.1), draw(2, 2.0)
+    report = nc.measure_features(x, y, test_features=few, test_labels=labels)
+    assert all(report[f"test_{name}"] < 100 * report[name] for name in SPREADS)
+    assert report.apart > 100
+    record = report.to_record()
+    assert record_apart(record) == report.apart
+    assert "lower" not in record["estimates"]["test_nc1_trace_ratio"]  # below five samples a class
 
 
 def test_cautions_name_what_could_mislead():

@@ -188,10 +188,16 @@ def test_merging_continues_across_precisions():
 
 
 @pytest.mark.parametrize(
-    "other", [ClassMoments(3, 5), ClassMoments(4, 6), ClassMoments(4, 5, "per_class")]
+    "other",
+    [
+        ClassMoments(3, 5),
+        ClassMoments(4, 6),
+        ClassMoments(4, 5, "per_class"),
+        ClassMoments(4, 5, groups=True),
+    ],
 )
 def test_moments_of_another_kind_are_not_merged(other):
-    message = "other: expected num_classes, dim, scatter = 4, 5, 'pooled', got"
+    message = "other: expected num_classes, dim, scatter, groups = 4, 5, 'pooled', False, got"
     with pytest.raises(NeuralCollapseError, match=message):
         ClassMoments(4, 5).merge(other)
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from neuralcollapse.measurement.readings import training_only
 from neuralcollapse.metrics.between import between_whitener
 from neuralcollapse.metrics.chance.decisions import own_nearest_mean
 from neuralcollapse.metrics.collapse_index import loses_digits
@@ -32,7 +31,7 @@ def cautions(report: CollapseReport) -> list[str]:
 def _test_data(report: CollapseReport) -> Iterator[str]:
     if report.tested is None:
         return
-    times = training_only(report.train.values, report.tested.values)
+    times = report.apart
     if times:
         yield f"NC1 is {_times(times)} larger on test data: what collapsed is the training data."
 

@@ -177,11 +177,17 @@ class CollapseReport(Mapping[str, float]):
         train = metric.read(self.train.values[name], self.setting, self._departures[0].get(name))
         if self.tested is None:
             return train
-        apart = training_only(self.train.values, self.tested.values) > 0
         test, value = None, self.tested.values.get(name)
         if value is not None:
             test = metric.read(value, self._test_setting, self._departures[1].get(name))
-        return both(train, test, apart, of_head)
+        return both(train, test, self.apart > 0, of_head)
+
+    @cached_property
+    def apart(self) -> float:
+        """How many times larger NC1 is on test data, see `training_only`; 0 without any."""
+        if self.tested is None:
+            return 0.0
+        return training_only(self, {name: each.numbers() for name, each in self.estimates.items()})
 
     @cached_property
     def _test_setting(self) -> Setting | None:
@@ -245,7 +251,8 @@ class CollapseReport(Mapping[str, float]):
         record: dict[str, Any] = {**self._values, "setting": self.setting.to_record()}
         if self._test_setting is not None:
             record["test_setting"] = self._test_setting.to_record()
-        estimated = {n: each.to_dict() for n, each in self.estimates.items() if each.has_interval}
+        every = {name: each.numbers() for name, each in self.estimates.items()}
+        estimated = {name: numbers for name, numbers in every.items() if numbers}
         if estimated:
             record["estimates"] = estimated
         if self.own:

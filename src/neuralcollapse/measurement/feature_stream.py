@@ -10,7 +10,6 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.split_report import SplitReport, check_class_names
-from neuralcollapse.metrics.estimates.sample_groups import keeps_groups
 from neuralcollapse.metrics.head import Head
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.state import CollapseState
@@ -76,14 +75,13 @@ def measure_stream(
     for features, logits, labels in stream:
         if state is None:
             num_classes = _num_classes(head, class_names, logits)
-            groups = keeps_groups(intervals, num_classes, features.shape[1])
             state = CollapseState(
                 num_classes,
                 features.shape[1],
                 scatter,
                 keep=True,
                 feature_budget=feature_budget,
-                groups=groups,
+                intervals=intervals,
             )
         state.gather(features, labels, logits)
         if not state.whole and stream.read_once:
@@ -101,10 +99,12 @@ def measure_stream(
     test = None
     if tested.batches is not None:
         held_out = CollapseState(
-            num_classes, state.moments.dim, scatter, centers=means, keep=True, groups=groups
-        )
+            num_classes, state.moments.dim, scatter, centers=means, keep=True,
+            feature_budget=feature_budget, intervals=intervals,
+        )  # fmt: skip
         for features, logits, labels in tested:
             held_out.gather(features, labels, logits)
+        held_out.look_again()
         test = SplitReport.of(held_out, weight, bias, own, lenient="test")
     names = check_class_names(class_names, num_classes)
     train = SplitReport.of(state, weight, bias, own)

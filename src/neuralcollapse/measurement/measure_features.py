@@ -12,7 +12,6 @@ from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_stream import FeatureStream, measure_stream
 from neuralcollapse.measurement.split_report import SplitReport, check_class_names
 from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
-from neuralcollapse.metrics.estimates.sample_groups import keeps_groups
 from neuralcollapse.metrics.head import Head, checked_bias
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.validation import (
@@ -117,9 +116,13 @@ def measure_features(
     num_classes = len(head) if head is not None else len(class_names or ())
     scores = None if logits is None else as_matrix("logits", logits).detach()
     names = check_class_names(class_names, num_classes)
-    groups = keeps_groups(intervals, num_classes, rows.shape[1])
     state = CollapseState(
-        num_classes, rows.shape[1], scatter, keep=True, feature_budget=rows.nbytes, groups=groups
+        num_classes,
+        rows.shape[1],
+        scatter,
+        keep=True,
+        feature_budget=rows.nbytes,
+        intervals=intervals,
     )
     true = integer_labels("labels", labels, len(rows), num_classes, class_names)
     _gather(state, rows, true, layer, scores)
@@ -130,10 +133,12 @@ def measure_features(
         rows = as_matrix("test_features", test_features).detach()
         true = integer_labels("test_labels", test_labels, len(rows), num_classes, class_names)
         state = CollapseState(
-            num_classes, rows.shape[1], scatter, centers=means, keep=True, groups=groups
-        )
+            num_classes, rows.shape[1], scatter, centers=means, keep=True,
+            feature_budget=rows.nbytes, intervals=intervals,
+        )  # fmt: skip
         scores = None if test_logits is None else as_matrix("test_logits", test_logits).detach()
         _gather(state, rows, true, layer, scores)
+        state.look_again()
         test = SplitReport.of(state, head, offset, own)
     return CollapseReport(train, names, head, offset, test, own)
 

@@ -19,7 +19,6 @@ from neuralcollapse.measurement.samples import LABEL_KEYS, Forward, Samples, Unp
 from neuralcollapse.measurement.sampling import sampling_notes
 from neuralcollapse.measurement.split_report import SplitReport, check_class_names
 from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
-from neuralcollapse.metrics.estimates.sample_groups import keeps_groups
 from neuralcollapse.metrics.head import Head
 from neuralcollapse.metrics.over_ranks import (
     one_refuses_all_refuse,
@@ -207,11 +206,13 @@ class _Passes:
     def test(self, name: str, loader: Iterable[Any], means: Tensor) -> CollapseState:
         """Return the state of all test samples, settled by the means of the training data."""
         num_classes, dim = means.shape
-        state = self._empty(num_classes, dim, centers=means)
+        budget = self.options.feature_budget
+        state = self._empty(num_classes, dim, centers=means, feature_budget=budget)
         with one_refuses_all_refuse(self.merged):
             data = self._run(loader, f"measuring {name.replace('_', ' ')} data", self.layers)
             for features, logits, labels in self._frequent(data):
                 state.gather(features, labels, logits)
+        state.look_again(self._together(state).moments)
         return self._together(state)
 
     def layer_values(self, prefix: str) -> dict[str, dict[str, float]]:
@@ -260,9 +261,8 @@ class _Passes:
         return state if state is not None and state.moments.num_samples else None
 
     def _empty(self, num_classes: int, dim: int, **options: Any) -> CollapseState:
-        groups = keeps_groups(self.options.intervals, num_classes, dim)
-        scatter = self.options.scatter
-        return CollapseState(num_classes, dim, scatter, keep=True, groups=groups, **options)
+        options |= {"keep": True, "intervals": self.options.intervals}
+        return CollapseState(num_classes, dim, self.options.scatter, **options)
 
     def _frequent(self, data: FeaturePass) -> Iterator[tuple[Tensor, Tensor, Any]]:
         for features, logits, labels in data:

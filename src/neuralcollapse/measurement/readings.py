@@ -17,20 +17,41 @@ ALONE = "on training data alone"  # what is said of it then
 SPREADS = ("nc1_trace_ratio", "nc1_pinv", "cdnv")
 
 
-def training_only(train: Mapping[str, float], test: Mapping[str, float]) -> float:
+def training_only(
+    values: Mapping[str, Any], estimates: Mapping[str, Mapping[str, Any]] | None = None
+) -> float:
     """Return how many times larger NC1 is on test data, if that is 100 or more; else 0.
 
     Parameters
     ----------
-    train, test
-        Metric name to value.
+    values
+        Metric name to value, of test data with the prefix ``test_``.
+    estimates
+        What `Estimate.numbers` returns, by the same names: corrected values are compared where
+        there are both, since few samples a class make test data look more collapsed than it is.
+
+    Examples
+    --------
+    >>> values = {"cdnv": 0.001, "test_cdnv": 0.2}
+    >>> training_only(values), training_only(values, {"cdnv": {"corrected": 0.1}})
+    (200.0, 200.0)
+    >>> training_only(values, {"cdnv": {"corrected": 0.1}, "test_cdnv": {"corrected": 0.2}})
+    0.0
     """
-    times = [
-        test[name] / train[name] if train[name] > 0 else float(test[name] > 0) * float("inf")
-        for name in SPREADS
-        if name in train and name in test
-    ]
+    times = (ratio_on_test(name, values, estimates) for name in SPREADS)
     return max((ratio for ratio in times if ratio >= APART), default=0.0)
+
+
+def ratio_on_test(
+    name: str, values: Mapping[str, Any], estimates: Mapping[str, Mapping[str, Any]] | None
+) -> float:
+    """Return how many times larger one value is on test data, see `training_only`; 0 without."""
+    pair = (name, f"test_{name}")
+    if any(key not in values for key in pair):
+        return 0.0
+    corrected: list[Any] = [(estimates or {}).get(key, {}).get("corrected") for key in pair]
+    train, test = (values[key] for key in pair) if None in corrected else corrected
+    return test / train if train > 0 else float(test > 0) * float("inf")
 
 
 def both(train: Reading, test: Reading | None, apart: bool, of_head: bool = False) -> Reading:
@@ -92,8 +113,7 @@ def record_reading(
 
 def record_apart(record: Mapping[str, Any]) -> float:
     """Return `training_only` of a record."""
-    test = {name: record[f"test_{name}"] for name in SPREADS if f"test_{name}" in record}
-    return training_only({name: record[name] for name in SPREADS if name in record}, test)
+    return training_only(record, record.get("estimates"))
 
 
 def _recorded(record: Mapping[str, Any], key: str) -> Setting | None:

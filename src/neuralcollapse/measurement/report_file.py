@@ -119,14 +119,14 @@ def is_report(path: str | Path) -> bool:
 def _packed(split: SplitReport) -> tuple[dict[str, Tensor], dict[str, Any]]:
     state = split.state
     moments = state.moments
-    tensors = {"state": state.to_vector(), "left_out": state.left_out}
+    tensors = {"state": state.to_vector(), "left_out": state.left_out, "looked": state.looked}
     if state.samples is not None:
         tensors |= {"labels": state.labels, "margins": state.margins, "decided": state.decided}
     if state.pairs is not None:
         tensors["pairs"] = state.pairs
     about = {
         "sizes": [moments.num_classes, moments.dim, moments.scatter],
-        "groups": state.groups is not None,
+        "groups": moments.groups,
         # JSON has no NaN, and a float's text is exact.
         "values": {name: repr(float(value)) for name, value in split.values.items()},
     }
@@ -138,7 +138,7 @@ def _unpacked(tensors: dict[str, Tensor], about: dict[str, Any]) -> SplitReport:
     state = CollapseState.from_vector(
         tensors["state"], num_classes, dim, scatter, bool(about["groups"])
     )
-    state.left_out = tensors["left_out"]
+    state.left_out, state.looked = tensors["left_out"], tensors["looked"]
     if "labels" in tensors:
         parts = (tensors[name] for name in ("labels", "margins", "decided"))
         state.samples = KeptSamples(0, *parts)

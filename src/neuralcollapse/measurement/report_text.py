@@ -147,6 +147,9 @@ def _estimates(report: CollapseReport) -> Iterator[str | Table]:
     for reason, without in lacking.items():
         if reason:
             yield f"No interval of {_listed(without)}: {reason}."
+    for name, each in report.estimates.items():
+        if each.doubt:
+            yield f"Do not lean on the corrected {name}: {each.doubt}."
     least = report.estimates.get("test_margin_min")
     if least is not None:
         yield f"Least margin of test data: with 95 % confidence, {least.words}."
@@ -158,7 +161,8 @@ def estimate_words(found: Estimate | None, kind: str) -> list[str]:
         return ["", ""]
     if kind == "share":
         return [share(found.corrected), f"{at_least(found.lower)} to {at_most(found.upper)}"]
-    return [number(found.corrected), between(found.lower, found.upper)]
+    ends = between(found.lower, found.upper) if found.has_interval else ""
+    return [number(found.corrected), ends]
 
 
 def _lacks(found: Estimate) -> str:

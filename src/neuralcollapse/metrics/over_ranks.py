@@ -61,11 +61,11 @@ def over_ranks(state: CollapseState) -> CollapseState:
         return state
     moments = state.moments
     sizes = (moments.num_classes, moments.dim, moments.scatter)
-    groups = state.groups is not None
-    total = CollapseState(*sizes, groups=groups)
+    total = CollapseState(*sizes, intervals=moments.groups)
     for vector in gathered(state.to_vector()):
-        total.merge(CollapseState.from_vector(vector, *sizes, groups))
+        total.merge(CollapseState.from_vector(vector, *sizes, moments.groups))
     total.left_out = torch.stack(gathered(state.left_out)).sum(0)
+    total.looked = torch.stack(gathered(state.looked)).sum(0)
     if state.samples is not None:
         labels = torch.cat(gathered(state.samples.labels))
         # Logits of one process may be wider than those of another.

@@ -12,7 +12,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
 
 
-def pack(table: Float[Tensor, "rows K"], *moments: ClassMoments) -> Float[Tensor, " s"]:
+def pack(table: Float[Tensor, "rows K"], moments: ClassMoments) -> Float[Tensor, " s"]:
     """Return a table and moments as one float64 vector on the CPU.
 
     Parameters
@@ -20,15 +20,15 @@ def pack(table: Float[Tensor, "rows K"], *moments: ClassMoments) -> Float[Tensor
     table
         Counts by class.
     moments
-        Of these classes, and perhaps of others.
+        Of these classes.
     """
-    parts = [table.cpu(), *(part for one in moments for part in one.state_dict().values())]
+    parts = [table.cpu(), *moments.state_dict().values()]
     return torch.cat([part.flatten() for part in parts])
 
 
 def unpack(
-    vector: Tensor, table: Float[Tensor, "rows K"], *empty: ClassMoments
-) -> tuple[Float[Tensor, "rows K"], list[ClassMoments]]:
+    vector: Tensor, table: Float[Tensor, "rows K"], empty: ClassMoments
+) -> tuple[Float[Tensor, "rows K"], ClassMoments]:
     """Return what `pack` was given.
 
     Parameters
@@ -47,26 +47,20 @@ def unpack(
     --------
     >>> moments = ClassMoments(2, 1).update(torch.tensor([[1.0], [3.0]]), [0, 0])
     >>> table = torch.ones(1, 2, dtype=torch.float64)
-    >>> _, (again,) = unpack(pack(table, moments), table, ClassMoments(2, 1))
+    >>> _, again = unpack(pack(table, moments), table, ClassMoments(2, 1))
     >>> again.counts.tolist(), float(again.means[0])
     ([2, 0], 2.0)
     """
-    shapes = [{name: t.shape for name, t in one.state_dict().items()} for one in empty]
-    sizes = [table.numel(), *(math.prod(shape) for one in shapes for shape in one.values())]
+    shapes = {name: tensor.shape for name, tensor in empty.state_dict().items()}
+    sizes = [table.numel(), *map(math.prod, shapes.values())]
     if vector.shape != (sum(sizes),):
-        first = empty[0]
         raise NeuralCollapseError(
             "state",
-            f"{sum(sizes)} numbers for num_classes, dim = {first.num_classes}, {first.dim}",
+            f"{sum(sizes)} numbers for num_classes, dim = {empty.num_classes}, {empty.dim}",
             f"shape {tuple(vector.shape)}",
             "restore it into a metric of the same sizes",
         )
     counts, *parts = vector.detach().to(torch.float64).split(sizes)
-    rest = iter(parts)
-    found = [
-        ClassMoments.from_state_dict(
-            {name: next(rest).reshape(shape).clone() for name, shape in one.items()}
-        )
-        for one in shapes
-    ]
-    return counts.reshape(table.shape).clone(), found
+    named = zip(shapes.items(), parts, strict=True)
+    found = {name: part.reshape(shape).clone() for (name, shape), part in named}
+    return counts.reshape(table.shape).clone(), ClassMoments.from_state_dict(found)

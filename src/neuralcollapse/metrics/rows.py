@@ -10,6 +10,7 @@ from neuralcollapse.metrics.collapse_index import vci
 from neuralcollapse.metrics.equiangularity import equiangularity, equinorm, etf_distance
 from neuralcollapse.metrics.estimates.corrected import (
     Corrected,
+    cdnv_doubt,
     corrected_cdnv,
     corrected_equiangular,
     corrected_equinorm,
@@ -19,6 +20,8 @@ from neuralcollapse.metrics.estimates.corrected import (
     corrected_trace_ratio,
     corrected_vci,
     etf_distance_of,
+    pinv_probe,
+    vci_probe,
 )
 from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.metrics.metric import Metric
@@ -32,7 +35,6 @@ NC2 = "NC2 simplex ETF"
 NC3 = "NC3 self-duality"
 NC4 = "NC4 nearest mean"
 DECISIONS = "Decisions"
-NEEDS_SCATTERS = "its interval would need the scatter of each group"
 
 
 def _least_etf_distance(num_vectors: int, dim: int) -> float:
@@ -89,7 +91,7 @@ ROWS = (
         "The literature's NC1, in variants that differ many times over on unequal classes; needs a "
         "*d* × *d* scatter. One direction in which the means hardly differ can make most of it.",
         label="tr Σ$_W$Σ$_B^+$/K",
-        corrected=Corrected(corrected_pinv, "log", without=NEEDS_SCATTERS, pairs=True),
+        corrected=Corrected(corrected_pinv, "log", pairs=True, probe=pinv_probe),
     ),
     Metric(
         "nc1_trace_ratio", NC1, "the same, whatever the direction",
@@ -108,7 +110,7 @@ ROWS = (
         "spread of two classes over their distance, mean of all pairs",
         "The mean over pairs hides a bad pair: look at `report.worst_pairs()`.",
         label="CDNV",
-        corrected=Corrected(corrected_cdnv, "log", pairs=True),
+        corrected=Corrected(corrected_cdnv, "log", pairs=True, doubt=cdnv_doubt),
     ),
     Metric(
         "vci", NC1, "spread that a linear classifier still sees",
@@ -119,7 +121,7 @@ ROWS = (
         "Invariant under invertible linear maps of the features: a direction of tiny spread counts "
         "as much as any. Says nothing of *d* + 1 samples or fewer.",
         label="VCI",
-        corrected=Corrected(corrected_vci, "log", without=NEEDS_SCATTERS, pairs=True),
+        corrected=Corrected(corrected_vci, "log", pairs=True, probe=vci_probe),
     ),
     Metric(
         "nc2_equinorm", NC2, "means: are they equally long?",

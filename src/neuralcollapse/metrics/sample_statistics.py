@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
@@ -11,7 +12,9 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.decision_counts import DecisionCounts
 from neuralcollapse.metrics.decisions import decide
-from neuralcollapse.metrics.estimates.sample_groups import SampleGroups
+from neuralcollapse.metrics.estimates.corrected import PROBES
+from neuralcollapse.metrics.estimates.sample_groups import keeps_groups
+from neuralcollapse.metrics.estimates.second_look import SecondLook, looks_again
 from neuralcollapse.metrics.kept_samples import Batch, KeptSamples
 from neuralcollapse.metrics.left_out import LeftOut
 from neuralcollapse.metrics.margins import lower_pairs
@@ -23,6 +26,7 @@ from neuralcollapse.metrics.sample_batch import (
     within,
 )
 from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.moments.group_sums import GROUPS
 
 PAIR_CLASSES = 256  # up to so many, least margins of pairs cost little beside the scores
 
@@ -42,13 +46,17 @@ class SampleStatistics:
         centers: Tensor | NearestCenter | None = None,
         keep: bool = False,
         feature_budget: int = 0,
-        groups: bool = False,
+        intervals: bool | None = False,
     ) -> None:
-        self.moments = ClassMoments(num_classes, dim, scatter)
-        self.groups = SampleGroups(num_classes, dim) if groups else None
+        groups = keeps_groups(intervals, num_classes, dim)
+        self.moments = ClassMoments(num_classes, dim, scatter, groups=groups)
+        self._intervals = intervals
+        self.looked = torch.full((len(PROBES), GROUPS), math.nan, dtype=torch.float64)
         self._counts = DecisionCounts(num_classes)
         self._suspect = torch.zeros((), dtype=torch.int64)  # margins found not finite later
         self.nearest = NearestCenter(centers) if isinstance(centers, Tensor) else centers
+        if self.nearest is not None and not groups:
+            feature_budget = 0  # nothing is left to look for
         nearest = self.nearest
         if nearest is not None and (nearest.num_classes, nearest.dim) != (num_classes, dim):
             raise NeuralCollapseError(
@@ -96,8 +104,6 @@ class SampleStatistics:
                 self.pairs = lower_pairs(self.pairs, logits, safe)
         if self.nearest is not None:
             self._counts.add_nearest(safe, self.nearest.winners(features, safe), winners)
-        if self.groups is not None:
-            self.groups.gather(features, safe)
         if self.samples is not None:
             self.samples.add(features, safe, margins, winners)
 
@@ -134,12 +140,15 @@ class SampleStatistics:
             If features were dropped and there is no `again`, or it has other samples.
         """
         nearest, left_out, seen = NearestCenter(means), LeftOut(whole or self.moments), 0
+        look = self._second_look(whole or self.moments)
         self._counts.forget_nearest()
         self.left_out.zero_()
         for features, labels, winners in self._settled_from(again):
             found, own, ahead = nearest.judged(features, labels)
             self._counts.add_nearest(labels, found, winners)
             self.left_out += left_out.count(labels, own, ahead)
+            if look is not None:
+                look.add(features, labels)
             seen += len(labels)
         self.drop_features()
         if seen != self.moments.num_samples:
@@ -149,6 +158,23 @@ class SampleStatistics:
                 f"{seen}",
                 "raise feature_budget so that one pass is enough",
             )
+
+    def look_again(self, whole: ClassMoments | None = None) -> None:
+        """Look a second time at features that were settled as they passed; they are then dropped.
+
+        Where they were not kept, what needs the second look has no interval.
+
+        Parameters
+        ----------
+        whole
+            Moments that these samples are a part of.
+        """
+        if self.samples is not None and self.samples.features is not None:
+            look = self._second_look(whole or self.moments)
+            if look is not None:
+                for features, labels, _ in self.samples.chunks():
+                    look.add(features, labels)
+        self.drop_features()
 
     def merge(self, other: SampleStatistics) -> None:
         """Add the samples of another state; order and grouping matter to round-off alone.
@@ -161,13 +187,19 @@ class SampleStatistics:
         self.moments.merge(other.moments)
         self._counts.merge(other.counts)
         self.left_out += other.left_out
-        if self.groups is not None and other.groups is not None:
-            self.groups.merge(other.groups)
+        self.looked = self.looked + other.looked
         if other.pairs is not None and self.keeps_pairs:
             pairs = other.pairs if self.pairs is None else self.pairs
             self.pairs = torch.minimum(pairs, other.pairs.to(pairs.device))
         if self.samples is not None and other.samples is not None:
             self.samples.merge(other.samples)
+
+    def _second_look(self, whole: ClassMoments) -> SecondLook | None:
+        if not looks_again(self._intervals, whole):
+            return None
+        look = SecondLook(whole)
+        self.looked = look.sums
+        return look
 
     @property
     def counts(self) -> DecisionCounts:

@@ -36,8 +36,9 @@ class CollapseState(SampleStatistics):
         256 classes.
     feature_budget
         Bytes of features to keep for `settle`, without a copy.
-    groups
-        Whether to keep the sums of 16 groups of samples, which intervals need (16 K d numbers).
+    intervals
+        Whether to keep what intervals need: sums of 16 groups of samples (16 K d numbers), and
+        those of a second look. None where that takes at most 256 MiB, and little time.
 
     Attributes
     ----------
@@ -47,10 +48,10 @@ class CollapseState(SampleStatistics):
         What samples are settled by as they pass.
     samples : KeptSamples or None
         Labels, margins and features, as far as they are kept.
-    groups : SampleGroups or None
-        Sums of groups of samples, if they are kept.
     left_out : Tensor
         (2,) samples nearest to the mean of the others of their class, and those it was asked of.
+    looked : Tensor
+        (metrics, 16) sums of `SecondLook`; NaN till there was one.
     pairs : Tensor or None
         (K, K) least margin of each class against each other, if they are kept.
 
@@ -163,8 +164,7 @@ class CollapseState(SampleStatistics):
 
     def to_vector(self) -> Float[Tensor, " s"]:
         """Return moments and counts as one float64 vector on the CPU, without what is kept."""
-        groups = [] if self.groups is None else [self.groups.moments]
-        return pack(self.counts.table, self.moments, *groups)
+        return pack(self.counts.table, self.moments)
 
     @classmethod
     def from_vector(
@@ -173,7 +173,7 @@ class CollapseState(SampleStatistics):
         num_classes: int,
         dim: int,
         scatter: Literal["pooled", "per_class"] | bool = "pooled",
-        groups: bool = False,
+        intervals: bool | None = False,
     ) -> CollapseState:
         """Rebuild a state from `to_vector`; it goes on from where it stood.
 
@@ -181,7 +181,7 @@ class CollapseState(SampleStatistics):
         ----------
         vector
             What `to_vector` returned.
-        num_classes, dim, scatter, groups
+        num_classes, dim, scatter, intervals
             Those of the state.
 
         Raises
@@ -189,11 +189,6 @@ class CollapseState(SampleStatistics):
         NeuralCollapseError
             If the vector is of another length, or holds no moments.
         """
-        state = cls(num_classes, dim, scatter, groups=groups)
-        kept = [] if state.groups is None else [state.groups.moments]
-        state._counts.table, (state.moments, *kept) = unpack(
-            vector, state._counts.table, state.moments, *kept
-        )
-        if state.groups is not None:
-            state.groups.restore(*kept)
+        state = cls(num_classes, dim, scatter, intervals=intervals)
+        state._counts.table, state.moments = unpack(vector, state._counts.table, state.moments)
         return state

@@ -8,10 +8,16 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.moments.group_sums import GROUPS
+
+NAMES = ("counts", "means", "trace_variances", "scatter")
+OF_GROUPS = ("group_counts", "group_sums", "group_squares")
 
 
-def checked_state(state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def checked_state(state: Mapping[str, Tensor]) -> list[Tensor]:
     """Return counts, means, trace variances and scatter of a state dict, if they are some.
+
+    Counts, sums and squares of groups follow, where there are groups.
 
     Parameters
     ----------
@@ -30,21 +36,23 @@ def checked_state(state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, 
     >>> checked_state({**state, "scatter": torch.zeros(0, 1, 1)})[1].shape
     torch.Size([1, 1])
     """
-    names = ("counts", "means", "trace_variances", "scatter")
+    names = NAMES if set(state).isdisjoint(OF_GROUPS) else NAMES + OF_GROUPS
     if set(state) != set(names):
         raise NeuralCollapseError(
             "state", f"the tensors {names}", str(sorted(state)), "save it with ClassMoments"
         )
-    counts, means, variances, scatter = (state[name].to(torch.float64) for name in names)
+    found = [state[name].to(torch.float64) for name in names]
+    counts, means, variances, scatter, *groups = found
     if (
         means.ndim != 2
         or counts.shape != means.shape[:1]
         or variances.shape != means.shape[:1]
         or scatter.shape[1:] != means.shape[1:] * 2
         or len(scatter) not in (0, 1, len(means))
-        or not all(bool(torch.isfinite(t).all()) for t in (counts, means, variances, scatter))
+        or not all(bool(torch.isfinite(tensor).all()) for tensor in found)
         or bool(((counts < 0) | (counts != counts.round())).any())
         or bool((variances < 0).any())
+        or (groups and not _are_parts(counts, means, *groups))
     ):
         raise NeuralCollapseError(
             "state",
@@ -52,4 +60,11 @@ def checked_state(state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, 
             str({name: tuple(state[name].shape) for name in names}),
             "the file is not whole: save the moments again",
         )
-    return counts, means, variances, scatter
+    return found
+
+
+def _are_parts(counts: Tensor, means: Tensor, parts: Tensor, sums: Tensor, squares: Tensor) -> bool:
+    """Tell whether groups make up the whole."""
+    shape = (GROUPS, len(counts))
+    fit = parts.shape == squares.shape == shape and sums.shape == (*shape, means.shape[1])
+    return fit and not bool((parts < 0).any()) and torch.equal(parts.sum(0), counts)

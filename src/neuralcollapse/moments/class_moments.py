@@ -41,6 +41,9 @@ class ClassMoments(ClassSums):
         needs; False keeps only the trace variances of the classes, in O(K d) memory.
     device
         Where the sums live; moved to that of the features when the first batch comes.
+    groups
+        Whether to keep the sums of 16 groups of the samples of each class, too, to be left out one
+        at a time (16 K d numbers).
 
     Raises
     ------

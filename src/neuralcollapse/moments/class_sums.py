@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -35,6 +35,8 @@ class ClassSums:
         dim: int,
         scatter: Literal["pooled", "per_class"] | bool = "pooled",
         device: torch.device | str = "cpu",
+        *,
+        groups: bool = False,
     ) -> None:
         num_classes, dim = whole_number("num_classes", num_classes), whole_number("dim", dim)
         if scatter not in ("pooled", "per_class", True, False):
@@ -47,7 +49,9 @@ class ClassSums:
             "pooled" if scatter is True else scatter
         )
         scatters = {"pooled": 1, "per_class": num_classes, False: 0}[self.scatter]
-        self._sums = ShiftedSums(num_classes, dim, scatters, torch.float32, torch.device(device))
+        self._sums = ShiftedSums(
+            num_classes, dim, scatters, torch.float32, torch.device(device), groups
+        )
         self._slab: SlabBuffer | None = None
         self._num_batches = 0
         self._derived: dict[tuple, Any] = {}  # until the next sample comes
@@ -123,13 +127,13 @@ class ClassSums:
         NeuralCollapseError
             If the sizes or the kinds of scatter differ.
         """
-        mine = (self.num_classes, self.dim, self.scatter)
-        theirs = (other.num_classes, other.dim, other.scatter)
+        mine = (self.num_classes, self.dim, self.scatter, self.groups)
+        theirs = (other.num_classes, other.dim, other.scatter, other.groups)
         if mine != theirs:
             raise NeuralCollapseError(
                 "other",
-                "num_classes, dim, scatter = {}, {}, {!r}".format(*mine),
-                "{}, {}, {!r}".format(*theirs),
+                "num_classes, dim, scatter, groups = {}, {}, {!r}, {}".format(*mine),
+                "{}, {}, {!r}, {}".format(*theirs),
                 "build both with the same sizes",
             )
         self._derived = {}
@@ -194,6 +198,32 @@ class ClassSums:
         return self._drained().count.clone()
 
     @property
+    def groups(self) -> bool:
+        """Whether sums of groups of samples are kept."""
+        return self._sums.groups is not None
+
+    @property
+    def group_counts(self) -> Int[Tensor, "groups K"]:
+        """Samples of each group and class, (16, K); (0, K) without groups."""
+        sums = self._drained()
+        return (
+            sums.count.new_zeros(0, len(sums.count)) if sums.groups is None else sums.groups.count
+        )
+
+    def by_group(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield counts (K,), sums (K, d) of x - mu_k and of their squares (K,), a group a turn.
+
+        Examples
+        --------
+        >>> moments = ClassSums(1, 1, groups=True).update(torch.tensor([[1.0], [3.0]]), [0, 0])
+        >>> [(int(n), float(s), float(q)) for n, s, q in moments.by_group() if n]
+        [(1, -1.0, 1.0), (1, 1.0, 1.0)]
+        """
+        sums = self._drained()
+        if sums.groups is not None:
+            yield from sums.groups.about(sums.miss())
+
+    @property
     def num_samples(self) -> int:
         """N, the number of samples."""
         return int(self._drained().count.sum())
@@ -228,7 +258,9 @@ class ClassSums:
         -------
         dict
             ``counts`` (K,), ``means`` (K, d) and ``trace_variances`` (K,), zero for absent
-            classes, and ``scatter`` (0, 1 or K; d; d), the sums of (x - mu)(x - mu)^T.
+            classes, and ``scatter`` (0, 1 or K; d; d), the sums of (x - mu)(x - mu)^T. With groups
+            ``group_counts`` (16, K), ``group_sums`` (16, K, d) and ``group_squares`` (16, K), of
+            x - mu.
         """
         state = {
             "counts": self.counts.to(torch.float64),
@@ -236,6 +268,11 @@ class ClassSums:
             "trace_variances": self.trace_variances.nan_to_num(),
             "scatter": self._drained().centered_scatter(),
         }
+        if self.groups:
+            counts, totals, squares = map(torch.stack, zip(*self.by_group(), strict=True))
+            state |= {
+                "group_counts": counts.double(), "group_sums": totals, "group_squares": squares
+            }  # fmt: skip
         return {name: tensor.cpu().contiguous() for name, tensor in state.items()}
 
     @classmethod
@@ -252,17 +289,21 @@ class ClassSums:
         NeuralCollapseError
             If a tensor is missing or its shape or values make no sense.
         """
-        counts, means, variances, scatter = checked_state(state)
+        counts, means, variances, scatter, *groups = checked_state(state)
         (num_classes, dim), scatters = means.shape, len(scatter)
         kind: Literal["pooled", "per_class", False] = False
         if scatters:
             kind = "pooled" if scatters == 1 else "per_class"
         moments = cls(num_classes, dim, kind)
-        sums = ShiftedSums(num_classes, dim, scatters, torch.float64, means.device)
+        sums = ShiftedSums(num_classes, dim, scatters, torch.float64, means.device, bool(groups))
         sums.count += counts.to(torch.int64)
         sums.shift += means
         sums.square += variances * counts
         sums.scatter += scatter
+        if sums.groups is not None:
+            sums.groups.count += groups[0].to(torch.int64)
+            sums.groups.sum += groups[1]
+            sums.groups.square += groups[2]
         moments._sums = sums.to(means.device, torch.float32)
         return moments
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from neuralcollapse.moments.group_sums import GroupSums, deal
 from neuralcollapse.moments.precision import drowns
 from neuralcollapse.moments.slab import SLAB_ROWS, part_rows
 from neuralcollapse.validation import integer_labels
@@ -36,10 +37,18 @@ class ShiftedSums:
         it would lose digits, see `drowns`.
     device
         Where the sums live.
+    groups
+        Whether to keep counts, sums and squares of groups of samples, too.
     """
 
     def __init__(
-        self, num_classes: int, dim: int, scatters: int, dtype: torch.dtype, device: torch.device
+        self,
+        num_classes: int,
+        dim: int,
+        scatters: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        groups: bool = False,
     ) -> None:
         self.shift = torch.zeros(num_classes, dim, dtype=dtype, device=device)
         self.count = torch.zeros(num_classes, dtype=torch.int64, device=device)
@@ -50,8 +59,9 @@ class ShiftedSums:
         self._judged: float | None = None  # mean square of the rows whose spectrum was looked at
         self.ready = False  # whether rows may be centred as they come, see `_is_ready`
         self.coarse = False  # whether float32 products are in the scatters
+        self.groups = GroupSums(num_classes, dim, device) if groups else None
         self._recent_rows = 0
-        self._recent_sum: Tensor | None = None
+        self._recent_sum: Tensor | None = None  # a row a class, or a row a group and class
         self._recent_scatter: Tensor | None = None
 
     def add(self, padded: Tensor, labels: Tensor, norms: Tensor, centered: bool = False) -> None:
@@ -67,14 +77,24 @@ class ShiftedSums:
         incoming = torch.bincount(labels, minlength=len(self.count))
         padded, norms = self._centered(padded, labels, norms, centered, incoming)
         rows = padded[:, : self.shift.shape[1]]
+        cells = labels
+        if self.groups is not None:  # the sums of classes are then those of their groups
+            cells = deal(labels, incoming, self.count)
         if self._recent_sum is None or self._recent_scatter is None:
-            self._recent_sum = padded.new_zeros(len(self.shift), padded.shape[1])
+            num_cells = len(self.shift) if self.groups is None else self.groups.count.numel()
+            self._recent_sum = padded.new_zeros(num_cells, padded.shape[1])
             self._recent_scatter = torch.zeros_like(self.scatter, dtype=self.shift.dtype)
         squared_norms = norms.to(torch.float64).square()
         self.count += incoming
         self.ready = self._is_ready()
-        self.square += torch.bincount(labels, squared_norms, minlength=len(self.count))
-        self._recent_sum.index_add_(0, labels, padded)  # ten times slower without the padding
+        squares = torch.bincount(cells, squared_norms, minlength=len(self._recent_sum))
+        if self.groups is not None:
+            self.groups.count += torch.bincount(cells, minlength=len(squares)).view(
+                -1, len(incoming)
+            )
+            self.groups.square += squares.view(-1, len(incoming))
+        self.square += squares.view(-1, len(incoming)).sum(0)
+        self._recent_sum.index_add_(0, cells, padded)  # ten times slower without the padding
         with torch.autocast(rows.device.type, enabled=False):  # it would multiply in half precision
             for scatter, group in self._by_scatter(self._recent_scatter, rows, labels):
                 for panel in _panels(rows.shape[1]):
@@ -89,7 +109,11 @@ class ShiftedSums:
     def flush(self) -> None:
         """Move the recent sums into the float64 totals, and free them."""
         if self._recent_sum is not None and self._recent_scatter is not None:
-            self.sum += self._recent_sum[:, : self.sum.shape[1]]
+            recent = self._recent_sum.view(-1, len(self.sum), self._recent_sum.shape[1])
+            for group, part in enumerate(recent[..., : self.sum.shape[1]]):
+                self.sum += part
+                if self.groups is not None:
+                    self.groups.sum[group] += part
             for panel in _panels(self.shift.shape[1]):
                 upper = (slice(None), panel, slice(panel.start, None))
                 self.scatter[upper] += self._recent_scatter[upper]
@@ -111,19 +135,25 @@ class ShiftedSums:
         self.scatter += other.scatter
         step = other.shift.to(torch.float64) - self.shift
         self._correct(self._all_classes(), step, other.count, other.sum)
+        if self.groups is not None and other.groups is not None:
+            moved = other.groups.to(self.sum.device)
+            moved.move(step)
+            self.groups.merge(moved)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> ShiftedSums:
         """Return these sums on another device, with their shifts in another dtype if they fit."""
         self.flush()
         if not bool(torch.isfinite(self.shift.to(dtype)).all()):
             dtype = torch.float64
-        moved = ShiftedSums(
-            self.shift.shape[0], self.shift.shape[1], len(self.scatter), dtype, device
-        )
+        sizes = (self.shift.shape[0], self.shift.shape[1], len(self.scatter))
+        moved = ShiftedSums(*sizes, dtype, device)
         for name in ("shift", "count", "square", "sum", "scatter", "_settled"):
             getattr(moved, name).copy_(getattr(self, name))
         step = self.shift.to(device, torch.float64) - moved.shift  # what a narrower dtype lost
         moved._correct(moved._all_classes(), step, moved.count, moved.sum.clone())
+        if self.groups is not None:
+            moved.groups = self.groups.to(device)
+            moved.groups.move(step)
         moved.ready, moved.coarse = self.ready, self.coarse
         moved._judged = self._judged if dtype == self.shift.dtype else None
         return moved
@@ -258,7 +288,8 @@ class ShiftedSums:
         count = self.count[classes] + incoming[classes]
         self._settled[classes] = count
         if self._recent_sum is not None:
-            missed += self._recent_sum[classes, : missed.shape[1]]
+            recent = self._recent_sum.view(-1, len(self.sum), self._recent_sum.shape[1])
+            missed += recent[:, classes, : missed.shape[1]].sum(0)
         miss = (missed + self.sum[classes]) / count[:, None]
         between = count * miss.square().sum(1)
         moving = new | (between > SHIFT_TOLERANCE * (square - between))
@@ -274,6 +305,8 @@ class ShiftedSums:
             classes, old = classes[known], old[known]
             back = old.to(torch.float64) - self.shift[classes]
             self._correct(classes, back, self.count[classes], self.sum[classes])
+            if self.groups is not None:
+                self.groups.move(back, classes)
 
     def _correct(self, classes: Tensor, step: Tensor, count: Tensor, total: Tensor) -> None:
         """Correct for (x - c) becoming (x - c) + step, for samples of given count and total."""

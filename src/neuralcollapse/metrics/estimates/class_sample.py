@@ -79,6 +79,8 @@ class ClassSample:
         (P, d) rows of the head about their mean, or None.
     whole
         The sample that this one is a part of: what S sees of the true means is taken from it.
+    left
+        Its classes without a group, if it is a part.
 
     References
     ----------
@@ -91,6 +93,7 @@ class ClassSample:
     pooled: PooledScatter
     head: Tensor | None = None
     whole: ClassSample | None = None
+    left: Left | None = None
 
     @classmethod
     def of(cls, moments: ClassMoments, head: Tensor | None = None) -> ClassSample:
@@ -112,6 +115,7 @@ class ClassSample:
             sizes=left.sizes,
             spreads=_spreads(left.spreads, self.pooled),
             whole=self,
+            left=left,
         )
 
     def __len__(self) -> int:
@@ -156,6 +160,12 @@ class ClassSample:
     def gram(self) -> Tensor:
         """G*, (P, P)."""
         return self.rows @ self.rows.T - centered(self.noise)
+
+    @cached_property
+    def spectrum(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues (r,) of M M^T and their vectors (P, r), without the direction of all ones."""
+        values, vectors = torch.linalg.eigh(self.rows @ self.rows.T)
+        return values[1:], vectors[:, 1:]
 
     @cached_property
     def squared_gram(self) -> float:

@@ -20,6 +20,8 @@ from neuralcollapse.metrics.estimates.class_sample import ClassSample, centered
 LEAST_LENGTH = 0.1  # of the plain square of a mean, below which the clean one is not taken
 LARGEST_CORRECTION = 0.25  # of nc1_pinv, relative: beyond it the series is no guide
 LEAST_DIVISOR = 0.2
+FREE_FOR_INTERVAL = 3.5  # degrees of freedom over d, from which VCI has an interval
+LEAST_APART = 1.5  # standard errors between two class means, below which CDNV is a guess
 
 
 @dataclass(frozen=True)
@@ -34,21 +36,25 @@ class Corrected:
         ``"log"`` for what is positive, ``"square"`` for a signed square.
     back
         From a signed square to the metric; the square root of what is above 0 if omitted.
-    without
-        Why it has no interval, if so.
     pairs
         Whether it holds matrices of K x K.
+    probe
+        Directions L (m, d) along which it follows the scatter S: by tr(L S L^T), to first order;
+        omitted where it does not beyond the traces of the classes.
+    doubt
+        Why the corrected value may be far off, in words; empty if it need not be.
     """
 
     function: Callable[[ClassSample], float]
     scale: Literal["log", "square"]
     back: Callable[[float], float] | None = None
-    without: str = ""
     pairs: bool = False
+    probe: Callable[[ClassSample], Tensor | None] | None = None
+    doubt: Callable[[ClassSample], str] = lambda _: ""
 
-    def value(self, sample: ClassSample) -> float:
-        """Return the value on the scale of its interval; NaN where there is none."""
-        found = self.function(sample)
+    def value(self, sample: ClassSample, change: float = 0.0) -> float:
+        """Return the value on the scale of its interval, after a change; NaN if none."""
+        found = self.function(sample) + change
         if self.scale == "square":
             return found
         return math.log(found) if found > 0 else (-math.inf if found == 0 else math.nan)
@@ -80,6 +86,15 @@ def corrected_cdnv(sample: ClassSample) -> float:
     distances, variances = _pair_distances(sample)
     both = (sample.spreads[:, None] + sample.spreads) / 2
     return _mean_of_pairs(both * distances.clamp_min(0) / (distances.square() + variances))
+
+
+def cdnv_doubt(sample: ClassSample) -> str:
+    """Say so if two class means are hardly farther apart than their noise."""
+    distances, variances = _pair_distances(sample)
+    apart = (distances / variances.sqrt()).fill_diagonal_(math.inf).nan_to_num(math.inf)
+    if not float(apart.min()) < LEAST_APART:
+        return ""
+    return f"two class means are within {LEAST_APART:g} standard errors of each other"
 
 
 def corrected_etf(sample: ClassSample) -> float:
@@ -150,9 +165,20 @@ def corrected_pinv(sample: ClassSample) -> float:
     inverse in the space of the class means.
     """
     plain, offset, variance = pinv_terms(sample)
-    if not abs(offset) + abs(variance) <= LARGEST_CORRECTION:
+    large = not abs(offset) + abs(variance) <= LARGEST_CORRECTION
+    if large and sample.whole is None:  # of a part what goes for the whole
         return math.nan
     return plain / max(1 + offset + variance, LEAST_DIVISOR)
+
+
+def pinv_probe(sample: ClassSample) -> Tensor | None:
+    r"""Return the directions of `pinv`: H M over the root of what it is divided by."""
+    plain, offset, variance = pinv_terms(sample)
+    if not plain > 0:
+        return None
+    values, vectors = sample.spectrum
+    divisor = max(1 + offset + variance, LEAST_DIVISOR)
+    return vectors.T @ sample.rows / (values[:, None] * math.sqrt(divisor))
 
 
 def pinv_terms(sample: ClassSample) -> tuple[float, float, float]:
@@ -168,11 +194,10 @@ def pinv_terms(sample: ClassSample) -> tuple[float, float, float]:
     if sample.rank > sample.rows.shape[1] or sample.rank < 1:
         return math.nan, math.nan, math.nan
     pooled, C, C_v = sample.pooled, centered(sample.c), centered(sample.noise)
-    values, vectors = torch.linalg.eigh(sample.rows @ sample.rows.T)
-    inverse = 1 / values[1:]  # the first direction is that of all ones
-    H = (vectors[:, 1:] * inverse) @ vectors[:, 1:].T
+    values, vectors = sample.spectrum
+    H = (vectors / values) @ vectors.T
     A = sample.seen @ sample.rows.T
-    clean = sample.gram_seen
+    clean = A - pooled.t2 * C
     square = sample.seen @ sample.seen.T  # M S^2 M^T
     clean_square = (square - A * (pooled.t1 / pooled.nu)) / (1 + 1 / pooled.nu) - pooled.t3 * C
     H2 = H @ H
@@ -201,22 +226,46 @@ def corrected_vci(sample: ClassSample) -> float:
 
     with rows sqrt(pi_k) (mu_k - mu_G). NaN for fewer than 2 d degrees of freedom.
     """
+    found = _linear_spread(sample)
+    return math.nan if found is None else float((1 / (1 + found[0])).mean())
+
+
+def vci_probe(sample: ClassSample) -> Tensor | None:
+    r"""Return the directions of `vci`: its derivative by theta is -1 / (r (1 + theta)^2).
+
+    None for fewer than 3.5 d degrees of freedom, where intervals covered 89 % of the time.
+    """
+    found = _linear_spread(sample)
+    if found is None or sample.pooled.nu < FREE_FOR_INTERVAL * sample.rows.shape[1]:
+        return None
+    theta, directions, a = found
+    scale = torch.where(theta > 0, math.sqrt(a / sample.rank) / (1 + theta), 0.0)
+    return directions * scale[:, None]
+
+
+def _linear_spread(sample: ClassSample) -> tuple[Tensor, Tensor, float] | None:
+    """Return theta (r,), the directions of S^-1 M~^T that they belong to, (r, d), and a."""
     pooled, (size, dim) = sample.pooled, sample.rows.shape
     nu = pooled.nu
-    if nu < 2 * dim or sample.rank > dim:
-        return math.nan
+    if nu < 2 * dim or nu <= dim + 1 or not 1 <= sample.rank <= dim:
+        return None
     factor, failed = torch.linalg.cholesky_ex(pooled.matrix)
     if failed:
-        return math.nan
+        return None
     root = sample.share.sqrt()
     rows = (sample.rows - sample.share @ sample.rows) * root[:, None]
     half = torch.linalg.solve_triangular(factor, rows.T, upper=False)
     # In the space at right angles to sqrt(pi), where the rows have no part.
     basis = torch.linalg.qr(torch.cat([root[:, None], torch.eye(size).to(root)], 1)).Q[:, 1:]
     noise = dim / float(sample.sizes.sum()) * nu / (nu - dim - 1)
-    small = (half @ basis).T @ (half @ basis)
-    theta = (torch.linalg.eigvalsh(small) - noise) * ((nu - dim + sample.rank) / nu)
-    return float((1 / (1 + theta.clamp_min(0))).mean())
+    half = half @ basis
+    values, vectors = torch.linalg.eigh(half.T @ half)
+    a = (nu - dim + sample.rank) / nu
+    directions = torch.linalg.solve_triangular(factor.T, half @ vectors, upper=True).T
+    return ((values - noise) * a).clamp_min(0), directions, a
+
+
+PROBES = (pinv_probe, vci_probe)
 
 
 def _over(numerator: float, denominator: float) -> float:

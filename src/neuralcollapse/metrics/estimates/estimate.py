@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from neuralcollapse.metrics.catalogue import CATALOGUE
 from neuralcollapse.metrics.estimates.class_sample import ClassSample
-from neuralcollapse.metrics.estimates.corrected import Corrected
+from neuralcollapse.metrics.estimates.corrected import PROBES, Corrected
 from neuralcollapse.metrics.estimates.jackknife import CONFIDENCE, interval, standard_error
+from neuralcollapse.metrics.estimates.sample_groups import FEWEST, leave_out
+from neuralcollapse.metrics.estimates.second_look import MOST_PAIRED, scatter_changes
 from neuralcollapse.wording import at_most
 
 if TYPE_CHECKING:
     from neuralcollapse.metrics.state import CollapseState
 
-FEWEST = 5  # samples of a class, below which there is no interval
-MOST_PAIRED = 2048  # classes, up to which K x K matrices are held
 NO_GROUPS = "groups of samples would take more than 256 MiB, and intervals=True was not said"
+NOT_AGAIN = "a second look at the features would cost too much, and intervals=True was not said"
+FEW_FREE = "so few samples do not tell how their scatter varies"
 TRAINED_ON = "the network was fitted to these samples: of them the share is exact"
 
 
@@ -40,6 +42,8 @@ class Estimate:
         Why something is missing; empty if nothing is.
     words
         What is known of a least value, which has no interval.
+    doubt
+        Why the corrected value may be far off; empty if it need not be.
     replicates
         The corrected value without each group of samples, on its scale; empty without groups.
     corrected_by
@@ -54,6 +58,7 @@ class Estimate:
     upper: float = math.nan
     reason: str = ""
     words: str = ""
+    doubt: str = ""
     replicates: tuple[float, ...] = ()
     corrected_by: Corrected | None = None
     scaled: float = math.nan
@@ -63,12 +68,15 @@ class Estimate:
         """Whether there is an interval."""
         return not math.isnan(self.lower)
 
+    def numbers(self) -> dict[str, float]:
+        """Return the corrected value and the ends that there are."""
+        values = {"corrected": self.corrected, "lower": self.lower, "upper": self.upper}
+        return {name: value for name, value in values.items() if math.isfinite(value)}
+
     def to_dict(self) -> dict[str, Any]:
         """Return numbers and words that there are, fit for JSON."""
-        values = {"corrected": self.corrected, "lower": self.lower, "upper": self.upper}
-        found: dict[str, Any] = {k: v for k, v in values.items() if math.isfinite(v)}
-        words = {"reason": self.reason, "words": self.words}
-        return found | {name: text for name, text in words.items() if text}
+        words = {"reason": self.reason, "words": self.words, "doubt": self.doubt}
+        return self.numbers() | {name: text for name, text in words.items() if text}
 
 
 def estimates(
@@ -105,14 +113,17 @@ def estimates(
         vectors = None if weight is None else measured.present_head.rows
         sample = ClassSample.of(moments, vectors)
         reason = _without_interval(state)
-        if not reason and state.groups is not None:
-            replicates = [sample.without(left) for left in state.groups.leave_out(moments)]
+        if not reason:
+            replicates = [sample.without(left) for left in leave_out(moments)]
     for row in rows:
         value = values[row.name]
         if row.corrected is not None and sample is None:
             found[row.name] = Estimate(value, reason=reason)
         elif row.corrected is not None:
-            found[row.name] = _estimate(value, row.corrected, sample, replicates, reason)
+            each = _estimate(value, row.corrected, sample, replicates, reason, state.looked)
+            if sample is not None and not math.isnan(each.corrected):
+                each = replace(each, doubt=row.corrected.doubt(sample))
+            found[row.name] = each
     return found | _decided(state, values, fresh)
 
 
@@ -137,7 +148,7 @@ def share_interval(hits: int, total: int) -> tuple[float, float]:
 
 def _estimate(
     plain: float, by: Corrected, sample: ClassSample | None,
-    replicates: list[ClassSample] | None, reason: str,
+    replicates: list[ClassSample] | None, reason: str, looked: Tensor,
 ) -> Estimate:  # fmt: skip
     assert sample is not None
     if by.pairs and len(sample) > MOST_PAIRED:
@@ -146,9 +157,16 @@ def _estimate(
     if math.isnan(value):
         return Estimate(plain, reason="the correction is too large to trust", corrected_by=by)
     corrected = by.metric(value)
-    if replicates is None or by.without:
-        return Estimate(plain, corrected, reason=by.without or reason, corrected_by=by)
-    parts = tuple(map(by.value, replicates))
+    if replicates is None:
+        return Estimate(plain, corrected, reason=reason, corrected_by=by)
+    changes = [0.0] * len(replicates)
+    if by.probe is not None:
+        rows, sums = by.probe(sample), looked[PROBES.index(by.probe)]
+        if rows is None or not bool(sums.isfinite().all()):
+            why = FEW_FREE if rows is None else NOT_AGAIN
+            return Estimate(plain, corrected, reason=why, corrected_by=by)
+        changes = scatter_changes(rows, sample, replicates, sums)
+    parts = tuple(map(by.value, replicates, changes))
     if not all(map(math.isfinite, (value, *parts))):
         return Estimate(plain, corrected, reason="it is zero or lost in noise", corrected_by=by)
     # A square below 0 is one of 0 with its noise: the interval says how large it may be.
@@ -199,4 +217,4 @@ def _without_interval(state: CollapseState) -> str:
     counts = state.moments.counts[state.moments.present]
     if int(counts.min()) < FEWEST:
         return f"a class has fewer than {FEWEST} samples"
-    return "" if state.groups is not None else NO_GROUPS
+    return "" if state.moments.groups else NO_GROUPS

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neuralcollapse.measurement.readings import ALONE
+from neuralcollapse.measurement.readings import ALONE, ratio_on_test
 from neuralcollapse.metrics.catalogue import DECISIONS, FIRST, NC1, NC2, NC3, NC4, metric_named
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.report.html.verdicts import Standing, reading_at_end, times_larger, verdicts
@@ -190,8 +190,8 @@ def _advices(run: Run, standing: Standing) -> Iterator[str]:
     """Yield what to do next, the most pressing first."""
     last, group, grade = run.records[-1], standing.group, standing.grade
     accuracy, classes = last.get("accuracy", math.nan), len(run.class_names)
-    train, test = (last.get(f"{data}{FIRST[NC1]}", math.nan) for data in ("", "test_"))
-    if grade == ALONE or (group == NC1 and test > MUCH_LARGER * train):
+    ratio = ratio_on_test(FIRST[NC1], last, last.get("estimates"))
+    if grade == ALONE or (group == NC1 and ratio > MUCH_LARGER):
         times = times_larger(last)
         why = f"NC1 is {times} there" if times else "it does not follow"
         yield f"Judge the network by its test data: {why}."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from neuralcollapse.measurement.departure import departures
-from neuralcollapse.measurement.readings import ALONE, record_apart, record_reading
+from neuralcollapse.measurement.readings import ALONE, ratio_on_test, record_apart, record_reading
 from neuralcollapse.metrics.catalogue import DECISIONS, FIRST, NC1, NC2, NC3, NC4, metric_named
 from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.runs.record import Record
@@ -243,8 +243,8 @@ def times_larger(record: Record) -> str:
     >>> times_larger({"nc1_trace_ratio": 0.5, "test_nc1_trace_ratio": 1.0})
     '2 times larger'
     """
-    train, test = (record.get(f"{data}{FIRST[NC1]}", math.nan) for data in ("", "test_"))
-    ratio = record_apart(record) or (test / train if train > 0 else math.nan)
+    ratio = record_apart(record)
+    ratio = ratio or ratio_on_test(FIRST[NC1], record, record.get("estimates"))
     times = number(float(f"{ratio:.2g}"))
     if not ratio > 1 or times == "1":
         return ""
