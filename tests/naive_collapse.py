@@ -86,7 +86,8 @@ class NaiveMoments:
     def vci(self, rank="numerical"):
         between = self.between("pooled", "sample_mean")
         total = between + self.within("pooled")
-        directions = np.linalg.matrix_rank(between, rtol=1e-10)
+        scale = np.linalg.norm(between, 2)
+        directions = np.linalg.matrix_rank(between, tol=1e-10 * scale)
         if rank == "full":
             directions = min(len(between), len(self.present) - 1)
         return 1 - np.trace(np.linalg.pinv(total, rtol=1e-12) @ between) / directions

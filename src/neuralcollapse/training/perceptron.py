@@ -145,7 +145,7 @@ def batch_order(
     config
         Tells batch size and epochs.
     """
-    key = int(np.random.SeedSequence([seed, order]).generate_state(1, np.uint64)[0] >> 1)
+    key = int(np.random.SeedSequence([seed, order]).generate_state(1, np.uint64)[0]) >> 1
     generator = torch.Generator().manual_seed(key)
     for _ in range(config.epochs):
         yield from torch.randperm(samples, generator=generator).split(config.batch_size)
