@@ -90,7 +90,7 @@ class NaiveMoments:
         directions = np.linalg.matrix_rank(between, tol=1e-10 * scale)
         if rank == "full":
             directions = min(len(between), len(self.present) - 1)
-        return 1 - np.trace(np.linalg.pinv(total, rtol=1e-12) @ between) / directions
+        return 1 - np.trace(np.linalg.pinv(total, rcond=1e-12) @ between) / directions
 
     def separation_fuzziness(self):
         between = self.between("pooled", "sample_mean")

@@ -52,6 +52,7 @@ def _split(path: Path) -> Split:
         TypeError,
         KeyError,
         NotImplementedError,
+        IndexError,  # of a file too short for its version, in older scipy
         zlib.error,
     ) as error:
         raise damaged(path, expected, f"{type(error).__name__}: {error}") from error
