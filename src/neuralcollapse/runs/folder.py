@@ -143,6 +143,17 @@ class RunFolder:
         content = read_json(self.config) if self.config.exists() else {}
         self._write_config(content, names)
 
+    def describe(self, description: Mapping[str, Any]) -> None:
+        """Say in config.json what holds from now on of a run that goes on.
+
+        Parameters
+        ----------
+        description
+            Parts of its content; what is empty here stays as it was.
+        """
+        content = read_json(self.config) if self.config.exists() else {}
+        self._write_config(content | {name: part for name, part in description.items() if part}, ())
+
     def start(self, description: Mapping[str, Any], overwrite: bool = False) -> None:
         """Remove what an earlier run of ours left, and write config.json.
 

@@ -98,7 +98,7 @@ class RunWriter:
         Parameters
         ----------
         description
-            What config.json is to say of a new run, ready for JSON.
+            What config.json is to say of the run, ready for JSON.
 
         Raises
         ------
@@ -112,6 +112,7 @@ class RunWriter:
                 self.folder.require_ours()
                 if self._known is not None:
                     self.folder.go_back(self._known)
+                self.folder.describe(description)
             else:
                 self.folder.start(description, self._overwrite)
             self._size = self.folder.history_bytes()

@@ -11,7 +11,7 @@ from neuralcollapse.wording import share
 LATE = 0.8  # of the epochs
 OFTEN = 10  # measurements in a row
 SETTLED_LATER = ("ncc_accuracy", "nc4_agreement")  # from training batches, in the second epoch
-FEW = 0.1  # of the training samples: more are no label noise, but a network that does not fit
+FEW = 0.02  # of the other training samples: where more are wrong, the network is yet to learn
 
 
 def absent_class(situation: Situation) -> str | None:
@@ -43,7 +43,9 @@ def stubborn_samples(situation: Situation) -> str | None:
     if situation.still_wrong is None:
         return None
     indices, measurements, total = situation.still_wrong
-    if not indices or measurements < OFTEN or len(indices) > FEW * total:
+    others = total - len(indices)
+    learned = situation.measured["accuracy"] * total >= (1 - FEW) * others
+    if not indices or measurements < OFTEN or others < len(indices) or not learned:
         return None
     shown = ", ".join(map(str, indices[:10])) + (", ..." if len(indices) > 10 else "")
     return (
