@@ -6,6 +6,7 @@ import os
 import pytest
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.files import read_json
 from neuralcollapse.runs import CollapseWarning, read_history
 from neuralcollapse.runs.folder import RunFolder
 from neuralcollapse.runs.writer import RunWriter
@@ -41,6 +42,16 @@ def test_a_folder_that_is_there_is_refused_resumed_or_overwritten(run, name):
     assert earlier == []
     writer.add({"epoch": 1})
     assert epochs(run) == [1]
+
+
+def test_a_run_that_goes_on_says_what_holds_now(run):
+    writer = RunWriter(run, resume=True)
+    writer.open({"config": {"lr": 0.2, "epochs": 16}, "class_names": None})
+    content = read_json(run / "config.json")
+    assert content["config"] == {"lr": 0.2, "epochs": 16}
+    assert epochs(run) == [1, 2]
+    RunWriter(run, resume=True).open({"config": {}})  # who knows nothing says nothing
+    assert read_json(run / "config.json") == content
 
 
 def test_two_writers_never_interleave(run):

@@ -201,9 +201,7 @@ class CollapseRecorder:
             "means_rank": means_rank(measured.train.moments),
             "alarms": {alarm.kind: alarm.message for alarm in raised},
         }
-        if (
-            self.mode == "batches"
-        ):  # of a network that moved between its samples nothing is corrected
+        if self.mode == "batches":  # nothing is corrected of a network that moved meanwhile
             record.pop("estimates", None)
         if measured.layers:
             record["layers"] = {name: dict(values) for name, values in measured.layers.items()}
