@@ -78,7 +78,8 @@ def test_the_last_layer_is_what_measure_sees(data):
     model = MLP(6, [9, 8], 3)
     report, last = nc.measure(model, [data]), list(nc.measure_layers(model, [data]))[-1]
     for name in ("nc1_pinv", "nc1_trace_ratio", "ncc_accuracy"):
-        assert getattr(last, name) == pytest.approx(report[name], rel=1e-12)
+        # Float32 sums, which `measure` takes by groups of samples first.
+        assert getattr(last, name) == pytest.approx(report[name], rel=1e-6)
 
 
 @pytest.mark.parametrize("rotate", [False, True])
