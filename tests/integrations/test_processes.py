@@ -79,7 +79,7 @@ def _rank(rank, world, folder):
     torch.save(results, f"{folder}/{rank}.pt")
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_processes_measure_what_one_does(tmp_path, world):
     together(_rank, world, tmp_path)
     results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(world)]
