@@ -32,7 +32,10 @@ warnings.filterwarnings("ignore", category=UserWarning, module="torch")
 
 data = load_dataset("digits")
 train, test = (
-    [{"pixel_values": image, "labels": int(label)} for image, label in zip(*split.tensors)]  # noqa: B905
+    [
+        {"pixel_values": image, "labels": int(label)}
+        for image, label in zip(*split.tensors, strict=True)
+    ]
     for split in (data.train, data.test)
 )
 torch.manual_seed(0)

@@ -11,7 +11,7 @@ from neuralcollapse.metrics.between import between_whitener
 from neuralcollapse.metrics.chance.decisions import own_nearest_mean
 from neuralcollapse.metrics.collapse_index import loses_digits
 from neuralcollapse.metrics.validity import CERTAIN
-from neuralcollapse.wording import no_more_than
+from neuralcollapse.wording import at_least, at_most, no_more_than
 
 if TYPE_CHECKING:
     from neuralcollapse.measurement.collapse_report import CollapseReport
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from neuralcollapse.moments.class_moments import ClassMoments
 
 MOST = 0.5  # of nc1_pinv
+ROUND_OFF = 1e-6  # of the largest margin, which float32 rows attain to so much
 MANY = 3  # features or directions from which one with so much is worth a word
 
 
@@ -95,11 +96,13 @@ def _code(report: CollapseReport) -> Iterator[str]:
     if "nc2_code_proved" not in values:
         return
     least, *most = (values[name] for name in ("nc2_code_proved", "nc2_code") if name in values)
-    share = f"{least:.0%} to {most[0]:.0%}" if most else f"at least {least:.0%}"
+    share = f"{at_least(least)} to {at_most(most[0])}" if most else f"at least {at_least(least)}"
+    if least > 1 - ROUND_OFF:
+        share = "100 %"
     yield (
-        f"As unit rows the head has {'100%' if least == 1 else share} of the largest one-vs-rest "
-        f"margin possible; class means are at a mean cosine of {values['nc3_code']:.3f} to the "
-        "features that attain it."
+        f"As unit rows the head has {share} of the largest one-vs-rest margin possible; "
+        f"class means are at a mean cosine of {values['nc3_code']:.3f} to the features "
+        "that attain it."
     )
 
 

@@ -212,7 +212,8 @@ class _Passes:
             data = self._run(loader, f"measuring {name.replace('_', ' ')} data", self.layers)
             for features, logits, labels in self._frequent(data):
                 state.gather(features, labels, logits)
-        state.look_again(self._together(state).moments)
+        if state.moments.groups:  # else nothing is left to look for
+            state.look_again(self._together(state).moments)
         return self._together(state)
 
     def layer_values(self, prefix: str) -> dict[str, dict[str, float]]:

@@ -172,7 +172,7 @@ def corrected_pinv(sample: ClassSample) -> float:
 
 
 def pinv_probe(sample: ClassSample) -> Tensor | None:
-    r"""Return the directions of `pinv`: H M over the root of what it is divided by."""
+    r"""Return the directions of `corrected_pinv`: H M over the root of what it is divided by."""
     plain, offset, variance = pinv_terms(sample)
     if not plain > 0:
         return None
@@ -231,7 +231,7 @@ def corrected_vci(sample: ClassSample) -> float:
 
 
 def vci_probe(sample: ClassSample) -> Tensor | None:
-    r"""Return the directions of `vci`: its derivative by theta is -1 / (r (1 + theta)^2).
+    r"""Return the directions of `corrected_vci`: its derivative by theta is -1 / (r (1 + theta)^2).
 
     None for fewer than 3.5 d degrees of freedom, where intervals covered 89 % of the time.
     """
