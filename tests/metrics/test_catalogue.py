@@ -6,7 +6,8 @@ from torch import nn
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.metrics.catalogue import CATALOGUE, GROUPS, NC1
+from neuralcollapse.metrics.catalogue import CATALOGUE, GROUPS
+from neuralcollapse.metrics.rows import NC1
 from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.report import collapse_figure
 from neuralcollapse.report.html import render_page

@@ -9,8 +9,6 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.rows import DECISIONS, NC1, NC2, NC3, NC4, ROWS
 
-__all__ = ["DECISIONS", "NC1", "NC2", "NC3", "NC4"]  # defined beside the rows that they head
-
 # Group -> what is to be seen there, in one sentence.
 GROUPS = {
     NC1: "Samples gather at their class mean: all of these fall to 0.",

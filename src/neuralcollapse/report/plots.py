@@ -25,7 +25,8 @@ from neuralcollapse.figure_style import (
     label_ends,
     save,
 )
-from neuralcollapse.metrics.catalogue import CATALOGUE, NC1, NC2, NC3
+from neuralcollapse.metrics.catalogue import CATALOGUE
+from neuralcollapse.metrics.rows import NC1, NC2, NC3
 from neuralcollapse.runs.record import Record
 
 Records = Sequence[Record]

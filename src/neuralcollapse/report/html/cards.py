@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuralcollapse.measurement.readings import ALONE, ratio_on_test
-from neuralcollapse.metrics.catalogue import DECISIONS, FIRST, NC1, NC2, NC3, NC4, metric_named
+from neuralcollapse.metrics.catalogue import FIRST, metric_named
 from neuralcollapse.metrics.metric import Metric
+from neuralcollapse.metrics.rows import DECISIONS, NC1, NC2, NC3, NC4
 from neuralcollapse.report.html.verdicts import Standing, reading_at_end, times_larger, verdicts
 from neuralcollapse.runs.run import Run
 from neuralcollapse.wording import listed, number, share

@@ -10,8 +10,9 @@ import torch
 
 from neuralcollapse.measurement.departure import departures
 from neuralcollapse.measurement.readings import ALONE, ratio_on_test, record_apart, record_reading
-from neuralcollapse.metrics.catalogue import DECISIONS, FIRST, NC1, NC2, NC3, NC4, metric_named
+from neuralcollapse.metrics.catalogue import FIRST, metric_named
 from neuralcollapse.metrics.metric import Reading
+from neuralcollapse.metrics.rows import DECISIONS, NC1, NC2, NC3, NC4
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.run import Run
 from neuralcollapse.runs.snapshots import Snapshot, recorded_settings
