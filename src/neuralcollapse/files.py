@@ -180,7 +180,7 @@ def reading(path: str | os.PathLike[str], expected: str, remedy: str) -> Iterato
         yield
     except NeuralCollapseError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a damaged file makes its reader raise
         got = _reason(error)
         raise NeuralCollapseError(os.fspath(path), expected, got, remedy) from error
 
@@ -278,6 +278,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
     if objects:  # numpy before 2.2 knows no allow_pickle here, and writes it as an array
         raise ValueError(f"arrays of Python objects are not written: {', '.join(objects)}")
     with atomic_path(path) as temporary:
+        # Its type takes every array for the flag allow_pickle.
         np.savez_compressed(temporary, **plain)  # type: ignore[arg-type]
     return Path(path)
 

@@ -59,6 +59,10 @@ def test_a_network_is_its_matrices_with_batch_norm_folded_in():
         ([torch.eye(2), torch.zeros(2, 2)], "weights that are not all zero, got layer 1 zero"),
         (SmallCNN(1, 2, 4).eval(), "linear layers, batch norm right after them, .* got Conv2d"),
         (nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.BatchNorm1d(2)).eval(), "got BatchNorm1d"),
+        (
+            nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, track_running_stats=False)).eval(),
+            "with running statistics, .* got BatchNorm1d",
+        ),
         (nn.Sequential(nn.Linear(2, 2)).train(), "network: expected evaluation mode"),
     ],
 )

@@ -154,8 +154,9 @@ def _matrices(network: nn.Module) -> Iterator[Tensor]:
         raise NeuralCollapseError("network", "evaluation mode", "training mode", "call .eval()")
     pending: Tensor | None = None
     for layer in _flat(network):
-        if isinstance(layer, nn.BatchNorm1d) and pending is not None:
-            scale = (layer.running_var.double() + layer.eps).rsqrt()  # type: ignore[union-attr]
+        variance = layer.running_var if isinstance(layer, nn.BatchNorm1d) else None
+        if isinstance(layer, nn.BatchNorm1d) and pending is not None and variance is not None:
+            scale = (variance.double() + layer.eps).rsqrt()
             if layer.weight is not None:
                 scale = scale * layer.weight.detach().double()
             pending = pending * scale[:, None]
@@ -168,7 +169,8 @@ def _matrices(network: nn.Module) -> Iterator[Tensor]:
         elif not isinstance(layer, ONE_LIPSCHITZ):
             raise NeuralCollapseError(
                 "network",
-                "linear layers, batch norm right after them, ReLU, tanh, dropout",
+                "linear layers, batch norm right after them, with running statistics, "
+                "ReLU, tanh, dropout",
                 type(layer).__name__,
                 "pass the matrices of the layers instead",
             )

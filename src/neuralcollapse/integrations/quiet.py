@@ -36,7 +36,7 @@ def never_ending(hook: Hook) -> Hook:
             return None
         try:
             return hook(self, *args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # nothing of ours may end a user's training
             self.quiet = True
             self.let_go()
             warnings.warn(

@@ -131,7 +131,7 @@ def one_refuses_all_refuse(merged: bool = True) -> Iterator[None]:
     error: Exception | None = None
     try:
         yield
-    except Exception as own:
+    except Exception as own:  # raised again on every process, below
         error = own
     if merged and several_ranks():
         said: list[Any] = [None] * dist.get_world_size()

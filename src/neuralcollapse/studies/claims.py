@@ -152,7 +152,7 @@ def judge(claim: Claim) -> Verdict:
     try:
         for piece in claim.check():
             evidence.append(piece)
-    except Exception as error:
+    except Exception as error:  # a check that breaks is told as one, and the others go on
         return Verdict(claim, tuple(evidence), f"{type(error).__name__}: {error}")
     return Verdict(claim, tuple(evidence), None if evidence else "the check gave no evidence")
 

@@ -39,7 +39,7 @@ class Batches:
         self._data = on_device(data, fabric.device)
         self._batch_size, self._seed, self._workers = batch_size, seed, workers
         self._fabric = fabric
-        self.num_samples = len(data)  # type: ignore[arg-type]
+        self.num_samples = len(data)  # type: ignore[arg-type]  # torch's Dataset names no length
 
     def __len__(self) -> int:
         return -(-self.num_samples // self._batch_size)

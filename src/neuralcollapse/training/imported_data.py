@@ -95,5 +95,5 @@ def _made(argument: str, path: str) -> Any:
         return found
     try:
         return found()
-    except Exception as error:
+    except Exception as error:  # of code that is not ours
         raise failed(argument, f"{path}() to return", error) from error

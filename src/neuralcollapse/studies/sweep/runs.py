@@ -107,7 +107,7 @@ class SweepRun:
         try:
             with ending_with(parent):
                 self._train(options)
-        except Exception as error:
+        except Exception as error:  # told as the run's failure, with its traceback
             report = {
                 "error": f"{type(error).__name__}: {error}",
                 "traceback": traceback.format_exc(),

@@ -111,7 +111,7 @@ def _of_the_user(path: str, root: Path | None) -> ImageData:
         data = maker(root)
     except NeuralCollapseError:
         raise
-    except Exception as error:
+    except Exception as error:  # of code that is not ours
         raise failed("data", f"{path} to load its data from {root}", error) from error
     if not isinstance(data, ImageData):
         got = f"{type(data).__name__} from {path}"

@@ -83,7 +83,7 @@ def imported_network(
     arguments = {name: value for name, value in known.items() if name in accepted}
     try:
         model = maker(num_classes=num_classes, **arguments)
-    except Exception as error:
+    except Exception as error:  # of code that is not ours
         raise failed("net", f"{path} to make a network of {num_classes} classes", error) from error
     if not isinstance(model, nn.Module):
         got = f"{type(model).__name__} from {path}"
@@ -118,7 +118,7 @@ def _checked(
     try:
         with torch.no_grad():
             output = model(torch.zeros(2, *input_shape))
-    except Exception as error:
+    except Exception as error:  # of code that is not ours
         raise failed("net", f"{path} to take images of shape {input_shape}", error) from error
     model.train()
     logits = getattr(output, "logits", output)
