@@ -34,31 +34,38 @@ def browser():
         started.close()
 
 
-@pytest.fixture
-def visit(browser):
-    """Open a page; afterwards there must have been no error, no warning and no request."""
-    contexts, faults = [], []
+@pytest.fixture(scope="session")
+def tab(browser):
+    """The one page of all tests: a new one takes as long as a test does."""
+    page = browser.new_page()
+    page.context.set_default_timeout(0)  # a busy machine may take long
+    yield page
+    page.context.close()
 
-    def visit(path, width=1280, **options):
-        context = browser.new_context(viewport={"width": width, "height": 800}, **options)
-        context.set_default_timeout(0)  # a busy machine may take long
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on(
-            "console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None
-        )
-        page.on(
-            "request",
-            lambda r: None if r.url.startswith(("file:", "data:")) else faults.append(r.url),
-        )
-        page.goto(path.as_uri())
-        page.wait_for_selector("#curves path.curve")
-        return page
+
+@pytest.fixture
+def visit(tab):
+    """Open a file afresh; afterwards there must have been no error, no warning and no request."""
+    faults = []
+    listeners = {
+        "pageerror": lambda error: faults.append(str(error)),
+        "console": lambda m: faults.append(m.text) if m.type in ("error", "warning") else None,
+        "request": lambda r: None if r.url.startswith(("file:", "data:")) else faults.append(r.url),
+    }
+    for event, listener in listeners.items():
+        tab.on(event, listener)
+
+    def visit(path, width=1280, color_scheme="light", reduced_motion="no-preference"):
+        tab.set_viewport_size({"width": width, "height": 800})
+        tab.emulate_media(media="screen", color_scheme=color_scheme, reduced_motion=reduced_motion)
+        tab.goto(path.as_uri())
+        tab.wait_for_selector("#curves path.curve")
+        return tab
 
     yield visit
-    for context in contexts:
-        context.close()
+    tab.evaluate("localStorage.clear()")
+    for event, listener in listeners.items():
+        tab.remove_listener(event, listener)
     assert faults == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -26,16 +27,23 @@ def filled(template: str, **values: Any) -> str:
     values
         What it asks for, besides the style and the version of this library.
     """
-    environment = Environment(
+    style = Markup(asset("page.css"))
+    return (
+        _environment()
+        .get_template(template)
+        .render(version=version("neuralcollapse"), style=style, **values)
+    )
+
+
+@cache
+def _environment() -> Environment:
+    """Return the one environment, which compiles each template once."""
+    return Environment(
         loader=PackageLoader("neuralcollapse.report.html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    style = Markup(asset("page.css"))
-    return environment.get_template(template).render(
-        version=version("neuralcollapse"), style=style, **values
     )
 
 
