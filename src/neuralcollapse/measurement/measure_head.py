@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.code_bound import one_vs_rest_bound
 from neuralcollapse.geometry.one_vs_rest_margin import one_vs_rest_margin
 from neuralcollapse.geometry.simplex_etf import standard_simplex
-from neuralcollapse.geometry.softmax_code import softmax_code
+from neuralcollapse.geometry.softmax_code import SEARCHED, best_known_margin
 from neuralcollapse.metrics.class_vectors import centered_rows
 from neuralcollapse.metrics.equiangularity import (
     EquiangularityStatistic,
@@ -35,7 +34,6 @@ TWIN = 0.98  # cosine from which two rows are near twins
 DEAD = 1e-3  # of the median length: a shorter row is dead
 SHOWN = 10
 HULL_CLASSES = 2000  # up to so many, the one-vs-rest margin is solved; beyond, it is bounded
-SEARCHED_CLASSES = 64  # up to so many, the best known code is searched for
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class HeadReport:
             if "nc2_sel" in value:
                 lines.append(f"  from these class sizes'   {value['nc2_sel']:.4g} (no bias)")
         else:
-            searched = num <= SEARCHED_CLASSES
+            searched = num <= SEARCHED
             best = f"best known {value['rho_best']:.4g}, " if searched else ""
             lines.append(
                 f"  one-vs-rest margin        between {value['rho_lower']:.4g} and "
@@ -241,7 +239,7 @@ def _one_vs_rest(directions: Tensor, largest_cosine: float) -> dict[str, float]:
     else:  # h = w attains the one; the nearest row lies in the hull of the others
         lower = max(1 - largest_cosine, 0.0)
         upper = max(2 - 2 * largest_cosine, 0.0) ** 0.5
-    best = _best_known(num, dim) if num <= SEARCHED_CLASSES else lower
+    best = best_known_margin(num, dim) if num <= SEARCHED else lower
     bound = one_vs_rest_bound(num, dim)
     return {
         "rho_lower": lower,
@@ -249,11 +247,6 @@ def _one_vs_rest(directions: Tensor, largest_cosine: float) -> dict[str, float]:
         "rho_best": max(best, lower),
         "rho_bound": bound,
     }
-
-
-@lru_cache(maxsize=16)
-def _best_known(num_classes: int, dim: int) -> float:
-    return softmax_code(num_classes, dim).margin
 
 
 def _sel_gram(sizes: Tensor) -> Tensor:

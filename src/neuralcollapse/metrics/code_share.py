@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
-import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
 from neuralcollapse.geometry.code_bound import one_vs_rest_bound
 from neuralcollapse.geometry.one_vs_rest_margin import one_vs_rest_margin
-from neuralcollapse.geometry.softmax_code import softmax_code
-from neuralcollapse.metrics.measured import SEARCHED
+from neuralcollapse.geometry.softmax_code import SEARCHED, best_known_margin
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def code_share(weight: Tensor, means: Tensor) -> CodeShare:
     rows = normalize(weight.detach().cpu().double(), dim=1)
     directions = normalize(means.detach().cpu().double(), dim=1)
     found, bound = one_vs_rest_margin(rows), one_vs_rest_bound(num, dim)
-    best = max(_searched(num, dim), found.lower) if num <= SEARCHED else math.nan
+    best = max(best_known_margin(num, dim), found.lower) if num <= SEARCHED else math.nan
     products = directions @ rows.T
     ahead = products.diagonal()[:, None] - products
     least = float(ahead.fill_diagonal_(math.inf).min())
@@ -73,9 +70,3 @@ def code_share(weight: Tensor, means: Tensor) -> CodeShare:
         duality=float(cosine_similarity(found.features, directions, dim=1).mean()),
         means=least / best if best else math.nan,
     )
-
-
-@lru_cache(maxsize=16)
-def _searched(num: int, dim: int) -> float:
-    generator = torch.Generator().manual_seed(0)
-    return softmax_code(num, dim, starts=4, steps=1000, generator=generator).margin

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from neuralcollapse.metrics.code_share import CodeShare
 
 SOLVED = 512  # classes up to which each row's distance from the hull of the others is solved
-SEARCHED = 128  # and up to which a code is searched for, once and shortly
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +64,8 @@ class Measured:
         crowded = 2 < dim + 1 < num <= SOLVED and bool(self.moments.present.all())
         if not crowded or not bool((weight.detach().norm(dim=1) > 0).all()):
             return set()
+        from neuralcollapse.geometry.softmax_code import SEARCHED  # heavy, and seldom needed
+
         return {"code", "best_code"} if num <= SEARCHED else {"code"}
 
     @property
