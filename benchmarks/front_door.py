@@ -31,15 +31,16 @@ def seconds(program: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="one run of each, to see it works")
-    repeats = 1 if parser.parse_args().smoke else 9
-    times: dict[str, list[float]] = {name: [] for name in ("floor", *CASES)}
+    parser.add_argument("--smoke", action="store_true", help="one run of two, to see it works")
+    smoke = parser.parse_args().smoke
+    repeats, cases = (1, dict([*CASES.items()][-1:])) if smoke else (9, CASES)
+    times: dict[str, list[float]] = {name: [] for name in ("floor", *cases)}
     for _ in range(repeats):
-        for name, program in (("floor", FLOOR), *CASES.items()):
+        for name, program in (("floor", FLOOR), *cases.items()):
             times[name].append(seconds(program))
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(f"{FLOOR}: {medians['floor']:.2f} s")
-    for name in CASES:
+    for name in cases:
         print(f"{name}: {medians[name]:.2f} s, {medians[name] / medians['floor']:.2f} of that")
 
 
