@@ -285,7 +285,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--case", choices=[*STREAMS, *PAIRS, "network"], action="append")
-    parser.add_argument("--smoke", action="store_true", help="three cases, tiny sizes, to see that it runs")
+    parser.add_argument(
+        "--smoke", action="store_true", help="three cases, tiny sizes, to see that it runs"
+    )
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path, read_json, read_npz, write_npz
+from neuralcollapse.files import atomic_path, read_json, read_npz, write_npz, write_whole
 from neuralcollapse.plain_text import plain, unmathed
 
 
@@ -136,6 +136,10 @@ def test_nothing_from_outside_steers_a_terminal():
     assert plain(hostile).isprintable()
     assert plain("日本 é 👩\u200d🔬") == "日本 é 👩\u200d🔬"
     assert unmathed("$x$") == r"\$x\$"
+
+
+def test_a_name_that_is_no_utf8_is_written_out(tmp_path):
+    assert write_whole(tmp_path / "a.csv", "class\n\udcff\n").read_text() == "class\n\\udcff\n"
 
 
 def test_arrays_of_objects_are_not_written(tmp_path):

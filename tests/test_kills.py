@@ -41,10 +41,10 @@ def whole(folder):
     return read_run(folder).records
 
 
-def killed(target, *arguments, longest, seed, kills=KILLS, after=lambda: None, **options):
+def killed(target, *arguments, longest, seed, after=lambda: None, **options):
     """Start a function again and again, kill it at random moments, and at last let it end."""
     moments = random.Random(seed)
-    for _ in range(kills):
+    for _ in range(KILLS):
         with running(target, *arguments, **options) as process:
             process.join(moments.uniform(0, longest))
         after()
@@ -153,11 +153,10 @@ def assert_all_whole(out, reference):
     assert left_over(out) == []
 
 
-@pytest.mark.parametrize(("engine", "kills"), [("processes", KILLS), ("ray", 3)])
-def test_sweep(tmp_path, engine, kills):
+@pytest.mark.parametrize(("engine", "longest"), [("processes", 12), ("ray", 25)])
+def test_sweep(tmp_path, engine, longest):
     out = tmp_path / "sweep"
-    killed(swept, out, engine, longest=12 if engine == "processes" else 25, seed=4, kills=kills,
-           after=lambda: released(out))  # fmt: skip
+    killed(swept, out, engine, longest=longest, seed=4, after=lambda: released(out))
     assert_all_whole(out, tmp_path / "alone")
 
 

@@ -25,7 +25,7 @@ from neuralcollapse.generalization import (
 )
 from neuralcollapse.generalization.crossed_anova import within_seed_permutation
 from neuralcollapse.generalization.design import crossed_design
-from neuralcollapse.geometry import simplex_etf
+from neuralcollapse.geometry import simplex_etf, softmax_code
 from neuralcollapse.metrics import (
     boundary_distances,
     effective_rank,
@@ -45,7 +45,12 @@ from neuralcollapse.metrics import (
     summarize,
 )
 from neuralcollapse.ood import NCI, ViM, ood_scores, risk_coverage, second_moment
-from neuralcollapse.theory import predicted_geometry, sufficient_statistics
+from neuralcollapse.theory import (
+    deep_separation,
+    predicted_geometry,
+    separation_optimum,
+    sufficient_statistics,
+)
 
 NAN, INF = math.nan, math.inf
 X = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 0.1], [0.1, 2.0]])
@@ -157,6 +162,21 @@ def test_what_is_not_whole_is_no_number_of_things(call, bad):
     # Under test the annotations are checked too, and may speak first.
     with pytest.raises(Exception, match=r"at least|1 to d - 1|Type-check error"):
         call(bad)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: predicted_geometry([10**400, 2], 3), "a whole number that no double holds"),
+        (lambda: distribution_free_floor(10**400), "a whole number of 1,329 bits"),
+        (lambda: separation_optimum([2**53, 2], 3), "at most 2,147,483,648 numbers"),
+        (lambda: deep_separation(10**9, 3), "at most 4,096"),
+        (lambda: softmax_code(2**53, 3), "at most 65,536"),
+    ],
+)
+def test_what_no_machine_can_finish_is_refused(call, message):
+    with pytest.raises(NeuralCollapseError, match=message):
+        call()
 
 
 @pytest.mark.parametrize("bad", [NAN, None, "False"])

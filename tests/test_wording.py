@@ -46,6 +46,8 @@ def test_nothing_and_everything_are_said_of_nothing_else(p):
         (at_least, 0.95, "95 %"),
         (at_least, 0.2, "20 %"),
         (at_most, 1.5, "150 %"),
+        (share, 1e300, "1·10³⁰² %"),
+        (at_most, float("inf"), "infinite %"),
         (share, 0.5, "50 %"),
         (share, None, "undefined"),
         (share, float("nan"), "undefined"),

@@ -78,7 +78,8 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes | memoryview)
     path
         The file, see `atomic_path`.
     content
-        All of it; text is written in UTF-8, its lines ending as they are.
+        All of it; text is written in UTF-8, its lines ending as they are. Bytes of a file name
+        that are no UTF-8, which Python keeps as lone surrogates, are written out.
 
     Examples
     --------
@@ -86,8 +87,9 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes | memoryview)
     ...     write_whole(f"{folder}/new/a.txt", "whole").read_text()
     'whole'
     """
+    encoded = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(encoded)
         file.flush()
         os.fsync(file.fileno())
     return Path(path)

@@ -114,6 +114,8 @@ def _per_cent(value: float | None, rounding: str) -> str:
     """Round in decimal, where 0.95 is 0.95, with as many digits as keep it from 0 and 100 %."""
     if value is None or math.isnan(value):
         return "undefined"
+    if abs(value) >= 1000:  # no share, and perhaps of more digits than a decimal has
+        return f"{number(_outwards(100 * value, rounding))} %"
     exact = 100 * Decimal(repr(float(value)))
     small = min(abs(exact), abs(100 - exact))
     if not small:

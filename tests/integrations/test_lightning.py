@@ -76,6 +76,7 @@ def test_values_are_those_of_measure(package, network, loader, tmp_path):
     assert float(logged["collapse/test_cdnv"]) == pytest.approx(report["test_cdnv"], rel=1e-5)
     assert [record["epoch"] for record in read_history(tmp_path)] == [1, 2, 3]
     assert [record["step"] for record in callback.records] == [6, 12, 18]
+    assert last["optimizer"] | {"lr": 0.05, "weight_decay": 0.0} == last["optimizer"]
 
 
 @pytest.mark.parametrize("mode", ["pass", "batches"])

@@ -110,6 +110,7 @@ def test_values_are_those_of_measure(model, data, tmp_path):
     assert logged[-1]["collapse/nc1_pinv"] == last["nc1_pinv"]
     assert logged[-1]["collapse/test_nc1_pinv"] == last["test_nc1_pinv"]
     assert len(read_history(tmp_path)) == 3
+    assert last["optimizer"]["decoupled"] is ("AdamW" in last["optimizer"]["name"]) is True
     names = ["red", "green", "blue"] if model is bert else ["LABEL_0", "LABEL_1", "LABEL_2"]
     assert [row["class"] for row in last["classes"]] == names
 

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 import neuralcollapse as nc
+from neuralcollapse.measurement.cautions import cautions
+from neuralcollapse.measurement.prediction import geometry_at_decay
 from neuralcollapse.measurement.readings import SPREADS, record_apart
 from neuralcollapse.theory import unequal_minimizer
+from neuralcollapse.wording import number
 
 HEADS = ("nc2_equinorm_head", "nc2_equiangular_head", "nc2_etf_head")
 UNGRADED = ("accuracy", "ncc_accuracy", "margin_min", "margin_normalized")
@@ -227,3 +230,22 @@ def test_the_decay_to_stay_below_is_that_at_which_small_classes_merge():
     assert "the classes of 60 samples" in said
     equal = nc.measure_features(features[:12], torch.arange(12) // 3)
     assert not [caution for caution in equal.cautions if "stay below" in caution]
+
+
+@pytest.mark.parametrize(("factor", "word"), [(0.5, "below."), (1.5, "above: lower the decay.")])
+def test_at_a_known_decay_merging_is_said_of_it(factor, word):
+    """At a minimum, where the decay of the features is the one that its head implies."""
+    sizes = (100, 20, 5, 5)
+    strength = factor * 5**0.5 / sum(sizes)
+    best = unequal_minimizer(sizes, 3, lambda_w=2 * strength, lambda_h=strength / 2)
+    labels = labels_of(sizes)
+    report = nc.measure_features(best.means[labels], labels, best.W)
+    (said,) = [text for text in cautions(report, 2 * strength) if "λ_W =" in text]
+    assert said.endswith(word)
+    assert f"λ_H = {number(strength / 2)} of" in said
+    moments = report.train.moments
+    shape = geometry_at_decay(moments.counts, moments.means, best.W, False, 2 * strength)
+    torch.testing.assert_close(shape.means @ shape.means.T, best.means @ best.means.T)
+    equal = torch.full((4,), 5)
+    assert geometry_at_decay(equal, moments.means, best.W, False, 2 * strength) is None
+    assert geometry_at_decay(moments.counts, moments.means, best.W, False, None) is None

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss
 
 import neuralcollapse as nc
 from neuralcollapse.runs.alarms.alarms import ALARMS
@@ -129,6 +129,23 @@ def absent_class():
     return rung(network(classes=4), blobs(LABELS), epochs=2)
 
 
+def head_mean_kept(loss=mse_loss, decay=0.1):
+    """The squared loss holds on to the mean row of a head that weight decay would take away."""
+    (inputs, labels), model = blobs(LABELS), network()
+    targets = nn.functional.one_hot(labels).float() if loss is mse_loss else labels
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=decay)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        collapse = nc.watch(model, [(inputs, labels)], optimizer=optimizer)
+        for step in (10, 200):
+            for _ in range(step):
+                optimizer.zero_grad()
+                loss(model(inputs), targets).backward()
+                optimizer.step()
+            collapse.epoch_end(step)
+    return collapse.records[-1]["alarms"]
+
+
 MADE = {
     "overfitting": overfitting,
     "no_generalization": no_generalization,
@@ -140,6 +157,7 @@ MADE = {
     "negative_margins": negative_margins,
     "values_dropped": values_dropped,
     "absent_class": absent_class,
+    "head_mean_kept": head_mean_kept,
 }
 
 
@@ -154,3 +172,8 @@ def test_none_rings_on_a_healthy_run():
 @pytest.mark.parametrize("kind", MADE)
 def test_it_rings(kind):
     assert kind in MADE[kind]()
+
+
+@pytest.mark.parametrize(("loss", "decay"), [(cross_entropy, 0.1), (mse_loss, 0.0)])
+def test_a_head_mean_that_decays_or_need_not_is_no_alarm(loss, decay):
+    assert "head_mean_kept" not in head_mean_kept(loss, decay)

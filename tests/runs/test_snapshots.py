@@ -159,6 +159,7 @@ def test_bad_input_is_refused(tmp_path, data):
         ("rows", np.zeros(K * D, np.float32), r"rows of shape \(35,\)"),
         ("counts", np.full(K, -1), "counts from -1 to -1"),
         ("counts", np.full(K, 2.5), "counts that are not whole"),
+        ("trace_variances", np.full(K, -1.0), "trace_variances below 0"),
         ("margin_levels", np.zeros((K, 1)), r"margin_levels of shape \(5, 1\)"),
         ("held_out_labels", np.full(20, K), "held_out_labels from 5 to 5"),
         ("closest_pairs", np.full((1, 3), 9.0), "closest_pairs of other classes"),

@@ -56,6 +56,8 @@ def test_constant_rate_in_closed_form():
     ("arguments", "message"),
     [
         ({"lr": 0.1}, "steps: expected a number of steps, got None"),
+        ({"lr": 0.1, "steps": 2**63}, "steps: expected at most 100,000,000"),
+        ({"lr": "x", "steps": 3}, "lr: expected real numbers"),
         ({"lr": 0.1, "steps": 3, "decay": -1.0}, "decay: expected a finite number of at least 0"),
         ({"lr": 0.1, "steps": 3, "momentum": 2.0}, "momentum: expected"),
     ],

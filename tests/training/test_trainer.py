@@ -35,6 +35,7 @@ def test_records_are_those_of_a_measurement_by_hand(tmp_path):
     for record, epoch in zip(records, sgd_epochs(model, data.train, TINY), strict=True):
         report = measure(model, [data.train.tensors], test_loader=[data.test.tensors])
         assert record["train_loss"] == epoch.loss
+        assert record["optimizer"]["weight_decay"] == TINY.weight_decay
         for name, value in report.to_dict().items():
             assert record[name] == pytest.approx(value, rel=1e-4, abs=1e-6, nan_ok=True), name
 

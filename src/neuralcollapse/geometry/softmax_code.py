@@ -22,6 +22,7 @@ from neuralcollapse.validation import whole_number
 
 # From the largest starting temperature alone no start finds the best 13 points in space; the cold
 # ones keep more of their first shape, which finds other codes.
+MOST_CLASSES = 2**16  # that a search gets through
 TEMPERATURES = (0.3, 0.1, 0.05, 0.02)
 MOMENTUM = 0.9
 NEAR = 1e-4  # pairs this near the largest cosine are held apart by the polish
@@ -101,7 +102,7 @@ def softmax_code(
     Raises
     ------
     NeuralCollapseError
-        If K < 2, d < 1, or a number of starts or steps is below 1.
+        If K < 2, d < 1, one is above 65,536, or a number of starts or steps is below 1.
 
     References
     ----------
@@ -114,7 +115,8 @@ def softmax_code(
     >>> round(code.margin, 9), code.upper, code.status
     (1.0, 1.0, 'optimal')
     """
-    num_classes, dim = whole_number("num_classes", num_classes, 2), whole_number("dim", dim)
+    num_classes = whole_number("num_classes", num_classes, 2, MOST_CLASSES)
+    dim = whole_number("dim", dim, at_most=MOST_CLASSES)
     for name, number in (("starts", starts), ("steps", steps)):
         if number is not None:
             whole_number(name, number)

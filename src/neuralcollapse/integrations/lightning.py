@@ -147,6 +147,7 @@ class CollapseCallback(_Callback):
         self._observer, self._epoch = None, 0
         self._before = max((record["epoch"] for record in self.records), default=0)
         self._before = self._before if trainer.current_epoch == 0 else 0
+        self._recorder.optimizers = trainer.optimizers
         with one_refuses_all_refuse():
             self._recorder.open(_config(trainer, pl_module))
         if self._recorder.mode == "batches":

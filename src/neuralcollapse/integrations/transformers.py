@@ -138,6 +138,8 @@ class CollapseTrainerCallback(TrainerCallback):
             self._recorder.load_state_dict(state.stateful_callbacks[self._key])
         self._before = max((record["epoch"] for record in self.records), default=0)
         self._before = 0 if state.global_step else self._before
+        optimizer = kwargs.get("optimizer")
+        self._recorder.optimizers = () if optimizer is None else (optimizer,)
         if self._names is None:
             id2label = getattr(getattr(model, "config", None), "id2label", None) or {}
             names = [id2label[k] for k in sorted(id2label)] or None

@@ -61,6 +61,9 @@ class CollapseWatch:
         the first epoch ends, unless one of them says to go on with it or to replace it.
     config
         Hyperparameters to keep in config.json, such as ``{"lr": 0.1}``.
+    optimizer
+        What trains the network, to record how it trains the head: learning rate, weight decay and
+        momentum, from which alarms and cautions know what theory expects of so many steps.
     options
         As in `measure`: head, unpack, forward, device, scatter, feature_budget, max_batches,
         min_samples, layers, ignore_index, shift_labels, metrics.
@@ -117,6 +120,7 @@ class CollapseWatch:
         resume: bool = False,
         overwrite: bool = False,
         config: Mapping[str, Any] | None = None,
+        optimizer: Any = None,
         **options: Any,
     ) -> None:
         self.epoch, self._config = 0, config
@@ -127,6 +131,7 @@ class CollapseWatch:
             schedule, mode, history, prefix, class_names, include,
             resume=resume, overwrite=overwrite,
         )  # fmt: skip
+        self._recorder.optimizers = () if optimizer is None else (optimizer,)
         self._observer = BatchObserver(model, self._options) if mode == "batches" else None
         self._log = sink(log)
         self._steps: int | None = None

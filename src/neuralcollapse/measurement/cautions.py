@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from neuralcollapse.measurement.prediction import implied_decay
 from neuralcollapse.metrics.between import between_whitener
 from neuralcollapse.metrics.chance.decisions import own_nearest_mean
 from neuralcollapse.metrics.collapse_index import loses_digits
 from neuralcollapse.metrics.validity import CERTAIN
-from neuralcollapse.wording import at_least, at_most, no_more_than
+from neuralcollapse.wording import at_least, at_most, no_more_than, number
 
 if TYPE_CHECKING:
     from neuralcollapse.measurement.collapse_report import CollapseReport
-    from neuralcollapse.metrics.setting import Setting
     from neuralcollapse.moments.class_moments import ClassMoments
 
 MOST = 0.5  # of nc1_pinv
@@ -23,9 +23,17 @@ ROUND_OFF = 1e-6  # of the largest margin, which float32 rows attain to so much
 MANY = 3  # features or directions from which one with so much is worth a word
 
 
-def cautions(report: CollapseReport) -> list[str]:
-    """Return what could mislead a reader of a report, the most important first."""
-    found = [*_test_data(report), *_samples(report), *_classes(report)]
+def cautions(report: CollapseReport, head_decay: float | None = None) -> list[str]:
+    """Return what could mislead a reader of a report, the most important first.
+
+    Parameters
+    ----------
+    report
+        A measurement.
+    head_decay
+        Weight decay of its head, as torch's SGD takes it, if known.
+    """
+    found = [*_test_data(report), *_samples(report), *_classes(report, head_decay)]
     return [*found, *concentrated(report.train.moments), *report.notes]
 
 
@@ -60,7 +68,7 @@ def _samples(report: CollapseReport) -> Iterator[str]:
         )
 
 
-def _classes(report: CollapseReport) -> Iterator[str]:
+def _classes(report: CollapseReport, head_decay: float | None) -> Iterator[str]:
     setting = report.setting
     if not setting.fits:
         yield (
@@ -74,20 +82,36 @@ def _classes(report: CollapseReport) -> Iterator[str]:
             f"Classes of {least:,} to {most:,} samples: theory predicts another shape than an "
             "ETF, which the targets are taken from."
         )
-        yield from _merging(setting)
+        yield from _merging(report, head_decay)
 
 
-def _merging(setting: Setting) -> Iterator[str]:
+def _merging(report: CollapseReport, head_decay: float | None) -> Iterator[str]:
     """Name the decay from which the smallest classes of one size become one (theory.unequal)."""
+    setting = report.setting
     alike = [size for size, times in Counter(setting.class_sizes).items() if times > 1]
     if not alike:
         return
     size, total = min(alike), setting.num_samples
+    moments = report.train.moments
+    implied = implied_decay(moments.counts, moments.means, report.weight, head_decay)
+    if head_decay is not None and implied is not None:
+        strength, merge = math.sqrt(head_decay * implied), math.sqrt(size) / total
+        yield (
+            f"With the head's weight decay λ_W = {number(head_decay)}, its class means imply "
+            f"λ_H = {number(implied)} of the features (near a minimum): √(λ_W λ_H) is "
+            f"{number(strength)}, and theory makes the classes of {size:,} samples one from "
+            f"√{size}/{total} = {number(merge)} on, which it is {_beside(strength, merge)}."
+        )
+        return
     yield (
         f"Weight decay λ_W of the head and λ_H of the features (of the mean cross-entropy) makes "
         f"the classes of {size:,} samples one, in theory, where √(λ_W λ_H) is √{size}/{total} or "
         f"more: stay below {no_more_than(math.sqrt(size) / total)}."
     )
+
+
+def _beside(strength: float, merge: float) -> str:
+    return "above: lower the decay" if strength >= merge else "below"
 
 
 def _code(report: CollapseReport) -> Iterator[str]:

@@ -13,8 +13,10 @@ from neuralcollapse.metrics.measured import Measured
 from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.metrics.summary import values_of
 from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.theory.implied_decay import implied_feature_decay
 from neuralcollapse.theory.predicted_geometry import PredictedGeometry, predicted_geometry
 
+MOST_CLASSES = 100  # of which the minimum at a decay takes seconds
 ROUNDING = 1e-9  # below it a target is 0, to round-off
 
 
@@ -52,6 +54,54 @@ def predicted(class_sizes: tuple[int, ...], dim: int, bias: bool) -> PredictedGe
     if not 2 <= len(class_sizes) <= dim + 1:
         return None
     return predicted_geometry(torch.tensor(class_sizes), dim, bias=bias)
+
+
+def implied_decay(
+    counts: Tensor, means: Tensor, weight: Tensor | None, head_decay: float | None
+) -> float | None:
+    """Return the decay of the features that head and class means imply; None if not to be had.
+
+    Parameters
+    ----------
+    counts, means
+        (K,) and (K, d) of the training data.
+    weight
+        (K, d) the head, or None.
+    head_decay
+        Its weight decay in the mean loss, or None.
+    """
+    if weight is None or not head_decay or len(weight) != len(counts):
+        return None
+    there = counts.cpu() > 0
+    W, M = (part.cpu().double()[there] for part in (weight, means))
+    return implied_feature_decay(W, M, counts.cpu()[there], head_decay) if (M @ W.T).any() else None
+
+
+def geometry_at_decay(
+    counts: Tensor, means: Tensor, weight: Tensor | None, bias: bool, head_decay: float | None
+) -> PredictedGeometry | None:
+    """Return the geometry that theory predicts at a run's own decay, of the classes with samples.
+
+    Parameters
+    ----------
+    counts, means, weight, head_decay
+        As in `implied_decay`, whose decay of the features is taken.
+    bias
+        Whether the head has a bias.
+
+    Returns
+    -------
+    PredictedGeometry or None
+        None where the decay is not known, classes are equal in size (an ETF at any decay), more
+        than fit or than 100, for which it is found within seconds.
+    """
+    sizes = counts[counts > 0]
+    implied = implied_decay(counts, means, weight, head_decay)
+    fits = 2 <= len(sizes) <= min(means.shape[1] + 1, MOST_CLASSES)
+    if head_decay is None or implied is None or not fits or len(sizes.unique()) == 1:
+        return None
+    decay = head_decay, implied
+    return predicted_geometry(sizes, len(sizes) - 1, bias=bias, weight_decay=decay)
 
 
 @lru_cache(maxsize=16)

@@ -98,6 +98,14 @@ def _is_setting(value: Any) -> bool:
     )
 
 
+def _is_optimizer(value: Any) -> bool:
+    """Whether it is what `head_settings` returns."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        return False
+    numbers = (each for name, each in value.items() if name != "name")
+    return all(isinstance(each, (bool, float)) or _is_number(each) for each in numbers)
+
+
 def _is_list(value: Any) -> bool:
     return isinstance(value, list)
 
@@ -111,6 +119,8 @@ NESTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "classes": ("a list", _is_list),
     "worst_pairs": ("a list", _is_list),
     "own_metrics": ("a list of names", lambda v: _is_list(v) and _all(lambda n: type(n) is str, v)),
+    "cautions": ("a list of text", lambda v: _is_list(v) and _all(lambda t: type(t) is str, v)),
+    "optimizer": ("a Mapping of settings with the name of the optimiser", _is_optimizer),
     "mode": ("a word", lambda value: isinstance(value, str)),
 }
 

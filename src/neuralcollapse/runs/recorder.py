@@ -14,14 +14,17 @@ from typing import Any, Literal
 import torch.distributed
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.cautions import cautions
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.metrics.class_distance import CDNVStatistic
+from neuralcollapse.metrics.head_mean import head_mean
 from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.plain_text import plain
 from neuralcollapse.runs.alarms.alarms import ALARMS, find_alarms
 from neuralcollapse.runs.alarms.rank import means_rank
 from neuralcollapse.runs.alarms.situation import CollapseWarning, Situation
 from neuralcollapse.runs.alarms.streaks import Streaks
+from neuralcollapse.runs.optimizer import decay_of, head_settings
 from neuralcollapse.runs.provenance import versions
 from neuralcollapse.runs.record import VERSION, Record
 from neuralcollapse.runs.schedule import KEPT, Schedule, schedule
@@ -50,6 +53,11 @@ class CollapseRecorder:
         Names of the metrics to record, also those of validation data; all if omitted.
     resume, overwrite
         What becomes of a run that is in the folder; it is refused if neither is asked for.
+
+    Attributes
+    ----------
+    optimizers
+        Those that train the network, as far as they are known, for the settings of the head's.
 
     Raises
     ------
@@ -81,6 +89,7 @@ class CollapseRecorder:
         self.records: list[Record] = []
         self._writer = None if history is None else RunWriter(history, resume, overwrite)
         self.streaks = Streaks()
+        self.optimizers: Sequence[Any] = ()
         self.prefix = prefix if mode == "pass" else f"{prefix}_batches"
         self.class_names = class_names
         self._include = include
@@ -146,8 +155,9 @@ class CollapseRecorder:
         -------
         dict
             ``epoch``, ``step``, ``seconds`` (since the recorder was made), ``mode``,
-            ``num_classes``, the values, ``means_rank``, ``alarms`` (kind to message), and with
-            details ``classes`` and ``worst_pairs``.
+            ``num_classes``, the values, ``means_rank``, ``alarms`` (kind to message),
+            ``cautions`` (sentences), ``head_mean``, how the ``optimizer`` trains the head, if that
+            is known, and with details ``classes`` and ``worst_pairs``.
         """
         self.open()
         names = self._names(measured.train.moments.num_classes)
@@ -188,7 +198,10 @@ class CollapseRecorder:
         names = self._names(measured.train.moments.num_classes)
         still_wrong = self.streaks.after(measured.train.state)
         called = [plain(name) for name in names]  # alarms reach terminals
-        situation = Situation(measured, self.records, called, epoch, last, still_wrong)
+        settings = head_settings(self.optimizers, measured.weight)
+        situation = Situation(
+            measured, self.records, called, epoch, last, still_wrong, step, settings
+        )
         raised = find_alarms(situation)
         record: Record = {
             "version": VERSION,
@@ -200,7 +213,12 @@ class CollapseRecorder:
             **self._included(measured),
             "means_rank": means_rank(measured.train.moments),
             "alarms": {alarm.kind: alarm.message for alarm in raised},
+            "cautions": cautions(measured, decay_of(settings)),
         }
+        if measured.weight is not None:
+            record["head_mean"] = head_mean(measured.weight)
+        if settings is not None:
+            record["optimizer"] = settings
         if self.mode == "batches":  # nothing is corrected of a network that moved meanwhile
             record.pop("estimates", None)
         if measured.layers:

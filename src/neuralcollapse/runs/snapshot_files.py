@@ -26,6 +26,7 @@ AXES: dict[str, str] = {
     "held_out_margins": "n", "held_out_labels": "n",
     "before_means": "Ke", "before_within": "ee", "before_counts": "K",
 }  # fmt: skip
+WHOLE = {"counts", "held_out_labels", "before_counts"}
 SCALARS = {"epoch", "squared_norm", "margin_median", "held_out_total"}
 MOST_SAMPLES = 2**53
 
@@ -140,9 +141,10 @@ def _restored(arrays: dict[str, Any]) -> Snapshot:
     for name, array in arrays.items():
         if array.dtype.kind not in "iuf":
             raise TypeError(f"{name} of {array.dtype}")
-        whole = array.dtype.kind in "iu"
+        if array.dtype.kind == "f" and name in WHOLE:
+            raise TypeError(f"{name} that are not whole")
         values[name] = (
-            torch.from_numpy(array.astype(np.int64 if whole else np.float64))
+            torch.from_numpy(array.astype(np.int64 if name in WHOLE else np.float64))
             if array.ndim
             else array.item()
         )
@@ -170,8 +172,6 @@ def _require_sizes(values: dict[str, Any]) -> None:
         part = values.get(name)
         if part is not None and len(part) and not least <= part.min() <= part.max() <= most:
             raise ValueError(f"{name} from {float(part.min()):g} to {float(part.max()):g}")
-        if part is not None and name != "closest_pairs" and part.is_floating_point():
-            raise TypeError(f"{name} that are not whole")
     pairs = values["closest_pairs"][:, :2]
     if len(pairs) and float(pairs.max()) >= sizes["K"]:
         raise ValueError("closest_pairs of other classes")
@@ -180,5 +180,7 @@ def _require_sizes(values: dict[str, Any]) -> None:
             raise TypeError(f"an array as {name}")
     if not 0 <= values["epoch"] <= MOST_SAMPLES or values["epoch"] != int(values["epoch"]):
         raise ValueError(f"epoch = {values['epoch']}")
+    if bool((values["trace_variances"] < 0).any()):
+        raise ValueError("trace_variances below 0")
     if not 0 <= values["squared_norm"] < math.inf:
         raise ValueError(f"squared_norm = {values['squared_norm']}")

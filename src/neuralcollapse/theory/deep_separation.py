@@ -18,6 +18,7 @@ from neuralcollapse.validation import whole_number
 
 Array = NDArray[np.float64]
 
+MOST_CLASSES = 4096  # whose K x K logits are decomposed
 SMALL = 16  # classes up to which codes are bent to the cost; beyond, unit rows must do
 
 
@@ -83,7 +84,7 @@ def deep_separation(num_classes: int, factors: int, samples_per_class: int = 1) 
     Raises
     ------
     NeuralCollapseError
-        If a number is too small or not whole.
+        If a number is too small or not whole, or there are more than 4,096 classes.
 
     References
     ----------
@@ -97,7 +98,7 @@ def deep_separation(num_classes: int, factors: int, samples_per_class: int = 1) 
     >>> round(deep_separation(6, 3).cost / 3, 6)
     4.762203
     """
-    num_classes = whole_number("num_classes", num_classes, 2)
+    num_classes = whole_number("num_classes", num_classes, 2, MOST_CLASSES)
     factors = whole_number("factors", factors)
     samples = whole_number("samples_per_class", samples_per_class)
     power = 2 / factors

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.validation import finite_array, real_number, whole_number
+
+MOST_STEPS = 10**8
 
 
 def head_mean_path(
@@ -48,7 +52,7 @@ def head_mean_path(
     Raises
     ------
     NeuralCollapseError
-        If the steps are not said, or a setting is out of range.
+        If the steps are not said or above 100 million, or a setting is out of range.
 
     References
     ----------
@@ -59,23 +63,23 @@ def head_mean_path(
     >>> head_mean_path(lr=0.1, decay=0.5, steps=2)
     tensor([1.0000, 0.9500, 0.9025], dtype=torch.float64)
     """
-    if isinstance(lr, (int, float)):
-        if steps is None or steps < 0:
+    rates = finite_array("lr", lr)
+    if rates.ndim == 0:
+        if steps is None:
             raise NeuralCollapseError(
-                "steps", "a number of steps", str(steps), "say how many, or pass one lr a step"
+                "steps", "a number of steps", "None", "say how many, or pass one lr a step"
             )
-        rates = [float(lr)] * steps
-    else:
-        rates = [float(rate) for rate in lr]
+        rates = np.full(whole_number("steps", steps, 0, MOST_STEPS), rates)
     settings = {"momentum": momentum, "decay": decay, "dampening": dampening}
-    for name, value in settings.items():
+    for name, given in settings.items():
+        value = float(real_number(name, given))
         if not (math.isfinite(value) and value >= 0 and (name == "decay" or value <= 1)):
             raise NeuralCollapseError(
                 name, "a finite number of at least 0", str(value), "pass the optimiser's setting"
             )
     mean, velocity = 1.0, None
     path = [mean]
-    for rate in rates:
+    for rate in rates.tolist():
         gradient = decay * mean
         step = gradient
         if momentum:

@@ -10,10 +10,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.sel import simplex_encoded_spectrum
 from neuralcollapse.geometry.simplex_etf import standard_simplex
 from neuralcollapse.theory.predicted_geometry import CODES
 from neuralcollapse.validation import class_counts, simplex_dim
+
+MOST_NUMBERS = 2**31  # of N x d features
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ def separation_optimum(class_sizes: Any, dim: int) -> SeparationOptimum:
     Raises
     ------
     NeuralCollapseError
-        If a class size is no whole number above zero, there are fewer than two, or d < K - 1.
+        If a class size is no whole number above zero, there are fewer than two, d < K - 1, or the
+        features are more than 2,147,483,648 numbers.
 
     References
     ----------
@@ -127,6 +131,13 @@ def separation_optimum(class_sizes: Any, dim: int) -> SeparationOptimum:
     sizes = class_counts("class_sizes", class_sizes).cpu()
     num_classes = len(sizes)
     dim = simplex_dim(dim, num_classes, CODES)
+    if int(sizes.sum()) * dim > MOST_NUMBERS:
+        raise NeuralCollapseError(
+            "class_sizes",
+            f"N d of at most {MOST_NUMBERS:,} numbers, which H holds",
+            f"{int(sizes.sum()):,} samples of {dim:,}",
+            "divide the sizes by a common factor: the shape is the same",
+        )
     basis = standard_simplex(num_classes) * math.sqrt((num_classes - 1) / num_classes)
     squares, frame = torch.linalg.eigh(basis.T @ (sizes[:, None] * basis))
     # Acting within the zero-sum space leaves no null vector whose rounding a root could magnify.

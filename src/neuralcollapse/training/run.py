@@ -52,6 +52,7 @@ class TrainingRun:
                 self.model, train, test, fabric.device, plan.layers, plan.workers, names
             )
         self.recorder = CollapseRecorder()
+        self.recorder.optimizers = (self.optimizer,)
         self.records: list[Record] = []
         self.epoch, self.seconds = 0, 0.0
         self.saved_at, self.saved_epoch = time.perf_counter(), 0

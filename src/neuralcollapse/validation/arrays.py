@@ -204,7 +204,10 @@ def as_array(argument: str, value: Any) -> np.ndarray:
 def from_array(argument: str, array: np.ndarray) -> Tensor:
     """Return the array's memory as a tensor, or a copy where torch knows no such memory."""
     if array.dtype == object and all(isinstance(entry, NUMBERS) for entry in array.flat):
-        array = array.astype(np.float64)  # as pandas keeps numbers that could be missing
+        try:
+            array = array.astype(np.float64)  # as pandas keeps numbers that could be missing
+        except OverflowError as error:
+            raise _no_numbers(argument, "a whole number that no double holds") from error
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind not in "biuf":
         raise _no_numbers(argument, f"dtype {array.dtype}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from numbers import Real
 from typing import Any
 
@@ -137,6 +138,9 @@ def real_number(argument: str, value: Any) -> Any:
     2.0
     """
     number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    if isinstance(number, int) and abs(number) > sys.float_info.max:
+        got = f"a whole number of {number.bit_length():,} bits"
+        raise NeuralCollapseError(argument, "a number that a double holds", got, "use other units")
     if not isinstance(number, Real):
         raise NeuralCollapseError(argument, "a number", repr(value), "pass an int or a float")
     return number

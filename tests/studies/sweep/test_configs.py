@@ -37,6 +37,7 @@ def test_names_tell_runs_apart_and_stay_when_a_default_is_spelled_out():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        ([], r"sweep: expected names and values .*, got \[\]"),
         ({"grids": {}}, "sweep: expected the keys base, grid, runs, got grids; check"),
         ({"base": [1]}, r"base: expected names and values .*, got \[1\]"),
         ({"grid": {"seed": 3}}, "grid, seed: expected a list of at least one value, got 3"),

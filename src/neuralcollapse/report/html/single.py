@@ -30,6 +30,9 @@ def write_report(report: CollapseReport, path: str | Path, title: str = "measure
         If the file is there and is no page of this library.
     """
     with tempfile.TemporaryDirectory() as folder:
-        append_record(Path(folder, "history.jsonl"), {"epoch": 0, **report.to_record()})
+        append_record(
+            Path(folder, "history.jsonl"),
+            {"epoch": 0, "cautions": report.cautions, **report.to_record()},
+        )
         write_snapshot(folder, 0, report)
         return write_page([read_run(folder, title)], path)

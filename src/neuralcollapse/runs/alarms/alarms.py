@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from neuralcollapse.runs.alarms.generalization import low_recall, no_generalization, overfitting
+from neuralcollapse.runs.alarms.head_mean import head_mean_kept
 from neuralcollapse.runs.alarms.minority import minority_collapse
 from neuralcollapse.runs.alarms.rank import concentration, loss_of_rank
 from neuralcollapse.runs.alarms.samples import (
@@ -27,6 +28,7 @@ ALARMS: dict[str, Callable[[Situation], str | None]] = {
         no_generalization,
         loss_of_rank,
         concentration,
+        head_mean_kept,
         values_dropped,
     )
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from neuralcollapse.measurement.collapse_report import CollapseReport
 
@@ -47,14 +48,20 @@ class Situation:
     still_wrong
         (samples that are wrong now and were at the measurements before, how many measurements,
         all samples of training), where the order of the data is fixed; else None.
+    step
+        Updates so far, if known.
+    optimizer
+        How the head is trained, see `head_settings`, if known.
     """
 
     measured: CollapseReport
-    records: Sequence[Mapping[str, object]]
+    records: Sequence[Mapping[str, Any]]
     class_names: Sequence[str]
     epoch: int
     last: int | None = None
     still_wrong: tuple[Sequence[int], int, int] | None = None
+    step: int | None = None
+    optimizer: Mapping[str, Any] | None = None
 
     def listed(self, classes: Sequence[int], limit: int = 10) -> str:
         """Return the names of classes for a sentence."""

@@ -43,7 +43,7 @@ def expand(spec: Mapping[str, Any]) -> list[TrainConfig]:
     >>> [(config.net, config.seed) for config in configs]
     [('mlp', 0), ('mlp', 1), ('cnn', 0), ('cnn', 1)]
     """
-    unknown = sorted(set(spec) - set(KEYS))
+    unknown = sorted(set(_mapping("sweep", spec)) - set(KEYS))
     if unknown:
         raise NeuralCollapseError(
             "sweep", f"the keys {', '.join(KEYS)}", ", ".join(unknown), "check the spelling"
