@@ -286,7 +286,7 @@ def main() -> None:
     )
     parser.add_argument("--case", choices=[*STREAMS, *PAIRS, "network"], action="append")
     parser.add_argument(
-        "--smoke", action="store_true", help="three cases, tiny sizes, to see that it runs"
+        "--smoke", action="store_true", help="three tiny cases, to see that it runs"
     )
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     options = parser.parse_args()

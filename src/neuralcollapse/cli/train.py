@@ -2,85 +2,69 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
 
 from neuralcollapse.cli.app import app, tell
 from neuralcollapse.plain_text import plain
+from neuralcollapse.training.config import TrainConfig
+from neuralcollapse.training.setting import RECIPE, Setting
 
-# What is not given on the command line comes from --config, and else from TrainConfig.
-MODEL, RECIPE, MEASURE, MACHINE = "Network and data", "Recipe", "Measuring", "Machine and folder"
+MEASURE, MACHINE = "Measuring", "Machine and folder"
+RENAMED = {"lr_schedule": "--schedule"}  # what an option was called is still read
 
 
-def _option(help: str, panel: str, default: str | bool = False, *names: str) -> Any:
+def _option(help: str, heading: str, default: str | bool = False, *names: str) -> Any:
     """Declare an option; `default` is what its absence means, as text."""
-    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=default)
+    return typer.Option(*names, help=help, rich_help_panel=heading, show_default=default)
+
+
+def _settings() -> Iterator[inspect.Parameter]:
+    """One option a field of `TrainConfig`; what is not given comes from --config, or else there."""
+    hints = get_type_hints(TrainConfig)
+    for field in fields(TrainConfig):
+        said: Setting = field.metadata["setting"]
+        choices = f": {', '.join(said.check.choices)}" if said.check and said.check.choices else ""
+        value = field.default
+        default = "yes" if value is True else f"{value:g}" if type(value) is float else str(value)
+        name = "--" + field.name.replace("_", "-")
+        names = [f"{name}/--no-{name[2:]}"] if value is True else [name]
+        names += [RENAMED[field.name]] if field.name in RENAMED else []
+        kind = list[int] | None if field.name == "milestones" else hints[field.name] | None
+        option = _option(
+            f"{said.help}{choices}.",
+            said.heading,
+            said.absent or (False if value is None else default),
+            *names,
+        )
+        yield inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[kind, option],
+        )
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `TrainConfig` in place of its last parameter, `settings`."""
+    signature = inspect.signature(command, eval_str=True)
+    *own, _ = signature.parameters.values()
+    command.__signature__ = signature.replace(parameters=[*_settings(), *own])  # type: ignore[attr-defined] # read by inspect
+    return command
 
 
 @app.command()
+@_with_settings
 def train(
-    data: Annotated[
-        str | None,
-        _option("digits, fashion-mnist, ..., or package.module:callable.", MODEL, "digits"),
-    ] = None,
-    data_root: Annotated[str | None, _option("Folder of the data's files.", MODEL)] = None,
-    per_class: Annotated[int | None, _option("Training images a class.", MODEL, "all")] = None,
-    test_per_class: Annotated[int | None, _option("Test images a class.", MODEL, "all")] = None,
-    imbalance: Annotated[float | None, _option("Largest over smallest class.", MODEL, "1")] = None,
-    label_noise: Annotated[
-        float | None, _option("Share of wrong training labels.", MODEL, "0")
-    ] = None,
-    net: Annotated[
-        str | None,
-        _option("mlp, cnn, vgg11, resnet18, ..., or package.module:callable.", MODEL, "mlp"),
-    ] = None,
-    width: Annotated[float | None, _option("Multiplies all widths.", MODEL, "1")] = None,
-    head_bias: Annotated[
-        bool | None,
-        _option("Of the head.", MODEL, "yes", "--head-bias/--no-head-bias"),
-    ] = None,
-    head: Annotated[
-        str | None, _option("linear, or etf: fixed, with --no-head-bias.", MODEL, "linear")
-    ] = None,
-    head_scale: Annotated[float | None, _option("Norm of a fixed head's rows.", MODEL, "1")] = None,
-    head_orientation: Annotated[
-        str | None, _option("Of a fixed head: haar, axis or block.", MODEL, "haar")
-    ] = None,
-    head_seed: Annotated[int | None, _option("Of the Haar orientation.", MODEL, "0")] = None,
-    head_permutation: Annotated[
-        int | None, _option("Seed of a permutation of its rows.", MODEL, "none")
-    ] = None,
-    loss: Annotated[
-        str | None, _option("ce, mse, focal; dot-regression of a fixed head.", RECIPE, "ce")
-    ] = None,
-    label_smoothing: Annotated[float | None, _option("Of cross-entropy.", RECIPE, "0")] = None,
-    focal_gamma: Annotated[float | None, _option("Of the focal loss.", RECIPE, "2")] = None,
-    epochs: Annotated[int | None, _option("Passes over the data.", RECIPE, "400")] = None,
-    batch_size: Annotated[int | None, _option("Of all processes together.", RECIPE, "256")] = None,
-    optimizer: Annotated[str | None, _option("sgd or adamw.", RECIPE, "sgd")] = None,
-    lr: Annotated[float | None, _option("Learning rate.", RECIPE, "0.05")] = None,
-    momentum: Annotated[float | None, _option("Of the gradient.", RECIPE, "0.9")] = None,
-    lr_schedule: Annotated[
-        str | None,
-        _option("cosine, step or constant.", RECIPE, "cosine", "--lr-schedule", "--schedule"),
-    ] = None,
-    milestones: Annotated[
-        list[int] | None,
-        _option("Epoch at which a step falls; repeat it.", RECIPE, "one and two thirds"),
-    ] = None,
-    lr_factor: Annotated[float | None, _option("What a step multiplies by.", RECIPE, "0.1")] = None,
-    warmup_epochs: Annotated[int | None, _option("Of rising learning rate.", RECIPE, "0")] = None,
-    weight_decay: Annotated[float | None, _option("On all weights.", RECIPE, "0.01")] = None,
-    head_weight_decay: Annotated[
-        float | None, _option("Of the head alone.", RECIPE, "as the others")
-    ] = None,
-    precision: Annotated[str | None, _option("32, bf16 or auto.", RECIPE, "32")] = None,
-    seed: Annotated[int | None, _option("Of weights and order.", RECIPE, "0")] = None,
+    *,
     config: Annotated[
         Path | None,
         _option("JSON file of these settings; options given besides win.", RECIPE),
@@ -109,13 +93,16 @@ def train(
         bool, _option("Replace the run in the folder.", MACHINE, False, "--overwrite")
     ] = False,
     checkpoint_seconds: Annotated[
-        float, typer.Option(help="Between checkpoints.", min=0.0, rich_help_panel=MACHINE)
+        float, typer.Option(help="Seconds between checkpoints.", min=0.0, rich_help_panel=MACHINE)
     ] = 60.0,
     accelerator: Annotated[
-        str, typer.Option(help="cpu, cuda, mps or auto.", rich_help_panel=MACHINE)
+        str, typer.Option(help="Accelerator: cpu, cuda, mps or auto.", rich_help_panel=MACHINE)
     ] = "auto",
     devices: Annotated[
-        int, typer.Option(min=1, help="Processes, each with one.", rich_help_panel=MACHINE)
+        int,
+        typer.Option(
+            min=1, help="Accelerators, each with a process of its own.", rich_help_panel=MACHINE
+        ),
     ] = 1,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that read data.", rich_help_panel=MACHINE)
@@ -124,8 +111,15 @@ def train(
         bool, _option("Train through torch.compile.", MACHINE, False, "--compile")
     ] = False,
     channels_last: Annotated[
-        bool, _option("Lay images out as GPUs like them.", MACHINE, False, "--channels-last")
+        bool,
+        _option(
+            "Keep the channels of images last in memory, as GPUs like them.",
+            MACHINE,
+            False,
+            "--channels-last",
+        ),
     ] = False,
+    **settings: Any,
 ) -> None:
     """Train a classifier, and measure its collapse on training and test data.
 
@@ -143,24 +137,18 @@ def train(
 
     The same command with --resume goes on with a run that was stopped, by whatever.
     """
-    given = {
-        name: value
-        for name, value in locals().items()
-        if name in CONFIG_OPTIONS and value is not None and value != []
-    }
     from neuralcollapse.report import summary_table, summary_text
-    from neuralcollapse.training import TrainConfig
     from neuralcollapse.training import train as run
 
+    given = {name: value for name, value in settings.items() if value not in (None, [])}
     kept = _read(config)
     named = {key: value for key, value in kept.items() if key in ("net", "data")}
     _require_trust(named, given, trust_code)
-    settings = TrainConfig.from_dict(kept | given)
     console = Console(highlight=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to stop as ctrl-C does
     try:
         records = run(
-            settings,
+            TrainConfig.from_dict(kept | given),
             out,
             accelerator=accelerator,
             devices=devices,
@@ -180,15 +168,6 @@ def train(
     console.print(summary_table(records))
     console.print(summary_text(records))
     tell(f"Written to {out}: config.json, history.jsonl, checkpoint.pt, model.safetensors")
-
-
-CONFIG_OPTIONS = (
-    "data", "data_root", "per_class", "test_per_class", "imbalance", "label_noise", "net", "width",
-    "head_bias", "head", "head_scale", "head_orientation", "head_seed", "head_permutation",
-    "loss", "label_smoothing", "focal_gamma", "epochs", "batch_size", "optimizer", "lr", "momentum",
-    "lr_schedule", "milestones", "lr_factor", "warmup_epochs", "weight_decay", "head_weight_decay",
-    "precision", "seed",
-)  # fmt: skip
 
 
 def _read(file: Path | None) -> dict[str, Any]:

@@ -6,33 +6,24 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import InitVar, asdict, dataclass, fields
 from itertools import pairwise
-from typing import Any, get_args
+from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.geometry.simplex_etf import Orientation
-from neuralcollapse.training.networks.registry import check_network
+from neuralcollapse.training.setting import (
+    NETWORK_AND_DATA,
+    RECIPE,
+    Check,
+    Setting,
+    above_zero,
+    one_of,
+    setting,
+    share,
+    whole,
+    yes_or_no,
+)
 
-CHOICES = {
-    "loss": ("ce", "mse", "focal", "dot-regression"),
-    "head": ("linear", "etf"),
-    "head_orientation": (None, *get_args(Orientation)),
-    "optimizer": ("sgd", "adamw"),
-    "lr_schedule": ("cosine", "step", "constant"),
-    "precision": ("32", "bf16", "auto"),
-}
-# What acts in one case alone, and would else be silently without effect.
-ONLY_WITH = {
-    "label_smoothing": ("loss", "ce"),
-    "focal_gamma": ("loss", "focal"),
-    "momentum": ("optimizer", "sgd"),
-    "milestones": ("lr_schedule", "step"),
-    "lr_factor": ("lr_schedule", "step"),
-    "head_scale": ("head", "etf"),
-    "head_orientation": ("head", "etf"),
-    "head_seed": ("head", "etf"),
-    "head_permutation": ("head", "etf"),
-    "head_weight_decay": ("head", "linear"),  # there are no weights of a fixed head to decay
-}
+ETF = ("head", "etf")
+STEP = ("lr_schedule", "step")
 # Names of 0.1.0 and of now. The former are read, and run names are made of them, lest they change.
 RENAMED = {"schedule": "lr_schedule"}
 
@@ -119,91 +110,124 @@ class TrainConfig:
     'ce'
     """
 
-    data: str = "digits"
-    data_root: str | None = None
-    per_class: int | None = None
-    test_per_class: int | None = None
-    imbalance: float = 1.0
-    label_noise: float = 0.0
-    net: str = "mlp"
-    width: float = 1.0
-    loss: str = "ce"
-    label_smoothing: float = 0.0
-    focal_gamma: float | None = None
-    weight_decay: float = 1e-2
-    head_weight_decay: float | None = None
-    head_bias: bool = True
-    head: str = "linear"
-    head_scale: float | None = None
-    head_orientation: str | None = None
-    head_seed: int | None = None
-    head_permutation: int | None = None
-    optimizer: str = "sgd"
-    lr: float = 0.05
-    momentum: float = 0.9
-    lr_schedule: str = "cosine"
-    milestones: tuple[int, ...] | None = None
-    lr_factor: float | None = None
-    warmup_epochs: int = 0
-    batch_size: int = 256
-    epochs: int = 400
-    precision: str = "32"
-    seed: int = 0
+    data: str = setting(
+        "digits",
+        "Data set: digits, fashion-mnist, ..., or package.module:callable",
+        NETWORK_AND_DATA,
+    )
+    data_root: str | None = setting(None, "Folder with the data set's files", NETWORK_AND_DATA)
+    per_class: int | None = setting(
+        None, "Training images per class", NETWORK_AND_DATA, whole(1), absent="all"
+    )
+    test_per_class: int | None = setting(
+        None, "Test images per class", NETWORK_AND_DATA, whole(1), absent="all"
+    )
+    imbalance: float = setting(
+        1.0,
+        "Size of the largest class over that of the smallest",
+        NETWORK_AND_DATA,
+        Check(
+            "a finite number of at least 1",
+            lambda value: isinstance(value, (int, float)) and 1 <= value < math.inf,
+        ),
+    )
+    label_noise: float = setting(
+        0.0, "Share of training labels that are made wrong", NETWORK_AND_DATA, share()
+    )
+    net: str = setting(
+        "mlp", "Network: mlp, cnn, vgg11, resnet18, ..., or package.module:callable",
+        NETWORK_AND_DATA,
+    )  # fmt: skip
+    width: float = setting(
+        1.0, "Factor for the width of every hidden layer", NETWORK_AND_DATA, above_zero()
+    )
+    loss: str = setting(
+        "ce", "Loss function", RECIPE, one_of("ce", "mse", "focal", "dot-regression")
+    )
+    label_smoothing: float = setting(
+        0.0, "Share of the target of cross-entropy that is spread over all classes", RECIPE,
+        share(), only_with=("loss", "ce"),
+    )  # fmt: skip
+    focal_gamma: float | None = setting(
+        None, "Exponent of the focal loss", RECIPE, share(math.inf), absent="2",
+        only_with=("loss", "focal"),
+    )  # fmt: skip
+    weight_decay: float = setting(1e-2, "Weight decay on all weights", RECIPE, share(math.inf))
+    head_weight_decay: float | None = setting(  # there are no weights of a fixed head to decay
+        None, "Weight decay on the head, if it has one of its own", RECIPE, share(math.inf),
+        absent="that of all", only_with=("head", "linear"),
+    )  # fmt: skip
+    head_bias: bool = setting(True, "Give the head a bias", NETWORK_AND_DATA, yes_or_no())
+    head: str = setting(
+        "linear", "Head: trained, or fixed (with --no-head-bias)", NETWORK_AND_DATA,
+        one_of("linear", "etf"),
+    )  # fmt: skip
+    head_scale: float | None = setting(
+        None, "Norm of the rows of a fixed head", NETWORK_AND_DATA, above_zero(), absent="1",
+        only_with=ETF,
+    )  # fmt: skip
+    head_orientation: str | None = setting(
+        None, "Orientation of a fixed head", NETWORK_AND_DATA, one_of("haar", "axis", "block"),
+        absent="haar", only_with=ETF,
+    )  # fmt: skip
+    head_seed: int | None = setting(
+        None, "Seed for the Haar orientation", NETWORK_AND_DATA, whole(), absent="0", only_with=ETF
+    )
+    head_permutation: int | None = setting(
+        None, "Seed for a permutation of the rows of a fixed head", NETWORK_AND_DATA, whole(),
+        absent="none", only_with=ETF,
+    )  # fmt: skip
+    optimizer: str = setting("sgd", "Optimizer", RECIPE, one_of("sgd", "adamw"))
+    lr: float = setting(0.05, "Learning rate", RECIPE, above_zero())
+    momentum: float = setting(
+        0.9, "Momentum of SGD", RECIPE, share(), only_with=("optimizer", "sgd")
+    )
+    lr_schedule: str = setting(
+        "cosine", "Schedule of the learning rate", RECIPE, one_of("cosine", "step", "constant")
+    )
+    milestones: tuple[int, ...] | None = setting(
+        None, "Epoch after which the step schedule lowers the learning rate; repeat it", RECIPE,
+        Check("rising whole numbers", lambda value: all(type(mark) is int for mark in value)),
+        absent="one and two thirds", only_with=STEP,
+    )  # fmt: skip
+    lr_factor: float | None = setting(
+        None, "Factor for the learning rate at each milestone", RECIPE,
+        Check("a number in (0, 1)", lambda value: isinstance(value, float) and 0 < value < 1),
+        absent="0.1", only_with=STEP,
+    )  # fmt: skip
+    warmup_epochs: int = setting(
+        0, "Epochs in which the learning rate first rises", RECIPE, whole()
+    )
+    batch_size: int = setting(256, "Samples in a step, over all processes", RECIPE, whole(1))
+    epochs: int = setting(400, "Passes over the training data", RECIPE, whole(1))
+    precision: str = setting(
+        "32", "Arithmetic; auto takes what is fastest here", RECIPE, one_of("32", "bf16", "auto")
+    )
+    seed: int = setting(0, "Seed for weights and batch order", RECIPE, whole())
     schedule: InitVar[str | None] = None
 
     def __post_init__(self, schedule: str | None = None) -> None:  # noqa: RUF033 - to check anew
+        from neuralcollapse.training.networks.registry import check_network  # loads torch
+
         if schedule is not None:
             object.__setattr__(self, RENAMED["schedule"], schedule)
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                known = ", ".join(choice for choice in choices if choice is not None)
-                raise self._refused(name, f"one of {known}")
         check_network(self.net)
-        for name in ("batch_size", "epochs", "per_class", "test_per_class"):
-            value = getattr(self, name)
-            optional = name.endswith("per_class") and value is None
-            if not optional and not (isinstance(value, int) and value >= 1):
-                raise self._refused(name, "a whole number of at least 1")
-        if not isinstance(self.head_bias, bool):
-            raise self._refused("head_bias", "True or False")
-        for name, high in (
-            ("seed", math.inf),
-            ("head_seed", math.inf),
-            ("head_permutation", math.inf),
-            ("warmup_epochs", self.epochs),
-        ):
-            value = getattr(self, name)
-            optional = name in ("head_seed", "head_permutation") and value is None
-            if not optional and not (isinstance(value, int) and 0 <= value < high):
-                raise self._refused(name, f"a whole number in [0, {high})")
-        for name, high in (
-            ("weight_decay", math.inf),
-            ("head_weight_decay", math.inf),
-            ("momentum", 1),
-            ("label_noise", 1),
-            ("label_smoothing", 1),
-            ("focal_gamma", math.inf),
-        ):
-            value = getattr(self, name)
-            optional = name in ("head_weight_decay", "focal_gamma") and value is None
-            if not optional and not (isinstance(value, (int, float)) and 0 <= value < high):
-                raise self._refused(name, f"a number in [0, {high})")
-        for name in ("lr", "width", "head_scale"):
-            value = getattr(self, name)
-            optional = name == "head_scale" and value is None
-            if not optional and not (isinstance(value, (int, float)) and 0 < value < math.inf):
-                raise self._refused(name, "a finite number above 0")
-        if not (isinstance(self.imbalance, (int, float)) and 1 <= self.imbalance < math.inf):
-            raise self._refused("imbalance", "a finite number of at least 1")
-        if self.lr_factor is not None and not 0 < self.lr_factor < 1:
-            raise self._refused("lr_factor", "a number in (0, 1)")
+        said: dict[str, Setting] = {field.name: field.metadata["setting"] for field in fields(self)}
+        for name, known in said.items():
+            value, unset = getattr(self, name), getattr(type(self), name) is None
+            if known.check and not (value is None and unset) and not known.check.holds(value):
+                raise self._refused(name, known.check.expected)
+        if self.warmup_epochs >= self.epochs:
+            raise self._refused("warmup_epochs", f"a whole number in [0, {self.epochs})")
         marks = (0, *(self.milestones or ()), self.epochs)
         if any(late <= early for early, late in pairwise(marks)):
             raise self._refused("milestones", f"rising whole numbers in (0, {self.epochs})")
-        for name, (other, needed) in ONLY_WITH.items():
+        for name, known in said.items():
             # The class has the defaults, of which a seed of 0 is none.
-            if getattr(self, name) != getattr(type(self), name) and getattr(self, other) != needed:
-                raise self._refused(name, f"none unless {other} is {needed!r}")
+            if known.only_with and getattr(self, name) != getattr(type(self), name):
+                other, needed = known.only_with
+                if getattr(self, other) != needed:
+                    raise self._refused(name, f"none unless {other} is {needed!r}")
         self._check_fixed_head()
 
     def _check_fixed_head(self) -> None:
