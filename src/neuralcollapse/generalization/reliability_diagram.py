@@ -11,16 +11,16 @@ from neuralcollapse.figure_style import BLUE, GREY, figure
 from neuralcollapse.wording import at_least, share
 
 if TYPE_CHECKING:
-    from neuralcollapse.generalization.calibration import Calibration
+    from neuralcollapse.generalization.top_label import TopLabelCalibration
 
 
-def reliability_diagram(found: Calibration) -> Figure:
+def reliability_diagram(found: TopLabelCalibration) -> Figure:
     """Draw how often each bin of confidence is right, and how many samples it has.
 
     Parameters
     ----------
     found
-        From `calibration`.
+        From `calibration`, or of the class decided for alone.
 
     Returns
     -------
@@ -39,5 +39,5 @@ def reliability_diagram(found: Calibration) -> Figure:
                  label="share of samples")  # fmt: skip
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
         axes.set_title(f"Calibration error {share(found.ece)}")
-        axes.legend(loc="upper left")
+        drawing.legend(loc="outside lower center")
     return drawing

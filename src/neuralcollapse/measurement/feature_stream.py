@@ -100,7 +100,7 @@ def measure_stream(
     if tested.batches is not None:
         held_out = CollapseState(
             num_classes, state.moments.dim, scatter, centers=means, keep=True,
-            feature_budget=feature_budget, intervals=intervals,
+            feature_budget=feature_budget, intervals=intervals, confidences=True,
         )  # fmt: skip
         for features, logits, labels in tested:
             held_out.gather(features, labels, logits)

@@ -134,7 +134,7 @@ def measure_features(
         true = integer_labels("test_labels", test_labels, len(rows), num_classes, class_names)
         state = CollapseState(
             num_classes, rows.shape[1], scatter, centers=means, keep=True,
-            feature_budget=rows.nbytes, intervals=intervals,
+            feature_budget=rows.nbytes, intervals=intervals, confidences=True,
         )  # fmt: skip
         scores = None if test_logits is None else as_matrix("test_logits", test_logits).detach()
         _gather(state, rows, true, layer, scores)

@@ -207,7 +207,8 @@ class _Passes:
         """Return the state of all test samples, settled by the means of the training data."""
         num_classes, dim = means.shape
         budget = self.options.feature_budget
-        state = self._empty(num_classes, dim, centers=means, feature_budget=budget)
+        known = {"centers": means, "confidences": True}
+        state = self._empty(num_classes, dim, feature_budget=budget, **known)
         with one_refuses_all_refuse(self.merged):
             data = self._run(loader, f"measuring {name.replace('_', ' ')} data", self.layers)
             for features, logits, labels in self._frequent(data):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from neuralcollapse.measurement.collapse_report import CollapseReport
 
 FORMAT = "neuralcollapse report 1"
+KEPT = ("labels", "margins", "decided", "confidences")  # of single samples
 
 
 def save_report(report: CollapseReport, path: str | Path) -> None:
@@ -121,7 +122,7 @@ def _packed(split: SplitReport) -> tuple[dict[str, Tensor], dict[str, Any]]:
     moments = state.moments
     tensors = {"state": state.to_vector(), "left_out": state.left_out, "looked": state.looked}
     if state.samples is not None:
-        tensors |= {"labels": state.labels, "margins": state.margins, "decided": state.decided}
+        tensors |= {name: getattr(state.samples, name) for name in KEPT}
     if state.pairs is not None:
         tensors["pairs"] = state.pairs
     about = {
@@ -140,8 +141,7 @@ def _unpacked(tensors: dict[str, Tensor], about: dict[str, Any]) -> SplitReport:
     )
     state.left_out, state.looked = tensors["left_out"], tensors["looked"]
     if "labels" in tensors:
-        parts = (tensors[name] for name in ("labels", "margins", "decided"))
-        state.samples = KeptSamples(0, *parts)
+        state.samples = KeptSamples(0, *(tensors.get(name) for name in KEPT))
         state.samples.features = None
     state.pairs = tensors.get("pairs")
     state.keeps_pairs = state.pairs is not None

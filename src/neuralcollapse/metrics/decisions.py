@@ -81,6 +81,27 @@ def decide(
     return margins, winners
 
 
+def log_confidences(scores: Tensor) -> Float[Tensor, " n"]:
+    r"""Return the logarithm of the largest softmax probability of each sample.
+
+    .. math:: \log \hat p = \max_j s_j - \log \sum_j e^{s_j}
+
+    With the margin m of `decide`, that of the true class is log p + min(m, 0).
+
+    Parameters
+    ----------
+    scores
+        (n, K).
+
+    Examples
+    --------
+    >>> log_confidences(torch.tensor([[0.0, 0.0], [100.0, 0.0]])).exp()
+    tensor([0.5000, 1.0000])
+    """
+    wide = scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
+    return wide.amax(1) - wide.logsumexp(1)
+
+
 def alike(first: Int[Tensor, " n"], second: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
     """Return where two rules have a winner each, and the same one.
 

@@ -23,7 +23,7 @@ class KeptSamples:
     ----------
     budget
         Bytes of features to keep.
-    labels, margins, decided
+    labels, margins, decided, confidences
         (n,) of samples that are known already, without features.
 
     Examples
@@ -40,22 +40,31 @@ class KeptSamples:
         labels: Tensor | None = None,
         margins: Tensor | None = None,
         decided: Tensor | None = None,
+        confidences: Tensor | None = None,
     ) -> None:
         self.room = budget
         self.features: list[Batch] | None = []
         self._labels: list[Tensor] = [] if labels is None else [labels]
         self._margins: list[Tensor] = [] if margins is None else [margins]
         self._decided: list[Tensor] = [] if decided is None else [decided]
+        self._confidences: list[Tensor] = [] if confidences is None else [confidences]
 
     def add(
-        self, features: Tensor, labels: Tensor, margins: Tensor | None, winners: Tensor | None
+        self,
+        features: Tensor,
+        labels: Tensor,
+        margins: Tensor | None,
+        winners: Tensor | None,
+        confidences: Tensor | None = None,
     ) -> None:
-        """Add a batch: features (n, d), labels, margins and winners (n,)."""
+        """Add a batch: features (n, d), labels, margins, winners and confidences (n,)."""
         self._labels.append(labels.to(torch.int32))
         if margins is not None:
             self._margins.append(margins)
         if winners is not None:
             self._decided.append(winners.to(torch.int32))
+        if confidences is not None:
+            self._confidences.append(confidences)
         if self.features is not None:
             self.room -= features.nbytes
             self.features.append((features, self._labels[-1], winners))
@@ -67,6 +76,7 @@ class KeptSamples:
         self._labels += other._labels
         self._margins += other._margins
         self._decided += other._decided
+        self._confidences += other._confidences
         if self.features is None or other.features is None:
             self.features = None
         else:
@@ -94,6 +104,11 @@ class KeptSamples:
     def margins(self) -> Float[Tensor, " n"]:
         """Margins in order, (n,), float32 or as wide as the widest logits; empty without logits."""
         return torch.cat(self._margins) if self._margins else torch.empty(0)
+
+    @property
+    def confidences(self) -> Float[Tensor, " n"]:
+        """Logarithms of the largest softmax probabilities in order, (n,); empty unless kept."""
+        return torch.cat(self._confidences) if self._confidences else torch.empty(0)
 
     @property
     def decided(self) -> Int[Tensor, " n"]:

@@ -73,7 +73,8 @@ def over_ranks(state: CollapseState) -> CollapseState:
         narrow = margins.float()
         margins = narrow if torch.equal(narrow.double(), margins) else margins
         decided = torch.cat(gathered(state.samples.decided)).to(torch.int32)
-        total.samples = KeptSamples(0, labels, margins, decided)
+        sure = torch.cat(gathered(state.samples.confidences.double()))
+        total.samples = KeptSamples(0, labels, margins, decided, sure)
     if state.keeps_pairs:
         none = torch.full((sizes[0],) * 2, float("inf"))
         pairs = none if state.pairs is None else state.pairs

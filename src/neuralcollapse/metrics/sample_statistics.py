@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.decision_counts import DecisionCounts
-from neuralcollapse.metrics.decisions import decide
+from neuralcollapse.metrics.decisions import decide, log_confidences
 from neuralcollapse.metrics.estimates.corrected import PROBES
 from neuralcollapse.metrics.estimates.sample_groups import keeps_groups
 from neuralcollapse.metrics.estimates.second_look import SecondLook, looks_again
@@ -47,6 +47,7 @@ class SampleStatistics:
         keep: bool = False,
         feature_budget: int = 0,
         intervals: bool | None = False,
+        confidences: bool = False,
     ) -> None:
         groups = keeps_groups(intervals, num_classes, dim)
         self.moments = ClassMoments(num_classes, dim, scatter, groups=groups)
@@ -69,6 +70,7 @@ class SampleStatistics:
         self.left_out = torch.zeros(2, dtype=torch.int64)
         self.pairs: Tensor | None = None
         self.keeps_pairs = keep and num_classes <= PAIR_CLASSES
+        self.keeps_confidences = keep and confidences
 
     def gather(self, features: Any, labels: Any, logits: Any = None) -> None:
         """Add a batch.
@@ -105,7 +107,10 @@ class SampleStatistics:
         if self.nearest is not None:
             self._counts.add_nearest(safe, self.nearest.winners(features, safe), winners)
         if self.samples is not None:
-            self.samples.add(features, safe, margins, winners)
+            sure = None
+            if self.keeps_confidences and logits is not None:
+                sure = log_confidences(logits)
+            self.samples.add(features, safe, margins, winners, sure)
 
     @property
     def whole(self) -> bool:

@@ -39,6 +39,8 @@ class CollapseState(SampleStatistics):
     intervals
         Whether to keep what intervals need: sums of 16 groups of samples (16 K d numbers), and
         those of a second look. None where that takes at most 256 MiB, and little time.
+    confidences
+        Whether to remember the largest softmax probability, too, where samples are remembered.
 
     Attributes
     ----------

@@ -23,7 +23,7 @@ FORMAT = 1  # of the file; raised when a reader of the old one would misread the
 AXES: dict[str, str] = {
     "counts": "K", "center": "d", "rows": "Kd", "trace_variances": "K", "closest_pairs": "p3",
     "weight": "Kd", "bias": "K", "margin_levels": "K3", "pair_margins": "KK",
-    "held_out_margins": "n", "held_out_labels": "n",
+    "held_out_margins": "n", "held_out_labels": "n", "held_out_confidences": "n",
     "before_means": "Ke", "before_within": "ee", "before_counts": "K",
 }  # fmt: skip
 WHOLE = {"counts", "held_out_labels", "before_counts"}
@@ -75,7 +75,7 @@ def write_snapshot(
     arrays = {"format": FORMAT, **asdict(snapshot(epoch, report, before=before))}
     layer = arrays.pop("before") or {}
     arrays |= {f"before_{name}": value for name, value in layer.items()}
-    small = {"rows", "weight", "pair_margins", "held_out_margins"}
+    small = {"rows", "weight", "pair_margins", "held_out_margins", "held_out_confidences"}
     arrays = {
         name: np.asarray(value, dtype=np.float32) if name in small else np.asarray(value)
         for name, value in arrays.items()
@@ -167,6 +167,7 @@ def _require_sizes(values: dict[str, Any]) -> None:
         ("counts", 0, MOST_SAMPLES),
         ("before_counts", 0, MOST_SAMPLES),
         ("held_out_labels", 0, sizes["K"] - 1),
+        ("held_out_confidences", -math.inf, 0),
         ("closest_pairs", 0, math.inf),
     ):
         part = values.get(name)

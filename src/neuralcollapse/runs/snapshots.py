@@ -78,6 +78,8 @@ class Snapshot:
     held_out_margins, held_out_labels
         (n',) margin and class of every test sample, of more than 100,000 those of so many drawn at
         random with a fixed seed; or None.
+    held_out_confidences
+        (n',) logarithm of the largest softmax probability of each, or None.
     held_out_total
         N', the number of test samples, drawn or not; None if every margin is kept.
     before
@@ -99,6 +101,7 @@ class Snapshot:
     pair_margins: Float[Tensor, "K K"] | None = None
     held_out_margins: Float[Tensor, " n"] | None = None
     held_out_labels: Int[Tensor, " n"] | None = None
+    held_out_confidences: Float[Tensor, " n"] | None = None
     held_out_total: int | None = None
     before: LayerBefore | None = None
 
@@ -167,17 +170,17 @@ def _levels(split: SplitReport, num_classes: int) -> tuple[Tensor | None, float 
 
 
 def _held_out(test: SplitReport) -> dict[str, Any]:
-    """Return test margins and labels, of very many a sample without replacement."""
-    margins, labels = test.state.margins.cpu(), test.state.labels.cpu()
-    if len(margins) <= MOST_HELD_OUT:
-        return {"held_out_margins": margins, "held_out_labels": labels}
+    """Return what is kept of each test sample, of very many a sample without replacement."""
+    state, total = test.state, len(test.state.margins)
+    kept = {"margins": state.margins, "labels": state.labels}
+    if state.samples is not None and len(state.samples.confidences) == total:
+        kept["confidences"] = state.samples.confidences
+    found: dict[str, Any] = {f"held_out_{name}": part.cpu() for name, part in kept.items()}
+    if total <= MOST_HELD_OUT:
+        return found
     generator = torch.Generator().manual_seed(SAMPLE_SEED)
-    drawn = torch.randperm(len(margins), generator=generator)[:MOST_HELD_OUT].sort().values
-    return {
-        "held_out_margins": margins[drawn],
-        "held_out_labels": labels[drawn],
-        "held_out_total": len(margins),
-    }
+    drawn = torch.randperm(total, generator=generator)[:MOST_HELD_OUT].sort().values
+    return {name: part[drawn] for name, part in found.items()} | {"held_out_total": total}
 
 
 def _layer(moments: ClassMoments, counts: Tensor) -> LayerBefore:

@@ -5,10 +5,16 @@ import pytest
 import torch
 
 from made_up_run import write_run
-from neuralcollapse.generalization import clopper_pearson_upper, error_certificate
+from neuralcollapse.generalization import (
+    calibration,
+    clopper_pearson_upper,
+    error_certificate,
+)
+from neuralcollapse.generalization.top_label import top_label_calibration
 from neuralcollapse.measurement import measure_features
 from neuralcollapse.metrics import preset
 from neuralcollapse.moments import ClassMoments
+from neuralcollapse.report.html.calibration import calibration_data
 from neuralcollapse.report.html.certificate import certificate_data
 from neuralcollapse.report.html.layer_peeled import layer_peeled_data
 from neuralcollapse.report.html.margins import margin_data
@@ -119,6 +125,21 @@ def test_a_class_without_test_samples_has_no_count(last):
     assert rows[last.class_names[3]] == {
         "name": last.class_names[3], "n": "none", "errors": "", "upper": "nothing known"
     }  # fmt: skip
+
+
+def test_the_calibration_is_that_of_the_logits_as_far_as_confidences_tell(tmp_path):
+    rows = torch.randn(200, 4, generator=torch.Generator().manual_seed(0)).double()
+    labels, head = torch.arange(200) % 3, torch.eye(3, 4).double()
+    rows += head[labels]
+    expected = calibration(rows @ head.T, labels)
+    tested = {"test_features": rows, "test_labels": labels}
+    shot = shot_of(tmp_path, rows, labels, head, **tested)
+    found = top_label_calibration(shot.held_out_confidences, shot.held_out_margins)
+    for name in ("ece", "lower", "upper", "mean_confidence", "accuracy", "reliability", "nll"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-5), name
+    told = calibration_data(shot)
+    assert told["sentence"] in expected.sentence
+    assert sum(row["n"] for row in told["points"]) == 200
 
 
 def test_no_test_data_no_certificate(tmp_path):

@@ -49,7 +49,7 @@ def watched(folder, mode="pass"):
     options = {"val_loader": loader} if mode == "pass" else {}
     with nc.watch(
         model, loader, mode=mode, epochs=EPOCHS, history=folder, class_names=NAMES, layers=["1"],
-        config={"lr": 0.1}, **options,
+        config={"lr": 0.1}, optimizer=optimizer, **options,
     ) as collapse:  # fmt: skip
         for _ in range(EPOCHS):
             for inputs, labels in collapse.batches():
@@ -165,6 +165,7 @@ def test_the_page_has_every_section_of_one_of_train(pages, sections, visit, way)
     reference = sections | {"curves": [name for name in sections["curves"] if name != "Training"]}
     if way == "batches":  # of a network that moved between its samples nothing is corrected
         del reference["estimates"]
+        reference["theory"] = reference["theory"][:-1]  # no test data, so no calibration
     assert theirs.evaluate(SECTIONS) == reference
     empty = theirs.locator("section .empty:visible").all_inner_texts()
     assert len(empty) == (1 if way == "batches" else 0), empty  # no test data, so no certificate

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from neuralcollapse.generalization import Calibration, ErrorCertificate
 from neuralcollapse.generalization.certificates.certificate import ASSUMPTION, JOINT_LEVEL
+from neuralcollapse.report.html.calibration import trust_data
 from neuralcollapse.report.html.certificate import class_rows, method_rows
 from neuralcollapse.report.html.template import filled, write_html
 from neuralcollapse.wording import at_least, count
@@ -50,8 +51,7 @@ def write_certified(
             confidence=at_least(certificate.confidence), classes=count(len(classes))
         ),
         floor=at_least(certificate.floor),
-        trust=trust,
-        quantities=list(trust.table()["value"].items()),
+        trusted=trust_data(trust),
         diagram=Markup(drawn.getvalue()[drawn.getvalue().index("<svg") :]),
     )  # fmt: skip
     return write_html(path, text)

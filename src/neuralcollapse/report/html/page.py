@@ -11,6 +11,7 @@ from markupsafe import Markup
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.report_text import QUESTION
 from neuralcollapse.report.html.alarms import alarm_data
+from neuralcollapse.report.html.calibration import calibration_data
 from neuralcollapse.report.html.cards import cards, lead
 from neuralcollapse.report.html.certificate import certificate_data
 from neuralcollapse.report.html.curves import charts, curve_data, grouped
@@ -138,6 +139,7 @@ def _sections(run: Run, runs: int) -> dict[str, Any]:
         "layer_peeled": last and layer_peeled_data(last),
         "next_layer": last and next_layer_data(last),
         "certificate": certificate,
+        "calibration": last and calibration_data(last),
     }
 
 
