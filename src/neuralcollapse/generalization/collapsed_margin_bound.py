@@ -49,7 +49,8 @@ def collapsed_margin_bound(
     Examples
     --------
     >>> print(collapsed_margin_bound(10, 1000))
-    error <= 1.2 (vacuous) = 0 below the margin + 1.1 complexity + 0.13 deviation, at 95 %
+    error at most 120.9 % (vacuous) at 95 % confidence: 0 % below the margin,
+    108 % complexity, 12.9 % deviation
     valid: it holds for every head on features that do not depend on this sample
     """
     whole_number("num_samples", num_samples)

@@ -16,6 +16,7 @@ from neuralcollapse.generalization.head_sample import (
 )
 from neuralcollapse.generalization.validity import Fitted, FittedBound, check_fitted
 from neuralcollapse.validation import positive
+from neuralcollapse.wording import at_least, at_most
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class MarginBound(FittedBound):
     Examples
     --------
     >>> print(MarginBound(0.01, 0.25, 0.06, 2.0, 5000, 10, 0.95, "head"))
-    error <= 0.32 = 0.01 below the margin + 0.25 complexity + 0.06 deviation, at 95 %
+    error at most 32 % at 95 % confidence: 1 % below the margin,
+    25 % complexity, 6 % deviation
     valid: it holds for every head on features that do not depend on this sample
     """
 
@@ -63,9 +65,10 @@ class MarginBound(FittedBound):
     def __str__(self) -> str:
         vacuous = " (vacuous)" if self.vacuous else ""
         return (
-            f"error <= {self.bound:.2g}{vacuous} = {self.empirical:.2g} below the margin + "
-            f"{self.complexity:.2g} complexity + {self.deviation:.2g} deviation, "
-            f"at {100 * self.confidence:g} %\n{self.validity}"
+            f"error at most {at_most(self.bound)}{vacuous} at {at_least(self.confidence)} "
+            f"confidence: {at_most(self.empirical)} below the margin,\n"
+            f"{at_most(self.complexity)} complexity, {at_most(self.deviation)} deviation\n"
+            f"{self.validity}"
         )
 
 
