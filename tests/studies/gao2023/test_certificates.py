@@ -1,12 +1,15 @@
 import math
+from pathlib import Path
 
 import pytest
 from scipy.integrate import quad
 from scipy.special import ndtr
 from scipy.stats import chi2
 
-from neuralcollapse.studies.gao2023.certificates import coverage_table
+from neuralcollapse.studies.gao2023.certificates import coverage_markdown, coverage_table
 from neuralcollapse.studies.gao2023.held_out_worlds import WORLDS, World
+
+CHAPTER = Path(__file__).parents[3] / "docs/theory/certificates.md"
 
 
 def test_the_coverage_table_has_every_world_and_method():
@@ -15,6 +18,23 @@ def test_the_coverage_table_has_every_world_and_method():
     assert table["coverage"].between(0, 1).all()
     assert table.groupby("world")["error"].nunique().eq(1).all()
     assert table.equals(coverage_table(n=20, replicates=50))
+
+
+def rows_of(text):
+    return [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+
+
+def test_the_table_of_the_chapter_has_the_worlds_and_methods_that_are_drawn():
+    drawn = rows_of(coverage_markdown(coverage_table(n=20, replicates=50)))
+    told = rows_of(CHAPTER.read_text())
+    assert all(len(row) == 7 for row in drawn)
+    assert drawn[:2] == [row for row in told if row in drawn[:2]]
+    assert {tuple(row[:2]) for row in drawn} <= {tuple(row[:2]) for row in told}
+
+
+@pytest.mark.slow
+def test_the_numbers_of_the_chapter_are_those_of_the_claim():
+    assert coverage_markdown(coverage_table()) in CHAPTER.read_text()
 
 
 def normal_error(deviation):

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 NO_GROUPS = "groups of samples would take more than 256 MiB, and intervals=True was not said"
 NOT_AGAIN = "a second look at the features would cost too much, and intervals=True was not said"
+MANY_PAIRS = (
+    f"more than {MOST_PAIRED:,} classes, whose pairs would all be formed again without each group"
+)
 FEW_FREE = "so few samples do not tell how their scatter varies"
 TRAINED_ON = "the network was fitted to these samples: of them the share is exact"
 
@@ -152,7 +155,7 @@ def _estimate(
 ) -> Estimate:  # fmt: skip
     assert sample is not None
     if by.pairs and len(sample) > MOST_PAIRED:
-        return Estimate(plain, reason=f"more than {MOST_PAIRED:,} classes", corrected_by=by)
+        return Estimate(plain, reason=MANY_PAIRS, corrected_by=by)
     value = by.value(sample)
     if math.isnan(value):
         return Estimate(plain, reason="the correction is too large to trust", corrected_by=by)

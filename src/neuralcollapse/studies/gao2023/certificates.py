@@ -30,6 +30,7 @@ from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.gao2023.held_out_worlds import NUM_CLASSES, WORLDS, World
 from neuralcollapse.studies.gao2023.study import study
 from neuralcollapse.training import MLP, TrainConfig, build_network, load_dataset, sgd_epochs
+from neuralcollapse.wording import number
 
 CONFIDENCE = 0.95
 REPLICATES = 2000
@@ -91,6 +92,29 @@ def coverage_table(
                 }
             )
     return pd.DataFrame(rows)
+
+
+def coverage_markdown(table: pd.DataFrame) -> str:
+    """Return a coverage table as Markdown: coverage / median, bold where coverage falls short.
+
+    Parameters
+    ----------
+    table
+        Of `coverage_table`.
+    """
+    methods = list(dict.fromkeys(table["method"]))
+    lines = [["world", "true error", *methods], ["---"] * (2 + len(methods))]
+    for world, rows in table.groupby("world", sort=False):
+        cells = [
+            f"{_mark(row['coverage'])} / {number(row['median'])}" for _, row in rows.iterrows()
+        ]
+        lines.append([str(world), number(rows["error"].iloc[0]), *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _mark(coverage: float) -> str:
+    short = coverage < CONFIDENCE - _slack(CONFIDENCE)
+    return f"**{coverage:.3f}**" if short else f"{coverage:.3f}"
 
 
 def _slack(share: float, replicates: int = REPLICATES) -> float:
