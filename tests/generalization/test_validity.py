@@ -10,7 +10,5 @@ def test_each_answer_is_known(fitted):
 
 
 def test_another_is_refused():
-    with pytest.raises(
-        NeuralCollapseError, match="fitted: expected 'nothing', 'head' or 'network'"
-    ):
+    with pytest.raises(NeuralCollapseError, match="fitted: expected one of nothing, head, network"):
         check_fitted("training")

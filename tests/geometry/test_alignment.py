@@ -79,7 +79,7 @@ def test_the_assignment_ignores_scale_and_origin_of_the_means(seed, scale, shift
             lambda: hungarian_permutation(torch.eye(1), torch.eye(1)),
             "vertices: expected at least 2",
         ),
-        (lambda: procrustes_rotation(torch.eye(3), torch.eye(2)), r"means: expected the shape \(3"),
+        (lambda: procrustes_rotation(torch.eye(3), torch.eye(2)), r"means: expected shape \(3"),
     ],
 )
 def test_bad_input_is_refused(call, message):

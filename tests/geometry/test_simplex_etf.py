@@ -113,7 +113,9 @@ def test_bad_input_is_refused(call, message):
 
 
 def test_an_unknown_orientation_is_refused():
-    with pytest.raises(NeuralCollapseError, match="'haar', 'axis' or 'block', got 'diagonal'"):
+    with pytest.raises(
+        NeuralCollapseError, match="expected one of haar, axis, block, got 'diagonal'"
+    ):
         inspect.unwrap(simplex_etf)(3, 4, "diagonal")  # below the type check of the test run
 
 

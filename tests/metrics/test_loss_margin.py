@@ -144,5 +144,7 @@ def test_an_unknown_statistic_is_refused():
     unchecked = margin_lower_bound
     while hasattr(unchecked, "__wrapped__"):  # below the type check of the test run
         unchecked = unchecked.__wrapped__
-    with pytest.raises(NeuralCollapseError, match="statistic: expected 'max' or 'sum', got 'mean'"):
+    with pytest.raises(
+        NeuralCollapseError, match="statistic: expected one of max, sum, got 'mean'"
+    ):
         unchecked([0.1], "mean")

@@ -87,7 +87,7 @@ def test_a_zero_head_points_nowhere():
 
 @pytest.mark.parametrize("metric", [self_duality, product_duality])
 def test_bad_input_is_refused(metric):
-    message = r"weight: expected the shape of the class means, \(3, 4\), got \(3, 5\); pass one row"
+    message = r"weight: expected shape \(3, 4\), got \(3, 5\); pass one row"
     with pytest.raises(NeuralCollapseError, match=message):
         metric(torch.randn(3, 5), torch.randn(3, 4))
     with pytest.raises(NonFiniteError, match="expected finite numbers, got 4 NaN"):

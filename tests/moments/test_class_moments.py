@@ -475,7 +475,9 @@ def test_what_was_not_collected_is_not_there(call, message):
 
 def test_an_unknown_scatter_is_refused():
     init = inspect.unwrap(ClassMoments.__init__)  # below the type check of the test run
-    with pytest.raises(NeuralCollapseError, match="'pooled', 'per_class' or False, got 'full'"):
+    with pytest.raises(
+        NeuralCollapseError, match="one of pooled, per_class, True, False, got 'full'"
+    ):
         init(ClassMoments.__new__(ClassMoments), 3, 2, "full")
 
 

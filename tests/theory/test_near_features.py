@@ -252,7 +252,7 @@ def call(**changes):
         ({"lambda_w": 0}, "lambda_w: expected a finite number above 0, got 0"),
         ({"lambda_h": -1}, "lambda_h: expected a finite number above 0, got -1"),
         ({"beta": math.inf}, "beta: expected a finite number above 0, got inf"),
-        ({"method": "magic"}, "method: expected 'newton' or 'alternating', got 'magic'"),
+        ({"method": "magic"}, "method: expected one of newton, alternating, got 'magic'"),
     ],
 )
 def test_bad_input_is_refused(changes, message):

@@ -97,7 +97,7 @@ def test_any_features_with_small_deviations(sizes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"order": 2}, "order: expected 0 or 1, got 2"),
+        ({"order": 2}, "order: expected one of 0, 1, got 2"),
         ({"H0": np.eye(2), "labels": [0, 1]}, "H0: expected features that deviate from their"),
         ({"beta": 0.0}, "beta: expected a finite number above 0"),
     ],

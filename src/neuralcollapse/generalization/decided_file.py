@@ -15,7 +15,13 @@ from neuralcollapse.measurement.array_files import read_arrays
 from neuralcollapse.measurement.feature_files import NAMES
 from neuralcollapse.metrics.head import Head
 from neuralcollapse.metrics.margins import sample_margins
-from neuralcollapse.validation import distinct_labels, finite_matrix, integer_labels, label_values
+from neuralcollapse.validation import (
+    check_shape,
+    distinct_labels,
+    finite_matrix,
+    integer_labels,
+    label_values,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,10 +109,7 @@ def _logits(arrays: dict[str, Any], prefix: str, path: Path) -> Tensor | None:
     bias = arrays.get("bias")
     head = Head(path.name, weight, None if bias is None else torch.as_tensor(bias).to(weight))
     rows = finite_matrix(f"{prefix}features", arrays[f"{prefix}features"])
-    if rows.shape[1] != weight.shape[1]:
-        raise NeuralCollapseError(
-            "weight", f"shape (K, {rows.shape[1]})", str(tuple(weight.shape)), "pass the last layer"
-        )
+    check_shape("weight", weight, ("K", rows.shape[1]), "pass the last layer")
     return head.logits(rows)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Literal
 
-from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.validation import check_choice
 
 Fitted = Literal["nothing", "head", "network"]
 
@@ -61,11 +61,9 @@ def check_fitted(fitted: str) -> None:
     --------
     >>> check_fitted("head")
     """
-    if fitted not in VALIDITY:
-        raise NeuralCollapseError(
-            "fitted",
-            "'nothing', 'head' or 'network'",
-            repr(fitted),
-            "say what was fitted on this very sample: a bound is valid only if the features were "
-            "not",
-        )
+    check_choice(
+        "fitted",
+        fitted,
+        VALIDITY,
+        "say what was fitted on this very sample: a bound is valid only if the features were not",
+    )

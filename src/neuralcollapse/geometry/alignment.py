@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.validation import check_choice, check_shape, finite_matrix
 
 AlignmentRule = Literal["hungarian", "anti-hungarian", "procrustes"]
 ALIGNMENT_RULES: tuple[AlignmentRule, ...] = ("hungarian", "anti-hungarian", "procrustes")
@@ -54,13 +54,10 @@ def align(vertices: Any, means: Any, rule: str) -> Float[Tensor, "K d"]:
             [0., 1.]], dtype=torch.float64)
     """
     head = finite_matrix("vertices", vertices)
+    check_choice("rule", rule, ALIGNMENT_RULES)
     if rule == "procrustes":
         return head @ procrustes_rotation(head, means).T
-    if rule in ("hungarian", "anti-hungarian"):
-        return head[hungarian_permutation(head, means, worst=rule == "anti-hungarian")]
-    raise NeuralCollapseError(
-        "rule", f"one of {', '.join(ALIGNMENT_RULES)}", repr(rule), "choose one of these"
-    )
+    return head[hungarian_permutation(head, means, worst=rule == "anti-hungarian")]
 
 
 def hungarian_permutation(vertices: Any, means: Any, worst: bool = False) -> Int[Tensor, " K"]:
@@ -148,11 +145,10 @@ def _centered_pair(vertices: Any, means: Any) -> tuple[Tensor, Tensor]:
         raise NeuralCollapseError(
             "vertices", "at least 2 rows", str(len(head)), "one class has nothing to align"
         )
-    if points.shape != head.shape:
-        raise NeuralCollapseError(
-            "means",
-            f"the shape {tuple(head.shape)} of the vertices",
-            str(tuple(points.shape)),
-            "pass the means of the features that enter the head, one row a class",
-        )
+    check_shape(
+        "means",
+        points,
+        head.shape,
+        "pass the means of the features that enter the head, one row a class",
+    )
     return head, points.to(head.device) - points.to(head.device).mean(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.rotation import random_isometry
-from neuralcollapse.validation import finite_matrix, simplex_dim, whole_number
+from neuralcollapse.validation import check_choice, finite_matrix, simplex_dim, whole_number
 
 Orientation = Literal["haar", "axis", "block"]
 
@@ -70,16 +70,13 @@ def simplex_etf(
             [-0.5000, -0.5000,  1.0000]], dtype=torch.float64)
     """
     _check_size(num_classes, dim)
+    check_choice("orientation", orientation, get_args(Orientation))
     if orientation == "haar":
         vertices = standard_simplex(num_classes) @ random_isometry(num_classes - 1, dim, generator)
     elif orientation == "axis" and dim == num_classes - 1:
         vertices = standard_simplex(num_classes)
-    elif orientation in ("axis", "block"):
-        vertices = _coordinate_simplex(num_classes, dim, 1 if orientation == "axis" else None)
     else:
-        raise NeuralCollapseError(
-            "orientation", "'haar', 'axis' or 'block'", repr(orientation), "choose one of the three"
-        )
+        vertices = _coordinate_simplex(num_classes, dim, 1 if orientation == "axis" else None)
     return vertices.to(dtype or torch.float64)
 
 

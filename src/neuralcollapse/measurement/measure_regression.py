@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.between import EPS
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.validation import check_shape, finite_matrix
 from neuralcollapse.wording import share
 
 
@@ -116,11 +116,12 @@ def measure_regression(
             "targets", f"one row for each of {len(features)} samples, at least 2",
             str(len(targets)), "pass features and targets of the same samples",
         )  # fmt: skip
-    if weight.shape != (targets.shape[1], features.shape[1]):
-        raise NeuralCollapseError(
-            "weight", f"shape {(targets.shape[1], features.shape[1])}", str(tuple(weight.shape)),
-            "pass one row a target, of the layer that takes these features",
-        )  # fmt: skip
+    check_shape(
+        "weight",
+        weight,
+        (targets.shape[1], features.shape[1]),
+        "pass one row a target, of the layer that takes these features",
+    )
     centered = targets - targets.mean(0)
     if float(centered.abs().max()) <= EPS * float(targets.abs().max()) * len(targets):
         raise NeuralCollapseError(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.head import checked_bias
-from neuralcollapse.validation import finite_matrix, integer_labels
+from neuralcollapse.validation import ROW_A_CLASS, finite_matrix, integer_labels
 
 
 def boundary_distances(
@@ -52,12 +52,8 @@ def boundary_distances(
     rows = finite_matrix("features", features)
     head = finite_matrix("weight", weight).to(rows.device)
     if head.shape[1] != rows.shape[1] or len(head) < 2:
-        raise NeuralCollapseError(
-            "weight",
-            f"shape (K, {rows.shape[1]}), K >= 2",
-            str(tuple(head.shape)),
-            "pass one row a class, of the layer that takes these features",
-        )
+        expected = f"shape (K, {rows.shape[1]}), K >= 2"
+        raise NeuralCollapseError("weight", expected, str(tuple(head.shape)), ROW_A_CLASS)
     true = integer_labels("labels", labels, len(rows), len(head)).to(rows.device)
     # What is common to all rows decides nothing, but its round-off would.
     head = head - head.mean(0)

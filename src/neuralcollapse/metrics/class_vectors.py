@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import finite_matrix, finite_tensor
+from neuralcollapse.validation import check_shape, finite_matrix, finite_tensor
 
 
 class ClassVectors:
@@ -90,13 +90,12 @@ def centered_rows(vectors: Any, center: Any = None) -> Float[Tensor, "K d"]:
         )
     if center is not None:
         point = finite_tensor("center", center).to(rows)
-        if point.shape != rows.shape[1:]:
-            raise NeuralCollapseError(
-                "center",
-                f"shape {tuple(rows.shape[1:])}, as wide as the vectors",
-                str(tuple(point.shape)),
-                "pass one point, or omit it for the mean of the vectors",
-            )
+        check_shape(
+            "center",
+            point,
+            rows.shape[1:],
+            "pass one point, or omit it for the mean of the vectors",
+        )
         return rows - point
     rows = rows - rows[:1]  # so that equal rows become zero, not the round-off of their mean
     return rows.sub_(rows.mean(0))

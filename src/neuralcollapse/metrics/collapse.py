@@ -14,6 +14,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.catalogue import CATALOGUE, needed
 from neuralcollapse.metrics.nearest_center import NearestCenter
 from neuralcollapse.metrics.state import CollapseState
+from neuralcollapse.validation import check_shape
 
 Scatter = Literal["pooled", "per_class", False]
 
@@ -80,13 +81,9 @@ class CollapseMetrics(Metric):
         super().__init__(**{"compute_with_cache": False, **kwargs})
         for name, tensor in (("head", head), ("centers", centers)):
             tensor = tensor.weight if isinstance(tensor, nn.Linear) else tensor
-            if tensor is not None and tensor.shape != (num_classes, dim):
-                raise NeuralCollapseError(
-                    name,
-                    f"shape {(num_classes, dim)}",
-                    str(tuple(tensor.shape)),
-                    "pass one row a class, as wide as the features",
-                )
+            if tensor is not None:
+                remedy = "pass one row a class, as wide as the features"
+                check_shape(name, tensor, (num_classes, dim), remedy)
         self._sizes = (num_classes, dim, scatter)
         self._head = (head,)  # in a tuple: the layer belongs to the model, not to its metric
         self._nearest = None if centers is None else NearestCenter(centers)

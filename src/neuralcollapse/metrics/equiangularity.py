@@ -8,10 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.class_vectors import ClassVectors, centered_rows
 from neuralcollapse.metrics.pairs import PairMean, PairSpread, PairTile, sweep_pairs
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.validation import check_shape, finite_matrix
 
 DIRECT_CLASSES = 2048  # up to so many, the Gram matrix itself is compared
 CANCELLING = 1e-4  # below this distance the closed form loses digits
@@ -195,13 +194,9 @@ def gram_distance(vectors: Any, target: Any, center: Any = None) -> float:
     """
     rows = centered_rows(vectors, center)
     target = finite_matrix("target", target)
-    if target.shape != (len(rows), len(rows)):
-        raise NeuralCollapseError(
-            "target",
-            f"a Gram matrix of shape {(len(rows),) * 2}",
-            str(tuple(target.shape)),
-            "predict one entry for each pair of classes",
-        )
+    check_shape(
+        "target", target, (len(rows), len(rows)), "predict one entry for each pair of classes"
+    )
     gram = rows @ rows.T
     return float(
         torch.linalg.matrix_norm(

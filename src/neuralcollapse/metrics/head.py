@@ -12,7 +12,7 @@ from torch.nn.functional import linear, normalize
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
-from neuralcollapse.validation import finite_matrix, finite_tensor
+from neuralcollapse.validation import ROW_A_CLASS, check_shape, finite_matrix, finite_tensor
 
 FEW = range(4, 33)  # classes, so few that rows of scores are too short for a fast product
 MANY_ROWS = 64  # fewer samples make no product worth turning
@@ -55,13 +55,8 @@ class Head:
     scale: float | None = None
 
     def __post_init__(self) -> None:
-        if self.weight.ndim != 2:
-            raise NeuralCollapseError(
-                f"weight of the head {self.name!r}",
-                "shape (K, d)",
-                str(tuple(self.weight.shape)),
-                "pass one row a class",
-            )
+        argument = f"weight of the head {self.name!r}"
+        check_shape(argument, self.weight, ("K", "d"), "pass one row a class")
         if self.bias is not None:
             checked_bias(self.bias, self.weight)
 
@@ -100,7 +95,7 @@ class Head:
                 "weight",
                 f"{features.shape[-1]} columns, as many as the features have",
                 f"shape {tuple(self.weight.shape)}",
-                "pass one row a class, of the layer that takes these features",
+                ROW_A_CLASS,
             )
         wide = features.dtype == torch.float64 or not features.is_floating_point()
         where, dtype = features.device, torch.float64 if wide else torch.float32
@@ -164,13 +159,7 @@ def checked_head(moments: ClassMoments, weight: Any) -> Tensor:
             [2.]], dtype=torch.float64)
     """
     head = finite_matrix("weight", weight)
-    if head.shape != (moments.num_classes, moments.dim):
-        raise NeuralCollapseError(
-            "weight",
-            f"shape {(moments.num_classes, moments.dim)}",
-            str(tuple(head.shape)),
-            "pass one row a class, of the layer that takes these features",
-        )
+    check_shape("weight", head, (moments.num_classes, moments.dim), ROW_A_CLASS)
     return head.detach().to(moments.device)
 
 
@@ -191,11 +180,5 @@ def checked_bias(bias: Any, weight: Tensor) -> Tensor:
     tensor([1., 2.])
     """
     offset = finite_tensor("bias", bias)
-    if offset.shape != weight.shape[:1]:
-        raise NeuralCollapseError(
-            "bias",
-            f"shape {tuple(weight.shape[:1])}",
-            str(tuple(offset.shape)),
-            "one entry a class",
-        )
+    check_shape("bias", offset, weight.shape[:1], "one entry a class")
     return offset.detach().to(weight)

@@ -13,6 +13,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.validation import (
     as_tensor,
+    check_choice,
     finite_matrix,
     integer_labels,
     positive,
@@ -116,10 +117,7 @@ def margin_lower_bound(losses: Any, statistic: Literal["max", "sum"] = "max") ->
             f"from {float(values.min()):g} to {float(values.max()):g}",
             "pass cross-entropies in nats, unweighted and without label smoothing",
         )
-    if statistic not in ("max", "sum"):
-        raise NeuralCollapseError(
-            "statistic", "'max' or 'sum'", repr(statistic), "the mean alone does not bound it"
-        )
+    check_choice("statistic", statistic, ("max", "sum"), "the mean alone does not bound it")
     return _margin_of(float(values.max() if statistic == "max" else values.sum()))
 
 

@@ -11,7 +11,14 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.metrics.decisions import TIED, alike, decide
 from neuralcollapse.metrics.head import Head, checked_bias, linear_scores
-from neuralcollapse.validation import as_matrix, check_finite, finite_matrix, integer_labels
+from neuralcollapse.validation import (
+    ROW_A_CLASS,
+    as_matrix,
+    check_finite,
+    check_shape,
+    finite_matrix,
+    integer_labels,
+)
 
 CHUNK_ELEMENTS = 2**21  # scores held at once; never samples x classes
 CHUNK_ROWS = 2048
@@ -287,13 +294,7 @@ def nc4_agreement(features: Any, means: Any, weight: Any, bias: Any = None) -> f
     1.0
     """
     nearest, matrix = NearestCenter(means), finite_matrix("weight", weight).detach()
-    if matrix.shape != (nearest.num_classes, nearest.dim):
-        raise NeuralCollapseError(
-            "weight",
-            f"the shape of the class means, {(nearest.num_classes, nearest.dim)}",
-            str(tuple(matrix.shape)),
-            "pass one row a class, of the layer that takes these features",
-        )
+    check_shape("weight", matrix, (nearest.num_classes, nearest.dim), ROW_A_CLASS)
     head = Head("", matrix, None if bias is None else checked_bias(bias, matrix))
     features, agreeing = nearest.read(features), 0
     for rows in features.split(nearest.chunk_rows):

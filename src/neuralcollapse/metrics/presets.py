@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.class_distance import cdnv
 from neuralcollapse.metrics.equiangularity import equiangularity, equinorm, etf_distance
 from neuralcollapse.metrics.head import checked_bias, checked_head
@@ -15,6 +14,7 @@ from neuralcollapse.metrics.pairwise import pairwise_collapse
 from neuralcollapse.metrics.self_duality import product_duality, self_duality
 from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio
 from neuralcollapse.moments.class_moments import Center, ClassMoments
+from neuralcollapse.validation import check_choice
 
 Preset = Callable[[ClassMoments, Tensor | None, Tensor | None], dict[str, float]]
 
@@ -53,10 +53,7 @@ def preset(
     >>> preset("galanti2022", moments)
     {'cdnv': 0.062500}
     """
-    if name not in PRESETS:
-        raise NeuralCollapseError(
-            "name", f"one of {', '.join(PRESETS)}", repr(name), "choose the paper to compare with"
-        )
+    check_choice("name", name, PRESETS, "choose the paper to compare with")
     return PRESETS[name](moments, weight, bias)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
+from neuralcollapse.errors import NonFiniteError
 from neuralcollapse.metrics.decisions import decide
 from neuralcollapse.metrics.kept_samples import Batch
-from neuralcollapse.validation import as_tensor, integer_labels
+from neuralcollapse.validation import as_tensor, check_shape, integer_labels
 
 
 def read_batch(
@@ -46,10 +46,8 @@ def read_batch(
     if features.device.type == "mps":  # has no float64
         features = features.cpu()
     shape = (len(features), num_classes)
-    if logits is not None and logits.shape != shape:
-        raise NeuralCollapseError(
-            "logits", f"shape {shape}", str(tuple(logits.shape)), "pass one column a class"
-        )
+    if logits is not None:
+        check_shape("logits", logits, shape, "pass one column a class")
     there = isinstance(labels, Tensor) and not labels.is_cpu and labels.device == features.device
     if not there or labels.shape != shape[:1] or labels.is_floating_point():
         labels = integer_labels("labels", labels, *shape)

@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 import torch
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.class_vectors import ClassVectors
 from neuralcollapse.metrics.equiangularity import product_distance
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.validation import ROW_A_CLASS, check_shape, finite_matrix
 
 PART = 4096  # classes compared at once
 
@@ -117,13 +116,7 @@ def _head_and_means(
     known = isinstance(weight, ClassVectors), isinstance(means, ClassVectors)
     head = weight.rows if known[0] else finite_matrix("weight", weight)
     rows = means.rows if known[1] else finite_matrix("means", means).to(head.device)
-    if head.shape != rows.shape:
-        raise NeuralCollapseError(
-            "weight",
-            f"the shape of the class means, {tuple(rows.shape)}",
-            str(tuple(head.shape)),
-            "pass one row a class, of the layer that takes these features",
-        )
+    check_shape("weight", head, rows.shape, ROW_A_CLASS)
     raw = None if center_head else head.new_zeros(head.shape[1])
     return (
         weight if known[0] else ClassVectors.of(head, raw),

@@ -17,7 +17,13 @@ from neuralcollapse.files import atomic_path
 from neuralcollapse.moments.canonical_form import checked_state
 from neuralcollapse.moments.shifted_sums import PART, ShiftedSums
 from neuralcollapse.moments.slab import SlabBuffer
-from neuralcollapse.validation import as_tensor, integer_labels, whole_number
+from neuralcollapse.validation import (
+    as_tensor,
+    check_choice,
+    check_shape,
+    integer_labels,
+    whole_number,
+)
 
 S = TypeVar("S", bound="ClassSums")
 T = TypeVar("T")
@@ -39,10 +45,9 @@ class ClassSums:
         groups: bool = False,
     ) -> None:
         num_classes, dim = whole_number("num_classes", num_classes), whole_number("dim", dim)
-        if scatter not in ("pooled", "per_class", True, False):
-            raise NeuralCollapseError(
-                "scatter", "'pooled', 'per_class' or False", repr(scatter), "choose one of these"
-            )
+        check_choice(
+            "scatter", scatter, ("pooled", "per_class", True, False), "choose one of these"
+        )
         self.num_classes = num_classes
         self.dim = dim
         self.scatter: Literal["pooled", "per_class", False] = (
@@ -91,13 +96,8 @@ class ClassSums:
             dropped.
         """
         features = as_tensor("features", features)
-        if features.ndim != 2 or features.shape[1] != self.dim:
-            raise NeuralCollapseError(
-                "features",
-                f"shape (n, {self.dim})",
-                str(tuple(features.shape)),
-                "pass one row of features per sample, as wide as `dim`",
-            )
+        wide = "pass one row of features per sample, as wide as `dim`"
+        check_shape("features", features, ("n", self.dim), wide)
         if features.device.type == "mps":  # has no float64
             features = features.cpu()
         checked_later = isinstance(labels, Tensor) and labels.dtype == torch.int64

@@ -12,7 +12,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.head import checked_bias, checked_head
 from neuralcollapse.moments.class_moments import ClassMoments
-from neuralcollapse.validation import as_tensor, finite_matrix
+from neuralcollapse.validation import as_tensor, check_shape, finite_matrix
 
 CHUNK_ROWS = 4096  # features converted to float64 at once
 
@@ -67,13 +67,8 @@ class Detector(ABC):
     def matrix(self, argument: str, features: Any) -> Tensor:
         """Return features as wide as those of training, in their own dtype, not yet checked."""
         rows = as_tensor(argument, features)
-        if rows.ndim != 2 or rows.shape[1] != self.dim:
-            raise NeuralCollapseError(
-                argument,
-                f"shape (n, {self.dim})",
-                str(tuple(rows.shape)),
-                "pass the features that enter the head, one row a sample",
-            )
+        remedy = "pass the features that enter the head, one row a sample"
+        check_shape(argument, rows, ("n", self.dim), remedy)
         return rows.detach()
 
     @abstractmethod

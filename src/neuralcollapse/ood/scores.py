@@ -7,7 +7,6 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.ood.confidence import Energy, MaxSoftmax
 from neuralcollapse.ood.detector import Detector
@@ -15,6 +14,7 @@ from neuralcollapse.ood.distances import Mahalanobis, NearestMean
 from neuralcollapse.ood.nci import NCI
 from neuralcollapse.ood.neco import NECO
 from neuralcollapse.ood.vim import ViM
+from neuralcollapse.validation import check_choice
 
 METHODS: dict[str, type[Detector]] = {
     "neco": NECO,
@@ -75,8 +75,5 @@ def ood_scores(
 
 def detector_named(method: str) -> type[Detector]:
     """Return the class of a method, or refuse its name."""
-    if method not in METHODS:
-        raise NeuralCollapseError(
-            "method", f"one of {', '.join(METHODS)}", repr(method), "choose one of these"
-        )
+    check_choice("method", method, METHODS, "choose one of these")
     return METHODS[method]

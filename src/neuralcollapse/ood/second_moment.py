@@ -5,9 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
-from neuralcollapse.validation import finite_tensor
+from neuralcollapse.validation import check_shape, finite_tensor
 
 
 def second_moment(moments: ClassMoments, about: Tensor | None = None) -> Float[Tensor, "d d"]:
@@ -46,9 +45,6 @@ def second_moment(moments: ClassMoments, about: Tensor | None = None) -> Float[T
     if about is None:
         return total
     point = finite_tensor("about", about).to(total.device)
-    if point.shape != total.shape[:1]:
-        raise NeuralCollapseError(
-            "about", f"shape {tuple(total.shape[:1])}", str(tuple(point.shape)), "pass one point"
-        )
+    check_shape("about", point, total.shape[:1], "pass one point")
     offset = moments.center("sample_mean") - point
     return total.addr_(offset, offset)

@@ -29,6 +29,7 @@ from neuralcollapse.runs.provenance import versions
 from neuralcollapse.runs.record import VERSION, Record
 from neuralcollapse.runs.schedule import KEPT, Schedule, schedule
 from neuralcollapse.runs.writer import RunWriter
+from neuralcollapse.validation import check_choice
 
 Mode = Literal["pass", "batches"]
 WORST_PAIRS = 10
@@ -77,13 +78,7 @@ class CollapseRecorder:
         resume: bool = False,
         overwrite: bool = False,
     ) -> None:
-        if mode not in ("pass", "batches"):
-            raise NeuralCollapseError(
-                "mode",
-                "'pass' (a pass of its own) or 'batches' (those of training)",
-                repr(mode),
-                "choose one of these",
-            )
+        check_choice("mode", mode, ("pass", "batches"), "choose one of these")
         self.schedule = schedule(plan)
         self.mode = mode
         self.records: list[Record] = []

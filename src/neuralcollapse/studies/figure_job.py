@@ -13,6 +13,7 @@ from neuralcollapse.studies.kept_runs import keep_run, read_kept_run
 from neuralcollapse.studies.sweep import run_name, sweep
 from neuralcollapse.studies.sweep.runs import SweepRun
 from neuralcollapse.training import TrainConfig
+from neuralcollapse.validation import check_choice
 
 Scale = Literal["quick", "small", "medium", "paper"]
 # Of the networks at the scale small: 2,000 images, a quarter of the channels.
@@ -72,9 +73,7 @@ class FigureJob:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.scale not in get_args(Scale):
-            known = ", ".join(get_args(Scale))
-            raise NeuralCollapseError("scale", f"one of {known}", repr(self.scale), "choose one")
+        check_choice("scale", self.scale, get_args(Scale))
 
     def seeds_or(self, usual: Sequence[int]) -> tuple[int, ...]:
         """Return the seeds asked for, or the usual ones of a figure."""

@@ -13,6 +13,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path, without_nan
 from neuralcollapse.studies.claims import Study, Verdict, judge
 from neuralcollapse.studies.figure_job import FigureJob
+from neuralcollapse.validation import check_choice
 
 PAPERS = ("ji2022", "tirer2023", "gao2023")
 STUDIES = (*PAPERS, "atlas", "language-model")  # the last two are of no paper, and claim nothing
@@ -41,10 +42,7 @@ def load_study(paper: str) -> Study:
     >>> load_study("ji2022").claims[0].id
     'ji2022.def2.1'
     """
-    if paper not in STUDIES:
-        raise NeuralCollapseError(
-            "paper", f"one of {', '.join(STUDIES)}", repr(paper), "choose a known paper"
-        )
+    check_choice("paper", paper, STUDIES, "choose a known paper")
     study: Study = importlib.import_module(
         f"neuralcollapse.studies.{paper.replace('-', '_')}"
     ).study

@@ -10,18 +10,14 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.validation import check_choice, check_shape, finite_matrix
 
 Variant = Literal["exact", "first-order"]
 
 
 def known_variant(variant: str) -> str:
     """Return the variant, or refuse another word."""
-    if variant not in ("exact", "first-order"):
-        raise NeuralCollapseError(
-            "variant", "'exact' or 'first-order'", repr(variant), "choose one of the two"
-        )
+    check_choice("variant", variant, ("exact", "first-order"), "choose one of the two")
     return variant
 
 
@@ -102,11 +98,5 @@ class FeatureResponse(ABC):
 
     def _checked(self, dH0: Any) -> Tensor:
         change = finite_matrix("dH0", dH0).cpu()
-        if change.shape != self.shape:
-            raise NeuralCollapseError(
-                "dH0",
-                f"the shape of H0, {self.shape}",
-                f"{tuple(change.shape)}",
-                "pass one row per label",
-            )
+        check_shape("dH0", change, self.shape, "pass one row per label")
         return change

@@ -13,7 +13,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.certificate import positive_margin
 from neuralcollapse.theory.layer_peeled import LayerPeeledModel
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.validation import check_shape, finite_matrix
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,7 @@ def kkt_residuals(W: Any, H: Any, labels: Any, multipliers: Any = None) -> KKTRe
         weights = model.residual(W, H).scatter(1, own, 0.0)
     else:
         weights = finite_matrix("multipliers", multipliers).scatter(1, own, 0.0)
-        if weights.shape != (len(H), len(W)):
-            raise NeuralCollapseError(
-                "multipliers",
-                f"shape {(len(H), len(W))}",
-                f"{tuple(weights.shape)}",
-                "give one for each sample and class",
-            )
+        check_shape("multipliers", weights, (len(H), len(W)), "give one for each sample and class")
         if not weights.any():
             raise NeuralCollapseError(
                 "multipliers", "a positive multiplier", "none but zeros", "omit them for the loss's"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import finite_matrix, occupied_labels
+from neuralcollapse.validation import check_shape, finite_matrix, occupied_labels
 
 Array = NDArray[np.float64]
 Pair = tuple[Tensor, Tensor]
@@ -195,12 +195,8 @@ class LayerPeeledModel:
         arrays = []
         for name, value, shape in zip(names, (W, H), shapes, strict=True):
             matrix = finite_matrix(name, value)
-            if tuple(matrix.shape) != shape:
-                raise NeuralCollapseError(
-                    name,
-                    f"shape {shape}",
-                    f"{tuple(matrix.shape)}",
-                    "W has a row per class, H a row per label, both of dim columns",
-                )
+            check_shape(
+                name, matrix, shape, "W has a row per class, H a row per label, both of dim columns"
+            )
             arrays.append(matrix.detach().cpu().numpy())
         return arrays[0], arrays[1]

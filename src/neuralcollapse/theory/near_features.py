@@ -13,7 +13,6 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.near_features_objective import Expansion, NearFeaturesObjective
 from neuralcollapse.theory.near_features_start import closed_form_starts
 from neuralcollapse.theory.sufficient_statistics import (
@@ -21,7 +20,7 @@ from neuralcollapse.theory.sufficient_statistics import (
     sufficient_statistics,
 )
 from neuralcollapse.theory.trust_region import trust_region_newton
-from neuralcollapse.validation import finite_matrix, integer_labels, positive
+from neuralcollapse.validation import check_choice, finite_matrix, integer_labels, positive
 
 Array = np.ndarray
 Method = Literal["newton", "alternating"]
@@ -169,13 +168,10 @@ Descent = Callable[[Array], tuple[Expansion, int]]
 
 
 def _descent(objective: NearFeaturesObjective, method: str, tolerance: float) -> Descent:
+    check_choice("method", method, ("newton", "alternating"))
     if method == "newton":
         return lambda start: trust_region_newton(objective.expand, start, tolerance)
-    if method == "alternating":
-        return lambda start: _alternate(objective, start, tolerance)
-    raise NeuralCollapseError(
-        "method", "'newton' or 'alternating'", repr(method), "choose one of the two"
-    )
+    return lambda start: _alternate(objective, start, tolerance)
 
 
 def _alternate(

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from scipy.linalg import helmert
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.feature_response import FeatureResponse
 from neuralcollapse.theory.perturbation_ratio import PerturbationRatio
 from neuralcollapse.theory.sufficient_statistics import class_means
+from neuralcollapse.validation import check_choice
 
 
 class PerturbationOperator(PerturbationRatio, FeatureResponse):
@@ -135,10 +135,7 @@ class PerturbationOperator(PerturbationRatio, FeatureResponse):
         NeuralCollapseError
             If there is no eigenspace of this name.
         """
-        if name not in self._gains:
-            raise NeuralCollapseError(
-                "name", f"one of {', '.join(self._gains)}", repr(name), "see spectrum()"
-            )
+        check_choice("name", name, self._gains, "see spectrum()")
         vectors = [v / v.norm() for v in itertools.islice(self._directions(name), count)]
         return torch.stack(vectors) if vectors else torch.zeros(0, *self.shape, dtype=torch.float64)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.perturbation_spectrum import PerturbationSpectrum
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.validation import check_choice, finite_matrix
 
 Start = Literal["moving", "fixed"]
 
@@ -80,10 +80,7 @@ class PerturbationRatio(PerturbationSpectrum):
             If the variant is not exact, the start is unknown, or it is moving and the class means
             of H0 are not at the optimal radius.
         """
-        if start not in ("moving", "fixed"):
-            raise NeuralCollapseError(
-                "start", "'moving' or 'fixed'", repr(start), "choose one of the two"
-            )
+        check_choice("start", start, ("moving", "fixed"), "choose one of the two")
         optimal = math.sqrt(self.lambda_w / self.lambda_h) - self.lambda_w
         away = start == "moving" and not math.isclose(self.start_radius**2, optimal, rel_tol=1e-8)
         if self.variant != "exact" or away:

@@ -12,6 +12,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.near_features import near_features_minimizer
 from neuralcollapse.theory.near_features_objective import Expansion, NearFeaturesObjective
 from neuralcollapse.theory.sufficient_statistics import SufficientStatistics, sufficient_statistics
+from neuralcollapse.validation import check_choice
 
 
 def predicted_within_ratio(
@@ -62,8 +63,7 @@ def predicted_within_ratio(
     >>> abs(predicted / (float(found.within.trace()) / 0.01) - 1) < 1e-4
     True
     """
-    if order not in (0, 1):
-        raise NeuralCollapseError("order", "0 or 1", repr(order), "choose one of the two")
+    check_choice("order", order, (0, 1), "choose one of the two")
     moments = sufficient_statistics(H0, labels)
     spread = float(moments.within.trace())
     if spread <= 0:

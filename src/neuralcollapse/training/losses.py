@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.training.config import TrainConfig
 from neuralcollapse.training.heads import FixedHead, dot_regression
+from neuralcollapse.validation import check_shape
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -99,10 +100,7 @@ def loss_at_head(model: nn.Module, config: TrainConfig) -> Iterator[Loss]:
 
     def loss(_: Tensor, labels: Tensor) -> Tensor:
         features = entered.pop()
-        if features.ndim != 2:
-            raise NeuralCollapseError(
-                "features", "shape (n, d)", str(tuple(features.shape)), "pool before the head"
-            )
+        check_shape("features", features, ("n", "d"), "pool before the head")
         return dot_regression(features.to(head.weight.dtype), labels, head.weight)
 
     watching = head.register_forward_pre_hook(catch)

@@ -1,13 +1,16 @@
 """How arguments are read and refused, in one place and one wording."""
 
 from neuralcollapse.validation.arrays import (
+    ROW_A_CLASS,
     as_matrix,
     as_tensor,
     check_finite,
+    check_shape,
     finite_array,
     finite_matrix,
     finite_tensor,
 )
+from neuralcollapse.validation.choices import check_choice
 from neuralcollapse.validation.counts import (
     class_counts,
     positive,
@@ -24,9 +27,12 @@ from neuralcollapse.validation.labels import (
 )
 
 __all__ = [
+    "ROW_A_CLASS",
     "as_matrix",
     "as_tensor",
+    "check_choice",
     "check_finite",
+    "check_shape",
     "class_counts",
     "distinct_labels",
     "finite_array",

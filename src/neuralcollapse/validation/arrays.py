@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 
+ROW_A_CLASS = "pass one row a class, of the layer that takes these features"
 NUMBERS = (int, float, np.integer, np.floating)
 
 
@@ -136,6 +138,37 @@ def as_matrix(argument: str, value: Any) -> Shaped[Tensor, "n d"]:
             argument, "a matrix (two axes)", f"shape {tuple(matrix.shape)}", "reshape it"
         )
     return matrix
+
+
+def check_shape(argument: str, tensor: Tensor, shape: Sequence[int | str], remedy: str) -> None:
+    """Refuse a tensor of another shape.
+
+    Parameters
+    ----------
+    argument
+        Name to use in the error.
+    tensor
+        What was passed.
+    shape
+        The length of every axis; a letter for one that is free.
+    remedy
+        What to do.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If an axis is longer or shorter, or there are more or fewer.
+
+    Examples
+    --------
+    >>> check_shape("features", torch.zeros(4, 2), ("n", 2), "pass one row a sample")
+    """
+    got = tuple(tensor.shape)
+    pairs = zip(got, shape, strict=False)
+    if len(got) == len(shape) and all(isinstance(want, str) or n == want for n, want in pairs):
+        return
+    expected = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+    raise NeuralCollapseError(argument, f"shape ({expected})", str(got), remedy)
 
 
 def finite_array(argument: str, value: Any) -> np.ndarray:

@@ -51,7 +51,9 @@ def test_the_study_runs_goes_on_and_refuses_other_settings(text, tmp_path, monke
     other.write_text(text.read_text() + "\n\nOne more.")
     with pytest.raises(NeuralCollapseError, match="out: expected runs of these settings"):
         run_study("language-model", FigureJob(tmp_path, dry=True, text=other, seeds=(0,)))
-    with pytest.raises(NeuralCollapseError, match="scale: expected quick or small, got 'paper'"):
+    with pytest.raises(
+        NeuralCollapseError, match="scale: expected one of quick, small, got 'paper'"
+    ):
         run_study("language-model", FigureJob(tmp_path, "paper", text=text))
     assert not load_study("language-model").claims
 

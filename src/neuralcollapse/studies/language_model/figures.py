@@ -12,7 +12,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, figure, save
 from neuralcollapse.files import write_whole
 from neuralcollapse.studies.figure_job import FigureJob
@@ -20,6 +19,7 @@ from neuralcollapse.studies.language_model.collapse_by_frequency import THIRDS
 from neuralcollapse.studies.language_model.runs import Design, Record, finished
 from neuralcollapse.studies.language_model.study import study
 from neuralcollapse.studies.language_model.text import corpus, documents
+from neuralcollapse.validation import check_choice
 
 DESIGNS = {
     "quick": Design(1024, 64, 32, 2, 4, 2, 16, 4e-3, 0.1, 10, 256),
@@ -71,10 +71,7 @@ def draw_collapse(job: FigureJob) -> list[Path]:
 
 
 def _histories(job: FigureJob) -> Histories:
-    if job.scale not in DESIGNS:
-        raise NeuralCollapseError(
-            "scale", "quick or small", repr(job.scale), "language models have no larger design"
-        )
+    check_choice("scale", job.scale, DESIGNS, "language models have no larger design")
     design = DESIGNS[job.scale]
     if job.dry:
         design = replace(design, words=300, length=16, dim=8, epochs=1, measurements=4, measured=32)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from joblib import parallel_config
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.validation import check_choice
 
 ENGINES = ("processes", "ray")
 
@@ -44,8 +45,7 @@ def engine(
         If the engine is unknown, Ray is not installed or its cluster not reached, or an option
         does not go with the engine.
     """
-    if name not in ENGINES:
-        raise NeuralCollapseError("engine", f"one of {', '.join(ENGINES)}", repr(name), "pick one")
+    check_choice("engine", name, ENGINES, "pick one")
     if workers is not None and workers < 1:
         raise NeuralCollapseError("workers", "at least 1", str(workers), "leave it out for all")
     if name == "processes":

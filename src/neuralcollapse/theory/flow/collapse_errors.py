@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import as_tensor, finite_matrix, occupied_labels
+from neuralcollapse.validation import as_tensor, check_shape, finite_matrix, occupied_labels
 
 
 @dataclass(frozen=True)
@@ -84,13 +83,12 @@ def collapse_errors(W: Any, H: Any, labels: Any) -> CollapseErrors:
         finite_matrix(name, value.reshape(-1, value.shape[-1]) if value.ndim > 2 else value)
     W, H = pair
     labels = occupied_labels("labels", labels, W.shape[-2]).cpu()
-    if H.shape != (*W.shape[:-2], len(labels), W.shape[-1]):
-        raise NeuralCollapseError(
-            "H",
-            f"shape {(*W.shape[:-2], len(labels), W.shape[-1])}",
-            f"{tuple(H.shape)}",
-            "a row a label, and the columns and leading axes of W",
-        )
+    check_shape(
+        "H",
+        H,
+        (*W.shape[:-2], len(labels), W.shape[-1]),
+        "a row a label, and the columns and leading axes of W",
+    )
     means = class_means(H, labels, W.shape[-2])
     spread = (H - means[..., labels, :]).norm(dim=-1).mean(-1)
     centered = means - means.mean(-2, keepdim=True)

@@ -17,7 +17,13 @@ from neuralcollapse.theory.flow.projection import conserved
 from neuralcollapse.theory.flow.solution import FlowSolution, assemble
 from neuralcollapse.theory.flow.step import Step
 from neuralcollapse.theory.layer_peeled import margins
-from neuralcollapse.validation import as_tensor, finite_matrix, integer_labels, occupied_labels
+from neuralcollapse.validation import (
+    as_tensor,
+    check_choice,
+    finite_matrix,
+    integer_labels,
+    occupied_labels,
+)
 
 Method = Literal["auto", "explicit", "implicit", "matrix-free"]
 
@@ -236,13 +242,7 @@ def _log_times(log_times: Any) -> Array:
 
 
 def _check_choices(method: str, rtol: float | None) -> None:
-    if method not in ("auto", *DEFAULT_RTOL):
-        raise NeuralCollapseError(
-            "method",
-            "'auto', 'explicit', 'implicit' or 'matrix-free'",
-            repr(method),
-            "choose one of the four",
-        )
+    check_choice("method", method, ("auto", *DEFAULT_RTOL), "choose one of the four")
     if rtol is not None and not 1e-13 <= rtol <= 0.01:
         raise NeuralCollapseError(
             "rtol", "a tolerance from 1e-13 to 0.01", str(rtol), "omit it for the method's own"

@@ -16,6 +16,7 @@ from neuralcollapse.training.data.registry import SOURCES
 from neuralcollapse.training.data.source import DATA_VARIABLE, DataSource
 from neuralcollapse.training.data.splits import Split, write_splits
 from neuralcollapse.training.data.torchvision_data import torchvision_splits
+from neuralcollapse.validation import check_choice
 
 
 def download_dataset(name: str, root: str | Path | None = None) -> Path:
@@ -42,10 +43,9 @@ def download_dataset(name: str, root: str | Path | None = None) -> Path:
         If the data set is none of these, there is no folder, neither way is open, the network
         fails, or what OpenML has is not in the published order.
     """
-    source = next((source for source in SOURCES if source.name == name), None)
-    if source is None:
-        names = ", ".join(source.name for source in SOURCES)
-        raise NeuralCollapseError("data", f"one of {names}", repr(name), "choose one of these")
+    sources = {source.name: source for source in SOURCES}
+    check_choice("data", name, sources)
+    source = sources[name]
     folder = root or os.environ.get(DATA_VARIABLE)
     if not folder:
         raise NeuralCollapseError(
