@@ -281,7 +281,7 @@ def test_bad_input_is_refused(call, message):
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(NeuralCollapseError, match="one of auto, .*, matrix-free, got 'euler'"):
+    with pytest.raises(NeuralCollapseError, match=r"one of auto, .*, matrix-free, got 'euler'"):
         inspect.unwrap(gradient_flow)(W, H, LABELS, [1.0], "euler")
 
 
