@@ -42,6 +42,11 @@ def double(value):
     return 2 * value
 
 
+def to_first_order(factor):
+    """A fault of Equation 5 alone."""
+    return lambda f: lambda self, *a: f(self, *a) * (factor if self.variant == "first-order" else 1)
+
+
 def later(original):
     """A clock that runs wrong: states of half the log time, shown as of the whole."""
 
@@ -164,6 +169,7 @@ FAULTS = [
     ("ji2022.fig2-constants", theory, "flow_asymptotics", field(per_class=double)),
     ("ji2022.fig2-balanced", theory, "collapse_errors", field(within_class=lambda x: x**2)),
     ("ji2022.ex3.1", theory, "simplex_groups_kkt_point", field(multipliers=half)),
+    ("ji2022.ex3.1", theory, "paired_critical_point", field(W=lambda W: 1.001 * W)),
     ("ji2022.def3.1", theory, "escape_direction", lambda f: lambda *a: leaning(f(*a))),
     ("ji2022.thm3.3", theory, "escape_direction", field(dW=torch.neg)),
     ("ji2022.cor3.1", theory, "escape_direction", field(curvature=half)),
@@ -184,12 +190,15 @@ FAULTS = [
     ("tirer2023.thm3.1", theory, "central_path", field(trace_within_rate=double)),
     ("tirer2023.thm3.1", theory, "central_path", field(trace_between_rate=half)),
     ("tirer2023.thm3.1-reduction", theory, "central_path", field(propagators=lambda g: g.mT)),
+    ("tirer2023.thm3.1-reduction", theory, "minimizing_head", times(1.01)),
+    ("tirer2023.thm3.1-reduction", theory, "central_path_velocity", times(0.99)),
     ("tirer2023.cor3.2", theory, "trace_ratio_falls_from", times(0.5)),
     ("tirer2023.cor3.2", theory, "trace_ratio_falls_from", times(0.0)),
     ("tirer2023.thm4.1", theory.PerturbationOperator, "apply", times(0.99)),
     ("tirer2023.thm4.1", theory.PerturbationOperator, "classifier_response", times(0.5)),
     ("tirer2023.thm4.1", theory.PerturbationOperator, "classifier_response", swapped_pair),
     ("tirer2023.thm4.1-any", theory.GeneralPerturbationOperator, "apply", times(0.99)),
+    ("tirer2023.thm4.1-any", theory.GeneralPerturbationOperator, "apply", to_first_order(1.01)),
     (
         *("tirer2023.thm4.1-any", theory.GeneralPerturbationOperator),
         *("classifier_response", swapped_pair),

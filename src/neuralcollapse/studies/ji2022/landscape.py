@@ -20,11 +20,13 @@ from neuralcollapse.theory import (
     gradient_flow,
     kkt_residuals,
     origin_spectrum,
+    paired_critical_point,
     paired_kkt_point,
     polygon_kkt_point,
     separation_optimum,
     separation_value,
     simplex_groups_kkt_point,
+    weight_decay_optimum,
 )
 
 LARGE = 30.0  # margin at which the loss itself is looked at
@@ -94,7 +96,7 @@ def _inner(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
 @study.claim(
     "ex3.1",
     "Minimum-norm separation has KKT points that are not optimal: four classes in two opposite "
-    "pairs, and (ours) regular polygons and groups of simplices.",
+    "pairs, and (ours) regular polygons and groups of simplices, and the pairs with weight decay.",
 )
 def _suboptimal_kkt_points() -> Iterator[Evidence]:
     pairs = paired_kkt_point()
@@ -108,6 +110,25 @@ def _suboptimal_kkt_points() -> Iterator[Evidence]:
     note = f"{len(points)} points, K to 10"
     yield Evidence("largest KKT residual, with multipliers", residual, 0, 1e-13, note=note)
     yield Evidence("least value / optimal value", ratio, 1.01, relation=">=")
+    yield from _pairs_with_decay()
+
+
+def _pairs_with_decay() -> Iterator[Evidence]:
+    """Pairs of opposite classes are critical with decay too, and no minimum."""
+    decays, n = (0.02, 0.05), 3
+    point = paired_critical_point(*decays, samples_per_class=n, dim=5, num_classes=6)
+    W, H = point.W.clone().requires_grad_(), point.H.clone().requires_grad_()
+
+    def loss(W: Tensor, H: Tensor) -> Tensor:
+        decay = decays[0] * W.square().sum() + decays[1] * H.square().sum()
+        return cross_entropy(H @ W.T, point.labels) + decay / 2
+
+    slope = max(float(part.norm()) for part in torch.autograd.grad(loss(W, H), (W, H)))
+    note = f"K = 6, n = {n}, torch's loss and autograd"
+    yield Evidence("with weight decay: gradient at the pairs", slope, 0, 1e-14, note=note)
+    least = weight_decay_optimum(6, n, 5, *decays).value
+    excess = float(loss(point.W, point.H)) / least
+    yield Evidence("their loss over the least", excess, 1.001, relation=">=")
 
 
 @study.claim(

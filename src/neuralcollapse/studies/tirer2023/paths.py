@@ -17,8 +17,10 @@ from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory import (
     CentralPath,
     central_path,
+    central_path_velocity,
     collapsed_path_time,
     commuting_path,
+    minimizing_head,
     near_features_minimizer,
     sufficient_statistics,
     trace_ratio_falls_from,
@@ -114,6 +116,28 @@ def _reduction() -> Iterator[Evidence]:
         error = max(error, float((path.features(0) - full).abs().max()))
     note = "flow of all N d features by DOP853, to t = 5"
     yield Evidence("largest error of a feature", error, 0, 1e-10, note=note)
+    H0, labels = random_features(4, 5, 6, 7)
+    W = minimizing_head(H0, labels, 0.5)
+    slopes = [_loss_gradient(head, H0, labels, 0.5) for head in (W, torch.zeros_like(W))]
+    share = float(slopes[0].norm() / slopes[1].norm())
+    words = "gradient of Equation 1 at the minimising head, over that at W = 0"
+    yield Evidence(words, share, 0, 1e-14, note="autograd")
+    step = 1e-4
+    path = central_path(H0, labels, 0.5, 0.1, [1 - step, 1, 1 + step])
+    slope = (path.features(2) - path.features(0)) / (2 * step)
+    velocity = central_path_velocity(path.features(1), labels, 0.5, 0.1)
+    error = float((slope - velocity).norm() / slope.norm())
+    words = "relative error of the velocity, Equation 4, against the path's differences"
+    yield Evidence(words, error, 0, 1e-6, note=f"t = 1, step {step:g}")
+
+
+def _loss_gradient(W: Tensor, H: Tensor, labels: Tensor, lambda_w: float) -> Tensor:
+    """Return the gradient of the regularised squared loss by W, term by term of the paper."""
+    head = W.clone().requires_grad_()
+    targets = torch.eye(len(W), dtype=H.dtype)[labels]
+    fit = (H @ head.T - targets).square().sum() / (2 * len(H))
+    loss = fit + lambda_w / (2 * len(W)) * head.square().sum()
+    return torch.autograd.grad(loss, head)[0]
 
 
 def _full_flow(H0: Tensor, labels: Tensor, lambda_w: float, lambda_h: float, time: float) -> Tensor:
