@@ -212,7 +212,9 @@ def test_an_alarm_warns_once_and_is_logged_while_it_lasts(network, dataset):
 
 
 def test_bad_input_is_refused(network, loader):
-    with pytest.raises(NeuralCollapseError, match=r"'pass' \(a pass of its own\) or 'batches'"):
+    with pytest.raises(
+        NeuralCollapseError, match="mode: expected one of pass, batches, got 'both'"
+    ):
         inspect.unwrap(CollapseRecorder.__init__)(object.__new__(CollapseRecorder), mode="both")
     with pytest.raises(NeuralCollapseError, match="3 names, one a class, got 2"):
         nc.watch(network, loader, class_names="ab").epoch_end()

@@ -121,8 +121,8 @@ def test_command(tmp_path):
     ("arguments", "message"),
     [
         ({"bias": torch.ones(3)}, "bias"),
-        ({"class_names": ["a"]}, "class_names: expected one for each of 4 rows, got 1"),
-        ({"class_sizes": [1, 2]}, "class_sizes: expected one for each of 4 rows, got 2"),
+        ({"class_names": ["a"]}, "class_names: expected 4 names, one a class, got 1"),
+        ({"class_sizes": [1, 2]}, r"class_sizes: expected shape \(4,\), got \(2,\)"),
         ({"weight": torch.ones(1, 2)}, "at least 2 class vectors"),
     ],
 )

@@ -13,7 +13,7 @@ from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_moments import LayerMoments
 from neuralcollapse.measurement.passes import PassOptions
-from neuralcollapse.measurement.split_report import SplitReport, check_class_names
+from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.metrics.catalogue import own_metrics
 from neuralcollapse.metrics.over_ranks import (
     one_refuses_all_refuse,
@@ -22,6 +22,7 @@ from neuralcollapse.metrics.over_ranks import (
     shared,
 )
 from neuralcollapse.metrics.state import CollapseState
+from neuralcollapse.validation import check_class_names
 
 
 class BatchObserver:

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_report import CollapseReport
-from neuralcollapse.measurement.split_report import SplitReport, check_class_names
+from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.metrics.head import Head
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.state import CollapseState
-from neuralcollapse.validation import as_matrix
+from neuralcollapse.validation import as_matrix, check_class_names
 
 Batch = tuple[Tensor, Tensor | None, Any]
 

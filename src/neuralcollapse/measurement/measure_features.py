@@ -10,13 +10,14 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_stream import FeatureStream, measure_stream
-from neuralcollapse.measurement.split_report import SplitReport, check_class_names
+from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
 from neuralcollapse.metrics.head import Head, checked_bias
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.validation import (
     as_matrix,
     as_tensor,
+    check_class_names,
     distinct_labels,
     finite_matrix,
     integer_labels,

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.code_bound import one_vs_rest_bound
 from neuralcollapse.geometry.one_vs_rest_margin import one_vs_rest_margin
 from neuralcollapse.geometry.simplex_etf import standard_simplex
@@ -26,8 +25,8 @@ from neuralcollapse.metrics.equiangularity import (
 from neuralcollapse.metrics.head import Head, checked_bias
 from neuralcollapse.metrics.head_mean import head_mean
 from neuralcollapse.metrics.pairs import PairTile, sweep_pairs
+from neuralcollapse.validation import check_class_names, check_shape, finite_matrix
 from neuralcollapse.validation import class_counts as checked_counts
-from neuralcollapse.validation import finite_matrix
 from neuralcollapse.wording import share
 
 TWIN = 0.98  # cosine from which two rows are near twins
@@ -162,13 +161,10 @@ def measure_head(
     rows = finite_matrix("weight", weight).detach().cpu()
     head = Head("weight", rows, None if bias is None else checked_bias(bias, rows))
     num, dim = rows.shape
-    names = [str(k) for k in range(num)] if class_names is None else [str(n) for n in class_names]
+    names = check_class_names(class_names, num)
     sizes = None if class_sizes is None else checked_counts("class_sizes", class_sizes).cpu()
-    for argument, given in (("class_names", names), ("class_sizes", sizes)):
-        if given is not None and len(given) != num:
-            raise NeuralCollapseError(
-                argument, f"one for each of {num} rows", str(len(given)), "pass one a class"
-            )
+    if sizes is not None:
+        check_shape("class_sizes", sizes, (num,), "pass one a class")
     centered, norms = centered_rows(rows), rows.norm(dim=1)
     spectrum = torch.linalg.svdvals(centered)
     fits = num <= head.dim + 1

@@ -17,7 +17,7 @@ from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_moments import LayerMoments
 from neuralcollapse.measurement.samples import LABEL_KEYS, Forward, Samples, Unpack
 from neuralcollapse.measurement.sampling import sampling_notes
-from neuralcollapse.measurement.split_report import SplitReport, check_class_names
+from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
 from neuralcollapse.metrics.head import Head
 from neuralcollapse.metrics.over_ranks import (
@@ -26,7 +26,7 @@ from neuralcollapse.metrics.over_ranks import (
     shared,
 )
 from neuralcollapse.metrics.state import CollapseState
-from neuralcollapse.validation import as_tensor
+from neuralcollapse.validation import as_tensor, check_class_names
 
 Scatter = Literal["pooled", "per_class"] | bool
 FEATURE_BUDGET = 2**30  # bytes of features kept, so that NC4 needs no second pass

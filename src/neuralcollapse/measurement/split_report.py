@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.catalogue import CATALOGUE, needed
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.state import CollapseState
@@ -90,17 +89,3 @@ class SplitReport:
             "trace_variance": moments.trace_variances.tolist(),
             "distance_to_center": distances.tolist(),
         } | {name: column.tolist() for name, column in self.state.per_class().items()}
-
-
-def check_class_names(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
-    """Return one name a class: those given, or the numbers."""
-    if not isinstance(class_names, (Iterable, type(None))):
-        raise NeuralCollapseError(
-            "class_names", "one name a class", repr(class_names), "pass a list of text"
-        )
-    names = list(map(str, range(num_classes) if class_names is None else class_names))
-    if len(names) != num_classes:
-        raise NeuralCollapseError(
-            "class_names", f"{num_classes} names, one a class", str(len(names)), "name every class"
-        )
-    return names

@@ -29,7 +29,7 @@ from neuralcollapse.runs.provenance import versions
 from neuralcollapse.runs.record import VERSION, Record
 from neuralcollapse.runs.schedule import KEPT, Schedule, schedule
 from neuralcollapse.runs.writer import RunWriter
-from neuralcollapse.validation import check_choice
+from neuralcollapse.validation import check_choice, check_class_names
 
 Mode = Literal["pass", "batches"]
 WORST_PAIRS = 10
@@ -78,7 +78,7 @@ class CollapseRecorder:
         resume: bool = False,
         overwrite: bool = False,
     ) -> None:
-        check_choice("mode", mode, ("pass", "batches"), "choose one of these")
+        check_choice("mode", mode, ("pass", "batches"), "pass: one of its own; batches: training's")
         self.schedule = schedule(plan)
         self.mode = mode
         self.records: list[Record] = []
@@ -155,7 +155,7 @@ class CollapseRecorder:
             is known, and with details ``classes`` and ``worst_pairs``.
         """
         self.open()
-        names = self._names(measured.train.moments.num_classes)
+        names = self._names(measured)
         for note in measured.notes if _first_process() and not self.records else ():
             warnings.warn(note, CollapseWarning, stacklevel=4)
         record = self.made(measured, epoch, step, last)
@@ -190,7 +190,7 @@ class CollapseRecorder:
         more
             Further entries, which win over those made here.
         """
-        names = self._names(measured.train.moments.num_classes)
+        names = self._names(measured)
         still_wrong = self.streaks.after(measured.train.state)
         called = [plain(name) for name in names]  # alarms reach terminals
         settings = head_settings(self.optimizers, measured.weight)
@@ -263,15 +263,11 @@ class CollapseRecorder:
         wanted = {f"{prefix}{name}" for prefix in prefixes for name in self._include}
         return {k: value for k, value in record.items() if k in wanted or k not in values}
 
-    def _names(self, num_classes: int) -> Sequence[str]:
-        names = self.class_names
-        if names is None:
-            return [str(k) for k in range(num_classes)]
-        if len(names) != num_classes:
-            raise NeuralCollapseError(
-                "class_names", f"{num_classes} names, one a class", str(len(names)), "name each"
-            )
-        return names
+    def _names(self, measured: CollapseReport) -> list[str]:
+        return check_class_names(self.class_names, measured.train.moments.num_classes)
+
+
+CLASS_COLUMNS = ("class", "samples", "trace_variance", "distance_to_center", "accuracy")
 
 
 def _first_process() -> bool:
@@ -280,15 +276,8 @@ def _first_process() -> bool:
 
 def _classes(measured: CollapseReport, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return one row a class, in order."""
-    moments, table = measured.train.moments, measured.train.state.per_class()
-    distances = (moments.means - moments.center()).norm(dim=1)
-    columns = {
-        "class": list(names),
-        "samples": moments.counts.tolist(),
-        "trace_variance": moments.trace_variances.tolist(),
-        "distance_to_center": distances.tolist(),
-        "accuracy": table["accuracy"].tolist() if "accuracy" in table else [math.nan] * len(names),
-    }
+    known = {"accuracy": [math.nan] * len(names)} | measured.train.columns(names)
+    columns = {name: known[name] for name in CLASS_COLUMNS}
     if measured.test is not None:
         recall = measured.test.state.per_class().get("accuracy")
         columns["test_accuracy"] = [math.nan] * len(names) if recall is None else recall.tolist()

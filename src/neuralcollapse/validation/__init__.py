@@ -20,6 +20,7 @@ from neuralcollapse.validation.counts import (
     whole_number,
 )
 from neuralcollapse.validation.labels import (
+    check_class_names,
     distinct_labels,
     integer_labels,
     label_values,
@@ -31,6 +32,7 @@ __all__ = [
     "as_matrix",
     "as_tensor",
     "check_choice",
+    "check_class_names",
     "check_finite",
     "check_shape",
     "class_counts",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -297,3 +297,35 @@ def _named(argument: str, labels: np.ndarray, class_names: Sequence[str] | None)
     return torch.tensor([index[name] for name in found.tolist()], dtype=torch.int64)[
         torch.from_numpy(places)
     ]
+
+
+def check_class_names(class_names: Sequence[Any] | None, num_classes: int) -> list[str]:
+    """Return one name a class: those given, or the numbers of the classes.
+
+    Parameters
+    ----------
+    class_names
+        A name for each class, in order; None for the numbers.
+    num_classes
+        K.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If they are no names, or more or fewer.
+
+    Examples
+    --------
+    >>> check_class_names(["cat", "dog"], 2), check_class_names(None, 3)
+    (['cat', 'dog'], ['0', '1', '2'])
+    """
+    if not isinstance(class_names, (Iterable, type(None))):
+        raise NeuralCollapseError(
+            "class_names", "one name a class", repr(class_names), "pass a list of text"
+        )
+    names = list(map(str, range(num_classes) if class_names is None else class_names))
+    if len(names) != num_classes:
+        raise NeuralCollapseError(
+            "class_names", f"{num_classes} names, one a class", str(len(names)), "name every class"
+        )
+    return names

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import finite_matrix, integer_labels
+from neuralcollapse.validation import check_class_names, finite_matrix, integer_labels
 
 
 def pair_risks(logits: Any, labels: Any, class_names: Sequence[str] | None = None) -> pd.DataFrame:
@@ -71,11 +71,8 @@ def pair_risks(logits: Any, labels: Any, class_names: Sequence[str] | None = Non
             str(tuple(scores.shape)),
             "pass one row a held-out sample and one column a class",
         )
-    names = list(range(num_classes)) if class_names is None else list(class_names)
-    if len(names) != num_classes:
-        raise NeuralCollapseError(
-            "class_names", f"{num_classes} names", str(len(names)), "pass one a column"
-        )
+    named = class_names is not None
+    names = check_class_names(class_names, num_classes) if named else range(num_classes)
     true = integer_labels("labels", labels, n, num_classes).cpu()
     margins = scores.gather(1, true[:, None]) - scores
     counts = torch.bincount(true, minlength=num_classes)
