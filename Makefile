@@ -39,11 +39,11 @@ bench: $(VENV)/.installed-dev  ## the speed ratios, with their floors
 gpu: $(VENV)/.installed-dev  ## on one GPU: its tests, and the network figures at the scale medium, in gpu/
 	$(BIN)/python benchmarks/gpu.py
 
-docs: $(VENV)/.installed-dev  ## build the documentation in site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+docs: $(VENV)/.installed-dev  ## run the scripts of the gallery and build the documentation in site/
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going docs site
 
 clean:  ## remove the environment and what the demo wrote
-	rm -rf $(VENV) demo build dist site htmlcov .coverage
+	rm -rf $(VENV) demo build dist site htmlcov .coverage docs/gallery docs/scripts docs/reference/api docs/reference/uses
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "neuralcollapse needs Python 3.11 or newer, got " + sys.version.split()[0] + "; set PYTHON=python3.11")'

@@ -1,8 +1,12 @@
-"""What collapse does to confidence: a perceptron trained on past 100 % training accuracy.
+"""
+Confidence and calibration
+==========================
 
-On digits, 600 to train on and the rest held out. Once every training digit is right, margins still
-grow with the norm of the head, and confidence with them, right or wrong on new digits. One number,
-the temperature, takes most of that back. Writes calibration.png; runs in a few seconds.
+What collapse does to confidence: a perceptron trained on past 100 % training accuracy.
+
+On digits, 600 to train on and the rest held out. Once every training digit is right, margins
+still grow with the norm of the head, and confidence with them, right or wrong on new digits. One
+number, the temperature, takes most of that back. Writes calibration.png; runs in a few seconds.
 """
 
 import torch

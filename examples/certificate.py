@@ -1,4 +1,8 @@
-"""What a held-out sample certifies about the error of a small network, and what it does not.
+"""
+A certificate for new data
+==========================
+
+What a held-out sample certifies about the error of a small network, and what it does not.
 
 A perceptron is trained on 600 digits until it has all of them right; 600 others are held out, and
 the rest stands for new data. The certificate from the held-out count of errors is honest and hard

@@ -1,7 +1,12 @@
-"""A network and data of your own: trained, measured on the way, its layers too.
+"""
+A network and data of your own
+==============================
 
-`train` takes any module whose last layer is linear, and any pair of data sets of (input, label).
-The same network goes by its import path instead, on the command line and in a configuration:
+A network and data of your own: trained, measured on the way, its layers too.
+
+``train`` takes any module whose last layer is linear, and any pair of data sets of (input,
+label). The same network goes by its import path instead, on the command line and in a
+configuration::
 
     neuralcollapse train --net my_package.my_module:TwoLayers ...
 

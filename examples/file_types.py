@@ -1,4 +1,8 @@
-"""A network that others trained: Magika tells 214 types of files apart.
+"""
+A network that others trained: types of files
+=============================================
+
+A network that others trained: Magika tells 214 types of files apart.
 
 Is it collapsed? The network of the package magika is in ONNX; its last features are exposed as a
 further output: pip install 'neuralcollapse[examples]'. The files are those of this Python

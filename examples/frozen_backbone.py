@@ -1,10 +1,14 @@
-"""What a frozen backbone promises for classes that it never saw, and what it keeps.
+"""
+A frozen backbone and classes it never saw
+==========================================
 
-A perceptron learns the digits 0 to 6 and is frozen. `few_shot_bound` says from its features how
+What a frozen backbone promises for classes that it never saw, and what it keeps.
+
+A perceptron learns the digits 0 to 6 and is frozen. ``few_shot_bound`` says from its features how
 often two classes can be confused by the means of a few samples: averaged over the classes that it
-was trained on, a promise for others if they are like these. The digits 7 to 9 are not: they spread
-more, and the bound from their own features says little. Their error stays below the promise here,
-and nothing but the likeness of classes says that it must. Some seconds.
+was trained on, a promise for others if they are like these. The digits 7 to 9 are not: they
+spread more, and the bound from their own features says little. Their error stays below the
+promise here, and nothing but the likeness of classes says that it must. Some seconds.
 """
 
 import torch

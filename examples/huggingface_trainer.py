@@ -1,7 +1,11 @@
-"""Collapse in a run of the Hugging Face Trainer: a small vision transformer on digits.
+"""
+A callback for the Hugging Face Trainer
+=======================================
 
-The network has random weights from a configuration; nothing is downloaded. Needs the extra:
-pip install 'neuralcollapse[transformers]'. Runs in some fifteen seconds.
+Collapse in a run of the Hugging Face Trainer: a small vision transformer on digits.
+
+The network has random weights from a configuration; nothing is downloaded. Needs the extra: pip
+install 'neuralcollapse[transformers]'. Runs in some fifteen seconds.
 """
 
 import sys

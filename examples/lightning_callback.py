@@ -1,4 +1,8 @@
-"""Collapse in a Lightning run: one more callback, and the logger has NC1 to NC4 of every epoch.
+"""
+A callback for Lightning
+========================
+
+Collapse in a Lightning run: one more callback, and the logger has NC1 to NC4 of every epoch.
 
 Needs the extra: pip install 'neuralcollapse[lightning]'. Runs in some ten seconds.
 """

@@ -1,8 +1,12 @@
-"""Two adjacent layers of a trained perceptron, and what the near-features model says of the second.
+"""
+Two adjacent layers beside theory
+=================================
 
-The head's regularisation is that of the training, the features' follows from the norms of head and
-class means at collapse. The pull beta has no counterpart in training: several are tried, and the
-one that meets the trained layer's NC1~ says nothing new about NC1~, but its NC1 and NC2 are
+Two adjacent layers of a trained perceptron, and what the near-features model says of the second.
+
+The head's regularisation is that of the training, the features' follows from the norms of head
+and class means at collapse. The pull beta has no counterpart in training: several are tried, and
+the one that meets the trained layer's NC1~ says nothing new about NC1~, but its NC1 and NC2 are
 predictions. The order of the layers comes out right at every beta, the numbers do not: the model
 shrinks deviations in the span of the class means, which NC1 counts, far more than those outside
 it, and training shrinks both alike. Runs in some ten seconds.

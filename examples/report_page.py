@@ -1,8 +1,12 @@
-"""A training loop of one's own that ends with the report of its run.
+"""
+A training loop that ends with a report
+=======================================
+
+A training loop of one's own that ends with the report of its run.
 
 Each epoch is measured and added to the history; some leave a snapshot of their geometry. With a
 file name as argument, the top of the page is photographed into it (which takes playwright and
-Chromium). Runs in a few seconds; `--epochs 400` shows the collapse.
+Chromium).
 """
 
 import argparse
@@ -17,9 +21,10 @@ from neuralcollapse.report.html import write_page
 from neuralcollapse.runs import Schedule, append_record, read_runs, write_snapshot
 from neuralcollapse.training import build_network, load_dataset
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
 parser.add_argument("photograph", nargs="?", type=Path)
-parser.add_argument("--epochs", type=int, default=8)
+parser.add_argument("--epochs", type=int, default=200)
+parser.add_argument("--smoke", action="store_const", dest="epochs", const=4, help="a few epochs")
 arguments = parser.parse_args()
 
 torch.set_num_threads(1)

@@ -1,9 +1,13 @@
-"""A model with timm's interface, trained with a plain loop and measured layer by layer.
+"""
+A model with timm's interface, layer by layer
+=============================================
 
-timm's models have `forward_features`, `forward_head`, `get_classifier` and `num_classes`; nothing
-of this is needed to measure them: the last linear layer is found by its output, and the blocks by
-their being repeated. So ``timm.create_model("resnet18", num_classes=10)`` takes the place of the
-class below as it is. Runs in some ten seconds.
+A model with timm's interface, trained with a plain loop and measured layer by layer.
+
+timm's models have ``forward_features``, ``forward_head``, ``get_classifier`` and ``num_classes``;
+nothing of this is needed to measure them: the last linear layer is found by its output, and the
+blocks by their being repeated. So ``timm.create_model("resnet18", num_classes=10)`` takes the
+place of the class below as it is. Runs in some ten seconds.
 """
 
 import torch

@@ -1,9 +1,14 @@
-"""A vision transformer of the transformers library, with random weights, trained and measured.
+"""
+A vision transformer, layer by layer
+====================================
+
+A vision transformer of the transformers library, with random weights, trained and measured.
 
 The 64 pixels of a digit become 4 tokens, and one of the class. The library's models return an
-object, and want named inputs: batches are mappings, of which `measure` passes all but the labels
-by name. The head is found by what the model calls `logits`. Every layer is measured by the average
-of its tokens; the head sees one of them alone. Runs in some ten seconds; nothing is downloaded.
+object, and want named inputs: batches are mappings, of which ``measure`` passes all but the
+labels by name. The head is found by what the model calls ``logits``. Every layer is measured by
+the average of its tokens; the head sees one of them alone. Runs in some ten seconds; nothing is
+downloaded.
 """
 
 import torch

@@ -3,10 +3,10 @@
 import ast
 import importlib
 import inspect
+import io
 import os
 import re
-import subprocess
-import sys
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -28,100 +28,123 @@ PACKAGES = sorted(
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """Build the site, once for all processes; every warning is an error."""
+    """Build the site, once for all processes, its scripts not run; no warning is let by."""
+    application = pytest.importorskip("sphinx.application").Sphinx
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "built").exists():
-            build(folder)
+            complaints, places = io.StringIO(), (DOCS, DOCS, folder, folder.with_name("trees"))
+            with warnings.catch_warnings(action="ignore"):  # of how extensions use Sphinx
+                application(
+                    *places, "html", {"plot_gallery": "0"}, status=None, warning=complaints
+                ).build()
+            assert complaints.getvalue() == ""
             (folder / "built").touch()
     return folder
 
 
-def build(folder):
-    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
-    run = subprocess.run(
-        # Never with --quiet: what is not logged is not counted, and no warning fails the build.
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": path, "NO_MKDOCS_2_WARNING": "1"},
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-
-
 class Page(HTMLParser):
-    """What a page names, and what it loads."""
+    """What a page names, links to, and loads."""
 
     def __init__(self, path):
         super().__init__()
-        self.ids, self.definitions, self.sections, self.loaded = set(), set(), [], []
+        self.ids, self.links, self.empty, self.loaded, self.inside = set(), [], [], [], None
         self.feed(path.read_text())
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
         if "id" in values:
             self.ids.add(values["id"])
-            if tag == "h3" and "doc-heading" in (values.get("class") or ""):
-                self.definitions.add(values["id"])
-            if tag == "h2":
-                self.sections.append(values["id"])
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+            self.inside = values.get("aria-label") or values.get("title") or ""
+        if self.inside is not None and tag in ("img", "svg"):
+            self.inside += values.get("alt") or values.get("aria-label") or ""
         if tag in ("script", "img", "iframe"):
             self.loaded.append(values.get("src") or "")
         if tag == "link" and values.get("rel") in ("stylesheet", "preload", "preconnect", "icon"):
             self.loaded.append(values["href"])
 
+    def handle_data(self, data):
+        if self.inside is not None:
+            self.inside += data
 
-def family(package):
-    """Return a package of the front door and the packages within it."""
-    return [name for name in PACKAGES if name == package or name.startswith(package + ".")]
-
-
-def public_values(package):
-    """Return the public names of a package that are no modules."""
-    module = importlib.import_module(package)
-    return {name for name in module.__all__ if f"{package}.{name}" not in PACKAGES}
-
-
-@pytest.mark.parametrize("package", [name for name in PACKAGES if name.count(".") == 1])
-def test_a_page_of_the_reference_has_exactly_the_public_names(site, package):
-    page = Page(site / "reference" / f"{package.rpartition('.')[2]}.html")
-    documented = {path.rpartition(".")[2] for path in page.definitions}
-    assert documented == set().union(*map(public_values, family(package)))
-    own = {f"{package}.{name}" for name in public_values(package)}
-    assert own <= page.ids  # to be linked to by the name that users write
-    modules = {path.removeprefix(package + ".").rpartition(".")[0] for path in page.definitions}
-    assert sorted(page.sections) == sorted(module.replace(".", "") for module in modules)
+    def handle_endtag(self, tag):
+        if tag == "a" and self.inside is not None:
+            if not self.inside.strip():
+                self.empty.append(self.links[-1])
+            self.inside = None
 
 
-def test_the_front_door_is_listed_and_leads_somewhere(site):
+@pytest.fixture(scope="session")
+def pages(site):
+    return {path: Page(path) for path in sorted(site.rglob("*.html"))}
+
+
+def public_objects():
+    """Return each public object that is no module, once, by the name that users write."""
+    names = {}
+    for package in ["neuralcollapse", *PACKAGES]:
+        module = importlib.import_module(package)
+        for name in module.__all__:
+            value = getattr(module, name)
+            if not inspect.ismodule(value) and id(value) not in {id(v) for v in names.values()}:
+                names[f"{package}.{name}"] = value
+    return {name: value for name, value in names.items() if not name.endswith("__version__")}
+
+
+def test_the_reference_has_a_page_for_each_public_object_and_lists_it(site, pages):
+    documented = {path.stem: page for path, page in pages.items() if path.parent.name == "api"}
+    assert set(documented) == set(public_objects())
+    for name, page in documented.items():
+        assert name in page.ids  # to be linked to by the name that users write
+    for package in [name for name in PACKAGES if name.count(".") == 1] + ["neuralcollapse"]:
+        listing = "index" if package == "neuralcollapse" else package.rpartition(".")[2]
+        linked = set(pages[site / f"reference/{listing}.html"].links)
+        own = {n for n in documented if n.rpartition(".")[0] == package}
+        assert {f"api/{name}.html" for name in own} <= linked
+
+
+def test_the_front_door_is_listed_and_leads_somewhere(site, pages):
     text = (site / "reference/index.html").read_text()
-    rows = dict(re.findall(r'<td><a[^>]*href="([^"]+)"[^>]*><code>nc\.(\w+)</code></a></td>', text))
-    assert sorted(rows.values()) == sorted(neuralcollapse.__all__)
-    for target in rows:
-        name, _, anchor = target.partition("#")
-        page = site / "reference" / (name or "index.html")
-        assert page.exists()
-        assert not anchor or anchor in Page(page).ids
+    rows = re.findall(r'<td><p><a[^>]*href="([^"]+)"[^>]*>.*?nc\.(\w+)</span>', text)
+    assert sorted(name for _, name in rows) == sorted(neuralcollapse.__all__)
+    for target, _ in rows:
+        page, _, anchor = target.partition("#")
+        assert not anchor or anchor in pages[site / "reference" / page].ids
 
 
-def test_pages_load_nothing_from_elsewhere(site):
-    pages = sorted(site.rglob("*.html"))
-    assert len(pages) > 30
-    loaded = {source for page in pages for source in Page(page).loaded}
+def test_pages_load_nothing_from_elsewhere_and_no_link_is_empty(site, pages):
+    assert len(pages) > 300
+    loaded = {source for page in pages.values() for source in page.loaded}
     assert not {source for source in loaded if re.match(r"(https?:)?//", source)}
     styles = "".join(sheet.read_text() for sheet in site.rglob("*.css"))
     assert not re.findall(r"url\(['\"]?https?://[^)]*\)|@import[^;]*https?://[^;]*", styles)
+    assert {path: page.empty for path, page in pages.items() if page.empty} == {}
+
+
+def test_links_between_pages_lead_somewhere(site, pages):
+    broken = set()
+    for path, page in pages.items():
+        for link in page.links:
+            target, _, anchor = link.partition("#")
+            if re.match(r"\w+:", target):
+                continue
+            file = Path(os.path.normpath(path.parent / target)) if target else path
+            known = pages[file].ids if file in pages else {anchor}
+            if not file.exists() or (anchor and anchor not in known):
+                broken.add((path.relative_to(site).as_posix(), link))
+    assert broken == set()
 
 
 def test_every_formula_of_the_metrics_is_drawn(site):
-    text = (site / "reference/metrics.html").read_text()
-    documented = (getattr(metrics, name) for name in public_values("neuralcollapse.metrics"))
-    formulas = sum((inspect.getdoc(value) or "").count(".. math::") for value in documented)
-    assert text.count('<div class="formula">') == formulas > 20
-    assert 'class="arithmatex"' not in "".join(page.read_text() for page in site.rglob("*.html"))
+    documented = {n: v for n, v in public_objects().items() if v in vars(metrics).values()}
+    assert len(documented) > 30
+    for name, value in documented.items():
+        formulas = (inspect.getdoc(value) or "").count(".. math::")
+        text = (site / f"reference/api/{name}.html").read_text()
+        assert text.count('<div class="formula">') >= formulas
 
 
 def claims_in_the_source(paper):
@@ -140,38 +163,50 @@ def claims_in_the_source(paper):
     }
 
 
+def cells(text):
+    """Return the rows of a page's tables, as plain text."""
+    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", text, re.DOTALL)
+    return [
+        [re.sub(r"<[^>]+>", "", cell).strip() for cell in re.findall(r"<td>(.*?)</td>", row, re.S)]
+        for row in rows
+    ]
+
+
 def test_claims_are_listed_with_their_corrections(site):
-    text = (site / "theory/index.html").read_text()
-    rows = re.findall(r"<td><code>([^<]+)</code></td>\s*<td>.*?</td>\s*<td>(.*?)</td>", text)
+    rows = cells((site / "theory/index.html").read_text())
     uncorrected = ("stands as stated", "not in the paper")
-    listed = {name: words not in uncorrected for name, words in rows}
-    assert listed == {
+    claims = {
         name: corrected
         for paper in ("ji2022", "tirer2023", "gao2023")
         for name, corrected in claims_in_the_source(paper).items()
     }
+    listed = {row[0]: row[2] not in uncorrected for row in rows if row and row[0] in claims}
+    assert listed == claims
     assert 5 < sum(listed.values()) < len(listed)
 
 
-def test_the_gallery_lists_every_script_with_its_first_line(site):
-    rows = re.findall(
-        r"^\| \[(\w+)\]\(\.\./examples/\1\.py\) \| (.*) \|$",
-        (DOCS / "gallery.md").read_text(),
-        re.MULTILINE,
-    )
+def test_the_gallery_shows_every_script_and_the_reference_leads_to_it(site, pages):
+    gallery = (site / "gallery/index.html").read_text()
     scripts = {path.stem: path for path in (ROOT / "examples").glob("*.py")}
-    assert dict(rows) == {
-        stem: ast.get_docstring(ast.parse(path.read_text())).splitlines()[0]
-        for stem, path in scripts.items()
-    }
-    for stem in scripts:
-        assert (site / "examples" / f"{stem}.html").exists()
+    for stem, path in scripts.items():
+        title, line = ast.get_docstring(ast.parse(path.read_text())).splitlines()[:2]
+        assert line == "=" * len(title)
+        assert f"gallery/{stem}.html" in gallery or f'href="{stem}.html' in gallery
+        assert re.search(rf'href="[^"]*{stem}\.ipynb"', (site / f"gallery/{stem}.html").read_text())
+    measure = pages[site / "reference/api/neuralcollapse.measure.html"].links
+    users = {stem for stem, path in scripts.items() if "nc.measure(" in path.read_text()}
+    assert users == {s for s in scripts if any(f"gallery/{s}.html" in link for link in measure)}
 
 
 def test_every_metric_of_a_report_is_explained(site):
     text = (site / "which_metric.html").read_text().partition('id="on-request"')[0]
-    explained = re.findall(r"<td><code>(\w+)</code></td>", text)
-    assert explained == list(CATALOGUE)
+    assert [row[0] for row in cells(text) if row and row[0] in CATALOGUE] == list(CATALOGUE)
+
+
+def test_the_search_finds_what_readers_call_things(site):
+    index = (site / "searchindex.js").read_text()
+    for word in ("imbalanc", "llm", "overconfid", "wandb"):
+        assert re.search(rf'"?{word}\w*"?:', index), word
 
 
 def test_contributing_names_every_floor_of_the_house():

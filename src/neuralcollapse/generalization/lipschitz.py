@@ -23,7 +23,7 @@ def lipschitz_bound(module: Any, shape: Shape) -> float:
         L = \textstyle\prod_l L_l
 
     the product over layers: exact norms of linear layers and convolutions (see `linear_norm` and
-    `convolution_norm`), 1 for ReLU, tanh and the like, the largest |gamma| / sqrt(var + eps) of
+    `convolution_norm`), 1 for ReLU, tanh and the like, the largest abs(gamma) / sqrt(var + eps) of
     batch norm, the root of the number of overlapping windows of a max pool.
 
     Parameters

@@ -161,7 +161,7 @@ def uniform_margin_bound(
 
     `margin_bound` at every :math:`\rho_k = s\, 2^k`, with :math:`\delta_k = \delta / (C (1 +
     |k|)^2)` and :math:`C = \pi^2/3 - 1`, hold together with probability 1 - delta, for all heads;
-    the least with |k| <= 30 is returned.
+    the least with :math:`|k| \le 30` is returned.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ class KKTResiduals:
     dual
         The most negative multiplier, as a number >= 0, relative to the largest one.
     complementarity
-        Mean of |q - 1| over all margins, weighted by the multipliers.
+        Mean of abs(q - 1) over all margins, weighted by the multipliers.
     multipliers
         (N, K), one for each margin, 0 at the own class.
     """

@@ -1,25 +1,103 @@
-"""Reference pages are written from the stubs, which say what is public.
+"""The reference is written from the stubs, which say what is public: one page an object.
 
-A page holds ``::: neuralcollapse.PACKAGE``; each public name is put in its place, under the module
-that defines it, once. Names of nested packages follow. ``::: neuralcollapse`` itself becomes a
-table of the front door, which links to them, ``::: neuralcollapse.cli`` the commands, and
-``::: neuralcollapse.studies.PAPER`` a table of that paper's claims, and
-``::: neuralcollapse.metrics.catalogue`` the metrics of a report.
+A page holds ``::: neuralcollapse.PACKAGE``. It becomes a list for each module, under the question
+that its docstring answers, of links to the pages of the objects, which are written to
+``reference/api/``. ``::: neuralcollapse`` itself becomes a table of the front door,
+``::: neuralcollapse.cli`` the commands, ``::: neuralcollapse.studies.PAPER`` a table of that
+paper's claims, and ``::: neuralcollapse.metrics.catalogue`` the metrics of a report.
 """
 
 import ast
+import functools
+import importlib
+import inspect
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).parents[2] / "src"
+from sphinx.application import Sphinx
+
+DOCS = Path(__file__).parents[1]
+SOURCE = DOCS.parent / "src"
+API = DOCS / "reference/api"
+FOREIGN = "Module, Metric, tuple, dict, UserWarning"  # bases whose members are not ours to list
 DIRECTIVE = re.compile(r"^::: (neuralcollapse[\w.]*)$", re.MULTILINE)
+FILE = re.compile(r"\]\((?:\.\./)+(examples/(\w+)\.py|(CONTRIBUTING|CHANGELOG)\.md)")
 
 
-def on_page_markdown(markdown: str, **kwargs: object) -> str:
-    """Expand each package that a page names."""
-    return DIRECTIVE.sub(lambda found: expanded(found[1]), markdown)
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Write the pages of objects before Sphinx looks for pages, and expand those that it reads."""
+    app.connect("builder-inited", write_pages)
+    app.connect("source-read", expand)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def write_pages(app: Sphinx) -> None:
+    """Write a page for each public object."""
+    shutil.rmtree(API, ignore_errors=True)
+    API.mkdir()
+    for path in public_paths():
+        (API / f"{path}.rst").write_text(_object_page(path))
+
+
+@functools.cache
+def public_paths() -> list[str]:
+    """Return every public object once, by the first of its names as users write them."""
+    packages = sorted(stub.parent.name for stub in (SOURCE / "neuralcollapse").glob("*/*.pyi"))
+    names = ["neuralcollapse", *(f"neuralcollapse.{package}" for package in packages)]
+    seen: set[str] = set()
+    paths = [path for name in names for path, _ in _names_once(name, seen)]
+    return list({id(_object(path)): path for path in reversed(paths)}.values())[::-1]
+
+
+@functools.cache
+def _object(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+@functools.cache
+def _makers() -> dict[str, list[str]]:
+    """Return the functions that return an object of a class, by the name of the class."""
+    found: dict[str, list[str]] = {}
+    for path in public_paths():
+        if inspect.isfunction(_object(path)):
+            returned = str(_object(path).__annotations__.get("return", ""))
+            for name in re.findall(r"\w+", returned):
+                found.setdefault(name, []).append(path)
+    return found
+
+
+def expand(app: Sphinx, document: str, source: list[str]) -> None:
+    """Expand each package that a page names, and lead links to files beside docs/ to pages."""
+    text = DIRECTIVE.sub(lambda found: expanded(found[1]), source[0])
+    up = "../" * document.count("/")
+    source[0] = FILE.sub(
+        lambda found: (
+            f"]({up}gallery/{found[2]}.rst" if found[2] else f"]({up}about/{found[3].lower()}.md"
+        ),
+        text,
+    )
+
+
+def _object_page(path: str) -> str:
+    """Return what Sphinx expands to the page of an object, and the scripts that use it."""
+    name, value = path.rpartition(".")[2], _object(path)
+    if inspect.isclass(value):
+        body = f".. autoclass:: {path}\n   :members:\n   :inherited-members: {FOREIGN}\n"
+        if makers := _makers().get(name):
+            body += "\nReturned by " + ", ".join(f":py:func:`~{maker}`" for maker in makers) + ".\n"
+    elif callable(value):
+        body = f".. autofunction:: {path}\n"
+    else:
+        keys = ", ".join(f"``{key}``" for key in value)
+        body = f".. py:data:: {path}\n\n   A mapping with the keys {keys}.\n"
+    return (
+        f"{name}\n{'=' * len(name)}\n\n{body}\n"
+        f".. minigallery:: {path}\n   :add-heading: Scripts that use it\n   :heading-level: -\n"
+    )
 
 
 def expanded(package: str) -> str:
@@ -67,27 +145,25 @@ def _metrics() -> Iterator[str]:
 def _front_door() -> Iterator[str]:
     yield "| name | what it does |"
     yield "|---|---|"
-    defined_here = []
     for name, path in public_names("neuralcollapse").items():
-        target = f"({name}.md)" if folder(path).is_dir() else f"[{_definition(path)}]"
-        yield f"| [`nc.{name}`]{target} | {_first_line(path)} |"
-        if not folder(path).is_dir() and not _in_a_package(path):
-            defined_here.append(path)
-    for path in defined_here:
-        yield f"\n::: {path}\n    options:\n      heading_level: 2\n"
+        target = f"{name}.md" if folder(path).is_dir() else f"api/neuralcollapse.{name}.rst"
+        yield f"| [`nc.{name}`]({target}) | {_first_line(path)} |"
 
 
 def _package(package: str) -> Iterator[str]:
-    """List the names of a package, and of those within it, under the module that defines them."""
+    """List the names of a package, and of those within it, under what their modules answer."""
     modules: dict[str, list[str]] = {}
-    for user_path, definition in _names_once(package, set()):
-        modules.setdefault(definition.rpartition(".")[0], []).append(
-            # The anchor is the name as users write it.
-            f"[](){{#{user_path}}}\n::: {definition}\n    options:\n      heading_level: 3\n"
-        )
-    for module, entries in modules.items():
-        yield f"\n## {module.removeprefix(package + '.')}\n\n{_first_line(module)}\n"
-        yield from entries
+    for path, definition in _names_once(package, set()):
+        if path in public_paths():
+            modules.setdefault(definition.rpartition(".")[0], []).append(path)
+    for module, paths in modules.items():
+        yield f"\n## {_first_line(module).removesuffix('.')}\n"
+        for path in paths:
+            shown = path.removeprefix(f"{package}.").replace("neuralcollapse.", "nc.")
+            yield f"- [`{shown}`](api/{path}.rst): {_first_line(path)}"
+    yield "\n```{toctree}\n:hidden:\n"
+    yield from (f"api/{path}" for paths in modules.values() for path in paths)
+    yield "```"
 
 
 def _names_once(package: str, seen: set[str]) -> Iterator[tuple[str, str]]:
@@ -96,13 +172,11 @@ def _names_once(package: str, seen: set[str]) -> Iterator[tuple[str, str]]:
         definition = _definition(path)
         if not folder(path).is_dir() and definition not in seen:
             seen.add(definition)
-            yield f"{package}.{name}", definition
+            front = _definition(public_names("neuralcollapse").get(name, "")) == definition
+            yield f"{'neuralcollapse' if front else package}.{name}", definition
     for stub in sorted(folder(package).glob("*/__init__.pyi")):
-        yield from _names_once(f"{package}.{stub.parent.name}", seen)
-
-
-def _in_a_package(path: str) -> bool:
-    return folder(path.rpartition(".")[0]).is_dir()
+        if package != "neuralcollapse":
+            yield from _names_once(f"{package}.{stub.parent.name}", seen)
 
 
 def _definition(path: str) -> str:
@@ -124,7 +198,7 @@ def _first_line(path: str) -> str:
         body = ast.parse(folder(module).with_suffix(".py").read_text()).body
         tree = next((node for node in body if getattr(node, "name", None) == name), None)
     text = ast.get_docstring(tree) if tree is not None else None
-    return text.partition("\n\n")[0].replace("\n", " ") if text else ""
+    return _one_line(text.partition("\n\n")[0]).replace("\\`\\`", "`") if text else ""
 
 
 def _commands() -> Iterator[str]:

@@ -4,17 +4,17 @@ matplotlib draws a part of TeX: what our docstrings use beyond it is first put i
 """
 
 import html
-import logging
 import re
 
+from docutils import nodes
 from matplotlib.font_manager import FontProperties
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath, text_to_path
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.writers.html5 import HTML5Translator
 
-log = logging.getLogger("mkdocs.hooks.formulas")
-FORMULA = re.compile(
-    r'<(span|div) class="arithmatex">(?:\\\(|\\\[)(.*?)(?:\\\)|\\\])</\1>', re.DOTALL
-)
+log = logging.getLogger(__name__)
 ARGUMENT = r"(\\[a-zA-Z]+|[0-9a-zA-Z])"
 SIZE = 100
 FONT = FontProperties(size=SIZE, math_fontfamily="stix")
@@ -36,9 +36,20 @@ REWRITES = [
 ]
 
 
-def on_page_content(content: str, **kwargs: object) -> str:
-    """Put a drawing in the place of each formula."""
-    return FORMULA.sub(lambda found: drawing(html.unescape(found[2]), found[1] == "div"), content)
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Let Sphinx draw formulas by `drawing`."""
+    app.add_html_math_renderer("drawn", (_visit_inline, None), (_visit_block, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _visit_inline(writer: HTML5Translator, node: nodes.math) -> None:
+    writer.body.append(drawing(node.astext(), display=False))
+    raise nodes.SkipNode
+
+
+def _visit_block(writer: HTML5Translator, node: nodes.math_block) -> None:
+    writer.body.append(drawing(node.astext(), display=True))
+    raise nodes.SkipNode
 
 
 def drawing(tex: str, display: bool) -> str:
