@@ -54,7 +54,7 @@ def write_run(
         if measured is None or epoch in wanted:
             means = targets + left * detour + offset[:1]
             head = targets + 2 * left * offset if headed else None
-            values = means[labels] + left * noise
+            features = means[labels] + left * noise
             split = {}
             if tested:
                 split = {
@@ -62,10 +62,12 @@ def write_run(
                     "test_labels": labels,
                 }
             names = class_names or list(map(str, range(num_classes)))
-            report = measure_features(values, labels, head, class_names=names, **split)
+            report = measure_features(features, labels, head, class_names=names, **split)
         record = {"epoch": epoch, "step": 10 * epoch, "seconds": float(epoch), "lr": 0.1}
+        # Grades and intervals, which take longer than all else, are of the end.
+        values = report.to_record() if epoch == epochs else report.to_dict()
         record |= {"train_loss": left, "num_classes": num_classes}
-        append_record(folder / "history.jsonl", record | report.to_dict())
+        append_record(folder / "history.jsonl", record | values)
         if epoch in kept:
             earlier = None
             if before:

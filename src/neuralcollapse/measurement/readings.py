@@ -101,7 +101,7 @@ def record_reading(
         See `Metric.read`.
     """
     metric = metric_named(name)
-    train, test = _recorded(record, "setting"), _recorded(record, "test_setting")
+    train, test = recorded_setting(record), recorded_setting(record, "test_setting")
     if name.startswith("test_"):
         return metric.read(record[name], test)
     reading = metric.read(record[name], train, departure)
@@ -116,7 +116,7 @@ def record_apart(record: Mapping[str, Any]) -> float:
     return training_only(record, record.get("estimates"))
 
 
-def _recorded(record: Mapping[str, Any], key: str) -> Setting | None:
+def recorded_setting(record: Mapping[str, Any], key: str = "setting") -> Setting | None:
     """Return the setting of a record; of test data with the targets of the training data's."""
     if not isinstance(record.get(key), Mapping) or "setting" not in record:
         return None

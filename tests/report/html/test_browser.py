@@ -155,7 +155,7 @@ def test_a_pair_leads_to_its_place_in_the_gram_matrix(visit, page_file):
 def test_the_two_ways_to_show_the_gram_matrix(visit, page_file):
     page = visit(page_file)
     before = page.evaluate(PIXELS, "gram")
-    page.locator("[name=gram][value=deviation]").check(force=True)
+    page.locator("[name=gram][value=cosine]").check(force=True)
     assert page.evaluate(PIXELS, "gram") != before
 
 

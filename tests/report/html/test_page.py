@@ -194,8 +194,7 @@ def test_a_long_run_of_a_hundred_classes_stays_small(tmp_path):
     assert len(data_of(text)["runs"][0]["geometry"]["gram"]["classes"]) == 100
 
 
-def test_runs_are_one_to_six(tetrahedron):
-    runs = read_runs([tetrahedron])
-    for wrong in ([], runs * 7):
-        with pytest.raises(NeuralCollapseError, match="runs: expected 1 to 6 runs, got"):
+def test_there_is_at_least_one_run():
+    for wrong in ([], ()):
+        with pytest.raises(NeuralCollapseError, match="runs: expected at least one run, got none"):
             render_page(wrong)

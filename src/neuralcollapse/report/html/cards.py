@@ -11,18 +11,31 @@ from neuralcollapse.measurement.readings import ALONE, ratio_on_test
 from neuralcollapse.metrics.catalogue import FIRST, metric_named
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.rows import DECISIONS, NC1, NC2, NC3, NC4
-from neuralcollapse.report.html.verdicts import Standing, reading_at_end, times_larger, verdicts
+from neuralcollapse.report.html.verdicts import (
+    Standing,
+    departures_at_end,
+    reading_at_end,
+    times_larger,
+    verdicts,
+)
 from neuralcollapse.runs.run import Run
 from neuralcollapse.wording import listed, number, share
 
 SHOWN = FIRST | {DECISIONS: "accuracy"}
 # Where the page says more.
 SECTIONS = {
-    NC1: "curves-nc1",
-    NC2: "geometry",
-    NC3: "geometry",
-    NC4: "curves-nc4",
-    DECISIONS: "margins",
+    NC1: ("curves-nc1", "Its curves"),
+    NC2: ("geometry", "The geometry"),
+    NC3: ("theory", "Head and class means"),
+    NC4: ("curves-nc4", "Its curves"),
+    DECISIONS: ("margins", "The margins"),
+}
+# What to look at where a network that decides rightly shows no more than chance does.
+UNSEEN = {
+    NC1: "Look whether the features measured are those that the head decides by (head=).",
+    NC2: "Train on, and see which pairs of classes are closer than the others.",
+    NC3: "Look whether the head measured is the right one (head=).",
+    NC4: "Look whether the head measured is the right one (head=).",
 }
 MUCH_LARGER = 10  # times, from which NC1 on test data is what to look at
 DECADES = 3  # of the bar at least: from the distance that chance has to a thousandth of it
@@ -38,6 +51,8 @@ class Card:
     ----------
     standing
         Its sentence and grade.
+    quantity
+        What the values are of.
     values
         Data set to value, as text.
     bar
@@ -46,16 +61,18 @@ class Card:
         Data set to the path of an SVG curve.
     advice
         What to do next.
-    section
-        Of the page, where there is more.
+    section, place
+        Where the page says more: the address, and its name.
     """
 
     standing: Standing
+    quantity: str
     values: dict[str, str]
     bar: dict[str, Any] | None
     spark: dict[str, str]
     advice: str
     section: str
+    place: str
 
 
 def lead(run: Run, certificate: Mapping[str, Any] | None) -> str:
@@ -104,6 +121,40 @@ def lead(run: Run, certificate: Mapping[str, Any] | None) -> str:
     return " ".join(said)
 
 
+def figures(run: Run, certificate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Return up to three numbers that say most, each with what it is.
+
+    Parameters
+    ----------
+    run
+        At least one record.
+    certificate
+        Of `certificate_data`, or None.
+
+    Examples
+    --------
+    >>> figures(Run("run", [{"epoch": 1, "accuracy": 1.0, "test_accuracy": 0.9}]), None)
+    [('90 %', 'of the test data is right, and 100 % of the training data')]
+    """
+    last, found = run.records[-1], []
+    right = {name: last.get(name, math.nan) for name in ("accuracy", "test_accuracy")}
+    trained, tested = right.values()
+    if math.isfinite(tested):
+        beside = f", and {share(trained)} of the training data" if math.isfinite(trained) else ""
+        found.append((share(tested), f"of the test data is right{beside}"))
+    elif math.isfinite(trained):
+        found.append((share(trained), "of the training data is right"))
+    ratio = ratio_on_test(FIRST[NC1], last, last.get("estimates"))
+    if 0 < ratio < math.inf:
+        found.append(
+            (f"{number(float(f'{ratio:.2g}'))} ×", "NC1 on test data, over that on training data")
+        )
+    if certificate:
+        words = f"error on new data, at {certificate['confidence']} confidence"
+        found.append((f"≤ {certificate['upper']}", f"{words}, if the test data chose nothing"))
+    return found
+
+
 def cards(run: Run) -> list[Card]:
     """Return the cards of a run at its last measurement.
 
@@ -131,20 +182,24 @@ def _card(run: Run, standing: Standing) -> Card:
     write = share if metric.kind == "share" else number
     return Card(
         standing,
+        metric.heading if metric.name in FIRST.values() else SHOWN[standing.group],
         {data: write(value) for data, value in values.items()},
         _bar(run, metric, values),
         _sparks(run, metric, values),
         next(_advices(run, standing), ""),
-        SECTIONS[standing.group],
+        *SECTIONS[standing.group],
     )
 
 
 def _bar(run: Run, metric: Metric, values: Mapping[str, float]) -> dict[str, Any] | None:
-    reading, _ = reading_at_end(run, metric.name)
+    name = metric.name
+    reading, _ = reading_at_end(run, name)
     if reading.target is None or reading.chance is None or not reading.grade:
         return None
-    target, whole = reading.target, abs(reading.chance - reading.target)
-    parts = {data: abs(value - target) / whole for data, value in values.items()}
+    target, chance, departure = reading.target, reading.chance, departures_at_end(run).get(name)
+    if departure is not None:  # what the grade is about, and known of the training data alone
+        values, target, chance = {"train": departure.distance}, 0.0, departure.chance.value
+    parts = {data: abs(value - target) / abs(chance - target) for data, value in values.items()}
     marks = {"half": 0.5, "tenth": 0.1}
     least = min((part for part in parts.values() if part > 0), default=1.0)
     decades = max(DECADES, math.ceil(-math.log10(least)))
@@ -152,8 +207,8 @@ def _bar(run: Run, metric: Metric, values: Mapping[str, float]) -> dict[str, Any
     return {
         "at": {data: _position(part, decades) for data, part in parts.items()},
         **{name: _position(part, decades) for name, part in marks.items()},
-        "chance": write(reading.chance),
-        "target": write(target),
+        "chance": f"chance {write(chance)}",
+        "target": f"target {write(target)}" if departure is None else "the shape predicted",
     }
 
 
@@ -197,7 +252,7 @@ def _advices(run: Run, standing: Standing) -> Iterator[str]:
         why = f"NC1 is {times} there" if times else "it does not follow"
         yield f"Judge the network by its test data: {why}."
     if grade == "no better than chance" and accuracy == 1:
-        yield "Little of it to be seen: look whether the head measured is the right one (head=)."
+        yield UNSEEN[group]
     if grade == "no better than chance" and accuracy < 1:
         yield "Train until every training sample is right: collapse is about what comes after."
     if grade == "on the way" and "still falls" in standing.text:

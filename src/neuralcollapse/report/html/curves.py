@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from neuralcollapse.measurement.readings import recorded_setting
 from neuralcollapse.metrics.catalogue import CATALOGUE, GROUPS, metric_named
-from neuralcollapse.metrics.margin_scale import margin_ceiling
+from neuralcollapse.metrics.rows import NC1, NC2, NC3, NC4
 from neuralcollapse.report.html.packing import short
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.run import Run
@@ -23,6 +24,18 @@ TRAINED = {
     "lr": ("learning rate", "of the last update before the measurement"),
 }
 GROUP_NOTES = GROUPS | {TRAINING: "What the optimiser saw."}
+# By name, or else by group, or else by kind.
+UNITS = {
+    "train_loss": "loss",
+    "lr": "learning rate",
+    "margin_min": "logits",
+    NC1: "ratio",
+    NC2: "distance",
+    NC3: "distance",
+    "distance": "value",
+    "share": "share of samples",
+    "signed": "ratio",
+}
 OWN = "own_metrics"  # of a record: names that are not in the catalogue
 
 
@@ -76,7 +89,9 @@ def charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 "title": title,
                 "note": note,
                 "kind": metric.kind,
-                "collapsed": _collapsed(name, runs),
+                "unit": _unit(name),
+                "dots": metric.group == NC4,
+                "target": _target(name, runs),
             }
         )
     return found
@@ -96,16 +111,18 @@ def grouped(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _collapsed(name: str, runs: Sequence[Run]) -> float | None:
-    """Return the level to draw as the value at collapse; zeros are the floor of the axis anyway."""
-    num_classes = len(runs[0].class_names)
-    if name == "margin_normalized" and num_classes >= 2 and _balanced(runs[0]):
-        return short(margin_ceiling(num_classes))
-    return None
+def _unit(name: str) -> str:
+    metric = metric_named(name)
+    wanted = [name, metric.group if metric.kind == "distance" else "", metric.kind]
+    return next(UNITS[key] for key in wanted if key in UNITS)
 
 
-def _balanced(run: Run) -> bool:
-    return not run.snapshots or len(set(run.snapshots[-1].counts.tolist())) == 1
+def _target(name: str, runs: Sequence[Run]) -> float | None:
+    """Return the value at collapse, None where it is not known or not the same for all runs."""
+    settings = [recorded_setting(run.records[-1]) for run in runs]
+    found = {None if s is None else metric_named(name).best(s) for s in settings}
+    target = found.pop()
+    return None if found or target is None else short(target)
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.cluster.hierarchy import leaves_list, linkage
 from torch import Tensor
 
 from neuralcollapse.geometry.simplex_etf import nearest_etf, standard_simplex
@@ -40,7 +41,7 @@ def geometry_data(run: Run) -> dict[str, Any] | None:
     present = snapshots[-1].present
     snapshots = [shot for shot in snapshots if shot.present == present]
     shown = _closest_first(snapshots[-1])[:GRAM_CLASSES]
-    shown = sorted(shown)
+    shown = _clustered(snapshots[-1], shown)
     views = [_all_classes(snapshots, present)]
     if len(present) > 4 and snapshots[-1].rows.shape[1] >= 3:
         views.append(_four_classes(snapshots, sorted(_closest_first(snapshots[-1])[:4])))
@@ -103,6 +104,19 @@ def _closest_first(shot: Snapshot) -> list[int]:
     """Return the classes that there are, those of the pairs hardest to tell apart first."""
     pairs = shot.closest_pairs[:, :2].long().flatten().tolist()
     return list(dict.fromkeys([*pairs, *shot.present]))
+
+
+def _clustered(shot: Snapshot, classes: list[int]) -> list[int]:
+    """Return classes in the order in which those that point alike stand together."""
+    if len(classes) < 3:
+        return sorted(classes)
+    rows = torch.nn.functional.normalize(shot.rows[sorted(classes)], dim=1)
+    angles = np.clip(1 - (rows @ rows.T).numpy(), 0, None)
+    if not np.isfinite(angles).all():
+        return sorted(classes)
+    pairs = angles[np.triu_indices(len(classes), 1)]
+    order = leaves_list(linkage(pairs, "average", optimal_ordering=True)).tolist()
+    return [sorted(classes)[k] for k in order]
 
 
 def _packed_cosines(rows: Tensor) -> str:

@@ -6,8 +6,11 @@ import math
 from typing import Any
 
 from neuralcollapse.metrics.catalogue import metric_named
+from neuralcollapse.report.html.packing import short
 from neuralcollapse.runs.run import Run
 from neuralcollapse.wording import number
+
+MOST_COLUMNS = 100  # of the picture
 
 
 def layer_data(run: Run) -> dict[str, Any] | None:
@@ -42,6 +45,7 @@ def layer_data(run: Run) -> dict[str, Any] | None:
     return {
         "epoch": last["epoch"],
         "first": first["epoch"],
+        "drawn": [metric["title"] for metric in (layer_series(run) or {})["metrics"]],
         "columns": [metric_named(name).formula or name for name in names],
         "rows": [
             {
@@ -56,6 +60,49 @@ def layer_data(run: Run) -> dict[str, Any] | None:
                 ],
             }
             for layer, values in layers.items()
+        ],
+    }
+
+
+def layer_series(run: Run) -> dict[str, Any] | None:
+    """Return the values of every layer over time, to draw; None if no layer was measured.
+
+    Parameters
+    ----------
+    run
+        At least one record; of more than 100 with layers, those evenly spaced are taken.
+
+    Returns
+    -------
+    dict or None
+        ``epoch``, ``layers`` (names, from the input on) and ``metrics``: of each ``title`` and
+        ``values``, one row a layer, None where there is none.
+
+    Examples
+    --------
+    >>> records = [{"epoch": e, "layers": {"conv": {"cdnv": 0.5 / e}}} for e in (1, 2)]
+    >>> layer_series(Run("run", records))["metrics"][0]["values"]
+    [[0.5, 0.25]]
+    """
+    found = [record for record in run.records if record.get("layers")]
+    if not found:
+        return None
+    step = -(-len(found) // MOST_COLUMNS)
+    found = found[::-1][::step][::-1]  # the last one always
+    layers = list(found[-1]["layers"])
+    names = dict.fromkeys(name for values in found[-1]["layers"].values() for name in values)
+    return {
+        "epoch": [record["epoch"] for record in found],
+        "layers": layers,
+        "metrics": [
+            {
+                "title": f"{metric_named(name).heading}{', test' * name.startswith('test_')}",
+                "values": [
+                    [short(record["layers"].get(layer, {}).get(name, math.nan)) for record in found]
+                    for layer in layers
+                ],
+            }
+            for name in names
         ],
     }
 

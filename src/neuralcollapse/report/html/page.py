@@ -12,13 +12,20 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.report_text import QUESTION
 from neuralcollapse.report.html.alarms import alarm_data
 from neuralcollapse.report.html.calibration import calibration_data
-from neuralcollapse.report.html.cards import cards, lead
+from neuralcollapse.report.html.cards import cards, figures, lead
 from neuralcollapse.report.html.certificate import certificate_data
+from neuralcollapse.report.html.comparison import (
+    called_by_what_differs,
+    comparison_data,
+    differing,
+    numeric_settings,
+    setting_groups,
+)
 from neuralcollapse.report.html.curves import charts, curve_data, grouped
 from neuralcollapse.report.html.estimates import estimate_rows
 from neuralcollapse.report.html.geometry import geometry_data
 from neuralcollapse.report.html.layer_peeled import layer_peeled_data
-from neuralcollapse.report.html.layers import layer_data
+from neuralcollapse.report.html.layers import layer_data, layer_series
 from neuralcollapse.report.html.margins import margin_data
 from neuralcollapse.report.html.next_layer import next_layer_data
 from neuralcollapse.report.html.packing import script_json
@@ -27,8 +34,11 @@ from neuralcollapse.report.html.template import asset, filled, require_replaceab
 from neuralcollapse.runs.run import Run
 
 # One after the other in one script element: each file uses only those before it.
-SCRIPTS = ("draw", "scale", "chart", "curves", "gram", "space", "geometry", "theory", "page")
-MAX_RUNS = 6  # there are no more colours that all readers can tell apart
+SCRIPTS = (
+    "draw", "scale", "chart", "save", "bands", "curves", "sweep", "layers", "gram", "space",
+    "geometry", "theory", "address", "page",
+)  # fmt: skip
+NAMED = 3  # runs in the title
 
 
 def write_page(runs: Sequence[Run], path: str | Path) -> Path:
@@ -37,7 +47,7 @@ def write_page(runs: Sequence[Run], path: str | Path) -> Path:
     Parameters
     ----------
     runs
-        Of `read_runs`, 1 to 6.
+        Of `read_runs`, at least one.
     path
         The HTML file.
 
@@ -49,7 +59,7 @@ def write_page(runs: Sequence[Run], path: str | Path) -> Path:
     Raises
     ------
     NeuralCollapseError
-        If there is no run, or more than 6; or the file is there and is no report of this library.
+        If there is no run; or the file is there and is no report of this library.
     """
     require_replaceable(path)  # before the work
     return write_html(path, render_page(runs))
@@ -66,22 +76,31 @@ def render_page(runs: Sequence[Run]) -> str:
     Raises
     ------
     NeuralCollapseError
-        If there is no run, or more than 6.
+        If there is no run.
     """
-    if not 1 <= len(runs) <= MAX_RUNS:
-        raise NeuralCollapseError(
-            "runs", f"1 to {MAX_RUNS} runs", str(len(runs)), "write a report for each few of them"
-        )
-    found = charts(runs)
-    sections = [_sections(run, len(runs)) for run in runs]
+    if not runs:
+        raise NeuralCollapseError("runs", "at least one run", "none", "read the folder of one")
+    recorded, found = runs, charts(runs)
+    runs = called_by_what_differs(runs) if len(runs) > 1 else runs
+    groups, group_names = setting_groups(runs)
+    sections = [
+        {"colour": group, **_sections(run, len(runs))}
+        for run, group in zip(runs, groups, strict=True)
+    ]
+    uppers = [each["certificate"] and each["certificate"]["upper"] for each in sections]
+    swept = numeric_settings(runs) if len(runs) > 2 else {}
     theory = [_drawn(each["layer_peeled"], each["next_layer"]) for each in sections]
     curves, shapes = [curve_data(run) for run in runs], [geometry_data(run) for run in runs]
     data = {
         "classes": runs[0].class_names,
         "charts": found,
+        "groups": group_names,
+        "settings": swept,
         "runs": [
             {
                 "name": run.name,
+                "group": each["colour"],
+                "layers": layer_series(run),
                 "curves": columns,
                 "geometry": shape,
                 "margins": each["margins"] and each["margins"]["picture"],
@@ -95,8 +114,13 @@ def render_page(runs: Sequence[Run]) -> str:
     return filled(
         "page.html",
         runs=runs,
-        title=" · ".join(run.name for run in runs),
+        title=_title(recorded),
         subtitle=_subtitle(runs),
+        comparison=comparison_data(recorded, uppers) if len(runs) > 1 else None,
+        swept=list(swept),
+        charts=found,
+        banded=len(group_names) < len(runs),
+        layered=any(each["layers"] for each in sections),
         sections=sections,
         question=QUESTION,
         groups=grouped(found),
@@ -109,12 +133,16 @@ def render_page(runs: Sequence[Run]) -> str:
     )
 
 
+def _title(runs: Sequence[Run]) -> str:
+    return " · ".join(run.name for run in runs) if len(runs) <= NAMED else f"{len(runs)} runs"
+
+
 def _subtitle(runs: Sequence[Run]) -> str:
     first, parts = runs[0], ["Neural collapse"]
     names = [str(first.config[key]) for key in ("net", "loss") if first.config.get(key)]
-    if len(runs) > 1:
+    if 1 < len(runs) <= NAMED:
         parts.append(f"{len(runs)} runs")
-    elif names and first.config.get("data"):
+    if names and first.config.get("data") and not {"net", "loss", "data"} & set(differing(runs)):
         parts.append(f"{', '.join(names)} on {first.config['data']}")
     if first.class_names:
         parts.append(f"{len(first.class_names)} classes")
@@ -130,7 +158,9 @@ def _sections(run: Run, runs: int) -> dict[str, Any]:
     return {
         "name": run.name,
         "lead": lead(run, certificate),
+        "figures": figures(run, certificate),
         "cards": cards(run),
+        "cautions": run.records[-1].get("cautions", []),
         "estimates": estimate_rows(run),
         "alarms": alarm_data(run),
         "layers": layer_data(run),

@@ -36,7 +36,7 @@ def _rows(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = []
     for name in names:
-        values = [_text(column.get(name, "–")) for column in columns]
+        values = [as_text(column.get(name, "–")) for column in columns]
         rows.append({"name": name, "values": values, "differ": len(set(values)) > 1})
     return rows
 
@@ -77,7 +77,8 @@ def _measured(run: Run) -> dict[str, Any]:
     return measured
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return a setting in words."""
     if value is None:
         return "none"
     if isinstance(value, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import write_whole
@@ -38,13 +39,26 @@ def filled(template: str, **values: Any) -> str:
 @cache
 def _environment() -> Environment:
     """Return the one environment, which compiles each template once."""
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("neuralcollapse.report.html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["formula"] = formula
+    return environment
+
+
+def formula(text: str) -> Markup:
+    """Return a formula as HTML: what follows a low line is set below it.
+
+    Examples
+    --------
+    >>> formula("tr Σ_W / tr Σ_B <")
+    Markup('tr Σ<sub>W</sub> / tr Σ<sub>B</sub> &lt;')
+    """
+    return Markup(re.sub(r"(?<=\S)_(\w+)", r"<sub>\1</sub>", str(escape(text))))
 
 
 def write_html(path: str | Path, text: str) -> Path:

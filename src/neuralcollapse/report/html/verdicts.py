@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from neuralcollapse.measurement.departure import departures
+from neuralcollapse.measurement.departure import Departure, departures
 from neuralcollapse.measurement.readings import ALONE, ratio_on_test, record_apart, record_reading
 from neuralcollapse.metrics.catalogue import FIRST, metric_named
 from neuralcollapse.metrics.metric import Reading
@@ -31,8 +31,9 @@ class Standing:
     group
         The phenomenon.
     grade
-        ``"collapsed"``, `ALONE`, ``"on the way"``, ``"no better than chance"``, ``"not fitted"``,
-        ``"not graded"`` or ``"undefined"``: rules of thumb of `Metric`, not thresholds of theory.
+        ``"collapsed"``, `ALONE`, ``"on the way"``, ``"no better than chance"``, ``"fitted"``,
+        ``"not fitted"``, ``"not graded"`` or ``"undefined"``: rules of thumb of `Metric`, not
+        thresholds of theory.
     text
         The sentence or two.
     """
@@ -84,7 +85,8 @@ def _nc2(run: Run) -> Iterator[Standing]:
     last = run.records[-1]
     if name in last:
         reading, alone = reading_at_end(run, name)
-        equal = reading.target in (None, 0)
+        departure = departures_at_end(run).get(name)
+        equal = departure is None and reading.target in (None, 0)
         shape = "a simplex ETF" if equal else "the shape predicted for these class sizes"
         near = {
             "collapsed": f"{_means(alone)} form {shape}",
@@ -93,7 +95,11 @@ def _nc2(run: Run) -> Iterator[Standing]:
             "random ones",
         }.get(reading.grade, "The geometry of the class means is not graded")
         of = "" if equal else " from an ETF"
-        text = f"{near}: distance{of} {_moving(run, name, reading)}."
+        moving = _moving(run, name, reading)
+        if departure is not None:
+            apart = f"{number(departure.distance)} (by chance {number(departure.chance.value)})"
+            moving = f"{moving}; from that shape {apart}"
+        text = f"{near}: distance{of} {moving}."
         yield _standing(NC2, reading, alone, f"{text}{_closest(run)}")
 
 
@@ -136,7 +142,7 @@ def _margins(run: Run) -> Iterator[Standing]:
         parts.append(f"Every training sample is right{first}.")
     else:
         parts.append(f"{share(1 - last['accuracy'])} of the training samples are wrong.")
-    grade = "not graded" if last["accuracy"] == 1 else "not fitted"
+    grade = "fitted" if last["accuracy"] == 1 else "not fitted"
     margin = last.get("margin_normalized", math.nan)
     if not math.isnan(margin):
         ceiling = reading_at_end(run, "margin_normalized")[0].target
@@ -223,17 +229,22 @@ def reading_at_end(run: Run, name: str) -> tuple[Reading, bool]:
     name
         Of a metric.
     """
-    record, departure = run.records[-1], None
+    record, departure = run.records[-1], departures_at_end(run).get(name)
     for shot in run.snapshots[-1:]:
         record = recorded_settings(shot) | record
-        head = None if shot.weight is None else shot.weight[shot.present]
-        sizes = tuple(shot.counts[shot.present].tolist())
-        found = departures(shot.rows[shot.present], head, sizes, shot.bias is not None)
-        departure = found.get(name)
     trained = {key: value for key, value in record.items() if not key.startswith("test_")}
     reading, both = (record_reading(part, name, departure) for part in (trained, record))
     apart = reading.grade != both.grade or record_apart(record) > 0
     return reading, apart and reading.grade == "collapsed"
+
+
+def departures_at_end(run: Run) -> Mapping[str, Departure]:
+    """Return how far class means and head are from the shape predicted for unequal classes."""
+    for shot in run.snapshots[-1:]:
+        head = None if shot.weight is None else shot.weight[shot.present]
+        sizes = tuple(shot.counts[shot.present].tolist())
+        return departures(shot.rows[shot.present], head, sizes, shot.bias is not None)
+    return {}
 
 
 def times_larger(record: Record) -> str:

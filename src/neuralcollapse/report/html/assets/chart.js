@@ -1,15 +1,17 @@
 // One chart: axes with a few ticks, curves, bars, points, and upright or level lines.
-const HEIGHT = 160, LEFT = 42, RIGHT = 10, TOP = 8, BOTTOM = 22;
+const HEIGHT = 186, LEFT = 42, RIGHT = 10, TOP = 22, BOTTOM = 36;
 
 class Chart {
   // Draws into a .plot element; `xScale(from, to)` and `yScale(from, to)` make the axes.
-  constructor(plot, { xScale, yScale, height = HEIGHT, label = "" }) {
+  constructor(plot, { xScale, yScale, height = HEIGHT, label = "", xLabel = "", yLabel = "" }) {
     const width = Math.max(plot.clientWidth, 160);
     this.root = svg("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": label });
     this.area = { left: LEFT, right: width - RIGHT, top: TOP, bottom: height - BOTTOM };
     this.x = xScale(this.area.left, this.area.right);
     this.y = yScale(this.area.bottom, this.area.top);
     this.#axes();
+    this.root.append(svg("text", { x: (LEFT + this.area.right) / 2, y: height - 4, "text-anchor": "middle" }, xLabel));
+    this.root.append(svg("text", { x: 0, y: 10 }, yLabel));
     plot.replaceChildren(this.root);
   }
 
@@ -29,21 +31,28 @@ class Chart {
     }
   }
 
-  curve(xs, ys, colour, dashed = false) {
+  curve(xs, ys, colour, dashed = false, dots = false) {
     let path = "", open = false;
     xs.forEach((x, i) => {
       if (ys[i] === null || x === null) { open = false; return; }
-      path += `${open ? "L" : "M"}${this.x.place(x).toFixed(1)} ${this.y.place(ys[i]).toFixed(1)}`;
+      path += `${open && !dots ? "L" : "M"}${this.x.place(x).toFixed(1)} ${this.y.place(ys[i]).toFixed(1)}`;
+      if (dots || xs.length === 1) path += "h0";
       open = true;
     });
-    const style = `stroke:${colour}`;
-    this.root.append(svg("path", { class: `curve${dashed ? " dashed" : ""}`, d: path, style }));
-    if (xs.length === 1 && ys[0] !== null) this.dot(xs[0], ys[0], colour, 3);
+    const kind = dots || xs.length === 1 ? " dots" : dashed ? " dashed" : "";
+    this.root.append(svg("path", { class: `curve${kind}`, d: path, style: `stroke:${colour}` }));
+  }
+
+  band(xs, lows, highs, colour) {
+    const edge = (ys) => xs.map((x, i) => `${this.x.place(x).toFixed(1)} ${this.y.place(ys[i]).toFixed(1)}`);
+    const path = `M${[...edge(lows), ...edge(highs).reverse()].join("L")}Z`;
+    this.root.append(svg("path", { class: "band", d: path, style: `fill:${colour}` }));
   }
 
   dot(x, y, colour, radius = 2.5) {
-    this.root.append(
-      svg("circle", { cx: this.x.place(x), cy: this.y.place(y), r: radius, style: `fill:${colour}` }));
+    const circle = svg("circle", { cx: this.x.place(x), cy: this.y.place(y), r: radius, style: `fill:${colour}` });
+    this.root.append(circle);
+    return circle;
   }
 
   dash(x, y, half, colour) {
@@ -73,9 +82,12 @@ class Chart {
   }
 }
 
+const drawers = [];  // of every plot: paper shows also those that the screen hides
+
 // Draws again whenever the width of a plot changes, and so also when it first has one.
 function redrawn(plot, draw) {
   let width = 0;
+  drawers.push(() => { if (plot.clientWidth) draw(); });
   const observer = new ResizeObserver(() => {
     if (plot.clientWidth && plot.clientWidth !== width) {
       width = plot.clientWidth;

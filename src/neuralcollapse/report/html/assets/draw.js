@@ -15,12 +15,16 @@ function html(name, text = "", className = "") {
   return element;
 }
 
-const colour = (index) => `var(--c${index % 6})`;
+// Six colours that all readers can tell apart; of more, hues as far from each other as can be.
+function colour(index) {
+  const hue = Math.round((index * 137.5) % 360);
+  return index < 6 ? `var(--c${index})` : `light-dark(hsl(${hue} 60% 36%), hsl(${hue} 60% 68%))`;
+}
 
 // A colour of the theme as [r, g, b]. A variable itself is not resolved, but a property is.
 function themed(variable) {
   const probe = html("i");
-  probe.style.color = `var(${variable})`;
+  probe.style.cssText = `color: var(${variable}); forced-color-adjust: none`;
   document.body.append(probe);
   const parts = getComputedStyle(probe).color.match(/[\d.]+/g).map(Number);
   probe.remove();

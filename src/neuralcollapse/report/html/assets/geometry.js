@@ -58,7 +58,7 @@ function setUpGeometry(data) {
   }
 
   function values(at) {
-    const names = { nc1_trace_ratio: "tr Σ_W / tr Σ_B", nc2_etf: "distance of the means from an ETF", nc3_self_duality: "head against means" };
+    const names = { nc1_trace_ratio: "within-class variability, tr Σ_W / tr Σ_B", nc2_etf: "distance of the means from an ETF", nc3_self_duality: "head against means" };
     element("geometry-values").replaceChildren(...Object.entries(names).filter(([name]) => at[name] !== null).map(([name, title]) => {
       const part = html("span", `${title} `);
       part.append(html("b", shown(at[name])));
@@ -89,10 +89,8 @@ function setUpGeometry(data) {
     const pair = state.pair && state.pair.map((k) => classes.indexOf(k));
     gram.marked = pair && Math.min(...pair) >= 0 ? pair : null;
     gram.show(classes, value, (v) => paint(v / reach));
-    if (!gram.readout.textContent) {
-      gram.readout.textContent = count < of
-        ? `the ${count} of ${of} classes that are hardest to tell apart` : "point at a pair to read it";
-    }
+    gram.idle = `${count < of ? `the ${count} of ${of} classes that are hardest to tell apart; ` : ""}point at a pair to read it, or take the arrow keys`;
+    gram.draw();
   }
 
   function drawSpace(index) {
@@ -140,10 +138,29 @@ function setUpGeometry(data) {
     }));
   redrawn(element("gram"), () => gram.draw());
   redrawn(element("space"), () => space.draw());
-  // Among many classes the cosines of a collapsed network are all one pale colour.
-  const wide = data.runs.some((run) => run.geometry && run.geometry.gram.classes.length > 20);
-  if (wide) document.querySelector("[name=gram][value=deviation]").checked = true;
   const start = data.runs.findIndex((run) => run.geometry);
   choose(start);
-  return { choose, draw };
+
+  // On paper, which cannot choose, the pictures of the other runs follow as images.
+  function copies() {
+    const shown = state.run, index = slider.value, pair = document.querySelector("#geometry .pair");
+    const made = data.runs.flatMap((run, r) => {
+      if (r === shown || !run.geometry) return [];
+      choose(r);
+      const copy = html("div", "", "pair copy");
+      for (const id of ["gram", "space"]) {
+        const figure = html("figure"), image = html("img");
+        Object.assign(image, { src: element(id).toDataURL(), alt: element(id).getAttribute("aria-label"), className: "square" });
+        figure.append(html("figcaption", `${run.name}: ${id === "gram" ? "Gram matrix" : "class means"}`), image);
+        copy.append(figure);
+      }
+      pair.after(copy);
+      return [copy];
+    });
+    choose(shown);
+    slider.value = index;
+    draw();
+    return made;
+  }
+  return { choose, draw, copies };
 }

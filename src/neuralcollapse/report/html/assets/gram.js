@@ -3,18 +3,24 @@ class Matrix {
   constructor(canvas, readout, names, describe) {
     Object.assign(this, { canvas, readout, names, describe, at: null, marked: null });
     canvas.addEventListener("pointermove", (event) => this.#point(event));
-    canvas.addEventListener("pointerleave", () => { this.at = null; this.draw(); });
+    for (const event of ["pointerleave", "blur"]) canvas.addEventListener(event, () => { this.at = null; this.draw(); });
+    canvas.addEventListener("keydown", (event) => this.#step(event));
+    savable(canvas.closest("figure").querySelector("figcaption"), () => ({
+      name: canvas.getAttribute("aria-label").split(";")[0], canvas,
+      rows: [["row", "column", "value"], ...this.classes.flatMap((a, i) => this.classes.map((b, j) => [this.names[a], this.names[b], this.value(i, j)]))],
+    }));
   }
 
   // classes: indices of rows and columns; value(i, j); paint(value) -> colour; edge(value) -> bool.
   show(classes, value, paint, edge = () => false) {
     Object.assign(this, { classes, value, paint, edge });
+    this.canvas.closest("[data-matrix]").classList.toggle("wide", classes.length > 24);
     this.draw();
   }
 
   #margin(size) {
     const longest = Math.max(...this.classes.map((k) => this.names[k].length));
-    const fits = this.classes.length <= 24 && size > 260;
+    const fits = size / this.classes.length > 7.5 && size > 260;
     return fits ? Math.min(10 + 6.2 * longest, size * 0.22) : 0;
   }
 
@@ -36,7 +42,7 @@ class Matrix {
     for (const place of [this.marked, this.at]) {
       if (place) this.#frame(context, place[0], place[1], css(themed("--ink")), 2);
     }
-    this.readout.textContent = this.#text(this.at ?? this.marked);
+    this.readout.textContent = this.#text(this.at ?? this.marked) || (this.idle ?? "");
   }
 
   #labels(context, size, margin, cell) {
@@ -73,6 +79,15 @@ class Matrix {
     if (!place) return "";
     const [i, j] = place;
     return this.describe(this.names[this.classes[i]], this.names[this.classes[j]], this.value(i, j), i === j);
+  }
+
+  #step(event) {
+    const by = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const last = this.classes.length - 1, from = this.at ?? this.marked ?? [0, 1];
+    this.at = this.at ? from.map((k, axis) => Math.max(0, Math.min(last, k + by[axis]))) : from;
+    this.draw();
   }
 
   #point(event) {

@@ -1,6 +1,8 @@
 // Ties the sections together: theme, choice of run, print.
 const data = JSON.parse(document.getElementById("data").textContent);
 setUpCurves(data);
+setUpSweep(data);
+setUpLayers(data);
 const geometry = setUpGeometry(data);
 const drawTheory = setUpTheory(data);
 
@@ -47,16 +49,25 @@ let kept = null;
 try { kept = localStorage.getItem("neuralcollapse-theme"); } catch { /* the same */ }
 wear(kept === "dark" || kept === "light" ? kept : null);
 
-// On paper everything is open and light.
-let screen = null;
+setUpAddress();
+
+// On paper everything is open and light, and every run is there.
+let screen = null, hidden = [], copies = [];
 addEventListener("beforeprint", () => {
   screen = document.documentElement.dataset.theme ?? null;
   document.documentElement.dataset.theme = "light";
   document.querySelectorAll("details").forEach((part) => { part.open = true; });
+  copies = geometry?.copies() ?? [];
+  hidden = [...document.querySelectorAll("[data-run][hidden]")];
+  hidden.forEach((block) => { block.hidden = false; });
+  drawers.forEach((draw) => draw());
   recolour();
 });
 addEventListener("afterprint", () => {
   if (screen) document.documentElement.dataset.theme = screen;
   else delete document.documentElement.dataset.theme;
+  copies.forEach((copy) => copy.remove());
+  hidden.forEach((block) => { block.hidden = true; });
+  drawers.forEach((draw) => draw());
   recolour();
 });

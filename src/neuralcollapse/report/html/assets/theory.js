@@ -4,8 +4,10 @@ function setUpTheory(data) {
   document.querySelectorAll("#theory [data-run]").forEach((block) => {
     const numbers = data.runs[block.dataset.run].theory;
     const draw = { angles: drawAngles, norms: drawNorms, next: drawNext };
-    block.querySelectorAll("[data-theory]").forEach((plot) =>
-      redrawn(plot, () => draw[plot.dataset.theory](plot, numbers[plot.dataset.theory])));
+    block.querySelectorAll("[data-theory]").forEach((plot) => {
+      redrawn(plot, () => draw[plot.dataset.theory](plot, numbers[plot.dataset.theory]));
+      savable(plot.closest("figure").querySelector("figcaption"), () => ({ name: plot.dataset.theory, root: plot.querySelector("svg") }));
+    });
   });
   document.querySelectorAll("#margins [data-run]").forEach((block) => {
     const canvas = block.querySelector(".margin-map"), picture = data.runs[block.dataset.run].margins;
@@ -19,12 +21,15 @@ function setUpTheory(data) {
   return () => drawings.forEach((draw) => draw());
 }
 
+// Class means and head, in colours that are not those of training and test data.
+const VECTORS = [2, 3].map(colour);
+
 // Names of what is drawn, in its colour, in a line under the picture.
-function keys(plot, names) {
+function keys(plot, names, colours = VECTORS) {
   const line = html("p", "", "legend");
-  Object.keys(names).forEach((name, i) => {
+  names.forEach((name, i) => {
     const swatch = html("i", "", "swatch"), key = html("span");
-    swatch.style.background = colour(i);
+    swatch.style.background = colours[i];
     swatch.style.marginRight = "0";
     key.append(swatch, name);
     line.append(key);
@@ -37,12 +42,12 @@ function drawAngles(plot, { edges, shares, predicted }) {
   const chart = new Chart(plot, {
     xScale: (from, to) => linearScale(edges[0], edges.at(-1), from, to, 5),
     yScale: (from, to) => linearScale(0, high * 1.08, from, to, 3),
-    label: "Histogram of the cosines of pairs, measured and predicted",
+    label: "Histogram of the cosines of pairs, measured and predicted", xLabel: "cosine of a pair", yLabel: "share of pairs",
   });
   Object.values(shares).forEach((values, i) =>
-    values.forEach((share, b) => { if (share) chart.bar(edges[b], edges[b + 1], share, colour(i)); }));
+    values.forEach((share, b) => { if (share) chart.bar(edges[b], edges[b + 1], share, VECTORS[i]); }));
   for (const value of predicted) chart.upright(value, "aim");
-  keys(plot, shares);
+  keys(plot, Object.keys(shares));
 }
 
 function drawNorms(plot, { names, sizes, vectors }) {
@@ -52,14 +57,14 @@ function drawNorms(plot, { names, sizes, vectors }) {
   const chart = new Chart(plot, {
     xScale: (from, to) => ({ ...linearScale(-0.6, count - 0.4, from, to), ticks }),
     yScale: (from, to) => linearScale(low - 0.02, high + 0.02, from, to, 4),
-    label: "Lengths of class means and head rows, measured and predicted",
+    label: "Lengths of class means and head rows, measured and predicted", xLabel: "class", yLabel: "length over the mean length",
   });
   const half = Math.max(2, Math.min(12, 120 / count));
   Object.values(vectors).forEach(({ predicted, measured }, i) => {
-    predicted.forEach((value, k) => chart.dash(k, value, half, colour(i)));
-    measured.forEach((value, k) => chart.dot(k, value, colour(i), count > 30 ? 1.8 : 3));
+    predicted.forEach((value, k) => chart.dash(k, value, half, VECTORS[i]));
+    measured.forEach((value, k) => chart.dot(k, value, VECTORS[i], count > 30 ? 1.8 : 3));
   });
-  keys(plot, vectors);
+  keys(plot, Object.keys(vectors));
 }
 
 function drawNext(plot, { betas, predicted, before, after }) {
@@ -67,7 +72,7 @@ function drawNext(plot, { betas, predicted, before, after }) {
   const chart = new Chart(plot, {
     xScale: (from, to) => logScale(betas[0], betas.at(-1), from, to),
     yScale: (from, to) => logScale(Math.min(...all) / 1.3, Math.max(...all) * 1.6, from, to, 3),
-    label: "Predicted scatter of the next layer over the pull towards the layer before",
+    label: "Predicted scatter of the next layer over the pull towards the layer before", xLabel: "pull β, log", yLabel: "tr Σ_W / tr Σ_B, log",
   });
   chart.level(before, "mark", "layer before");
   chart.level(after, "aim", "next layer");

@@ -1,0 +1,176 @@
+"""Several runs side by side: what sets them apart, and which of them is the best in what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from neuralcollapse.metrics.catalogue import FIRST, metric_named
+from neuralcollapse.report.html.settings import as_text
+from neuralcollapse.runs.run import Run
+from neuralcollapse.wording import listed, number, share
+
+SEED = "seed"
+COLUMNS = [f"{part}{name}" for name in (*FIRST.values(), "accuracy") for part in ("", "test_")]
+MOST_NAMED = 6  # settings, in a sentence
+LONGEST = 48  # characters of a name made of settings
+
+
+def differing(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Return the settings in which runs differ, each with its value in every run, as text.
+
+    Parameters
+    ----------
+    runs
+        A setting that a run did not record is a dash.
+
+    Examples
+    --------
+    >>> runs = [Run("a", [], [], {"config": {"lr": lr, "net": "mlp"}}) for lr in (0.1, 0.2)]
+    >>> differing(runs)
+    {'lr': ['0.1', '0.2']}
+    """
+    names = dict.fromkeys(name for run in runs for name in run.config)
+    columns = {name: [as_text(run.config.get(name, "–")) for run in runs] for name in names}
+    return {name: values for name, values in columns.items() if len(set(values)) > 1}
+
+
+def called_by_what_differs(runs: Sequence[Run]) -> list[Run]:
+    """Return runs named by the settings that tell them apart; by their own names if none do.
+
+    Examples
+    --------
+    >>> runs = [Run("a", [], [], {"config": {"lr": lr}}) for lr in (0.1, 0.2)]
+    >>> [run.name for run in called_by_what_differs(runs)]
+    ['lr 0.1', 'lr 0.2']
+    """
+    columns = differing(runs)
+    names = [
+        ", ".join(f"{name.replace('_', ' ')} {values[i]}" for name, values in columns.items())
+        for i in range(len(runs))
+    ]
+    if len(set(names)) < len(runs) or max(map(len, names)) > LONGEST:
+        return list(runs)
+    return [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
+
+
+def setting_groups(runs: Sequence[Run]) -> tuple[list[int], list[str]]:
+    """Return the group of each run, and the name of each group: runs that differ in seed alone.
+
+    Examples
+    --------
+    >>> config = [{"lr": 0.1, "seed": 0}, {"lr": 0.1, "seed": 1}, {"lr": 0.2, "seed": 0}]
+    >>> setting_groups([Run(str(i), [], [], {"config": c}) for i, c in enumerate(config)])
+    ([0, 0, 1], ['lr 0.1', 'lr 0.2'])
+    """
+    columns = differing(runs)
+    seeds = columns.pop(SEED, None)
+    if seeds is None:
+        return list(range(len(runs))), [run.name for run in runs]
+    keys: dict[Any, int] = {}
+    found = [
+        keys.setdefault(tuple(values[i] for values in columns.values()), len(keys))
+        for i in range(len(runs))
+    ]
+    names = []
+    for group in range(len(keys)):
+        i = found.index(group)
+        said = ", ".join(f"{n.replace('_', ' ')} {values[i]}" for n, values in columns.items())
+        names.append(runs[i].name if found.count(group) == 1 else said or f"{len(runs)} seeds")
+    return found, names
+
+
+def comparison_data(runs: Sequence[Run], uppers: Sequence[str | None]) -> dict[str, Any]:
+    """Return the table of runs by settings and metrics.
+
+    Parameters
+    ----------
+    runs
+        At least two.
+    uppers
+        The certified error of each, as text.
+
+    Returns
+    -------
+    dict
+        ``sentence``; ``settings`` and ``metrics`` (headings); and ``rows``: of each run ``name``,
+        ``settings`` (texts) and ``cells`` (``text``, and whether it is the ``best``).
+    """
+    columns = differing(runs)
+    last = [run.records[-1] for run in runs]
+    measured = [name for name in COLUMNS if any(name in record for record in last)]
+    cells = [_column(name, [record.get(name, math.nan) for record in last]) for name in measured]
+    bounds = [[{"text": upper or "–", "best": False} for upper in uppers]] if any(uppers) else []
+    return {
+        "sentence": _sentence(runs, list(columns), dict(zip(measured, cells, strict=True))),
+        "settings": [name.replace("_", " ") for name in columns],
+        "metrics": [
+            *({"title": _title(name), "formula": metric_named(name).heading} for name in measured),
+            *({"title": "error at most", "formula": "certified, on new data"} for _ in bounds),
+        ],
+        "rows": [
+            {
+                "name": run.name,
+                "settings": [values[i] for values in columns.values()],
+                "cells": [column[i] for column in [*cells, *bounds]],
+            }
+            for i, run in enumerate(runs)
+        ],
+    }
+
+
+def _sentence(runs: Sequence[Run], settings: list[str], cells: dict[str, list[Any]]) -> str:
+    """Say what sets the runs apart, and which is the first in what matters most."""
+    said = [f"{len(runs)} runs."]
+    if 0 < len(settings) <= MOST_NAMED:
+        names = listed([name.replace("_", " ") for name in settings])
+        said = [f"{len(runs)} runs, which differ in {names}."]
+    for name, words in (
+        ("test_accuracy", "Test accuracy is highest in"),
+        ("nc1_trace_ratio", "NC1 is least in"),
+    ):
+        best = [i for i, cell in enumerate(cells.get(name, ())) if cell["best"]]
+        if 0 < len(best) <= MOST_NAMED / 2:
+            found = listed([runs[i].name for i in best])
+            said.append(f"{words} {found} ({cells[name][best[0]]['text']}).")
+    return " ".join(said)
+
+
+def numeric_settings(runs: Sequence[Run]) -> dict[str, list[float | None]]:
+    """Return the settings that are numbers and differ, other than the seed, to draw metrics over.
+
+    Examples
+    --------
+    >>> runs = [Run("a", [], [], {"config": {"lr": lr, "seed": 10 * lr}}) for lr in (1, 2)]
+    >>> numeric_settings(runs)
+    {'lr': [1.0, 2.0]}
+    """
+    found = {}
+    for name in differing(runs):
+        values = [run.config.get(name) for run in runs]
+        plain = [
+            float(v) if isinstance(v, int | float) and not isinstance(v, bool) else None
+            for v in values
+        ]
+        if name != SEED and len({v for v in plain if v is not None}) > 1:
+            found[name] = plain
+    return found
+
+
+def _title(name: str) -> str:
+    metric = metric_named(name)
+    known = {"nc4_agreement": "NC4", "accuracy": "accuracy"}
+    said = known.get(metric.name, metric.group.split()[0])
+    return f"{said}, test" if name.startswith("test_") else said
+
+
+def _column(name: str, values: list[float]) -> list[dict[str, Any]]:
+    """Return texts of one metric; the best is marked where the runs differ."""
+    shares = metric_named(name).kind == "share"
+    texts = ["–" if math.isnan(v) else share(v) if shares else number(v) for v in values]
+    finite = [v for v in values if not math.isnan(v)]
+    best = (max if shares else min)(finite, default=math.nan)
+    several = len(set(finite)) > 1
+    return [{"text": t, "best": several and v == best} for t, v in zip(texts, values, strict=True)]
