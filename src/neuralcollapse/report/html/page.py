@@ -89,7 +89,7 @@ def render_page(runs: Sequence[Run]) -> str:
     ]
     uppers = [each["certificate"] and each["certificate"]["upper"] for each in sections]
     swept = numeric_settings(runs) if len(runs) > 2 else {}
-    theory = [_drawn(each["layer_peeled"], each["next_layer"]) for each in sections]
+    theory = [_drawn(each) for each in sections]
     curves, shapes = [curve_data(run) for run in runs], [geometry_data(run) for run in runs]
     data = {
         "classes": runs[0].class_names,
@@ -173,11 +173,14 @@ def _sections(run: Run, runs: int) -> dict[str, Any]:
     }
 
 
-def _drawn(layer_peeled: dict[str, Any] | None, next_layer: dict[str, Any] | None) -> Any:
+def _drawn(section: dict[str, Any]) -> Any:
     """Return the numbers that the pictures of theory need, without the words."""
+    layer_peeled, next_layer = section["layer_peeled"], section["next_layer"]
     model = layer_peeled if layer_peeled and not layer_peeled["missing"] else None
+    trust = section["calibration"]
     return {
         "angles": model and model["angles"],
         "norms": model and model["norms"],
+        "trust": trust and trust["points"],
         "next": next_layer and {k: v for k, v in next_layer.items() if k != "text"},
     }

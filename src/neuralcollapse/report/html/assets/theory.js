@@ -3,7 +3,7 @@ function setUpTheory(data) {
   const drawings = [];
   document.querySelectorAll("#theory [data-run]").forEach((block) => {
     const numbers = data.runs[block.dataset.run].theory;
-    const draw = { angles: drawAngles, norms: drawNorms, next: drawNext };
+    const draw = { angles: drawAngles, norms: drawNorms, next: drawNext, trust: drawTrust };
     block.querySelectorAll("[data-theory]").forEach((plot) => {
       redrawn(plot, () => draw[plot.dataset.theory](plot, numbers[plot.dataset.theory]));
       savable(plot.closest("figure").querySelector("figcaption"), () => ({ name: plot.dataset.theory, root: plot.querySelector("svg") }));
@@ -77,6 +77,19 @@ function drawNext(plot, { betas, predicted, before, after }) {
   chart.level(before, "mark", "layer before");
   chart.level(after, "aim", "next layer");
   chart.curve(betas, predicted, colour(0));
+}
+
+function drawTrust(plot, bins) {
+  const low = Math.min(...bins.flatMap(({ confidence, lower }) => [confidence, lower]));
+  const chart = new Chart(plot, {
+    xScale: (from, to) => linearScale(low, 1, from, to), yScale: (from, to) => linearScale(low, 1, from, to),
+    height: 240, label: "Accuracy over confidence, in bins", xLabel: "confidence", yLabel: "share that is right",
+  });
+  chart.curve([low, 1], [low, 1], "var(--good)");
+  for (const { confidence, accuracy, lower, upper } of bins) {
+    chart.curve([confidence, confidence], [lower, upper], colour(1));
+    chart.dot(confidence, accuracy, colour(1), 3.5);
+  }
 }
 
 function drawMargins(matrix, { classes, values }) {
