@@ -20,8 +20,10 @@ pytest.importorskip("accelerate")
 NAMES = ["red", "green", "blue"]
 EPOCHS = 2
 WAYS = ["watch", "batches", "lightning", "huggingface"]
-SECTIONS = """() => Object.fromEntries([...document.querySelectorAll("main section")].map(section =>
-    [section.id, [...section.querySelectorAll("h2, h3")].map(h => h.firstChild.textContent.trim())]
+HEADINGS = "h2, h3:not(.cautions *)"  # what is to be read with care is of each run
+SECTIONS = f"""() => Object.fromEntries([...document.querySelectorAll("main section")].map(
+    section => [section.id, [...section.querySelectorAll("{HEADINGS}")].map(
+        heading => heading.firstChild.textContent.trim())]
 ))"""
 
 
@@ -166,6 +168,7 @@ def test_the_page_has_every_section_of_one_of_train(pages, sections, visit, way)
     if way == "batches":  # of a network that moved between its samples nothing is corrected
         del reference["estimates"]
         reference["theory"] = reference["theory"][:-1]  # no test data, so no calibration
+        reference["verdicts"] = [name for name in reference["verdicts"] if name != "New data"]
     assert theirs.evaluate(SECTIONS) == reference
     empty = theirs.locator("section .empty:visible").all_inner_texts()
     assert len(empty) == (1 if way == "batches" else 0), empty  # no test data, so no certificate
