@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 import neuralcollapse as nc
 from cli_runner import run
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.measurement.head_files import read_head
+from neuralcollapse.measurement.head_files import head_from_file
 from neuralcollapse.theory import separation_optimum
 
 
@@ -76,34 +76,34 @@ def test_heads_are_found_in_files(tmp_path, suffix):
     }
     path = tmp_path / f"model{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
-    head = read_head(path)
+    head = head_from_file(path)
     assert head.name == "lm_head.weight"
     torch.testing.assert_close(head.bias, state["lm_head.bias"])
-    assert read_head(path, "model.embed.weight").bias is None
+    assert head_from_file(path, "model.embed.weight").bias is None
     with pytest.raises(NeuralCollapseError, match=r"got 'lm_hed.weight'; near names are lm_head"):
-        read_head(path, "lm_hed.weight")
+        head_from_file(path, "lm_hed.weight")
     with pytest.raises(NeuralCollapseError, match=r"a matrix \(K, d\), got shape \(4,\)"):
-        read_head(path, "norm.weight")
+        head_from_file(path, "norm.weight")
 
 
 def test_files_that_are_none(tmp_path):
     with pytest.raises(NeuralCollapseError, match="nothing at"):
-        read_head(tmp_path / "absent.pt")
+        head_from_file(tmp_path / "absent.pt")
     broken = tmp_path / "broken.pt"
     broken.write_bytes(b"not a file of weights")
     with pytest.raises(NeuralCollapseError, match="a state dict of tensors alone"):
-        read_head(broken)
+        head_from_file(broken)
     # Damage that torch's own reader of pickles stumbles over.
     for content in (b"0", b"(t.", b"\x80\x02h\x00.", b""):
         broken.write_bytes(content)
         with pytest.raises(NeuralCollapseError, match="a state dict of tensors alone"):
-            read_head(broken)
+            head_from_file(broken)
     torch.save({"a.weight": torch.ones(2, 3), "b.weight": torch.ones(2, 3)}, tmp_path / "two.pt")
     with pytest.raises(NeuralCollapseError, match=r"name one of a\.weight, b\.weight"):
-        read_head(tmp_path / "two.pt")
+        head_from_file(tmp_path / "two.pt")
     torch.save(torch.nn.Linear(2, 2), tmp_path / "object.pt")
     with pytest.raises(NeuralCollapseError, match="a state dict of tensors alone"):
-        read_head(tmp_path / "object.pt")
+        head_from_file(tmp_path / "object.pt")
 
 
 def test_command(tmp_path):

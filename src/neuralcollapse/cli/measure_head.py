@@ -28,9 +28,9 @@ def measure_head(
     from neuralcollapse.files import write_json
     from neuralcollapse.measurement import measure_head as measure
     from neuralcollapse.measurement.array_files import read_class_names
-    from neuralcollapse.measurement.head_files import read_head
+    from neuralcollapse.measurement.head_files import head_from_file
 
-    head = read_head(file, key)
+    head = head_from_file(file, key)
     class_names = None if names is None else read_class_names(names)
     report = measure(head.weight, head.bias, class_names)
     print(f"{head.name} of {file.name}")

@@ -15,11 +15,10 @@ from rich.console import Console
 
 from neuralcollapse.cli.app import app, tell
 from neuralcollapse.plain_text import plain
-from neuralcollapse.training.config import TrainConfig
-from neuralcollapse.training.setting import RECIPE, Setting
+from neuralcollapse.training.config import RENAMED, TrainConfig
+from neuralcollapse.training.config_field import RECIPE, ConfigField
 
 MEASURE, MACHINE = "Measuring", "Machine and folder"
-RENAMED = {"lr_schedule": "--schedule"}  # what an option was called is still read
 
 
 def _option(help: str, heading: str, default: str | bool = False, *names: str) -> Any:
@@ -31,13 +30,17 @@ def _settings() -> Iterator[inspect.Parameter]:
     """One option a field of `TrainConfig`; what is not given comes from --config, or else there."""
     hints = get_type_hints(TrainConfig)
     for field in fields(TrainConfig):
-        said: Setting = field.metadata["setting"]
-        choices = f": {', '.join(said.check.choices)}" if said.check and said.check.choices else ""
+        said: ConfigField = field.metadata["field"]
+        choices = (
+            f": {', '.join(said.constraint.choices)}"
+            if said.constraint and said.constraint.choices
+            else ""
+        )
         value = field.default
         default = "yes" if value is True else f"{value:g}" if type(value) is float else str(value)
         name = "--" + field.name.replace("_", "-")
         names = [f"{name}/--no-{name[2:]}"] if value is True else [name]
-        names += [RENAMED[field.name]] if field.name in RENAMED else []
+        names += [f"--{once}" for once, now in RENAMED.items() if now == field.name]
         kind = list[int] | None if field.name == "milestones" else hints[field.name] | None
         option = _option(
             f"{said.help}{choices}.",

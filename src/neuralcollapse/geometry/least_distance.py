@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-Array = NDArray[np.float64]
+from neuralcollapse.validation import Array
+
 ROUND_OFF = 1e-10  # of the longest row: a shorter hull point is none
 AGREEMENT = 1e-13  # of the longest row: bounds this near are one value
 # Where many rivals tie, the active-set solver can stop short; the first jitter that ends the tie

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.geometry.least_distance import AGREEMENT, Array, largest_least_product
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.geometry.least_distance import AGREEMENT, largest_least_product
+from neuralcollapse.validation import Array, finite_matrix
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ from scipy.sparse import coo_array
 from torch import Tensor
 
 from neuralcollapse.geometry.code_bound import one_vs_rest_bound
-from neuralcollapse.geometry.least_distance import Array
 from neuralcollapse.geometry.one_vs_rest_margin import one_vs_rest_margin
 from neuralcollapse.geometry.simplex_etf import standard_simplex
-from neuralcollapse.validation import whole_number
+from neuralcollapse.validation import Array, whole_number
 
 # From the largest starting temperature alone no start finds the best 13 points in space; the cold
 # ones keep more of their first shape, which finds other codes.

@@ -20,8 +20,8 @@ from torch.nn.modules.module import (
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import checked_network
 from neuralcollapse.measurement.head import (
+    HeadReader,
     LayerCall,
-    Reading,
     is_linear,
     layer_call,
     may_be_head,
@@ -96,7 +96,7 @@ class FeatureTap:
         self.name, self.tick = "", -1
         self._optional, self._absent = optional, False
         self._module: nn.Module | None = None
-        self._reading: Reading | None = None
+        self._reading: HeadReader | None = None
         self._form: LayerCall | None = None  # of its calls, without rows
         self._scale: float | None = None
         self._calls: list[LayerCall] = []

@@ -99,10 +99,10 @@ def layer_call(name: str, module: nn.Module, entered: Any, left: Any) -> LayerCa
     return LayerCall(name, module, entered, left) if entered.ndim > 1 and left.ndim > 1 else None
 
 
-Reading = Callable[[LayerCall], Head | None]
+HeadReader = Callable[[LayerCall], Head | None]
 
 
-def read_head(call: LayerCall) -> tuple[Head | None, Reading | None]:
+def read_head(call: LayerCall) -> tuple[Head | None, HeadReader | None]:
     """Return the head that explains the logits of a call, and by which reading; or neither.
 
     Logits must be :math:`h W^T + b` to 16 eps sqrt(d) |h| |w| in their own precision. The readings

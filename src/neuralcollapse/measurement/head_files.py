@@ -28,7 +28,7 @@ USUAL = (
 )
 
 
-def read_head(path: str | Path, key: str | None = None) -> Head:
+def head_from_file(path: str | Path, key: str | None = None) -> Head:
     """Read the weight of a head, and its bias if there is one, from a file of weights.
 
     Parameters
@@ -56,7 +56,7 @@ def read_head(path: str | Path, key: str | None = None) -> Head:
     >>> import torch
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     torch.save(torch.nn.Linear(3, 2).state_dict(), f"{folder}/m.pt")
-    ...     head = read_head(f"{folder}/m.pt")
+    ...     head = head_from_file(f"{folder}/m.pt")
     >>> head.name, head.weight.shape, head.bias.shape
     ('weight', torch.Size([2, 3]), torch.Size([2]))
     """

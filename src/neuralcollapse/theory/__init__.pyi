@@ -2,10 +2,6 @@ from .central_path import CentralPath as CentralPath
 from .central_path import central_path as central_path
 from .central_path import central_path_velocity as central_path_velocity
 from .central_path import minimizing_head as minimizing_head
-from .certificate import LeastMarginBound as LeastMarginBound
-from .certificate import SeparationCertificate as SeparationCertificate
-from .certificate import least_margin_bound as least_margin_bound
-from .certificate import separation_certificate as separation_certificate
 from .collapsed_path import collapsed_path_time as collapsed_path_time
 from .commuting_path import CommutingPath as CommutingPath
 from .commuting_path import commuting_path as commuting_path
@@ -43,6 +39,10 @@ from .regularized import regularized_mse_optimality as regularized_mse_optimalit
 from .separation import SeparationOptimum as SeparationOptimum
 from .separation import separation_optimum as separation_optimum
 from .separation import separation_value as separation_value
+from .separation_certificate import LeastMarginBound as LeastMarginBound
+from .separation_certificate import SeparationCertificate as SeparationCertificate
+from .separation_certificate import least_margin_bound as least_margin_bound
+from .separation_certificate import separation_certificate as separation_certificate
 from .sufficient_statistics import SufficientStatistics as SufficientStatistics
 from .sufficient_statistics import sufficient_statistics as sufficient_statistics
 from .trace_ratio import trace_ratio_falls_from as trace_ratio_falls_from

@@ -19,9 +19,7 @@ from neuralcollapse.theory.sufficient_statistics import (
     SufficientStatistics,
     sufficient_statistics,
 )
-from neuralcollapse.validation import finite_matrix, integer_labels, positive
-
-Array = np.ndarray
+from neuralcollapse.validation import Array, finite_matrix, integer_labels, positive
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
 from neuralcollapse.geometry.softmax_code import softmax_code
-from neuralcollapse.validation import whole_number
-
-Array = NDArray[np.float64]
+from neuralcollapse.validation import Array, whole_number
 
 MOST_CLASSES = 4096  # whose K x K logits are decomposed
 SMALL = 16  # classes up to which codes are bent to the cost; beyond, unit rows must do

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.theory.certificate import positive_margin
 from neuralcollapse.theory.layer_peeled import LayerPeeledModel
+from neuralcollapse.theory.separation_certificate import positive_margin
 from neuralcollapse.validation import check_shape, finite_matrix
 
 

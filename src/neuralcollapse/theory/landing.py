@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from scipy.integrate import solve_ivp
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import as_tensor
+from neuralcollapse.validation import Array, as_tensor
 
-Array = np.ndarray
 MOST_EVALUATIONS = 300_000  # of the velocity: half a minute or so for a few classes
 
 
@@ -47,6 +45,7 @@ def land_on(velocity: Callable[[float, Array], Array], start: Array, times: Arra
 
     Examples
     --------
+    >>> import numpy as np
     >>> [state] = land_on(lambda time, state: -state, np.ones(1), np.array([1.0]))
     >>> float(state[0] * np.e)
     1.000000

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import check_shape, finite_matrix, occupied_labels
+from neuralcollapse.validation import Array, check_shape, finite_matrix, occupied_labels
 
-Array = NDArray[np.float64]
 Pair = tuple[Tensor, Tensor]
 
 

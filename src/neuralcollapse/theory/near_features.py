@@ -20,9 +20,8 @@ from neuralcollapse.theory.sufficient_statistics import (
     sufficient_statistics,
 )
 from neuralcollapse.theory.trust_region import trust_region_newton
-from neuralcollapse.validation import check_choice, finite_matrix, integer_labels, positive
+from neuralcollapse.validation import Array, check_choice, finite_matrix, integer_labels, positive
 
-Array = np.ndarray
 Method = Literal["newton", "alternating"]
 Status = Literal["unique", "strict local minimum", "not unique", "not converged"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from neuralcollapse.theory.sufficient_statistics import SufficientStatistics
-
-Array = np.ndarray
+from neuralcollapse.validation import Array
 
 
 class NearFeaturesObjective:
@@ -57,7 +56,7 @@ class NearFeaturesObjective:
         """Return the optimal head for features of these class means and pooled scatter."""
         weighted = self.weights[:, None] * means
         gram = means.T @ weighted + len(means) * within + self.lambda_w * np.eye(means.shape[1])
-        return np.linalg.solve(gram, weighted.T).T
+        return np.asarray(np.linalg.solve(gram, weighted.T).T, np.float64)
 
     def shrinkage(self, W: Array) -> Array:
         """Return G = (W^T W + mu I)^-1: the best features are H = (Y W + beta H0) G."""

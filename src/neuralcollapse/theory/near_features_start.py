@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from neuralcollapse.theory.near_features_objective import NearFeaturesObjective
-
-Array = np.ndarray
+from neuralcollapse.validation import Array
 
 
 def closed_form_starts(objective: NearFeaturesObjective) -> list[Array]:

@@ -159,14 +159,14 @@ def sample_counts(labels: Int[Tensor, " N"]) -> Int[Tensor, " K"]:
 
 
 def class_means(
-    features: Float[Tensor, "N d"], labels: Int[Tensor, " N"], counts: Int[Tensor, " K"]
-) -> Float[Tensor, "K d"]:
+    features: Float[Tensor, "*t N d"], labels: Int[Tensor, " N"], counts: Int[Tensor, " K"]
+) -> Float[Tensor, "*t K d"]:
     """Average the rows of each class.
 
     Parameters
     ----------
     features
-        (N, d) one row per sample.
+        (N, d) one row per sample, or several such matrices.
     labels
         (N,) class indices.
     counts
@@ -174,7 +174,7 @@ def class_means(
 
     Returns
     -------
-    Tensor of shape (K, d)
+    Tensor of shape (K, d), or as many
         The class means.
 
     Examples
@@ -184,7 +184,8 @@ def class_means(
     tensor([[5.],
             [2.]])
     """
-    sums = features.new_zeros(len(counts), features.shape[1]).index_add_(0, labels, features)
+    shape = (*features.shape[:-2], len(counts), features.shape[-1])
+    sums = features.new_zeros(shape).index_add_(-2, labels, features)
     return sums / counts[:, None]
 
 

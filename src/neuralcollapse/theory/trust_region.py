@@ -8,7 +8,8 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-Array = np.ndarray
+from neuralcollapse.validation import Array
+
 ROUNDING = 1e-12  # below this relative decrease, differences of values are rounding noise
 MOST_STEPS = 200
 

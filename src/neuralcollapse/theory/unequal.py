@@ -14,8 +14,8 @@ from scipy.sparse.linalg import LinearOperator, minres
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.theory.unequal_objective import Array, Bias, FactorPoint, Problem
-from neuralcollapse.validation import class_counts, positive, smoothing_share, whole_number
+from neuralcollapse.theory.unequal_objective import Bias, FactorPoint, Problem
+from neuralcollapse.validation import Array, class_counts, positive, smoothing_share, whole_number
 
 NEARLY = 1e-5  # gradient at which Newton's method takes over, until rounding stops it
 NEWTON_STEPS = 10

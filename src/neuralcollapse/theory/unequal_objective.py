@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import entr, log_softmax
 
-Array = NDArray[np.float64]
+from neuralcollapse.validation import Array
+
 Bias = Literal["free"] | float | None
 
 

@@ -9,15 +9,15 @@ from itertools import pairwise
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.training.setting import (
+from neuralcollapse.training.config_field import (
     NETWORK_AND_DATA,
     RECIPE,
-    Check,
-    Setting,
+    ConfigField,
+    Constraint,
     above_zero,
+    at_least_zero,
+    config_field,
     one_of,
-    setting,
-    share,
     whole,
     yes_or_no,
 )
@@ -110,100 +110,102 @@ class TrainConfig:
     'ce'
     """
 
-    data: str = setting(
+    data: str = config_field(
         "digits",
         "Data set: digits, fashion-mnist, ..., or package.module:callable",
         NETWORK_AND_DATA,
     )
-    data_root: str | None = setting(None, "Folder with the data set's files", NETWORK_AND_DATA)
-    per_class: int | None = setting(
+    data_root: str | None = config_field(None, "Folder with the data set's files", NETWORK_AND_DATA)
+    per_class: int | None = config_field(
         None, "Training images per class", NETWORK_AND_DATA, whole(1), absent="all"
     )
-    test_per_class: int | None = setting(
+    test_per_class: int | None = config_field(
         None, "Test images per class", NETWORK_AND_DATA, whole(1), absent="all"
     )
-    imbalance: float = setting(
+    imbalance: float = config_field(
         1.0,
         "Size of the largest class over that of the smallest",
         NETWORK_AND_DATA,
-        Check(
+        Constraint(
             "a finite number of at least 1",
             lambda value: isinstance(value, (int, float)) and 1 <= value < math.inf,
         ),
     )
-    label_noise: float = setting(
-        0.0, "Share of training labels that are made wrong", NETWORK_AND_DATA, share()
+    label_noise: float = config_field(
+        0.0, "Share of training labels that are made wrong", NETWORK_AND_DATA, at_least_zero()
     )
-    net: str = setting(
+    net: str = config_field(
         "mlp", "Network: mlp, cnn, vgg11, resnet18, ..., or package.module:callable",
         NETWORK_AND_DATA,
     )  # fmt: skip
-    width: float = setting(
+    width: float = config_field(
         1.0, "Factor for the width of every hidden layer", NETWORK_AND_DATA, above_zero()
     )
-    loss: str = setting(
+    loss: str = config_field(
         "ce", "Loss function", RECIPE, one_of("ce", "mse", "focal", "dot-regression")
     )
-    label_smoothing: float = setting(
+    label_smoothing: float = config_field(
         0.0, "Share of the target of cross-entropy that is spread over all classes", RECIPE,
-        share(), only_with=("loss", "ce"),
+        at_least_zero(), only_with=("loss", "ce"),
     )  # fmt: skip
-    focal_gamma: float | None = setting(
-        None, "Exponent of the focal loss", RECIPE, share(math.inf), absent="2",
+    focal_gamma: float | None = config_field(
+        None, "Exponent of the focal loss", RECIPE, at_least_zero(math.inf), absent="2",
         only_with=("loss", "focal"),
     )  # fmt: skip
-    weight_decay: float = setting(1e-2, "Weight decay on all weights", RECIPE, share(math.inf))
-    head_weight_decay: float | None = setting(  # there are no weights of a fixed head to decay
-        None, "Weight decay on the head, if it has one of its own", RECIPE, share(math.inf),
+    weight_decay: float = config_field(
+        1e-2, "Weight decay on all weights", RECIPE, at_least_zero(math.inf)
+    )
+    head_weight_decay: float | None = config_field(  # there are no weights of a fixed head to decay
+        None, "Weight decay on the head, if it has one of its own", RECIPE, at_least_zero(math.inf),
         absent="that of all", only_with=("head", "linear"),
     )  # fmt: skip
-    head_bias: bool = setting(True, "Give the head a bias", NETWORK_AND_DATA, yes_or_no())
-    head: str = setting(
+    head_bias: bool = config_field(True, "Give the head a bias", NETWORK_AND_DATA, yes_or_no())
+    head: str = config_field(
         "linear", "Head: trained, or fixed (with --no-head-bias)", NETWORK_AND_DATA,
         one_of("linear", "etf"),
     )  # fmt: skip
-    head_scale: float | None = setting(
+    head_scale: float | None = config_field(
         None, "Norm of the rows of a fixed head", NETWORK_AND_DATA, above_zero(), absent="1",
         only_with=ETF,
     )  # fmt: skip
-    head_orientation: str | None = setting(
+    head_orientation: str | None = config_field(
         None, "Orientation of a fixed head", NETWORK_AND_DATA, one_of("haar", "axis", "block"),
         absent="haar", only_with=ETF,
     )  # fmt: skip
-    head_seed: int | None = setting(
+    head_seed: int | None = config_field(
         None, "Seed for the Haar orientation", NETWORK_AND_DATA, whole(), absent="0", only_with=ETF
     )
-    head_permutation: int | None = setting(
+    head_permutation: int | None = config_field(
         None, "Seed for a permutation of the rows of a fixed head", NETWORK_AND_DATA, whole(),
         absent="none", only_with=ETF,
     )  # fmt: skip
-    optimizer: str = setting("sgd", "Optimizer", RECIPE, one_of("sgd", "adamw"))
-    lr: float = setting(0.05, "Learning rate", RECIPE, above_zero())
-    momentum: float = setting(
-        0.9, "Momentum of SGD", RECIPE, share(), only_with=("optimizer", "sgd")
+    optimizer: str = config_field("sgd", "Optimizer", RECIPE, one_of("sgd", "adamw"))
+    lr: float = config_field(0.05, "Learning rate", RECIPE, above_zero())
+    momentum: float = config_field(
+        0.9, "Momentum of SGD", RECIPE, at_least_zero(), only_with=("optimizer", "sgd")
     )
-    lr_schedule: str = setting(
+    lr_schedule: str = config_field(
         "cosine", "Schedule of the learning rate", RECIPE, one_of("cosine", "step", "constant")
     )
-    milestones: tuple[int, ...] | None = setting(
+    milestones: tuple[int, ...] | None = config_field(
         None, "Epoch after which the step schedule lowers the learning rate; repeat it", RECIPE,
-        Check("rising whole numbers", lambda value: all(type(mark) is int for mark in value)),
+        Constraint("rising whole numbers", lambda value: all(type(mark) is int for mark in value)),
         absent="one and two thirds", only_with=STEP,
     )  # fmt: skip
-    lr_factor: float | None = setting(
+    lr_factor: float | None = config_field(
         None, "Factor for the learning rate at each milestone", RECIPE,
-        Check("a number in (0, 1)", lambda value: isinstance(value, float) and 0 < value < 1),
+        Constraint("a number in (0, 1)", lambda value: isinstance(value, float) and 0 < value < 1),
         absent="0.1", only_with=STEP,
     )  # fmt: skip
-    warmup_epochs: int = setting(
+    warmup_epochs: int = config_field(
         0, "Epochs in which the learning rate first rises", RECIPE, whole()
     )
-    batch_size: int = setting(256, "Samples in a step, over all processes", RECIPE, whole(1))
-    epochs: int = setting(400, "Passes over the training data", RECIPE, whole(1))
-    precision: str = setting(
+    batch_size: int = config_field(256, "Samples in a step, over all processes", RECIPE, whole(1))
+    epochs: int = config_field(400, "Passes over the training data", RECIPE, whole(1))
+    precision: str = config_field(
         "32", "Arithmetic; auto takes what is fastest here", RECIPE, one_of("32", "bf16", "auto")
     )
-    seed: int = setting(0, "Seed for weights and batch order", RECIPE, whole())
+    seed: int = config_field(0, "Seed for weights and batch order", RECIPE, whole())
     schedule: InitVar[str | None] = None
 
     def __post_init__(self, schedule: str | None = None) -> None:  # noqa: RUF033 - to check anew
@@ -212,11 +214,17 @@ class TrainConfig:
         if schedule is not None:
             object.__setattr__(self, RENAMED["schedule"], schedule)
         check_network(self.net)
-        said: dict[str, Setting] = {field.name: field.metadata["setting"] for field in fields(self)}
+        said: dict[str, ConfigField] = {
+            field.name: field.metadata["field"] for field in fields(self)
+        }
         for name, known in said.items():
             value, unset = getattr(self, name), getattr(type(self), name) is None
-            if known.check and not (value is None and unset) and not known.check.holds(value):
-                raise self._refused(name, known.check.expected)
+            if (
+                known.constraint
+                and not (value is None and unset)
+                and not known.constraint.holds(value)
+            ):
+                raise self._refused(name, known.constraint.expected)
         if self.warmup_epochs >= self.epochs:
             raise self._refused("warmup_epochs", f"a whole number in [0, {self.epochs})")
         marks = (0, *(self.milestones or ()), self.epochs)

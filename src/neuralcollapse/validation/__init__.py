@@ -2,6 +2,7 @@
 
 from neuralcollapse.validation.arrays import (
     ROW_A_CLASS,
+    Array,
     as_matrix,
     as_tensor,
     check_finite,
@@ -29,6 +30,7 @@ from neuralcollapse.validation.labels import (
 
 __all__ = [
     "ROW_A_CLASS",
+    "Array",
     "as_matrix",
     "as_tensor",
     "check_choice",

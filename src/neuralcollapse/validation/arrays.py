@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 
+Array = NDArray[np.float64]
 ROW_A_CLASS = "pass one row a class, of the layer that takes these features"
 NUMBERS = (int, float, np.integer, np.floating)
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 from statsmodels.stats.multitest import multipletests
 
-Array = NDArray[np.float64]
+from neuralcollapse.validation import Array
 
 
 def stratified_correlations(

@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.theory.certificate import positive_margin
-from neuralcollapse.theory.flow.collapse_errors import CollapseErrors, class_means
+from neuralcollapse.theory.flow.collapse_errors import CollapseErrors
 from neuralcollapse.theory.layer_peeled import LayerPeeledModel
+from neuralcollapse.theory.separation_certificate import positive_margin
+from neuralcollapse.theory.sufficient_statistics import class_means
 from neuralcollapse.validation import as_tensor, finite_matrix
 
 SQUARE_ROOTS = ("within_class", "equinorm_rows", "cosines_rows")  # fall like (log t)^(-1/2)
@@ -135,7 +136,7 @@ def flow_asymptotics(W: Any, H: Any, labels: Any) -> FlowAsymptotics:
     lean = ratio * frame @ (span.T @ W.mean(0))
     pairs = lean[:, None] + lean[None, :]
     cosine_rows = ratio * pairs.fill_diagonal_(0.0).abs().sum() / (num_classes * (num_classes - 1))
-    frozen = (H - class_means(H, model.labels, num_classes)[model.labels]) @ rest
+    frozen = (H - class_means(H, model.labels, model.labels.bincount())[model.labels]) @ rest
     coefficients = CollapseErrors(
         equinorm_means=equinorm,
         equinorm_head=equinorm,

@@ -15,7 +15,7 @@ _NODES, _WEIGHTS = leggauss(10)
 
 
 @dataclass(frozen=True)
-class Reading:
+class ClockReading:
     """What the clock needs of one state.
 
     Attributes
@@ -33,7 +33,7 @@ class Reading:
     slope: float
 
 
-def advance_clock(log_t: float, start: Reading, end: Reading) -> float:
+def advance_clock(log_t: float, start: ClockReading, end: ClockReading) -> float:
     r"""Return log t at `end`, given log t at `start`.
 
     .. math:: t_1 = t_0 + \int_{x_0}^{x_1} e^x w(x) \, dx
@@ -59,7 +59,7 @@ def advance_clock(log_t: float, start: Reading, end: Reading) -> float:
     return float(np.logaddexp(log_t, end.level + np.log(integral)))
 
 
-def _cubic_backward(start: Reading, end: Reading, width: float) -> np.ndarray:
+def _cubic_backward(start: ClockReading, end: ClockReading, width: float) -> np.ndarray:
     """Return the coefficients of the Hermite cubic of the pace in u = x_1 - x."""
     secant = (start.pace - end.pace) / width
     return np.array(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neuralcollapse.theory.sufficient_statistics import class_means
 from neuralcollapse.validation import as_tensor, check_shape, finite_matrix, occupied_labels
 
 
@@ -89,7 +89,7 @@ def collapse_errors(W: Any, H: Any, labels: Any) -> CollapseErrors:
         (*W.shape[:-2], len(labels), W.shape[-1]),
         "a row a label, and the columns and leading axes of W",
     )
-    means = class_means(H, labels, W.shape[-2])
+    means = class_means(H, labels, labels.bincount())
     spread = (H - means[..., labels, :]).norm(dim=-1).mean(-1)
     centered = means - means.mean(-2, keepdim=True)
     head = W - W.mean(-2, keepdim=True)
@@ -104,14 +104,6 @@ def collapse_errors(W: Any, H: Any, labels: Any) -> CollapseErrors:
         cosines_rows=_cosine_deviation(W),
         self_duality=(directions[0] - directions[1]).norm(dim=(-2, -1)),
     )
-
-
-def class_means(
-    H: Float[Tensor, "*t N d"], labels: Tensor, num_classes: int
-) -> Float[Tensor, "*t K d"]:
-    """Return the mean of each class's rows."""
-    membership = torch.nn.functional.one_hot(labels, num_classes).to(H.dtype)
-    return (membership / membership.sum(0)).T @ H
 
 
 def _variation(points: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.theory.flow.explicit import explicit_steps
-from neuralcollapse.theory.flow.field import Array, FlowField
+from neuralcollapse.theory.flow.field import FlowField
 from neuralcollapse.theory.flow.implicit import implicit_steps
 from neuralcollapse.theory.flow.late import late_steps
 from neuralcollapse.theory.flow.projection import conserved
@@ -18,6 +18,7 @@ from neuralcollapse.theory.flow.solution import FlowSolution, assemble
 from neuralcollapse.theory.flow.step import Step
 from neuralcollapse.theory.layer_peeled import margins
 from neuralcollapse.validation import (
+    Array,
     as_tensor,
     check_choice,
     finite_matrix,

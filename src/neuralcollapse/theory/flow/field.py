@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralcollapse.theory.layer_peeled import residual, residual_tangent
-
-Array = NDArray[np.float64]
+from neuralcollapse.validation import Array
 
 
 @dataclass(frozen=True)

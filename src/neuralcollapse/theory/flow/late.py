@@ -16,15 +16,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neuralcollapse.theory.flow.field import FlowField
 from neuralcollapse.theory.flow.projection import Conserved
 from neuralcollapse.theory.flow.rosenbrock import rosenbrock_steps
 from neuralcollapse.theory.flow.step import Step
 from neuralcollapse.theory.layer_peeled import advantages
-
-Array = NDArray[np.float64]
+from neuralcollapse.validation import Array
 
 WORKING = 1e4  # log t to which a late state is reduced
 SETTLED = 1.01  # largest over least margin at log t = 1e4 from which full size will do

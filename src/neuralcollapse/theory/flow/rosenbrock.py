@@ -11,15 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, cg
 
-from neuralcollapse.theory.flow.clock import Reading, advance_clock
+from neuralcollapse.theory.flow.clock import ClockReading, advance_clock
 from neuralcollapse.theory.flow.field import Evaluation, FlowField
 from neuralcollapse.theory.flow.projection import Conserved, project
 from neuralcollapse.theory.flow.step import Step
-
-Array = NDArray[np.float64]
+from neuralcollapse.validation import Array
 
 # L-stable, as is 1 - 1/sqrt 2, whose error is smaller but whose first stage overshoots a stiff
 # component 3.4 times: e^{-margin} does not forgive that, and the trajectory oscillates for good.
@@ -34,7 +32,7 @@ class _Point:
     state: Array
     log_t: float
     field: Evaluation
-    reading: Reading
+    reading: ClockReading
 
 
 def rosenbrock_steps(
@@ -107,7 +105,7 @@ def _point(field: FlowField, state: Array, log_t: float) -> _Point:
     gradient = here.gradient
     pace = 1 / float(gradient @ gradient)
     slope = 2 * float(gradient @ field.log_hessian(state, here)(gradient)) * pace**3
-    return _Point(state, log_t, here, Reading(-here.log_loss, pace, slope))
+    return _Point(state, log_t, here, ClockReading(-here.log_loss, pace, slope))
 
 
 def _clocked(field: FlowField, start: _Point, state: Array, target: Conserved) -> _Point:

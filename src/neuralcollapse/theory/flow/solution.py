@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuralcollapse.theory.certificate import separation_certificate
 from neuralcollapse.theory.flow.collapse_errors import CollapseErrors, collapse_errors
-from neuralcollapse.theory.flow.field import Array, FlowField
+from neuralcollapse.theory.flow.field import FlowField
 from neuralcollapse.theory.flow.projection import Conserved, conserved
 from neuralcollapse.theory.layer_peeled import margins
+from neuralcollapse.theory.separation_certificate import separation_certificate
+from neuralcollapse.validation import Array
 
 Status = Literal[
     "ok", "left the slow manifold", "stopped at double precision", "step size underflow"
