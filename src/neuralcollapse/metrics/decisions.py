@@ -48,7 +48,9 @@ def decide(
     dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32
     index, few = labels[:, None], scores.shape[1] <= BLOCK
     if few:
-        own = scores.clone().scatter_(1, index, float("-inf"))
+        # Laid out class by class, so that maxima run along contiguous samples.
+        own = scores.T.clone(memory_format=torch.contiguous_format).T
+        own.scatter_(1, index, float("-inf"))
         rivals = own.amax(1)
     else:
         width = _block_width(scores.shape[1])

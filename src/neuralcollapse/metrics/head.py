@@ -14,7 +14,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.validation import ROW_A_CLASS, check_shape, finite_matrix, finite_tensor
 
-FEW = range(4, 33)  # classes, so few that rows of scores are too short for a fast product
+FEW = range(4, 257)  # classes, so few that scores are better laid out class by class
 MANY_ROWS = 64  # fewer samples make no product worth turning
 
 

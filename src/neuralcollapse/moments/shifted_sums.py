@@ -337,5 +337,5 @@ def _squared_norms(rows: Tensor) -> Tensor:
 
 def _panels(dim: int) -> Iterator[slice]:
     """Column panels whose products make up the upper triangle; the widths keep BLAS efficient."""
-    width = max(64, dim // 8)
+    width = min(max(64, dim // 4), 256)
     return (slice(start, min(start + width, dim)) for start in range(0, dim, width))

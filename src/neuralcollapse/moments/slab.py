@@ -129,13 +129,15 @@ class SlabBuffer:
             else:
                 if not part.is_cpu:  # there a wrong label is found out later, and must do no harm
                     part_labels = part_labels.clamp(0, len(self.shift) - 1)
-                shifts = self.shift.index_select(0, part_labels)  # 4x faster than shift[...]
-                torch.sub(part.to(rows.dtype), shifts, out=rows)
+                # Into the slab itself: a third array would not fit beside them in the cache.
+                torch.index_select(self.shift, 0, part_labels, out=rows)
+                torch.sub(part.to(rows.dtype), rows, out=rows)
             torch.linalg.vector_norm(rows, dim=1, out=self.norms[start : start + len(part)])
             start += len(part)
 
     def _squares(self, start: int, stop: int) -> float:
-        return float(self.norms[start:stop].to(torch.float64).square().sum())
+        norms = self.norms[start:stop]
+        return float(norms.dot(norms))
 
     def _check(self, features: Tensor, squares: float, where: str) -> None:
         """Refuse features whose squares, of this sum, cannot be summed in the slab's dtype."""
