@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import naive_collapse as naive
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.metrics import CollapseState, pair_margins
+from neuralcollapse.metrics.head import Head
 
 BUDGET = 2**30
 
@@ -87,6 +88,29 @@ def test_without_logits_only_the_nearest_mean_is_judged(case):
     assert len(state.margins) == 0
     assert state.pair_margins is None
     assert set(state.per_class()) == {"ncc_accuracy"}
+
+
+@pytest.mark.parametrize("num_classes", [3, 10, 140, 300])  # logits and distances by one product
+@pytest.mark.parametrize("offset", [0.0, 1e3])  # or, where means are far from the origin, by two
+def test_a_head_decides_when_samples_are_settled_as_when_they_are_gathered(num_classes, offset):
+    generator = torch.Generator().manual_seed(num_classes)
+    weight = torch.nn.functional.normalize(torch.randn(num_classes, 6, generator=generator))
+    weight[1] = weight[0]  # these tie, to the last digit
+    labels = torch.arange(900) % (num_classes - 1)  # the last class is absent
+    features = 9 * weight[labels] + torch.randn(900, 6, generator=generator) + offset
+    head = Head("", weight, -offset * weight.sum(1))
+    early, late = (CollapseState(num_classes, 6, keep=True, feature_budget=BUDGET) for _ in "ab")
+    early.gather(features, labels, head.logits(features))
+    late.gather(features, labels)
+    early.settle(early.moments.means)
+    late.settle(late.moments.means, head=head)
+    np.testing.assert_array_equal(late.counts.table[:-1], early.counts.table[:-1])
+    assert late.ties == early.ties > 0
+    assert late.decided.tolist() == early.decided.tolist()
+    size = float(head.logits(features).abs().max())
+    np.testing.assert_allclose(late.margins, early.margins, rtol=0, atol=1e-6 * size)
+    if num_classes <= 256:
+        np.testing.assert_allclose(late.pair_margins, early.pair_margins, rtol=0, atol=1e-6 * size)
 
 
 def test_nothing_yet():

@@ -126,9 +126,9 @@ def measure_features(
         intervals=intervals,
     )
     true = integer_labels("labels", labels, len(rows), num_classes, class_names)
-    _gather(state, rows, true, layer, scores)
+    _gather(state, rows, true, None, scores)
     means = state.moments.means
-    state.settle(means)
+    state.settle(means, head=layer if scores is None else None)
     train, test = SplitReport.of(state, head, offset, own), None
     if test_features is not None:
         rows = as_matrix("test_features", test_features).detach()

@@ -50,6 +50,7 @@ def code_share(weight: Tensor, means: Tensor) -> CodeShare:
 
     Examples
     --------
+    >>> import torch
     >>> square = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
     >>> found = code_share(2 * square, 3 * square)
     >>> round(found.margin, 6), round(found.proved, 6), round(found.duality, 6)

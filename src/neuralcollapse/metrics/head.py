@@ -79,6 +79,22 @@ class Head:
         """Return the features of what enters the layer: at norm 1 for a cosine head."""
         return inputs if self.scale is None else normalize(inputs, dim=-1)
 
+    def require_width(self, width: int) -> None:
+        """Refuse features of another width.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If they are.
+        """
+        if width != self.dim:
+            raise NeuralCollapseError(
+                "weight",
+                f"{width} columns, as many as the features have",
+                f"shape {tuple(self.weight.shape)}",
+                ROW_A_CLASS,
+            )
+
     def logits(self, features: Shaped[Tensor, "*n d"]) -> Float[Tensor, "*n K"]:
         """Return the logits of features, (..., d) to (..., K), in float32 or wider.
 
@@ -90,13 +106,7 @@ class Head:
         NeuralCollapseError
             If the features are of another width.
         """
-        if features.shape[-1] != self.dim:
-            raise NeuralCollapseError(
-                "weight",
-                f"{features.shape[-1]} columns, as many as the features have",
-                f"shape {tuple(self.weight.shape)}",
-                ROW_A_CLASS,
-            )
+        self.require_width(features.shape[-1])
         wide = features.dtype == torch.float64 or not features.is_floating_point()
         where, dtype = features.device, torch.float64 if wide else torch.float32
         bias = None if self.bias is None else self.bias.to(where, dtype)

@@ -29,7 +29,8 @@ class KeptSamples:
     Examples
     --------
     >>> kept = KeptSamples(budget=100)
-    >>> kept.add(torch.ones(2, 3), torch.tensor([0, 1]), torch.tensor([0.5, -1.0]), None)
+    >>> margins, winners = torch.tensor([0.5, -1.0]), torch.tensor([0, 0])
+    >>> kept.add(torch.ones(2, 3), torch.tensor([0, 1]), margins, winners)
     >>> kept.labels.tolist(), kept.margins.tolist(), len(kept.features)
     ([0, 1], [0.5, -1.0], 1)
     """
@@ -59,17 +60,20 @@ class KeptSamples:
     ) -> None:
         """Add a batch: features (n, d), labels, margins, winners and confidences (n,)."""
         self._labels.append(labels.to(torch.int32))
-        if margins is not None:
-            self._margins.append(margins)
-        if winners is not None:
-            self._decided.append(winners.to(torch.int32))
-        if confidences is not None:
-            self._confidences.append(confidences)
+        if margins is not None and winners is not None:
+            self.judge(margins, winners, confidences)
         if self.features is not None:
             self.room -= features.nbytes
             self.features.append((features, self._labels[-1], winners))
             if self.room < 0:
                 self.features = None
+
+    def judge(self, margins: Tensor, winners: Tensor, confidences: Tensor | None) -> None:
+        """Add what a head decided of samples that were added without: each of shape (n,)."""
+        self._margins.append(margins)
+        self._decided.append(winners.to(torch.int32))
+        if confidences is not None:
+            self._confidences.append(confidences)
 
     def merge(self, other: KeptSamples) -> None:
         """Add other samples after these; of features, only if both have kept all."""
@@ -82,14 +86,14 @@ class KeptSamples:
         else:
             self.features = self.features + other.features
 
-    def chunks(self) -> Iterator[Batch]:
-        """Yield the features kept with labels (int64) and winners, small batches put together."""
+    def chunks(self, size: int = CHUNK_ROWS) -> Iterator[Batch]:
+        """Yield the features kept with labels (int64) and winners, put together to `size` rows."""
         for _, alike in groupby(self.features or (), key=_kind):
             pending, rows = [], 0
             for batch in alike:
                 pending.append(batch)
                 rows += len(batch[0])
-                if rows >= CHUNK_ROWS:
+                if rows >= size:
                     yield _joined(pending)
                     pending, rows = [], 0
             if pending:

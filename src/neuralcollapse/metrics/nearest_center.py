@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.metrics.decisions import TIED, alike, decide
-from neuralcollapse.metrics.head import Head, checked_bias, linear_scores
+from neuralcollapse.metrics.head import FEW, Head, checked_bias, linear_scores
 from neuralcollapse.validation import (
     ROW_A_CLASS,
     as_matrix,
@@ -41,6 +41,8 @@ class NearestCenter:
     ----------
     means
         (K, d) class means; rows with NaN are absent classes and never the nearest.
+    head
+        Linear, whose logits `judged` returns as well: from the same product, where classes are few.
 
     Raises
     ------
@@ -56,7 +58,7 @@ class NearestCenter:
     tensor([ 0,  1, -1])
     """
 
-    def __init__(self, means: Any) -> None:
+    def __init__(self, means: Any, head: Head | None = None) -> None:
         means = as_matrix("means", means).detach().to(torch.float64)
         present = torch.isfinite(means).all(1)
         if not bool(present.all()) and bool(means.isinf().any()):
@@ -81,7 +83,17 @@ class NearestCenter:
         self._centering = not self._offset_norm <= NEAR * self._radius
         if not self._centering:  # <x - m, mu_k - m> = <x, mu_k - m> - <m, mu_k - m>
             offsets -= rows.nan_to_num() @ self._center
-        self._rows, self._offsets = rows.nan_to_num_(), offsets
+        self._absent, self._head = ~present, head
+        vectors, added = [rows.nan_to_num_(), self._center[None]], [offsets, offsets.new_zeros(1)]
+        if head is not None:
+            head.require_width(self.dim)
+            bias = torch.zeros(self.num_classes) if head.bias is None else head.bias
+            vectors, added = [*vectors, head.weight.to(means)], [*added, bias.to(means)]
+        # Few vectors share one product, in which a few more cost little.
+        self._joined = not self._centering and sum(map(len, vectors)) in FEW
+        if self._joined:
+            rows, offsets = torch.cat(vectors), torch.cat(added)
+        self._vectors, self._offsets = rows, offsets
         self._cast: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
 
     @property
@@ -114,7 +126,9 @@ class NearestCenter:
         """
         return self.judged(features, labels)[0]
 
-    def judged(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def judged(
+        self, features: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         r"""Return, beside the winners, how far from its label's mean each row is, and by how much.
 
         Parameters
@@ -130,28 +144,31 @@ class NearestCenter:
             \|x - mu_y\|^2, to round-off of \|x - m\|^2.
         ahead : Tensor of shape (n,)
             The least squared distance to another mean, minus that.
+        logits : Tensor of shape (n, K) or None
+            Of the head, if there is one.
         """
         wide = features.dtype == torch.float64 or not features.is_floating_point()
         dtype = torch.float64 if wide else torch.float32
         size = self.chunk_rows
         chunks = zip(features.split(size), labels.split(size), strict=True)
         found = [self._judged(rows, likely, dtype) for rows, likely in chunks]
-        if not found:
-            return labels, features.new_zeros(0), features.new_zeros(0)
-        winners, own, ahead = (torch.cat(part) for part in zip(*found, strict=True))
-        return winners, own, ahead
+        if len(found) == 1:
+            return found[0]
+        winners, own, ahead, logits = zip(*found, strict=True)
+        decided = None if self._head is None else torch.cat(logits)
+        return torch.cat(winners), torch.cat(own), torch.cat(ahead), decided
 
     def distances(self, features: Tensor) -> Tensor:
         """Return the distances to all means by differences, (n, K) float64; inf if absent."""
         mode = "donot_use_mm_for_euclid_dist"
         means = self._means.to(features.device)
         found = torch.cdist(features.to(torch.float64), means, compute_mode=mode)
-        return found.masked_fill_(self._offsets.to(features.device).isinf(), float("inf"))
+        return found.masked_fill_(self._absent.to(features.device), float("inf"))
 
     def _judged(
         self, features: Tensor, likely: Tensor, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        scores, squares, slack = self._scores(features, dtype)
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        scores, logits, squares, slack = self._scores(features, dtype)
         margins, found = decide(scores, likely, slack)
         own = squares - 2 * scores.gather(1, likely[:, None]).squeeze(1)
         close = (found == TIED).nonzero().squeeze(1)
@@ -161,13 +178,15 @@ class NearestCenter:
                 found[close] = self._judged(rows, labels, torch.float64)[0]
             else:
                 found[close] = decide(-self.distances(rows), labels)[1]
-        return found, own, 2 * margins
+        return found, own, 2 * margins, logits
 
-    def _scores(self, features: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the scores (n, K), -inf for absent classes; |x - m|^2; twice their round-off."""
+    def _scores(
+        self, features: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """Return scores (n, K), -inf if absent; logits; |x - m|^2; twice the scores' round-off."""
         key = (dtype, features.device)
         if key not in self._cast:
-            parts = (self._center, self._rows, self._offsets)
+            parts = (self._center, self._vectors, self._offsets)
             self._cast[key] = [part.to(features.device, dtype) for part in parts]
         center, vectors, offsets = self._cast[key]
         rows, reach = features.to(dtype), self._radius
@@ -175,16 +194,21 @@ class NearestCenter:
             rows = rows - center
         else:
             reach += self._offset_norm
-        scores = linear_scores(rows, vectors, offsets)
+        products = linear_scores(rows, vectors, offsets)
+        scores, logits = products[:, : self.num_classes], None
+        if self._head is not None:
+            joined = products[:, self.num_classes + 1 :]
+            logits = joined if self._joined else self._head.logits(features)
         info, norms = torch.finfo(dtype), torch.linalg.vector_norm(rows, dim=1)
         # Sums of d rounded products drift by about sqrt(d) units; rows and differences by a few.
         units = 2 * (4 + self.dim**0.5)
         squares = norms.square()  # of x - m
         if not self._centering:
-            squares.add_(self._offset_norm**2).sub_(rows @ center, alpha=2)
+            along = products[:, self.num_classes] if self._joined else rows @ center
+            squares.add_(self._offset_norm**2).sub_(along, alpha=2)
         slack = norms.add_(reach).mul_(units * info.eps * self._radius)
         slack += units * self.dim * info.tiny
-        return scores, squares, slack
+        return scores, logits, squares, slack
 
 
 def nearest_center(features: Any, means: Any) -> Int[Tensor, " n"]:

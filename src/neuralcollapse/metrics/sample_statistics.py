@@ -15,6 +15,7 @@ from neuralcollapse.metrics.decisions import decide, log_confidences
 from neuralcollapse.metrics.estimates.corrected import PROBES
 from neuralcollapse.metrics.estimates.sample_groups import keeps_groups
 from neuralcollapse.metrics.estimates.second_look import SecondLook, looks_again
+from neuralcollapse.metrics.head import Head
 from neuralcollapse.metrics.kept_samples import Batch, KeptSamples
 from neuralcollapse.metrics.left_out import LeftOut
 from neuralcollapse.metrics.margins import lower_pairs
@@ -95,21 +96,16 @@ class SampleStatistics:
         safe = within(true, self.moments.num_classes)
         margins = winners = None
         if logits is not None and len(features):
-            margins, winners = decide(logits, safe)
-            self._check(margins, features)
+            margins, winners = self._decided(features, safe, logits)
         self.moments.update(features, true)
         if not len(features):
             return
         if logits is not None and margins is not None and winners is not None:
-            self._counts.add_head(safe, margins, winners)
-            if self.keeps_pairs:
-                self.pairs = lower_pairs(self.pairs, logits, safe)
+            self._add_head(safe, logits, margins, winners)
         if self.nearest is not None:
             self._counts.add_nearest(safe, self.nearest.winners(features, safe), winners)
         if self.samples is not None:
-            sure = None
-            if self.keeps_confidences and logits is not None:
-                sure = log_confidences(logits)
+            sure = None if logits is None else self._confidences(logits)
             self.samples.add(features, safe, margins, winners, sure)
 
     @property
@@ -127,6 +123,7 @@ class SampleStatistics:
         means: Tensor,
         again: Iterable[tuple[Tensor, Tensor | None, Any]] | None = None,
         whole: ClassMoments | None = None,
+        head: Head | None = None,
     ) -> None:
         """Seek the nearest of the class means of every sample; kept features are then dropped.
 
@@ -138,18 +135,27 @@ class SampleStatistics:
             The same batches once more, (features, logits, labels), read if features were dropped.
         whole
             Moments that the means are of, if these samples are a part of theirs.
+        head
+            Linear, to decide by now, in one product with the means, where no logits were gathered.
 
         Raises
         ------
+        NonFiniteError
+            If a logit that a margin depends on is infinite.
         NeuralCollapseError
             If features were dropped and there is no `again`, or it has other samples.
         """
-        nearest, left_out, seen = NearestCenter(means), LeftOut(whole or self.moments), 0
+        nearest, left_out, seen = NearestCenter(means, head), LeftOut(whole or self.moments), 0
         look = self._second_look(whole or self.moments)
         self._counts.forget_nearest()
         self.left_out.zero_()
-        for features, labels, winners in self._settled_from(again):
-            found, own, ahead = nearest.judged(features, labels)
+        for features, labels, winners in self._settled_from(again, nearest.chunk_rows):
+            found, own, ahead, logits = nearest.judged(features, labels)
+            if logits is not None:
+                margins, winners = self._decided(features, labels, logits)
+                self._add_head(labels, logits, margins, winners)
+                if self.samples is not None:
+                    self.samples.judge(margins, winners, self._confidences(logits))
             self._counts.add_nearest(labels, found, winners)
             self.left_out += left_out.count(labels, own, ahead)
             if look is not None:
@@ -213,10 +219,24 @@ class SampleStatistics:
             refuse_margins(int(self._suspect))
         return self._counts
 
-    def _settled_from(self, again: Iterable[Any] | None) -> Iterator[Batch]:
+    def _decided(self, features: Tensor, labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return margins and winners, if the margins are finite."""
+        margins, winners = decide(logits, labels)
+        self._check(margins, features)
+        return margins, winners
+
+    def _add_head(self, labels: Tensor, logits: Tensor, margins: Tensor, winners: Tensor) -> None:
+        self._counts.add_head(labels, margins, winners)
+        if self.keeps_pairs:
+            self.pairs = lower_pairs(self.pairs, logits, labels)
+
+    def _confidences(self, logits: Tensor) -> Tensor | None:
+        return log_confidences(logits) if self.keeps_confidences else None
+
+    def _settled_from(self, again: Iterable[Any] | None, size: int) -> Iterator[Batch]:
         """Yield features, labels and winners: those kept, or else those of the data once more."""
         if self.samples is not None and self.samples.features is not None:
-            yield from self.samples.chunks()
+            yield from self.samples.chunks(size)
         else:
             yield from decided_batches(again or (), self.moments.num_classes)
 
