@@ -2,9 +2,9 @@
 
     python benchmarks/language_model.py [--smoke]
 
-time     measure(model, loader) over the bare forward passes of the same loader: process CPU time,
-         one thread, in pairs, median of the ratios.
-memory   MiB that measure takes at its peak, above model and data, in a process of its own. The
+time     measure(model, loader), all that it does but for intervals, over the bare forward passes
+         of the same loader: process CPU time, one thread, in pairs, median of the ratios.
+memory   MiB that it takes at its peak, above model and data, in a process of its own. The
          forward pass itself takes some: the logits of one batch.
 
 Two transformer blocks of width 128, K = 8,192 words and 65,000 tokens. Logits are never kept: all
@@ -74,7 +74,7 @@ def bare(model: nn.Module, loader: list[tuple[Tensor, Tensor]]) -> None:
 
 
 def measured(model: nn.Module, loader: list[tuple[Tensor, Tensor]]) -> None:
-    nc.measure(model, loader, progress=False)
+    nc.measure(model, loader, progress=False, intervals=False)
 
 
 def seconds(work: partial[None]) -> float:

@@ -269,20 +269,22 @@ class _LogEnergy:
 def product_distance(left: ClassVectors, right: ClassVectors) -> float:
     """Distance of L R^T, normalised, from (I - 11^T/K)/sqrt(K-1); rows of R sum to zero."""
     L, R, num = left.rows, right.rows, len(left)
+    whole = L @ R.T if num <= DIRECT_CLASSES else None
     # ||L R^T||^2 = <L^T L, R^T R>: d x d, not K x K.
-    if num > DIRECT_CLASSES:
+    if whole is None:
         norm = (left.second_moment * right.second_moment).sum().sqrt()
         overlap = torch.dot(L.reshape(-1), R.reshape(-1)) - L.sum(0) @ R.sum(0) / num
         squared = float(2 - 2 * overlap / (norm * math.sqrt(num - 1)))
         if squared > CANCELLING**2:
             return math.sqrt(squared)
     else:
-        norm = torch.linalg.matrix_norm(L @ R.T)
+        norm = torch.linalg.matrix_norm(whole)
     total = 0.0
     on, off = (1 - 1 / num) / math.sqrt(num - 1), -1 / num / math.sqrt(num - 1)
     size = max(1, min(DIRECT_CLASSES, DIRECT_CLASSES**2 // num))
     for start in range(0, num, size):
-        block = (L[start : start + size] @ R.T).div_(norm).sub_(off)
+        block = L[start : start + size] @ R.T if whole is None else whole
+        block = block.div_(norm).sub_(off)
         block.diagonal(start).sub_(on - off)
         total += float(block.square_().sum())
     return math.sqrt(total)

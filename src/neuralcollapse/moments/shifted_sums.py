@@ -266,7 +266,8 @@ class ShiftedSums:
             return
         if len(selected) < len(rows):
             rows, labels = rows.index_select(0, selected), labels[selected]
-        classes, position = labels.unique(return_inverse=True)
+        classes = due.nonzero().squeeze(1)
+        position = (due.cumsum(0) - 1)[labels]  # of the class of each row, among them
         new = self.count[classes] == 0
         # A new class is first taken about its first sample: sums of the large raw values would
         # round away the spread of a collapsed class.
