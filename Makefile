@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 # call every public function, and nightly by every test.
 TYPED  := --jaxtyping-packages=neuralcollapse,typechecking.checker
 
-.PHONY: help demo test nightly coverage lint bench gpu docs clean
+.PHONY: help demo test nightly coverage lint bench gpu screenshots docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -39,11 +39,14 @@ bench: $(VENV)/.installed-dev  ## the speed ratios, with their floors
 gpu: $(VENV)/.installed-dev  ## on one GPU: its tests, and the network figures at the scale medium, in gpu/
 	$(BIN)/python benchmarks/gpu.py
 
+screenshots: $(VENV)/.installed-dev  ## pictures of the report page at every size and in every state, in screenshots/
+	$(BIN)/python tests/screenshots.py
+
 docs: $(VENV)/.installed-dev  ## run the scripts of the gallery and build the documentation in site/
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going docs site
 
 clean:  ## remove the environment and what the demo wrote
-	rm -rf $(VENV) demo build dist site htmlcov .coverage docs/gallery docs/scripts docs/reference/api docs/reference/uses
+	rm -rf $(VENV) demo build dist site screenshots htmlcov .coverage docs/gallery docs/scripts docs/reference/api docs/reference/uses
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "neuralcollapse needs Python 3.11 or newer, got " + sys.version.split()[0] + "; set PYTHON=python3.11")'

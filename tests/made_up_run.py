@@ -12,7 +12,7 @@ from neuralcollapse.measurement import measure_features
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.runs import append_record, write_snapshot
 
-HOSTILE_NAMES = ["<script>window.hacked = 1</script>", 'a "b" & c', "</script>", "日本"]
+HOSTILE_NAMES = ["<script>window.hacked = 1</script>", f'a "b" & {"c" * 60}', "</script>", "日本"]
 
 
 def write_run(
@@ -27,6 +27,7 @@ def write_run(
     headed=True,
     snapshots=10,
     before=False,
+    layers=0,
     measured=None,
     seed=0,
 ):
@@ -67,6 +68,11 @@ def write_run(
         # Grades and intervals, which take longer than all else, are of the end.
         values = report.to_record() if epoch == epochs else report.to_dict()
         record |= {"train_loss": left, "num_classes": num_classes}
+        if layers:
+            record["layers"] = {
+                f"features.{i}": {"nc1_trace_ratio": left / (1 + i), "cdnv": left / (2 + i) ** 2}
+                for i in range(layers)
+            }
         append_record(folder / "history.jsonl", record | values)
         if epoch in kept:
             earlier = None

@@ -23,8 +23,8 @@ BROWSER = "/usr/bin/chromium"
 WIDTHS, THEMES = (1280, 390), ("light", "dark")
 LONG = ["a-name-of-a-class-without-any-place-to-break-it-" + letter * 30 for letter in "abcde"]
 STATES = {
-    "one": [{"num_classes": 5}],
-    "three": [{"num_classes": 5, "seed": seed} for seed in range(3)],
+    "one": [{"num_classes": 5, "layers": 4}],
+    "three": [{"num_classes": 5, "seed": seed, "layers": 3} for seed in range(3)],
     "six": [{"num_classes": 5, "seed": seed} for seed in range(6)],
     "twelve": [{"num_classes": 5, "seed": seed, "epochs": 8} for seed in range(12)],
     "two-classes": [{"num_classes": 2}],

@@ -37,15 +37,25 @@ def plain(text: object, keep: str = "") -> str:
     )
 
 
-def unmathed(text: object) -> str:
+def unmathed(text: object, most: int | None = None) -> str:
     r"""Return plain text that matplotlib does not read as a formula.
+
+    Parameters
+    ----------
+    text
+        Of anywhere.
+    most
+        Characters to keep; of a longer text the middle is left out.
 
     Examples
     --------
-    >>> print(unmathed("$\\frac$"))
-    \$\frac\$
+    >>> print(unmathed("$\\frac$"), unmathed("a class of a long name", most=11))
+    \$\frac\$ a cla… name
     """
-    return plain(text).replace("$", r"\$")
+    whole = plain(text)
+    if most is not None and len(whole) > most:
+        whole = f"{whole[: most // 2]}…{whole[most // 2 + 1 - most :]}"
+    return whole.replace("$", r"\$")
 
 
 def _steers(character: str) -> bool:

@@ -1,5 +1,6 @@
 from cli_runner import run
 from made_up_run import write_run
+from neuralcollapse.runs import append_record
 
 
 def test_report_writes_one_page_about_all_runs(tmp_path, monkeypatch):
@@ -25,3 +26,20 @@ def test_report_refuses_a_folder_without_history_in_one_line(tmp_path):
     assert result.stderr.startswith("error: path: expected a history.jsonl, got no file")
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_live_page_follows_the_run_until_it_is_interrupted(tmp_path, monkeypatch):
+    folder, page, seen = write_run(tmp_path / "run", epochs=2, snapshots=0), tmp_path / "p.html", []
+
+    def sleep(_):
+        seen.append(page.read_text())
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        if len(seen) == 1:  # somebody else trains on
+            append_record(folder / "history.jsonl", {"epoch": 3, "cdnv": 0.5})
+
+    monkeypatch.setattr("time.sleep", sleep)
+    assert run("report", folder, "--out", page, "--live").exit_code == 0
+    assert ["to epoch 3" in text for text in seen] == [False, True, True]
+    assert all('"reload":5' in text for text in seen)
+    assert '"reload":null' in page.read_text()

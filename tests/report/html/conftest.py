@@ -9,6 +9,7 @@ from neuralcollapse.runs import read_runs
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
+OWN = ("file:", "data:", "blob:")  # addresses that need no network
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -38,7 +39,7 @@ def browser():
 def tab(browser):
     """The one page of all tests: a new one takes as long as a test does."""
     page = browser.new_page()
-    page.context.set_default_timeout(0)  # a busy machine may take long
+    page.context.set_default_timeout(100_000)  # a busy machine may take long
     yield page
     page.context.close()
 
@@ -50,14 +51,21 @@ def visit(tab):
     listeners = {
         "pageerror": lambda error: faults.append(str(error)),
         "console": lambda m: faults.append(m.text) if m.type in ("error", "warning") else None,
-        "request": lambda r: None if r.url.startswith(("file:", "data:")) else faults.append(r.url),
+        "request": lambda r: (
+            None if r.url.startswith(("file:", "data:", "blob:")) else faults.append(r.url)
+        ),
     }
     for event, listener in listeners.items():
         tab.on(event, listener)
 
     def visit(path, width=1280, color_scheme="light", reduced_motion="no-preference"):
         tab.set_viewport_size({"width": width, "height": 800})
-        tab.emulate_media(media="screen", color_scheme=color_scheme, reduced_motion=reduced_motion)
+        tab.emulate_media(
+            media="screen",
+            color_scheme=color_scheme,
+            reduced_motion=reduced_motion,
+            forced_colors="none",
+        )
         tab.goto(path.as_uri())
         tab.wait_for_selector("#curves path.curve")
         return tab
@@ -73,7 +81,7 @@ def visit(tab):
 def sibling(tmp_path_factory):
     """Another run on the same classes."""
     folder = tmp_path_factory.mktemp("runs") / "sibling"
-    return write_run(folder, class_names=HOSTILE_NAMES, epochs=8, snapshots=4, seed=1)
+    return write_run(folder, class_names=HOSTILE_NAMES, epochs=8, snapshots=4, seed=1, layers=2)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,13 @@
 """The page in a real browser: it draws, answers to pointer and keys, and fits a phone."""
 
+from pathlib import Path
+
 import pytest
 
 from neuralcollapse.metrics.catalogue import CATALOGUE
+from neuralcollapse.report.html import write_page
 from neuralcollapse.report.html.curves import TRAINED
-from neuralcollapse.runs import read_run
+from neuralcollapse.runs import Run, read_run
 
 PIXELS = "id => document.getElementById(id).toDataURL()"
 CURVES = "() => [...document.querySelectorAll('#curves path.curve')].map(p => p.getAttribute('d'))"
@@ -220,3 +223,163 @@ def test_print_is_light_open_and_without_controls(visit, page_file):
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate("document.documentElement.dataset.theme") is None
     assert page.locator("nav").is_visible()
+
+
+def test_a_box_shows_its_epochs_in_every_chart(visit, page_file):
+    page = visit(page_file)
+    whole = page.evaluate(CURVES)
+    plot = page.locator("[data-chart=nc1_trace_ratio] .plot")
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 50)
+    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 60)
+    page.mouse.up()
+    low, high = (float(page.locator(f"#{end}").input_value()) for end in ("from", "to"))
+    assert 1 < low < high <= 12
+    assert all(a != b for a, b in zip(page.evaluate(CURVES), whole, strict=True))
+    page.locator("#whole").click()
+    assert page.evaluate(CURVES) == whole
+    page.locator("#from").fill("4")  # and by keys
+    page.keyboard.press("Enter")
+    assert page.evaluate(CURVES) != whole
+
+
+def test_what_is_chosen_stands_in_the_address(visit, page_file):
+    page = visit(page_file)
+    page.locator("[name=x][value=log]").check(force=True)
+    page.locator("#to").fill("9")
+    page.locator("#epoch").focus()
+    page.keyboard.press("Home")
+    page.wait_for_function("location.hash.includes('to=9') && location.hash.includes('epoch=0')")
+    before = page.evaluate(CURVES), page.evaluate(PIXELS, "gram")
+    page.reload()
+    page.wait_for_selector("#curves path.curve")
+    assert (page.evaluate(CURVES), page.evaluate(PIXELS, "gram")) == before
+    page.locator("nav a[href='#margins']").click()
+    page.wait_for_function("location.hash.startsWith('#margins?')")
+
+
+def test_every_picture_can_be_saved(visit, page_file, tetrahedron):
+    page = visit(page_file)
+    read = {}
+    for kind in ("CSV", "SVG", "PNG"):
+        page.locator("[data-chart=cdnv] .save").click()
+        with page.expect_download() as download:
+            page.locator(".menu button", has_text=kind).click()
+        assert download.value.suggested_filename == f"cdnv.{kind.lower()}"
+        read[kind] = Path(download.value.path()).read_bytes()
+    records = read_run(tetrahedron).records
+    header, *rows = read["CSV"].decode().splitlines()
+    assert header == "run,data,epoch,cdnv"
+    assert len(rows) == 2 * len(records)
+    assert float(rows[0].split(",")[3]) == pytest.approx(records[0]["cdnv"], rel=1e-4)
+    assert b"<path" in read["SVG"]
+    assert b"var(--" not in read["SVG"].split(b"<path", 1)[1].split(b">")[0]
+    assert read["PNG"].startswith(b"\x89PNG")
+    page.locator("#gram").locator("xpath=ancestor::figure").locator(".save").click()
+    assert page.locator(".menu button").all_inner_texts() == ["CSV", "PNG"]
+
+
+def test_matrices_obey_the_keyboard(visit, page_file):
+    page = visit(page_file)
+    for canvas in ("#gram", ".margin-map"):
+        figure = page.locator(canvas).locator("xpath=ancestor::figure")
+        page.locator(canvas).focus()
+        seen = []
+        for key in ("ArrowRight", "ArrowDown", "ArrowDown"):
+            page.keyboard.press(key)
+            seen.append(figure.locator(".readout").inner_text())
+        assert len(set(seen)) == 3
+        assert " and " in seen[0] or "samples of" in seen[0]
+
+
+def test_pictures_keep_their_colours_where_others_are_forced(visit, page_file):
+    page = visit(page_file)
+    page.emulate_media(forced_colors="active")
+    page.reload()
+    page.wait_for_selector("#curves path.curve")
+    assert colours_on(page, "#gram") > 3
+    swatch = "getComputedStyle(document.querySelector('.card-value'), '::before').backgroundColor"
+    assert page.evaluate(swatch) == "rgb(0, 114, 178)"
+
+
+def test_a_run_that_is_not_ticked_is_not_drawn(visit, two_runs_file):
+    page = visit(two_runs_file)
+    curves = page.locator("[data-chart=nc1_trace_ratio] path.curve")
+    page.locator("[data-mute='1']").uncheck()
+    assert curves.count() == 2
+    page.locator("[data-mute='0']").uncheck()
+    assert curves.count() == 0
+    page.locator("[data-mute='1']").check()
+    assert curves.count() == 2
+
+
+def test_layers_are_drawn_as_a_map_and_as_curves(visit, two_runs_file):
+    page = visit(two_runs_file)
+    page.locator("[name=run-layers][value='1']").check(force=True)
+    block = page.locator("#layers [data-run='1']")
+    assert block.locator(".heat rect").count() == 2 * 8  # layers and epochs
+    assert block.locator(".layer-curves path.curve").count() == 2
+    before = block.locator(".heat svg").inner_html()
+    block.locator("select").select_option(index=1)
+    assert block.locator(".heat svg").inner_html() != before
+
+
+def test_paper_has_every_run(visit, two_runs_file):
+    page = visit(two_runs_file)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    for section in ("margins", "layers", "theory"):
+        blocks = page.locator(f"#{section} [data-run]")
+        assert [blocks.nth(i).is_visible() for i in range(blocks.count())] == [True, True]
+    assert page.locator("#geometry .copy img").count() == 2
+    assert page.locator("[data-theory=norms] svg").count() == 2
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("#geometry .copy").count() == 0
+    assert page.locator("#theory [data-run]:visible").count() == 1
+
+
+def test_a_sweep_is_bands_and_dots(visit, tmp_path):
+    runs = [
+        Run(
+            f"{lr}-{seed}",
+            [{"epoch": e, "num_classes": 2, "cdnv": (1 + seed) * lr / e} for e in (1, 2, 3)],
+            provenance={"config": {"lr": lr, "seed": seed}},
+        )
+        for lr in (0.1, 0.2, 0.4, 0.8)
+        for seed in range(3)
+    ]
+    page = visit(write_page(runs, tmp_path / "sweep.html"))
+    chart = page.locator("[data-chart=cdnv]")
+    assert (chart.locator("path.band").count(), chart.locator("path.curve").count()) == (4, 4)
+    assert "lr 0.8 0.533 (0.267 to 0.8)" in chart.locator(".values").inner_text()
+    page.locator("[name=seeds][value=each]").check(force=True)
+    assert (chart.locator("path.band").count(), chart.locator("path.curve").count()) == (0, 12)
+    assert page.locator("#sweep circle").count() == 12
+    page.locator("[data-mute='5']").uncheck()
+    assert page.locator("#sweep circle").count() == 11
+
+
+def test_a_live_page_reloads_itself_and_keeps_what_was_chosen(visit, tmp_path, monkeypatch):
+    monkeypatch.setattr("neuralcollapse.report.html.page.RELOAD", 0.5)
+    run = Run("run", [{"epoch": e, "num_classes": 2, "cdnv": 1 / e} for e in (1, 2)])
+    page = visit(write_page([run], tmp_path / "live.html", live=True))
+    page.locator("[name=y][value=linear]").check(force=True)
+    run.records.append({"epoch": 3, "num_classes": 2, "cdnv": 0.125})
+    write_page([run], tmp_path / "live.html")
+    page.wait_for_function("document.querySelector('.values')?.textContent === 'train 0.125'")
+    assert page.locator("[name=y][value=linear]").is_checked()
+
+
+def test_a_share_on_a_log_axis_is_titled_by_what_it_lacks(visit, page_file):
+    page = visit(page_file)
+    caption = page.locator("[data-chart=accuracy] figcaption")
+    lacking, whole = "1 − argmaxₖ", "what is missing to 1: share of samples that are right"
+    assert caption.inner_text().startswith(lacking)
+    assert whole in caption.inner_text()
+    page.locator("[name=y][value=linear]").check(force=True)
+    assert not caption.inner_text().startswith("1")
+    assert "missing" not in caption.inner_text()

@@ -78,7 +78,7 @@ def setting_groups(runs: Sequence[Run]) -> tuple[list[int], list[str]]:
     for group in range(len(keys)):
         i = found.index(group)
         said = ", ".join(f"{n.replace('_', ' ')} {values[i]}" for n, values in columns.items())
-        names.append(runs[i].name if found.count(group) == 1 else said or f"{len(runs)} seeds")
+        names.append(said or f"{len(runs)} seeds")
     return found, names
 
 

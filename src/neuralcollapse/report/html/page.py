@@ -38,10 +38,11 @@ SCRIPTS = (
     "draw", "scale", "chart", "save", "bands", "curves", "sweep", "layers", "gram", "space",
     "geometry", "theory", "address", "page",
 )  # fmt: skip
+RELOAD = 5  # seconds between two looks of a live page
 NAMED = 3  # runs in the title
 
 
-def write_page(runs: Sequence[Run], path: str | Path) -> Path:
+def write_page(runs: Sequence[Run], path: str | Path, live: bool = False) -> Path:
     """Write the report of one or several runs, whole or not at all.
 
     Parameters
@@ -50,6 +51,8 @@ def write_page(runs: Sequence[Run], path: str | Path) -> Path:
         Of `read_runs`, at least one.
     path
         The HTML file.
+    live
+        Let the open page reload itself, every few seconds.
 
     Returns
     -------
@@ -62,15 +65,15 @@ def write_page(runs: Sequence[Run], path: str | Path) -> Path:
         If there is no run; or the file is there and is no report of this library.
     """
     require_replaceable(path)  # before the work
-    return write_html(path, render_page(runs))
+    return write_html(path, render_page(runs, live))
 
 
-def render_page(runs: Sequence[Run]) -> str:
+def render_page(runs: Sequence[Run], live: bool = False) -> str:
     """Return the report of one or several runs as HTML.
 
     Parameters
     ----------
-    runs
+    runs, live
         As in `write_page`. Names of runs and classes may be any text: they are escaped.
 
     Raises
@@ -94,6 +97,7 @@ def render_page(runs: Sequence[Run]) -> str:
     data = {
         "classes": runs[0].class_names,
         "charts": found,
+        "reload": RELOAD if live else None,
         "groups": group_names,
         "settings": swept,
         "runs": [

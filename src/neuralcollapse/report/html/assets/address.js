@@ -1,4 +1,5 @@
-// What is chosen on the page stands in its address, so that a link or a reload shows the same.
+// What is chosen on the page stands in its address, so that a link or a reload shows the same;
+// returns what writes it there at once.
 function setUpAddress() {
   const controls = [...document.querySelectorAll("main input, main select")].filter(({ name, id }) => name || id);
   const [place, query] = location.hash.slice(1).split("?"), kept = new URLSearchParams(query);
@@ -35,4 +36,5 @@ function setUpAddress() {
   const later = () => { clearTimeout(waiting); waiting = setTimeout(write, 200); };
   for (const event of ["change", "input"]) document.getElementById("main").addEventListener(event, later);
   addEventListener("hashchange", () => { [section] = location.hash.slice(1).split("?"); write(); });
+  return write;
 }

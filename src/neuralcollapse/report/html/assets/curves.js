@@ -83,7 +83,7 @@ function setUpCurves(data) {
   function draw(entry) {
     const { chart, plot, figure } = entry;
     const lines = entry.lines = series(chart);
-    figure.querySelector(".rest").hidden = !(logarithmic(chart) && chart.kind === "share");
+    figure.querySelectorAll(".rest").forEach((words) => { words.hidden = !(logarithmic(chart) && chart.kind === "share"); });
     if (!lines.length) {
       const why = data.runs.every((_, r) => muted(r)) ? "no run is ticked" : `not measured on ${state.split} data`;
       plot.replaceChildren(html("p", why, "empty"));

@@ -88,9 +88,8 @@ function setUpGeometry(data) {
     element("ramp-high").textContent = `+${shown(reach)}`;
     const pair = state.pair && state.pair.map((k) => classes.indexOf(k));
     gram.marked = pair && Math.min(...pair) >= 0 ? pair : null;
-    gram.show(classes, value, (v) => paint(v / reach));
     gram.idle = `${count < of ? `the ${count} of ${of} classes that are hardest to tell apart; ` : ""}point at a pair to read it, or take the arrow keys`;
-    gram.draw();
+    gram.show(classes, value, (v) => paint(v / reach));
   }
 
   function drawSpace(index) {

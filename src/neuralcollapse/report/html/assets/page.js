@@ -37,19 +37,29 @@ function wear(name) {
   theme.textContent = isDark() ? "light" : "dark";
   theme.setAttribute("aria-label", `switch to ${theme.textContent} colours`);
   theme.setAttribute("aria-pressed", String(isDark()));
-  recolour();
 }
 theme.addEventListener("click", () => {
   const name = isDark() ? "light" : "dark";
   wear(name);
+  recolour();
   try { localStorage.setItem("neuralcollapse-theme", name); } catch { /* a file may have no storage */ }
 });
-system.addEventListener("change", () => wear(null));
+system.addEventListener("change", () => { wear(null); recolour(); });
 let kept = null;
 try { kept = localStorage.getItem("neuralcollapse-theme"); } catch { /* the same */ }
 wear(kept === "dark" || kept === "light" ? kept : null);
+if (kept) recolour();
 
-setUpAddress();
+const keepChoices = setUpAddress();
+
+// Of a run that goes on, unless something is open or held down.
+let held = false;
+for (const [event, value] of [["pointerdown", true], ["pointerup", false]]) addEventListener(event, () => { held = value; });
+if (data.reload) setInterval(() => {
+  if (held || document.querySelector(":popover-open")) return;
+  keepChoices();
+  location.reload();
+}, 1000 * data.reload);
 
 // On paper everything is open and light, and every run is there.
 let screen = null, hidden = [], copies = [];
