@@ -1,9 +1,11 @@
 """The architecture holds: imports point down, and the front door lists what there is."""
 
+import ast
 import runpy
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,26 @@ ROOT = Path(__file__).parents[1]
 def test_imports_point_down(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert lint_imports() == 0
+
+
+def test_no_module_imports_itself_by_a_circle_even_to_name_a_type():
+    files = {
+        ".".join(path.relative_to(ROOT / "src").with_suffix("").parts): path
+        for path in (ROOT / "src").rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    imports = {
+        name: {
+            module
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.module
+            for module in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+            if module in files
+        }
+        for name, path in files.items()
+    }
+    assert sum(map(len, imports.values())) > 1000
+    TopologicalSorter(imports).prepare()  # raises CycleError
 
 
 def test_every_public_name_is_there():

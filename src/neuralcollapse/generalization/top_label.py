@@ -107,7 +107,7 @@ class TopLabelCalibration:
         from neuralcollapse.figure_style import save
         from neuralcollapse.generalization.reliability_diagram import reliability_diagram
 
-        drawing = reliability_diagram(self)
+        drawing = reliability_diagram(self.bins, self.ece, self.confidence)
         if path is not None:
             save(drawing, path)
         return drawing

@@ -1,4 +1,5 @@
 from .collapse_report import CollapseReport as CollapseReport
+from .collapse_report import load_report as load_report
 from .compare import compare as compare
 from .extract_features import extract_features as extract_features
 from .feature_files import read_features as read_features
@@ -15,5 +16,4 @@ from .measure_head import measure_head as measure_head
 from .measure_layers import measure_layers as measure_layers
 from .measure_regression import RegressionReport as RegressionReport
 from .measure_regression import measure_regression as measure_regression
-from .report_file import load_report as load_report
 from .separation_law import SeparationLaw as SeparationLaw

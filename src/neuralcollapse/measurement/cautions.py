@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from neuralcollapse.measurement.collapse_values import CollapseValues
 from neuralcollapse.measurement.prediction import implied_decay
 from neuralcollapse.metrics.between import between_whitener
 from neuralcollapse.metrics.chance.decisions import own_nearest_mean
@@ -15,7 +16,6 @@ from neuralcollapse.metrics.validity import CERTAIN
 from neuralcollapse.wording import at_least, at_most, no_more_than, number
 
 if TYPE_CHECKING:
-    from neuralcollapse.measurement.collapse_report import CollapseReport
     from neuralcollapse.moments.class_moments import ClassMoments
 
 MOST = 0.5  # of nc1_pinv
@@ -23,7 +23,7 @@ ROUND_OFF = 1e-6  # of the largest margin, which float32 rows attain to so much
 MANY = 3  # features or directions from which one with so much is worth a word
 
 
-def cautions(report: CollapseReport, head_decay: float | None = None) -> list[str]:
+def cautions(report: CollapseValues, head_decay: float | None = None) -> list[str]:
     """Return what could mislead a reader of a report, the most important first.
 
     Parameters
@@ -37,7 +37,7 @@ def cautions(report: CollapseReport, head_decay: float | None = None) -> list[st
     return [*found, *concentrated(report.train.moments), *report.notes]
 
 
-def _test_data(report: CollapseReport) -> Iterator[str]:
+def _test_data(report: CollapseValues) -> Iterator[str]:
     if report.tested is None:
         return
     times = report.apart
@@ -45,7 +45,7 @@ def _test_data(report: CollapseReport) -> Iterator[str]:
         yield f"NC1 is {_times(times)} larger on test data: what collapsed is the training data."
 
 
-def _samples(report: CollapseReport) -> Iterator[str]:
+def _samples(report: CollapseValues) -> Iterator[str]:
     setting, dim = report.setting, report.train.moments.dim
     if setting.num_samples <= dim + 1:
         yield (
@@ -68,7 +68,7 @@ def _samples(report: CollapseReport) -> Iterator[str]:
         )
 
 
-def _classes(report: CollapseReport, head_decay: float | None) -> Iterator[str]:
+def _classes(report: CollapseValues, head_decay: float | None) -> Iterator[str]:
     setting = report.setting
     if not setting.fits:
         yield (
@@ -85,7 +85,7 @@ def _classes(report: CollapseReport, head_decay: float | None) -> Iterator[str]:
         yield from _merging(report, head_decay)
 
 
-def _merging(report: CollapseReport, head_decay: float | None) -> Iterator[str]:
+def _merging(report: CollapseValues, head_decay: float | None) -> Iterator[str]:
     """Name the decay from which the smallest classes of one size become one (theory.unequal)."""
     setting = report.setting
     alike = [size for size, times in Counter(setting.class_sizes).items() if times > 1]
@@ -114,7 +114,7 @@ def _beside(strength: float, merge: float) -> str:
     return "above: lower the decay" if strength >= merge else "below"
 
 
-def _code(report: CollapseReport) -> Iterator[str]:
+def _code(report: CollapseValues) -> Iterator[str]:
     """Say how near the head is to the best code that fits."""
     values = report.train.values
     if "nc2_code_proved" not in values:

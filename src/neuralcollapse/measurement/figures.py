@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,18 +13,17 @@ from torch import Tensor
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE
 from neuralcollapse.geometry.simplex_etf import nearest_etf
+from neuralcollapse.measurement.collapse_values import CollapseValues
+from neuralcollapse.measurement.report_tables import pair_table
 from neuralcollapse.metrics.catalogue import metric_named
 from neuralcollapse.metrics.margin_scale import margin_ceiling, margin_scale
 from neuralcollapse.plain_text import unmathed
-
-if TYPE_CHECKING:
-    from neuralcollapse.measurement.collapse_report import CollapseReport
 
 TICKED_CLASSES = 20  # more class names would overlap
 PIXELS = 512  # of more classes the cosines are averaged over squares
 
 
-def plot_report(report: CollapseReport) -> Figure:
+def plot_report(report: CollapseValues) -> Figure:
     """Draw the four panels of a report.
 
     Parameters
@@ -53,7 +51,7 @@ def plot_report(report: CollapseReport) -> Figure:
     return figure
 
 
-def _gram(axes: Axes, report: CollapseReport) -> None:
+def _gram(axes: Axes, report: CollapseValues) -> None:
     rows = report.train.moments.centered_means()
     directions = rows / rows.norm(dim=1, keepdim=True)
     side = -(-len(rows) // PIXELS)
@@ -74,7 +72,7 @@ def _gram(axes: Axes, report: CollapseReport) -> None:
         axes.set(xlabel="class", ylabel="class")
 
 
-def _spectra(axes: Axes, report: CollapseReport) -> None:
+def _spectra(axes: Axes, report: CollapseValues) -> None:
     moments = report.train.moments
     axes.set_title("Spectra of the scatters")
     rows = moments.centered_means()
@@ -93,7 +91,7 @@ def _spectra(axes: Axes, report: CollapseReport) -> None:
     axes.legend(frameon=False)
 
 
-def _margins(axes: Axes, report: CollapseReport) -> None:
+def _margins(axes: Axes, report: CollapseValues) -> None:
     axes.set_title("Margins of the samples, over their scale")
     axes.set(xlabel="margin / scale", ylabel="share of samples")
     if report.weight is None:
@@ -118,7 +116,7 @@ def _margins(axes: Axes, report: CollapseReport) -> None:
     axes.legend(frameon=False, loc="upper left")
 
 
-def _in_space(axes: Axes3D, report: CollapseReport) -> None:
+def _in_space(axes: Axes3D, report: CollapseValues) -> None:
     """Four class means span three dimensions: they are drawn there without any loss."""
     chosen = _four_classes(report)
     means = report.train.moments.means[chosen]
@@ -144,16 +142,16 @@ def _in_space(axes: Axes3D, report: CollapseReport) -> None:
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.1, -0.05))
 
 
-def _four_classes(report: CollapseReport) -> list[int]:
+def _four_classes(report: CollapseValues) -> list[int]:
     """Return the classes of the worst pairs by CDNV, up to four."""
-    pairs = report.worst_pairs()
+    pairs = pair_table(report)
     index = {name: k for k, name in enumerate(report.class_names)}
     present = report.train.moments.present.nonzero().squeeze(1).tolist()
     worst = [index[name] for pair in pairs[["class i", "class j"]].to_numpy() for name in pair]
     return list(dict.fromkeys([*worst, *present]))[:4]
 
 
-def _present_names(report: CollapseReport) -> Sequence[str]:
+def _present_names(report: CollapseValues) -> Sequence[str]:
     present = report.train.moments.present.tolist()
     named = zip(report.class_names, present, strict=True)
     return [unmathed(name) for name, here in named if here]

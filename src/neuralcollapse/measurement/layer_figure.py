@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, figure
+from neuralcollapse.measurement.separation_law import SeparationLaw
 from neuralcollapse.metrics.catalogue import metric_named
 from neuralcollapse.plain_text import unmathed
-
-if TYPE_CHECKING:
-    from neuralcollapse.measurement.layer_profile import LayerProfile
 
 NAMED = 20  # more names below each other's panels would overlap
 
 
-def plot_profile(profile: LayerProfile) -> Figure:
+def plot_profile(
+    profile: pd.DataFrame, law: SeparationLaw | None, num_samples: int, num_classes: int
+) -> Figure:
     """Draw fuzziness with the fitted law, both NC1, effective rank, and nearest-mean accuracy.
 
     Parameters
     ----------
     profile
-        What `measure_layers` returned.
+        One row a layer, the first one first, as `LayerProfile.to_frame` returns them.
+    law
+        Fitted to the layers, if it could be.
+    num_samples, num_classes
+        N and K of the data.
 
     Returns
     -------
@@ -33,11 +36,11 @@ def plot_profile(profile: LayerProfile) -> Figure:
         11 x 8 inches.
     """
     with figure(2, 2, 11, 8) as (drawing, panels):
-        _fuzziness(panels[0], profile)
+        _fuzziness(panels[0], profile, law)
         _nc1(panels[1], profile)
-        _rank(panels[2], profile)
+        _rank(panels[2], profile, num_classes)
         _accuracy(panels[3], profile)
-        names = [unmathed(layer.layer) for layer in profile]
+        names = [unmathed(name) for name in profile["layer"]]
         depths = range(1, len(names) + 1)
         for axes in panels:
             axes.set_xlim(0.5, len(names) + 0.5)
@@ -51,7 +54,7 @@ def plot_profile(profile: LayerProfile) -> Figure:
             if len(names) <= NAMED:
                 axes.set_xticks(depths)
         drawing.suptitle(
-            f"Collapse by layer: {profile.num_samples:,} samples of {profile.num_classes} classes",
+            f"Collapse by layer: {num_samples:,} samples of {num_classes} classes",
             x=0.01,
             ha="left",
         )
@@ -67,10 +70,9 @@ def _log_where_positive(axes: Axes, values: list[float]) -> None:
         axes.set_yscale("log")
 
 
-def _fuzziness(axes: Axes, profile: LayerProfile) -> None:
-    values = profile["separation_fuzziness"]
+def _fuzziness(axes: Axes, profile: pd.DataFrame, law: SeparationLaw | None) -> None:
+    values = profile["separation_fuzziness"].tolist()
     _curve(axes, values, "measured", BLUE)
-    law = profile.law
     if law is not None:
         depths = (1, len(values))
         label = f"law: × {law.ratio:.3g} a layer, r² = {law.r_squared:.3f}"
@@ -80,29 +82,29 @@ def _fuzziness(axes: Axes, profile: LayerProfile) -> None:
     axes.legend()
 
 
-def _nc1(axes: Axes, profile: LayerProfile) -> None:
+def _nc1(axes: Axes, profile: pd.DataFrame) -> None:
     for name, color in (("nc1_pinv", BLUE), ("nc1_trace_ratio", ORANGE)):
-        _curve(axes, profile[name], metric_named(name).label, color)
-    _log_where_positive(axes, profile["nc1_pinv"] + profile["nc1_trace_ratio"])
+        _curve(axes, profile[name].tolist(), metric_named(name).label, color)
+    _log_where_positive(axes, [*profile["nc1_pinv"], *profile["nc1_trace_ratio"]])
     axes.set_title("Class spread")
     axes.legend()
 
 
-def _rank(axes: Axes, profile: LayerProfile) -> None:
-    _curve(axes, profile["effective_rank"], "effective rank", PURPLE)
+def _rank(axes: Axes, profile: pd.DataFrame, num_classes: int) -> None:
+    _curve(axes, profile["effective_rank"].tolist(), "effective rank", PURPLE)
     axes.axhline(
-        profile.num_classes - 1,
+        num_classes - 1,
         ls="--",
         color=GREY,
-        label=f"collapse: K − 1 = {profile.num_classes - 1}",
+        label=f"collapse: K − 1 = {num_classes - 1}",
     )
     axes.set_ylim(bottom=0)
     axes.set_title("Directions that the features fill")
     axes.legend()
 
 
-def _accuracy(axes: Axes, profile: LayerProfile) -> None:
-    values = profile["ncc_accuracy"]
+def _accuracy(axes: Axes, profile: pd.DataFrame) -> None:
+    values = profile["ncc_accuracy"].tolist()
     axes.set_title("Accuracy of the nearest class mean")
     if np.isnan(values).all():
         text = "the features were too many to keep"

@@ -116,7 +116,7 @@ class LayerProfile:
         """
         from neuralcollapse.measurement.layer_figure import plot_profile  # matplotlib is slow
 
-        drawing = plot_profile(self)
+        drawing = plot_profile(self.to_frame(), self.law, self.num_samples, self.num_classes)
         if path is not None:
             save(drawing, path)
         return drawing

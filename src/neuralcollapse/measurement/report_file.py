@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -12,18 +12,16 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path, reading
+from neuralcollapse.measurement.collapse_values import CollapseValues
 from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.metrics.kept_samples import KeptSamples
 from neuralcollapse.metrics.state import CollapseState
-
-if TYPE_CHECKING:
-    from neuralcollapse.measurement.collapse_report import CollapseReport
 
 FORMAT = "neuralcollapse report 1"
 KEPT = ("labels", "margins", "decided", "confidences")  # of single samples
 
 
-def save_report(report: CollapseReport, path: str | Path) -> None:
+def save_report(report: CollapseValues, path: str | Path) -> None:
     """Write a report to a safetensors file, atomically; see `CollapseReport.save`."""
     splits = {"train": report.train, **report.others}
     if report.test is not None:
@@ -46,39 +44,8 @@ def save_report(report: CollapseReport, path: str | Path) -> None:
         save_file(tensors, temporary, {"format": FORMAT, "report": json.dumps(about)})
 
 
-def load_report(path: str | Path) -> CollapseReport:
-    """Read a report that `CollapseReport.save` wrote.
-
-    Parameters
-    ----------
-    path
-        The safetensors file. Nothing in it is executed.
-
-    Returns
-    -------
-    CollapseReport
-        With the same values, estimates, tables and readings; metrics of one's own keep their
-        values, without their functions.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If it is no such file, or is not whole.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import torch
-    >>> from neuralcollapse.measurement import measure_features
-    >>> report = measure_features(torch.tensor([[-3.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     report.save(f"{folder}/r.safetensors")
-    ...     again = load_report(f"{folder}/r.safetensors")
-    >>> dict(again) == dict(report)
-    True
-    """
-    from neuralcollapse.measurement.collapse_report import CollapseReport
-
+def read_report(path: str | Path) -> dict[str, Any]:
+    """Return the fields of the report in a file; see `load_report`."""
     with reading(path, "a report, written by CollapseReport.save", "save the report again"):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -97,16 +64,13 @@ def load_report(path: str | Path) -> CollapseReport:
             )
             for name, told in about["splits"].items()
         }
-        return CollapseReport(
-            splits.pop("train"),
-            about["class_names"],
-            tensors.get("weight"),
-            tensors.get("bias"),
-            splits.pop("test", None),
-            others=splits,
-            layers=about["layers"],
-            notes=about["notes"],
-        )
+        return {
+            "train": splits.pop("train"),
+            "test": splits.pop("test", None),
+            "others": splits,
+            **{name: tensors.get(name) for name in ("weight", "bias")},
+            **{name: about[name] for name in ("class_names", "layers", "notes")},
+        }
 
 
 def is_report(path: str | Path) -> bool:

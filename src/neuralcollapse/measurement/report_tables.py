@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralcollapse.files import without_nan, write_whole
+from neuralcollapse.measurement.cautions import cautions
+from neuralcollapse.measurement.collapse_values import CollapseValues
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from neuralcollapse.measurement.collapse_report import CollapseReport
 
 ESTIMATED = ("corrected", "lower", "upper")
 PRINTED = ("train", "test", *ESTIMATED, "target", "chance")  # columns that a page has room for
 
 
-def report_frame(report: CollapseReport) -> pd.DataFrame:
+def report_frame(report: CollapseValues) -> pd.DataFrame:
     """Return one row a metric, see `CollapseReport.to_frame`."""
     import pandas as pd
 
@@ -46,7 +47,7 @@ def report_frame(report: CollapseReport) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("metric")
 
 
-def class_table(report: CollapseReport) -> pd.DataFrame:
+def class_table(report: CollapseValues) -> pd.DataFrame:
     """Return one row a class, see `CollapseReport.per_class`."""
     import pandas as pd
 
@@ -58,7 +59,7 @@ def class_table(report: CollapseReport) -> pd.DataFrame:
     return table.sort_values(key, ascending=key == "margin_min", ignore_index=True)
 
 
-def pair_table(report: CollapseReport, count: int) -> pd.DataFrame:
+def pair_table(report: CollapseValues, count: int = 10) -> pd.DataFrame:
     """Return the worst pairs of classes, see `CollapseReport.worst_pairs`."""
     import pandas as pd
 
@@ -69,14 +70,14 @@ def pair_table(report: CollapseReport, count: int) -> pd.DataFrame:
     return pd.DataFrame(pairs, columns=["class i", "class j", "cdnv"])
 
 
-def write_csv(report: CollapseReport, path: Path) -> None:
+def write_csv(report: CollapseValues, path: Path) -> None:
     """Write each table beside the others, see `CollapseReport.to_csv`."""
     for part, table in _tables(report).items():
         named = path.with_name(f"{path.stem}{part}{path.suffix}")
         write_whole(named, table.to_csv(index=not part))
 
 
-def report_latex(report: CollapseReport, path: str | Path | None) -> str:
+def report_latex(report: CollapseValues, path: str | Path | None) -> str:
     """Return the tables one after the other as LaTeX, see `CollapseReport.to_latex`."""
     tables = _tables(report)
     values = tables[""]
@@ -88,21 +89,21 @@ def report_latex(report: CollapseReport, path: str | Path | None) -> str:
     return _written(text, path)
 
 
-def report_json(report: CollapseReport, path: str | Path | None) -> str:
+def report_json(report: CollapseValues, path: str | Path | None) -> str:
     """Return the document as text, see `CollapseReport.to_json`."""
     return _written(json.dumps(report_document(report), indent=2, allow_nan=False), path)
 
 
-def report_document(report: CollapseReport) -> dict[str, Any]:
+def report_document(report: CollapseValues) -> dict[str, Any]:
     """Return values, classes and worst pairs, fit for JSON; what is not finite is None."""
     document = {
         "values": dict(report.items()),
         "estimates": {name: found.to_dict() for name, found in report.estimates.items()},
         "num_samples": report.train.moments.num_samples,
         "absent": report.absent,
-        "per_class": report.per_class.to_dict(orient="records"),
-        "worst_pairs": report.worst_pairs().to_dict(orient="records"),
-        "cautions": report.cautions,
+        "per_class": class_table(report).to_dict(orient="records"),
+        "worst_pairs": pair_table(report).to_dict(orient="records"),
+        "cautions": cautions(report),
     }
     plain: dict[str, Any] = without_nan(document)
     return plain
@@ -114,6 +115,6 @@ def _written(text: str, path: str | Path | None) -> str:
     return text
 
 
-def _tables(report: CollapseReport) -> dict[str, pd.DataFrame]:
-    pairs = report.worst_pairs()
-    return {"": report.to_frame(), "-classes": report.per_class, "-pairs": pairs}
+def _tables(report: CollapseValues) -> dict[str, pd.DataFrame]:
+    pairs = pair_table(report)
+    return {"": report_frame(report), "-classes": class_table(report), "-pairs": pairs}

@@ -6,6 +6,9 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from neuralcollapse.measurement.cautions import cautions
+from neuralcollapse.measurement.collapse_values import CollapseValues
+from neuralcollapse.measurement.report_tables import class_table, pair_table
 from neuralcollapse.metrics.catalogue import FIRST
 from neuralcollapse.metrics.estimates.estimate import TRAINED_ON, Estimate
 from neuralcollapse.metrics.metric import Reading
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from neuralcollapse.measurement.collapse_report import CollapseReport
 
 WIDE = 116  # columns from which formulas have room
 NOTEBOOK = 110
@@ -28,7 +30,7 @@ QUESTION = (
 STYLES = {"collapsed": "green", "on the way": "yellow", "no better than chance": "red"}
 
 
-def report_text(report: CollapseReport) -> str:
+def report_text(report: CollapseValues) -> str:
     """Return a report as wide as the terminal, coloured if there is one."""
     from rich.console import Console
 
@@ -38,7 +40,7 @@ def report_text(report: CollapseReport) -> str:
     return captured.get().rstrip("\n")
 
 
-def report_html(report: CollapseReport) -> str:
+def report_html(report: CollapseValues) -> str:
     """Return a report for a notebook."""
     from rich.console import Console
 
@@ -51,7 +53,7 @@ def report_html(report: CollapseReport) -> str:
     )
 
 
-def headline(report: CollapseReport) -> str:
+def headline(report: CollapseValues) -> str:
     """Say where each phenomenon stands, in one sentence."""
     parts = []
     for group, name in FIRST.items():
@@ -68,12 +70,12 @@ def _plain(reading: Reading) -> str:
     return reading.words
 
 
-def _print(report: CollapseReport, console: Console) -> None:
+def _print(report: CollapseValues, console: Console) -> None:
     for part in _parts(report, console.width):
         console.print(part, markup=False)
 
 
-def _parts(report: CollapseReport, width: int) -> Iterator[str | Table]:
+def _parts(report: CollapseValues, width: int) -> Iterator[str | Table]:
     moments, test = report.train.moments, report.test
     beside = "" if test is None else f"; test data of {test.moments.num_samples:,} samples"
     yield (
@@ -81,7 +83,7 @@ def _parts(report: CollapseReport, width: int) -> Iterator[str | Table]:
         f"{int(moments.present.sum()):,} classes, {moments.dim:,} features{beside}"
     )
     yield headline(report)
-    yield from report.cautions
+    yield from cautions(report)
     if report.absent:
         yield f"Absent classes, left out: {_listed(report.absent)}."
     yield _table(report, width >= WIDE)
@@ -89,7 +91,7 @@ def _parts(report: CollapseReport, width: int) -> Iterator[str | Table]:
     yield from _remarks(report)
 
 
-def _table(report: CollapseReport, wide: bool) -> Table:
+def _table(report: CollapseValues, wide: bool) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -120,7 +122,7 @@ def _table(report: CollapseReport, wide: bool) -> Table:
     return table
 
 
-def _estimates(report: CollapseReport) -> Iterator[str | Table]:
+def _estimates(report: CollapseValues) -> Iterator[str | Table]:
     """Yield corrected values with intervals, which question they answer, and why some lack one."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -171,8 +173,8 @@ def _lacks(found: Estimate) -> str:
     return found.reason if sought and not found.has_interval else ""
 
 
-def _remarks(report: CollapseReport) -> Iterator[str]:
-    worst = report.worst_pairs(1)
+def _remarks(report: CollapseValues) -> Iterator[str]:
+    worst = pair_table(report, 1)
     if len(worst):
         i, j, value = worst.iloc[0]
         yield f"Pair of classes with the largest CDNV: {plain(i)} and {plain(j)} ({value:.4g})."
@@ -190,7 +192,7 @@ def _remarks(report: CollapseReport) -> Iterator[str]:
             "They count as wrong: accuracy by argmax may be higher by as much as "
             f"{share(state.ties / state.counts.judged)}."
         )
-    per_class = report.per_class
+    per_class = class_table(report)
     if "margin_min" in per_class:
         least = per_class.iloc[0]
         yield f"Class with the least margin: {plain(least['class'])} ({least['margin_min']:.4g})."

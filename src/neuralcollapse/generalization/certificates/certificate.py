@@ -109,7 +109,7 @@ class ErrorCertificate:
         from neuralcollapse.figure_style import save
         from neuralcollapse.generalization.certificates.figure import plot_certificate
 
-        figure = plot_certificate(self)
+        figure = plot_certificate(self.table, self.per_class, self.to_dict())
         if path is not None:
             save(figure, path)
         return figure

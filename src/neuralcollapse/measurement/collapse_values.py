@@ -1,0 +1,210 @@
+"""CollapseValues: everything one measurement found, and how each value is to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from neuralcollapse.measurement.departure import Departure, departures
+from neuralcollapse.measurement.prediction import predicted, setting_of
+from neuralcollapse.measurement.readings import both, training_only
+from neuralcollapse.measurement.split_report import SplitReport
+from neuralcollapse.metrics.catalogue import metric_named
+from neuralcollapse.metrics.estimates.estimate import Estimate, estimates
+from neuralcollapse.metrics.metric import Metric, Reading
+from neuralcollapse.metrics.setting import Setting
+from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.theory.predicted_geometry import PredictedGeometry
+
+
+@dataclass(frozen=True, eq=False)
+class CollapseValues(Mapping[str, float]):
+    """What text, tables, pictures and files of a report are made of: `CollapseReport` without them.
+
+    Attributes
+    ----------
+    train
+        What was measured on the (training) data.
+    test
+        The same on test data, or None. NC4 and nearest-mean accuracy judge test features by the
+        class means of the training data; NC1 to NC3 describe the test features by themselves.
+    class_names
+        One name a class.
+    weight, bias
+        The head, or None.
+    own
+        Metrics of this measurement alone, by name.
+    others
+        Further test data by name, if there is any; their values have the prefix ``test_NAME_``.
+    layers
+        Values of the layers that were asked for, by layer.
+    before
+        Class moments of the last of these, from which theory predicts the features; None without.
+    notes
+        In words, how the data was read, and what its loader does to it.
+    """
+
+    train: SplitReport
+    class_names: Sequence[str]
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    test: SplitReport | None = None
+    own: Mapping[str, Metric] = field(default_factory=dict)
+    others: Mapping[str, SplitReport] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    before: ClassMoments | None = None
+    notes: Sequence[str] = ()
+    _values: dict[str, float] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        values = dict(self.train.values)
+        if self.test is not None:
+            values |= {f"test_{name}": value for name, value in self.test.values.items()}
+        for part, split in self.others.items():
+            values |= {f"{part}_{name}": value for name, value in split.values.items()}
+        object.__setattr__(self, "_values", values)
+
+    def __getitem__(self, name: str) -> float:
+        try:
+            return self._values[name]
+        except KeyError:
+            known = ", ".join(self._values)
+            raise KeyError(f"no metric {name!r} was measured; there are: {known}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @property
+    def tested(self) -> SplitReport | None:
+        """The test data, if there is any with samples of two classes to be judged by."""
+        few = self.test is None or int(self.test.moments.present.sum()) < 2
+        return None if few else self.test
+
+    @cached_property
+    def setting(self) -> Setting:
+        """What values of the training data are judged against."""
+        return setting_of(self.train.moments, self.weight, self.bias)
+
+    @cached_property
+    def predicted(self) -> PredictedGeometry | None:
+        """The geometry that theory predicts for these class sizes; None for K > d + 1.
+
+        To be held against the measured Gram matrix, lengths and cosines; see
+        `theory.predicted_geometry`.
+        """
+        return predicted(self.setting.class_sizes, self.setting.dim, self.bias is not None)
+
+    @property
+    def departures(self) -> Mapping[str, Departure]:
+        """How far lengths, angles and Gram matrices are from those predicted, and by chance.
+
+        By the name of the NC2 metric whose grade is theirs; empty for equal classes.
+        """
+        return self._departures[0]
+
+    @cached_property
+    def estimates(self) -> Mapping[str, Estimate]:
+        """Corrected values and intervals of 95 %, by the names of the values.
+
+        They answer what the value would be of the distribution that the samples come from: of
+        fresh samples without end. Of the samples themselves the plain value is exact.
+        """
+        found: dict[str, Estimate] = {}
+        tests = {"test": self.test, **self.others}
+        for part, split in {"": self.train, **tests}.items():
+            if split is None or int(split.moments.present.sum()) < 2:
+                continue
+            fresh = bool(part)
+            every = estimates(split.state, split.values, self.weight, self.bias, fresh)
+            found |= {f"{part}_{name}" if part else name: each for name, each in every.items()}
+        return found
+
+    def metric(self, name: str) -> Metric:
+        """Return the row of the catalogue for a name."""
+        return self.own.get(name) or metric_named(name)
+
+    def reading(self, name: str) -> Reading:
+        """Return the grade of a value, its words, its target and its value by chance.
+
+        Parameters
+        ----------
+        name
+            Of a metric; what is said speaks of test data, too, if there is any.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from neuralcollapse.measurement import measure_features
+        >>> noise = torch.randn(100, 2048, generator=torch.Generator().manual_seed(0))
+        >>> report = measure_features(noise, torch.arange(100) % 10)
+        >>> report.reading("nc2_etf").words, report.reading("vci").words
+        ('no better than chance', 'N ≤ d + 1: 0 for any features')
+        """
+        metric, of_head = self.metric(name), name.endswith("_head")
+        train = metric.read(self.train.values[name], self.setting, self._departures[0].get(name))
+        if self.tested is None:
+            return train
+        test, value = None, self.tested.values.get(name)
+        if value is not None:
+            test = metric.read(value, self._test_setting, self._departures[1].get(name))
+        return both(train, test, self.apart > 0, of_head)
+
+    @cached_property
+    def apart(self) -> float:
+        """How many times larger NC1 is on test data, see `training_only`; 0 without any."""
+        if self.tested is None:
+            return 0.0
+        return training_only(self, {name: each.numbers() for name, each in self.estimates.items()})
+
+    @cached_property
+    def _test_setting(self) -> Setting | None:
+        if self.tested is None:
+            return None
+        return setting_of(self.tested.moments, self.weight, self.bias, self.train.moments)
+
+    @cached_property
+    def _departures(self) -> list[Mapping[str, Departure]]:
+        """Departures of training data, and of test data if there is any."""
+        found = []
+        for part in filter(None, (self.train, self.tested)):
+            present = part.moments.present
+            head = None if self.weight is None else self.weight[present.to(self.weight.device)]
+            rows, counts = part.moments.centered_means(), part.moments.counts[present]
+            sizes, bias = self.setting.class_sizes, self.bias is not None
+            found.append(departures(rows, head, sizes, bias, tuple(counts.tolist())))
+        return found
+
+    @property
+    def absent(self) -> list[str]:
+        """Names of the classes without a sample; no metric counts them."""
+        missing = (~self.train.moments.present).nonzero().squeeze(1).tolist()
+        return [self.class_names[k] for k in missing]
+
+    @property
+    def margins(self) -> Tensor:
+        """Margin of every training sample, (N,); empty without a head."""
+        return self.train.state.margins
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the values by name, a flat dictionary of floats."""
+        return dict(self._values)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the values, and the sizes that they are judged against, to store and read back."""
+        record: dict[str, Any] = {**self._values, "setting": self.setting.to_record()}
+        if self._test_setting is not None:
+            record["test_setting"] = self._test_setting.to_record()
+        every = {name: each.numbers() for name, each in self.estimates.items()}
+        estimated = {name: numbers for name, numbers in every.items() if numbers}
+        if estimated:
+            record["estimates"] = estimated
+        if self.own:
+            record["own_metrics"] = list(self.own)
+        return record
