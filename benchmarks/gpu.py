@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -117,7 +118,7 @@ def work(out: Path, device: str, minutes: float, smoke: bool) -> int:
     steps: dict[str, Callable[[], dict[str, object]]] = {
         "stream": lambda: stream_ratio(device, *size),
         **{
-            f"{paper} figure {number}": lambda p=paper, n=number: draw(p, n, out, smoke)
+            f"{paper} figure {number}": partial(draw, paper, number, out, smoke)
             for paper, number in FIGURES
         },
     }

@@ -55,7 +55,7 @@ class LanguageModel(nn.Module):
         return self.head(self.norm(hidden).flatten(0, 1))
 
 
-def case(smoke: bool) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
+def case(smoke: bool) -> tuple[LanguageModel, list[tuple[Tensor, Tensor]]]:
     """Return the model, at rest, and batches of tokens with those that follow them."""
     torch.manual_seed(0)
     words, length, sequences = (300, 16, 40) if smoke else (8192, 128, 512)

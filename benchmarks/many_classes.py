@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from rich.console import Console
@@ -60,10 +61,9 @@ def main() -> None:
     table = Table("K", "d", "product (s)", "all statistics (s)", "ratio")
     table.add_row(str(num), str(dim), f"{floor:.2f}", f"{sweep:.2f}", f"{sweep / floor:.2f}")
     Console().print(table)
-    for size in ((20, 4),) if options.smoke else ((1000, 64),):
-        steps = 20 if options.smoke else None
-        taken = seconds(lambda size=size, steps=steps: softmax_code(*size, steps=steps))
-        print(f"softmax code {size}: {taken:.1f} s")
+    size, steps = ((20, 4), 20) if options.smoke else ((1000, 64), None)
+    taken = seconds(partial(softmax_code, *size, steps=steps))
+    print(f"softmax code {size}: {taken:.1f} s")
 
 
 if __name__ == "__main__":

@@ -165,13 +165,10 @@ def run_for_memory(case: str, smoke: bool) -> float:
     """Return what a case takes at its peak, see `peak_of`."""
     if case in STREAMS:
         data = shrink(STREAMS[case], smoke).data()
-        everything(
-            *(part[:20_000] for part in data[:2]), data[2], data[3][:20_000]
-        )  # libraries load
-        work = partial(everything, *data)
-    else:
-        work = partial(all_pairs, *pair_data(case, smoke))
-    return peak_of(work)
+        features, labels, weight, logits = data
+        everything(features[:20_000], labels[:20_000], weight, logits[:20_000])  # libraries load
+        return peak_of(partial(everything, *data))
+    return peak_of(partial(all_pairs, *pair_data(case, smoke)))
 
 
 def peak_of(work: Callable[[], object]) -> float:

@@ -112,9 +112,9 @@ def minimizer_row(
         value = squares / (2 * len(H)) + lambda_w * (W**2).sum() / (2 * K)
         return value, np.concatenate([by_head.ravel(), by_features.ravel()])
 
-    start = np.concatenate([np.zeros(K * d), H0.ravel()])
+    start: Any = np.concatenate([np.zeros(K * d), H0.ravel()])
     start[: K * d] = 0.1 * np.random.default_rng(0).normal(size=K * d)
-    options = {"gtol": 1e-9, "ftol": 0, "maxiter": 5000}
+    options: Any = {"gtol": 1e-9, "ftol": 0, "maxiter": 5000}
     full, end = best_of(
         lambda: minimize(loss, start, jac=True, method="L-BFGS-B", options=options),
         3 if K * d * n < 10_000 else 1,
@@ -146,7 +146,7 @@ def _gap(ours: torch.Tensor, full: np.ndarray) -> float:
     return float(np.linalg.norm(ours.numpy() - full) / np.linalg.norm(full))
 
 
-COMPARISONS = (
+COMPARISONS: tuple[tuple[Callable[..., Row], float, list[tuple[Any, ...]]], ...] = (
     (operator_row, 1e-11, [(2, 3, 3), (4, 10, 10), (4, 10, 40), (5, 16, 50)]),
     (
         minimizer_row,
