@@ -19,6 +19,7 @@ from neuralcollapse.metrics.catalogue import metric_named
 from neuralcollapse.metrics.margin_scale import margin_ceiling, margin_scale
 from neuralcollapse.plain_text import unmathed
 
+NAME = 14  # characters of a class's name
 TICKED_CLASSES = 20  # more class names would overlap
 PIXELS = 512  # of more classes the cosines are averaged over squares
 
@@ -127,7 +128,7 @@ def _in_space(axes: Axes3D, report: CollapseValues) -> None:
     nearest = nearest_etf(points)
     targets = (nearest.center + nearest.scale * nearest.vertices).cpu().numpy()
     found = points.cpu().numpy()
-    names = [unmathed(report.class_names[k]) for k in chosen]
+    names = [unmathed(report.class_names[k], NAME) for k in chosen]
     for i in range(len(chosen)):
         for j in range(i):
             axes.plot(*targets[[i, j]].T, color=GREY, lw=1, ls=":")
@@ -138,6 +139,9 @@ def _in_space(axes: Axes3D, report: CollapseValues) -> None:
     axes.scatter(*found.T, s=30, color=BLUE, label="class means")
     axes.set_title(f"Means of {len(chosen)} classes, the closest pair among them")
     axes.set_box_aspect((1, 1, 1))
+    # One length in all directions: those that two or three classes leave empty are not stretched.
+    reach = 1.12 * float(np.abs(np.concatenate([found, targets])).max()) or 1.0
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
     axes.set(xticklabels=[], yticklabels=[], zticklabels=[])
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.1, -0.05))
 
@@ -154,7 +158,7 @@ def _four_classes(report: CollapseValues) -> list[int]:
 def _present_names(report: CollapseValues) -> Sequence[str]:
     present = report.train.moments.present.tolist()
     named = zip(report.class_names, present, strict=True)
-    return [unmathed(name) for name, here in named if here]
+    return [unmathed(name, NAME) for name, here in named if here]
 
 
 def _ranks(spectrum: Tensor) -> range:

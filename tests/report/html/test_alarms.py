@@ -33,6 +33,12 @@ def test_when_an_alarm_rang(rang, when, rings):
     assert row["text"] == f"class <b> at {rang[-1]}"
 
 
+def test_an_alarm_says_its_name_once():
+    records = [{"epoch": 1, "alarms": {"loss_of_rank": "loss of rank: few directions"}}]
+    (row,) = alarm_data(Run("run", records))
+    assert (row["title"], row["text"]) == ("loss of rank", "few directions")
+
+
 def test_what_rings_at_the_end_comes_first():
     records = [
         {"epoch": 1, "alarms": {"overfitting": "a"}},

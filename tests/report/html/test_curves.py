@@ -31,9 +31,9 @@ def test_every_metric_has_a_chart_and_test_data_no_head(tetrahedron):
     assert "test_nc2_etf" in series
     assert "nc2_etf_head" in series
     assert "test_nc2_etf_head" not in series
-    targets = {chart["name"]: chart["target"] for chart in found}
-    assert targets["margin_normalized"] == pytest.approx(margin_ceiling(4), rel=1e-4)
-    assert (targets["nc2_etf"], targets["accuracy"], targets["lr"]) == (0.0, 1.0, None)
+    targets = {chart["name"]: chart["targets"] for chart in found}
+    assert targets["margin_normalized"] == pytest.approx([margin_ceiling(4)], rel=1e-4)
+    assert (targets["nc2_etf"], targets["accuracy"], targets["lr"]) == ([0.0], [1.0], [])
 
 
 def test_what_is_not_finite_is_left_open():

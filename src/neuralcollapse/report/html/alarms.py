@@ -37,7 +37,7 @@ def alarm_data(run: Run) -> list[dict[str, Any]] | None:
         rows.append(
             {
                 "title": kind.replace("_", " "),
-                "text": rang[-1]["alarms"][kind],
+                "text": rang[-1]["alarms"][kind].removeprefix(f"{kind.replace('_', ' ')}: "),
                 "when": _when(told, rang, rings),
                 "rings": rings,
             }

@@ -15,7 +15,7 @@ from neuralcollapse.wording import listed, number, share
 SEED = "seed"
 COLUMNS = [f"{part}{name}" for name in (*FIRST.values(), "accuracy") for part in ("", "test_")]
 MOST_NAMED = 6  # settings, in a sentence
-LONGEST = 48  # characters of a name made of settings
+LONGEST = 30  # characters of a name made of settings
 
 
 def differing(runs: Sequence[Run]) -> dict[str, list[str]]:

@@ -91,7 +91,7 @@ def charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 "kind": metric.kind,
                 "unit": _unit(name),
                 "dots": metric.group == NC4,
-                "target": _target(name, runs),
+                "targets": _targets(name, runs),
             }
         )
     return found
@@ -117,12 +117,11 @@ def _unit(name: str) -> str:
     return next(UNITS[key] for key in wanted if key in UNITS)
 
 
-def _target(name: str, runs: Sequence[Run]) -> float | None:
-    """Return the value at collapse, None where it is not known or not the same for all runs."""
-    settings = [recorded_setting(run.records[-1]) for run in runs]
-    found = {None if s is None else metric_named(name).best(s) for s in settings}
-    target = found.pop()
-    return None if found or target is None else short(target)
+def _targets(name: str, runs: Sequence[Run]) -> list[float | None]:
+    """Return the values at collapse, one for all runs where it is the same."""
+    settings = filter(None, (recorded_setting(run.records[-1]) for run in runs))
+    found = {metric_named(name).best(setting) for setting in settings}
+    return [short(target) for target in sorted(best for best in found if best is not None)]
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

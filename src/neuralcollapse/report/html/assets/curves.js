@@ -66,8 +66,8 @@ function setUpCurves(data) {
   }
 
   function yScale({ chart, range, lines }) {
-    const target = chart.target === null ? [] : [seen(chart, chart.target)];
-    const all = range ?? [...lines.flatMap(({ ys, low = [], high = [] }) => [...ys, ...low, ...high]), ...target].filter((v) => v !== null);
+    const targets = chart.targets.map((target) => seen(chart, target));
+    const all = range ?? [...lines.flatMap(({ ys, low = [], high = [] }) => [...ys, ...low, ...high]), ...targets].filter((v) => v !== null);
     if (logarithmic(chart)) {
       const above = all.filter((v) => v > 0), floor = all.some((v) => v <= 0);
       const low = above.length ? Math.min(...above) : 0.1, high = above.length ? Math.max(...above) : 1;
@@ -101,8 +101,11 @@ function setUpCurves(data) {
       const i = Math.max(epoch.findIndex((e) => e >= fitted), 0);
       drawn.upright(state.x === "loglog" ? step[i] : Math.max(epoch[i], 1), "mark");
     }
-    const { top, bottom } = drawn.area, aim = chart.target === null ? NaN : drawn.y.place(seen(chart, chart.target));
-    if (aim >= top - 1 && aim <= bottom + 1) drawn.level(seen(chart, chart.target), "aim", "target");
+    const { top, bottom } = drawn.area;
+    for (const target of chart.targets.map((value) => seen(chart, value))) {
+      const aim = drawn.y.place(target);
+      if (aim >= top - 1 && aim <= bottom + 1) drawn.level(target, "aim", "target");
+    }
     for (const line of lines) if (line.low) drawn.band(line.xs, line.low, line.high, line.colour);
     for (const line of lines) drawn.curve(line.xs, line.ys, line.colour, line.test, chart.dots);
     entry.drawn = drawn;
