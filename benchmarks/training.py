@@ -11,7 +11,7 @@ save     one checkpoint, in seconds of wall time: written, and on the disk.
 The mlp misses the goal of measuring: its forward pass takes 10 ms, of which the fixed cost of a
 measurement, some 25 ms of small matrices, is no small part.
 
-Process CPU time, one thread, interleaved, median of the repetitions; data in memory as float32.
+Process CPU time, one thread, medians of ratios of neighbouring runs; data in memory as float32.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from __future__ import annotations
 import argparse
 import ctypes
 import math
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from rich.table import Table
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
+from measure import median_ratios
 from neuralcollapse.measurement import default_layers
 from neuralcollapse.training import TrainConfig, build_network
 from neuralcollapse.training.batches import Batches
@@ -131,20 +131,6 @@ class Bare:
         with torch.no_grad():
             for images in (*self.inputs.split(CPU_BATCH), *self.test.split(CPU_BATCH)):
                 self.model(images)
-
-
-def median_ratios(
-    repeat: int, base: Callable[[], object], *others: Callable[[], object]
-) -> list[float]:
-    """CPU seconds of the others over those of the base: medians of interleaved runs."""
-    seconds: list[list[float]] = [[] for _ in range(1 + len(others))]
-    for _ in range(repeat):
-        for times, work in zip(seconds, (base, *others), strict=True):
-            start = time.process_time()
-            work()
-            times.append(time.process_time() - start)
-    medians = [statistics.median(times) for times in seconds]
-    return [median / medians[0] for median in medians[1:]]
 
 
 def rows(name: str, case: Case, smoke: bool) -> Iterator[list[str]]:

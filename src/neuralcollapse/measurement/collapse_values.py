@@ -25,27 +25,7 @@ from neuralcollapse.theory.predicted_geometry import PredictedGeometry
 class CollapseValues(Mapping[str, float]):
     """What text, tables, pictures and files of a report are made of: `CollapseReport` without them.
 
-    Attributes
-    ----------
-    train
-        What was measured on the (training) data.
-    test
-        The same on test data, or None. NC4 and nearest-mean accuracy judge test features by the
-        class means of the training data; NC1 to NC3 describe the test features by themselves.
-    class_names
-        One name a class.
-    weight, bias
-        The head, or None.
-    own
-        Metrics of this measurement alone, by name.
-    others
-        Further test data by name, if there is any; their values have the prefix ``test_NAME_``.
-    layers
-        Values of the layers that were asked for, by layer.
-    before
-        Class moments of the last of these, from which theory predicts the features; None without.
-    notes
-        In words, how the data was read, and what its loader does to it.
+    Its attributes, and what it is read with, are described there.
     """
 
     train: SplitReport
