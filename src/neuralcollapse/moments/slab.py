@@ -82,7 +82,8 @@ class SlabBuffer:
         self.num_batches += 1
         if not self.filled:
             self._first_batch = self.num_batches - 1
-        whole = len(features) <= SLAB_ROWS - self.filled
+        size = features.shape[0]  # ten times as fast as len, here once a batch
+        whole = size <= SLAB_ROWS - self.filled
         if not whole and features.is_cpu:  # before a part of it can leave the slab
             squares = [
                 float(torch.linalg.vector_norm(part.to(self.rows.dtype))) ** 2
@@ -90,8 +91,8 @@ class SlabBuffer:
             ]
             self._check(features, sum(squares), where)
         start = 0
-        while start < len(features):
-            count = min(len(features) - start, SLAB_ROWS - self.filled)
+        while start < size:
+            count = min(size - start, SLAB_ROWS - self.filled)
             self._place(features[start : start + count], labels[start : start + count])
             if whole and features.is_cpu:
                 self._check(features, self._squares(self.filled, self.filled + count), where)
@@ -119,21 +120,21 @@ class SlabBuffer:
 
     def _place(self, features: Tensor, labels: Tensor) -> None:
         """Write rows, labels and norms behind the mark, which stays where it is."""
-        start = self.filled
-        self.labels[start : start + len(labels)] = labels
-        parts = zip(features.split(self._part), labels.split(self._part), strict=True)
-        for part, part_labels in parts:
-            rows = self.rows[start : start + len(part)]
+        start, count = self.filled, labels.shape[0]
+        self.labels[start : start + count] = labels
+        for first in range(0, count, self._part):
+            last = min(first + self._part, count)
+            part, rows = features[first:last], self.rows[start + first : start + last]
             if self.shift is None:
                 rows.copy_(part)
             else:
+                part_labels = labels[first:last]
                 if not part.is_cpu:  # there a wrong label is found out later, and must do no harm
-                    part_labels = part_labels.clamp(0, len(self.shift) - 1)
+                    part_labels = part_labels.clamp(0, self.shift.shape[0] - 1)
                 # Into the slab itself: a third array would not fit beside them in the cache.
                 torch.index_select(self.shift, 0, part_labels, out=rows)
                 torch.sub(part.to(rows.dtype), rows, out=rows)
-            torch.linalg.vector_norm(rows, dim=1, out=self.norms[start : start + len(part)])
-            start += len(part)
+            torch.linalg.vector_norm(rows, dim=1, out=self.norms[start + first : start + last])
 
     def _squares(self, start: int, stop: int) -> float:
         norms = self.norms[start:stop]
