@@ -366,7 +366,7 @@ def test_the_nearest_mean_by_leave_one_out_is_that_of_the_others():
         distances[y[i]] -= spread / (n * (n - 1))
         right.append(int(distances.argmin()) == int(y[i]))
     nearest = NearestCenter(moments.means)
-    _, own, ahead = nearest.judged(x, y)
+    _, own, ahead, _ = nearest.judged(x, y)
     found, told = LeftOut(moments).right(y, own, ahead)
     assert found.tolist() == right
     assert told.all()

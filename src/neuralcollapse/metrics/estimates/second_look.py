@@ -10,6 +10,7 @@ from torch import Tensor
 from neuralcollapse.metrics.estimates.class_sample import ClassSample
 from neuralcollapse.metrics.estimates.corrected import PROBES
 from neuralcollapse.metrics.estimates.sample_groups import FEWEST
+from neuralcollapse.metrics.head import linear_scores
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.moments.group_sums import GROUPS, deal
 
@@ -65,9 +66,9 @@ class SecondLook:
         groups = deal(labels, incoming, self._seen) // len(incoming)
         self._seen = self._seen + incoming
         # The class mean is taken off before the product, so that collapsed classes keep digits.
-        apart = features.to(rows.dtype) - centers.index_select(0, labels)
-        with torch.autocast(rows.device.type, enabled=False):
-            along = (apart @ rows.T).sub_(rest.index_select(0, labels)).double()
+        apart = centers.index_select(0, labels)
+        torch.sub(features.to(rows.dtype), apart, out=apart)  # a third array would cost as much
+        along = linear_scores(apart, rows).sub_(rest.index_select(0, labels)).double()
         for place, part in enumerate(along.square_().split(self._parts, dim=1)):
             self.sums[place] += torch.bincount(groups, part.sum(1), minlength=GROUPS).cpu()
 
