@@ -4,10 +4,13 @@ import math
 
 import pytest
 
+from made_up_run import write_run
 from neuralcollapse.measurement.readings import ALONE
 from neuralcollapse.metrics.setting import Setting
-from neuralcollapse.report.html.cards import HEIGHT, WIDTH, cards, lead
-from neuralcollapse.runs import Run
+from neuralcollapse.report.html.cards import HEIGHT, WIDTH, cards, figures, lead
+from neuralcollapse.report.html.verdicts import departures_at_end
+from neuralcollapse.runs import Run, read_run
+from neuralcollapse.wording import number
 
 SETTING = Setting((100,) * 10, dim=64).to_record()
 
@@ -53,6 +56,27 @@ def test_the_first_sentence_says_what_collapsed_and_where(values, sentence):
     certified = lead(run_of(**values), {"upper": "3 %", "confidence": "95 %"})
     assert certified.startswith(said)
     assert "at most 3 %, at 95 % confidence, if the test data chose nothing." in certified
+
+
+def test_three_numbers_say_most():
+    run = run_of(**COLLAPSED, test_accuracy=0.9, test_nc1_trace_ratio=2e-2)
+    assert figures(run, {"upper": "3 %", "confidence": "95 %"}) == [
+        ("90 %", "of the test data is right, and 100 % of the training data"),
+        ("200 ×", "NC1 on test data, over that on training data"),
+        ("≤ 3 %", "error on new data, at 95 % confidence, if the test data chose nothing"),
+    ]
+    assert figures(run_of(nc1_trace_ratio=0.0, test_nc1_trace_ratio=1.0), None) == []
+
+
+def test_the_bar_of_unequal_classes_is_about_the_shape_predicted(tmp_path):
+    run = read_run(write_run(tmp_path / "run", epochs=2, snapshots=1, sizes=[30, 12, 9, 6]))
+    (card,) = (card for card in cards(run) if card.standing.group.startswith("NC2"))
+    departure = departures_at_end(run)["nc2_etf"]
+    assert card.bar["target"] == "the shape predicted"
+    assert card.bar["chance"] == f"chance {number(departure.chance.value)}"
+    assert card.bar["at"].keys() == {"train"}  # none is known of test data
+    assert f"from that shape {number(departure.distance)} (by chance " in card.standing.text
+    assert number(run.records[-1]["nc2_etf"]) == card.values["train"]
 
 
 def test_bars_stand_between_chance_and_target():

@@ -54,11 +54,18 @@ def test_the_best_is_marked_where_there_is_one():
         "accuracy, test": [True, False, False],  # the greatest
         "error at most": [False] * 3,  # bounds of one confidence each
     }
-    assert [row["cells"][0]["text"] for row in table["rows"]] == ["0.5", "0.1", "–"]
+    assert [row["cells"][0]["text"] for row in table["rows"]] == ["0.500", "0.100", "–"]
     assert (
         table["sentence"]
-        == "3 runs. Test accuracy is highest in a (90 %). NC1 is least in b (0.1)."
+        == "3 runs. Test accuracy is highest in a (90.00 %). NC1 is least in b (0.100)."
     )
+
+
+def test_a_column_has_one_precision_and_rounds_nothing_to_all_or_none():
+    values = (0.5, 0.98765, 0.999996, 1e-7, 1.0, 0.0)
+    table = comparison_data([run_of(str(v), accuracy=v) for v in values], [None] * len(values))
+    found = [row["cells"][0]["text"] for row in table["rows"]]
+    assert found == ["50.00 %", "98.77 %", "99.9996 %", "0.00001 %", "100 %", "0 %"]
 
 
 @pytest.mark.parametrize(

@@ -169,8 +169,18 @@ def _title(name: str) -> str:
 def _column(name: str, values: list[float]) -> list[dict[str, Any]]:
     """Return texts of one metric; the best is marked where the runs differ."""
     shares = metric_named(name).kind == "share"
-    texts = ["–" if math.isnan(v) else share(v) if shares else number(v) for v in values]
+    texts = [_text(value, shares) for value in values]
     finite = [v for v in values if not math.isnan(v)]
     best = (max if shares else min)(finite, default=math.nan)
     several = len(set(finite)) > 1
     return [{"text": t, "best": several and v == best} for t, v in zip(texts, values, strict=True)]
+
+
+def _text(value: float, is_share: bool) -> str:
+    """Return a value with as many digits as the others of its column."""
+    if math.isnan(value):
+        return "–"
+    if is_share:
+        text = f"{100 * value:.2f} %"
+        return share(value) if text in ("0.00 %", "100.00 %") else text
+    return f"{value:#.3g}" if 1e-4 <= value < 1000 else number(value)
