@@ -9,6 +9,8 @@ still grow with the norm of the head, and confidence with them, right or wrong o
 number, the temperature, takes most of that back. Writes calibration.png; runs in a few seconds.
 """
 
+import sys
+
 import torch
 from torch.utils.data import TensorDataset
 
@@ -18,7 +20,8 @@ from neuralcollapse.generalization import calibration
 from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs
 
 torch.set_num_threads(1)
-config = TrainConfig(width=0.25, weight_decay=0.0, batch_size=64, epochs=200)
+SMOKE = "--smoke" in sys.argv  # a short run
+config = TrainConfig(width=0.25, weight_decay=0.0, batch_size=64, epochs=8 if SMOKE else 200)
 data = load_dataset(config.data)
 images, labels = (
     torch.cat(parts) for parts in zip(data.train.tensors, data.test.tensors, strict=True)

@@ -10,6 +10,8 @@ to beat. The error that collapse seems to allow is read off the training feature
 held-out ones: collapse does not carry over. Writes certificate.png; runs in a few seconds.
 """
 
+import sys
+
 import torch
 from rich.console import Console
 from torch.utils.data import TensorDataset
@@ -25,7 +27,9 @@ from neuralcollapse.metrics import sample_margins
 from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs
 
 torch.set_num_threads(1)
-config = TrainConfig(width=0.25, weight_decay=2e-3, batch_size=64, epochs=100)
+config = TrainConfig(
+    width=0.25, weight_decay=2e-3, batch_size=64, epochs=5 if "--smoke" in sys.argv else 100
+)
 data = load_dataset(config.data)
 images, labels = (
     torch.cat(parts) for parts in zip(data.train.tensors, data.test.tensors, strict=True)

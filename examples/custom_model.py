@@ -13,6 +13,8 @@ configuration::
 Runs in a few seconds; run it again, and it goes on where it stood or says what it knows.
 """
 
+import sys
+
 import torch
 from rich.console import Console
 from torch import nn
@@ -47,7 +49,9 @@ def clouds(samples: int, seed: int) -> TensorDataset:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    config = TrainConfig(epochs=60, batch_size=64, lr=0.1, weight_decay=2e-3)
+    config = TrainConfig(
+        epochs=3 if "--smoke" in sys.argv else 60, batch_size=64, lr=0.1, weight_decay=2e-3
+    )
     records = train(
         config,
         "custom_model",

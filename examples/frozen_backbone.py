@@ -11,6 +11,8 @@ spread more, and the bound from their own features says little. Their error stay
 promise here, and nothing but the likeness of classes says that it must. Some seconds.
 """
 
+import sys
+
 import torch
 from torch import nn
 
@@ -18,7 +20,8 @@ import neuralcollapse as nc
 from neuralcollapse.metrics import few_shot_bound
 from neuralcollapse.training import load_dataset
 
-SHOTS, DRAWS = (1, 5, 20), 40
+SHOTS = (1, 5, 20)
+DRAWS, STEPS = (2, 20) if "--smoke" in sys.argv else (40, 400)
 torch.manual_seed(0)
 data = load_dataset("digits", per_class=130).standardized()
 images, labels = data.train.tensors
@@ -28,7 +31,7 @@ backbone = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 32))
 head = nn.Linear(32, 7)
 parameters = [*backbone.parameters(), *head.parameters()]
 optimizer = torch.optim.Adam(parameters, lr=3e-3, weight_decay=1e-4)
-for _ in range(400):
+for _ in range(STEPS):
     loss = nn.functional.cross_entropy(head(backbone(images[seen])), labels[seen])
     optimizer.zero_grad()
     loss.backward()

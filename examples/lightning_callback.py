@@ -9,6 +9,7 @@ Needs the extra: pip install 'neuralcollapse[lightning]'. Runs in some ten secon
 
 import csv
 import logging
+import sys
 import warnings
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class Classifier(pl.LightningModule):
 
 data = load_dataset("digits")
 trainer = pl.Trainer(
-    max_epochs=25,
+    max_epochs=2 if "--smoke" in sys.argv else 25,
     accelerator="cpu",
     logger=CSVLogger("logs", name="digits"),  # or TensorBoard, Weights & Biases, ...
     callbacks=[nc.integrations.CollapseCallback("economy", history="logs/collapse")],

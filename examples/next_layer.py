@@ -12,6 +12,8 @@ shrinks deviations in the span of the class means, which NC1 counts, far more th
 it, and training shrinks both alike. Runs in some ten seconds.
 """
 
+import sys
+
 import numpy as np
 import torch
 from rich.box import SIMPLE_HEAD
@@ -27,8 +29,14 @@ from neuralcollapse.training import TrainConfig, build_network, load_dataset, sg
 METRICS = {"nc1_trace_ratio": "NC1~", "nc1_pinv": "NC1", "nc2_etf": "NC2"}
 
 torch.set_num_threads(1)
+SMOKE = "--smoke" in sys.argv  # a short run
 config = TrainConfig(
-    loss="mse", head_bias=False, width=0.25, weight_decay=8.5e-3, batch_size=64, epochs=40
+    loss="mse",
+    head_bias=False,
+    width=0.25,
+    weight_decay=8.5e-3,
+    batch_size=64,
+    epochs=4 if SMOKE else 40,
 )
 data = load_dataset(config.data)
 images, labels = data.train.tensors
@@ -59,7 +67,7 @@ table = Table(box=SIMPLE_HEAD)
 for heading in ("beta", *METRICS.values(), "minimiser"):
     table.add_column(heading, justify="right")
 predictions = {}
-for beta in 10 ** np.arange(-3.0, 1.5, 0.5):
+for beta in 10 ** np.arange(-3.0, 1.5, 4.0 if SMOKE else 0.5):
     layer = predict_next_layer(second, labels, lambda_w, lambda_h, beta)
     if not predictions:
         table.add_row("layer 2, measured", *(f"{layer.before[key]:.3g}" for key in METRICS))

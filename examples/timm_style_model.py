@@ -10,6 +10,8 @@ blocks by their being repeated. So ``timm.create_model("resnet18", num_classes=1
 place of the class below as it is. Runs in some ten seconds.
 """
 
+import sys
+
 import torch
 from rich.console import Console
 from torch import nn
@@ -74,7 +76,7 @@ loader = DataLoader(data.train, batch_size=64, shuffle=True)
 test_loader = DataLoader(data.test, batch_size=360)
 model = TimmStyleNet(data.num_classes)
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
-epochs = 8
+epochs = 1 if "--smoke" in sys.argv else 8
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=epochs * len(loader))
 console = Console(highlight=False, soft_wrap=True)
 

@@ -11,6 +11,8 @@ the average of its tokens; the head sees one of them alone. Runs in some ten sec
 downloaded.
 """
 
+import sys
+
 import torch
 from rich.console import Console
 from transformers import ViTConfig, ViTForImageClassification
@@ -44,7 +46,7 @@ def batches(images, labels, size, order):
 
 
 train, test = data.train.tensors, data.test.tensors
-epochs, size = 15, 50
+epochs, size = 1 if "--smoke" in sys.argv else 15, 50
 optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.05)
 total = epochs * len(train[1]) // size
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=total)

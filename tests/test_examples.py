@@ -14,6 +14,6 @@ def test_it_runs(script, tmp_path, monkeypatch, capsys):
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", [str(script)])
+    monkeypatch.setattr("sys.argv", [str(script), "--smoke"])
     runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out.strip()
