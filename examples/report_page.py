@@ -4,9 +4,8 @@ A training loop that ends with a report
 
 A training loop of one's own that ends with the report of its run.
 
-Each epoch is measured and added to the history; some leave a snapshot of their geometry. With a
-file name as argument, the top of the page is photographed into it (which takes playwright and
-Chromium).
+Each epoch is measured and added to the history; some leave a snapshot of their geometry. The page
+is the one that the front page of the site shows.
 """
 
 import argparse
@@ -22,7 +21,6 @@ from neuralcollapse.runs import Schedule, append_record, read_runs, write_snapsh
 from neuralcollapse.training import build_network, load_dataset
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-parser.add_argument("photograph", nargs="?", type=Path)
 parser.add_argument("--epochs", type=int, default=200)
 parser.add_argument("--smoke", action="store_const", dest="epochs", const=4, help="a few epochs")
 arguments = parser.parse_args()
@@ -53,22 +51,3 @@ for epoch in range(1, arguments.epochs + 1):
 
 page = write_page(read_runs([run]), "report.html")
 print(f"{page}: {page.stat().st_size / 1e6:.2f} MB")
-
-if arguments.photograph:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-        tab = browser.new_page(viewport={"width": 1280, "height": 1200})
-        tab.goto(page.resolve().as_uri())
-        tab.wait_for_selector("#curves path.curve")
-        # What a reader sees first, and the pictures that move, one below the other.
-        tab.add_style_tag(content="nav, .group:not(#curves-nc1), #curves > .fine { display: none }")
-        tab.locator("[name=view]").nth(1).check(force=True)
-        tab.evaluate("scrollTo(0, 0)")
-        last = tab.locator("#geometry").bounding_box()
-        size = {"x": 0, "y": 0, "width": 1280, "height": last["y"] + last["height"] + 24}
-        tab.screenshot(path=arguments.photograph, full_page=True, clip=size)
-        browser.close()

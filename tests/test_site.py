@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import io
+import json
 import os
 import re
 import warnings
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 import neuralcollapse
 from neuralcollapse import metrics
+from neuralcollapse.cli.demo import demo
 from neuralcollapse.metrics.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[1]
@@ -220,3 +223,10 @@ def test_contributing_names_every_floor_of_the_house():
     packages = [f"{path.parent.name}/" for path in folder.glob("*/__init__.py")]
     modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
     assert sorted(named) == sorted(packages + modules)
+
+
+def test_the_picture_of_a_report_shows_the_demo_that_its_caption_names():
+    shown = json.loads(Image.open(DOCS / "figures/report.png").text["config.json"])["config"]
+    defaults = inspect.signature(demo).parameters
+    for name in ("data", "net", "loss", "epochs", "weight_decay", "seed"):
+        assert shown[name] == defaults[name].default, name
