@@ -79,6 +79,7 @@ html_sidebars = {"index": [], "gallery/*": [], "reference/api/*": []}  # wide en
 html_theme_options = {
     "logo": {"text": "neuralcollapse"},
     "navigation_with_keys": False,
+    "navigation_depth": 1,
     "show_prev_next": False,
     "header_links_before_dropdown": 7,
     "navbar_align": "left",

@@ -13,6 +13,9 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import sync_playwright
 
+from neuralcollapse.report.html import write_page
+from neuralcollapse.runs import read_runs
+
 PICTURE = Path(__file__).parent / "figures/report.png"
 
 
@@ -34,7 +37,7 @@ if __name__ == "__main__":
     if not (folder / "report.html").exists():
         demo = Path(sys.executable).with_name("neuralcollapse")
         subprocess.run([demo, "demo", "--out", folder], check=True)
-    photograph(folder / "report.html", PICTURE)
+    photograph(write_page(read_runs([folder]), folder / "report.html"), PICTURE)
     settings = PngImagePlugin.PngInfo()
     settings.add_text("config.json", (folder / "config.json").read_text())
     image = Image.open(PICTURE).convert("RGB").quantize(256, dither=Image.Dither.NONE)

@@ -212,6 +212,31 @@ def test_the_search_finds_what_readers_call_things(site):
         assert re.search(rf'"?{word}\w*"?:', index), word
 
 
+PAGES = [
+    "index.html",
+    "reference/cli.html",
+    "reference/api/neuralcollapse.metrics.nc1_pinv.html",
+    "gallery/index.html",
+    "404.html",
+]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_fits_a_phone_and_shuts_nobody_out(site, tab, name):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    tab.set_viewport_size({"width": 390, "height": 844})
+    tab.emulate_media(color_scheme="dark")
+    tab.goto((site / name).as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    found = axe.run(tab, options={"resultTypes": ["violations"]})
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_the_search_works_from_a_folder(site, tab):
+    tab.goto((site / "search.html").as_uri() + "?q=imbalance")
+    tab.wait_for_selector("#search-results li a[href*='unequal_classes']")
+
+
 def test_contributing_names_every_floor_of_the_house():
     text = (ROOT / "CONTRIBUTING.md").read_text().partition("## The house")[2]
     named = [

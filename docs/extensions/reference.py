@@ -31,6 +31,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Write the pages of objects before Sphinx looks for pages, and expand those that it reads."""
     app.connect("builder-inited", write_pages)
     app.connect("source-read", expand)
+    app.connect("html-page-context", list_parameters)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -79,6 +80,14 @@ def expand(app: Sphinx, document: str, source: list[str]) -> None:
             f"]({up}gallery/{found[2]}.rst" if found[2] else f"]({up}about/{found[3].lower()}.md"
         ),
         text,
+    )
+
+
+def list_parameters(app: Sphinx, page: str, template: str, context: dict, tree: Any) -> None:
+    """Make the lines of a signature blocks: Sphinx makes them definitions without terms."""
+    lines = re.compile(r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>")
+    context["body"] = lines.sub(
+        lambda found: re.sub(r"<(/?)dd>", r"<\1div>", found[1]), context.get("body", "")
     )
 
 
@@ -209,7 +218,8 @@ def _commands() -> Iterator[str]:
 
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         about = "\n\n".join(map(_one_line, (command.help or "").split("\n\n")))
-        yield f"\n## neuralcollapse {name}\n\n{about}\n\n| | what | if omitted |\n|---|---|---|"
+        yield f"\n## neuralcollapse {name}\n\n{about}\n"
+        yield "| option | what | if omitted |\n|---|---|---|"
         for parameter in command.params:
             option = parameter.param_type_name == "option"
             words = ", ".join(

@@ -1,47 +1,10 @@
-import os
-import shutil
-
 import pytest
 
 from made_up_run import HOSTILE_NAMES, write_run
 from neuralcollapse.report.html import write_page
 from neuralcollapse.runs import read_runs
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
 OWN = ("file:", "data:", "blob:")  # addresses that need no network
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="session")
-def browser():
-    if BROWSER is None:
-        if os.environ.get("NEURALCOLLAPSE_BROWSER") == "required":
-            pytest.fail(f"none of {', '.join(NAMES)} is installed")
-        pytest.skip("no Chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS, timeout=0)
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="session")
-def tab(browser):
-    """The one page of all tests: a new one takes as long as a test does."""
-    page = browser.new_page()
-    page.context.set_default_timeout(100_000)  # a busy machine may take long
-    yield page
-    page.context.close()
 
 
 @pytest.fixture
