@@ -57,9 +57,13 @@ network = trained_on(train)
 report = nc.measure(network, [train], test_loader=[held_out], progress=False)
 certificate = certify_report(report)
 console.print(str(certificate))
-certificate.plot("certificate.png")
 
 error = float((logits_of(network, new).argmax(1) != new[1]).double().mean())
+drawing = certificate.plot()
+drawing.axes[0].axvline(error, color="black", lw=1)
+words = f"{100 * error:.1f} % of {len(new[1])} new digits"
+drawing.axes[0].text(1.1 * error, -0.5, words, va="center", bbox={"color": "white", "pad": 1})
+drawing.savefig("certificate.png")
 console.print(f"\nOn {len(new[1])} new digits the error is {error:.2%}.")
 
 console.print("\nThe pairs of digits that carry most of the risk, on held-out samples:")

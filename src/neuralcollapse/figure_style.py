@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import atomic_path, write_whole
 
 # Okabe & Ito 2008, "Color universal design": distinct under every common colour blindness.
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#6B6B6B"
@@ -108,6 +108,22 @@ def save(drawing: Figure, path: str | Path) -> Path:
     with atomic_path(path) as temporary:
         drawing.savefig(temporary)
     return Path(path)
+
+
+def captioned(drawing: Figure, path: str | Path, caption: str) -> list[Path]:
+    """Write a figure and, beside it as text, what is to be known of it; return both.
+
+    Parameters
+    ----------
+    drawing
+        The figure.
+    path
+        Its file; the caption's has the ending ``.txt``.
+    caption
+        The settings, and what is drawn.
+    """
+    words = " ".join(caption.split())
+    return [save(drawing, path), write_whole(Path(path).with_suffix(".txt"), f"{words}\n")]
 
 
 def _spread(places: list[float], gap: float) -> list[float]:

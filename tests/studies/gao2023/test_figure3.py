@@ -30,7 +30,7 @@ def test_the_data_is_fitted_from_the_epoch_after_which_all_stays_right():
 @pytest.mark.parametrize("fitted", [True, False])
 def test_it_is_drawn_with_and_without_an_epoch_at_which_all_is_right(fitted, tmp_path):
     accuracy = [[0.5, 1.0, 1.0]] if fitted else [[0.5, 0.6, 0.7]]
-    drawing = figure3.plot_margins(made_up(accuracy, [[0.5, 0.8, 0.9]]), NAMES, "Ours.")
+    drawing = figure3.plot_margins(made_up(accuracy, [[0.5, 0.8, 0.9]]), NAMES)
     path = tmp_path / "figure.png"
     drawing.savefig(path)
     assert imread(path).shape[1] >= 900

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from neuralcollapse.figure_style import save
+from neuralcollapse.generalization.alignment_figure import sorted_by_chance
 from neuralcollapse.geometry import orthant_margins
 from neuralcollapse.geometry.alignment import ALIGNMENT_RULES
 from neuralcollapse.studies import FigureJob
@@ -50,7 +51,8 @@ def small(monkeypatch):
 
 def test_figure_4_is_drawn_with_its_record(small, tmp_path, monkeypatch):
     monkeypatch.setattr(figure4, "record_replication", lambda folder, progress: [])
-    path, picture = figure4.draw(FigureJob(tmp_path))
+    path, picture, caption = figure4.draw(FigureJob(tmp_path))
+    assert "3 alignments × 2 seeds" in caption.read_text()
     assert picture.stat().st_size > 20000
     record = json.loads(path.read_text())
     assert len(record) == 4
@@ -151,9 +153,10 @@ def test_the_replication_is_drawn_from_its_record(monkeypatch, tmp_path):
     monkeypatch.setattr(
         rotation_figure, "replicate", lambda progress: json.loads(RECORD.read_text())
     )
-    path, picture = rotation_figure.record_replication(tmp_path)
+    path, picture, caption = rotation_figure.record_replication(tmp_path)
     assert json.loads(path.read_text()) == json.loads(RECORD.read_text())
     assert picture.stat().st_size > 20000
+    assert "H1, a main effect of rotation" in caption.read_text()
     assert save(rotation_figure.plot_replication(json.loads(path.read_text())), tmp_path / "a.svg")
 
 
@@ -168,3 +171,19 @@ def test_the_published_record_is_of_the_design():
     cells = set(zip(runs["alignment"], runs["seed"], runs["order"], strict=True))
     assert len(cells) == len(runs["value"]) == ROTATIONS * len(SEEDS) * ORDERS
     assert decide(record)["rotations"].tolist()[:2] == [ROTATIONS, ROTATIONS]
+
+
+def test_sorting_alone_makes_means_rise_within_the_band():
+    rng = np.random.default_rng(5)
+    inside = []
+    for _ in range(20):
+        cells = rng.normal(size=(12, 10)) + 5 * rng.normal(size=10)
+        low, high = sorted_by_chance(cells)
+        assert (np.diff(low) >= 0).all()
+        means = np.sort(cells.mean(1))
+        inside.append(((low <= means) & (means <= high)).mean())
+    assert 0.85 < np.mean(inside) < 1
+    cells += 3 * np.arange(12)[:, None]  # alignments that do something
+    low, high = sorted_by_chance(cells)
+    assert np.sort(cells.mean(1))[0] < low[0]
+    assert np.sort(cells.mean(1))[-1] > high[-1]

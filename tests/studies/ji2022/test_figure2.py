@@ -55,7 +55,7 @@ def test_the_curves_tend_to_the_closed_form_and_balanced_ones_to_rounding(record
 
 @pytest.mark.parametrize(("last", "exponents"), [(15.0, "0.15 to 0.8"), (1e8, "0.49 to 1.01")])
 def test_each_panel_is_logarithmic_over_log_log_t(record, last, exponents):
-    figure = plot_dynamics(record, EXACT_EXPONENTS, "Ours.", last)
+    figure = plot_dynamics(record, EXACT_EXPONENTS, last)
     panels = [ax for ax in figure.axes if ax.get_title()]
     assert len(panels) == 4
     low, high = (float(bound) for bound in exponents.split(" to "))
@@ -67,4 +67,3 @@ def test_each_panel_is_logarithmic_over_log_log_t(record, last, exponents):
         measured = [-float(w.replace("−", "-")) for w in slopes if "." in w and w != "−0.5"]
         assert measured
         assert all(low <= slope <= high for slope in measured)
-    assert "Ours." in figure.get_supxlabel()

@@ -75,20 +75,21 @@ def test_figure_1_is_drawn_and_drawn_again_from_kept_runs(tmp_path, monkeypatch)
     monkeypatch.setitem(network_runs.SCALES, "quick", tiny)
     kept = tmp_path / "kept"
     first = FigureJob(tmp_path / "a", workers={"workers": 1}, seeds=(0, 1), kept=kept)
-    (picture,) = network_figures.draw(1, first)
+    picture, caption = network_figures.draw(1, first)
+    assert "width × 0.125, 10 training images" in caption.read_text()
     height, width = imread(picture).shape[:2]
     assert width >= 900
     assert height >= 500
     assert len(list(kept.iterdir())) == 2  # one data set stands for both
     again = FigureJob(tmp_path / "b", seeds=(0, 1), kept=kept, training=False)
-    (copy,) = network_figures.draw(1, again)
+    copy, _ = network_figures.draw(1, again)
     assert np.array_equal(imread(copy), imread(picture))
     assert not (tmp_path / "b/runs").exists()
 
 
 def test_bands_reach_from_the_least_to_the_largest_seed():
     seeds = [made_up(-1), made_up(-0.5)]
-    drawing = network_figures.plot_networks({"net": seeds}, "caption")
+    drawing = network_figures.plot_networks({"net": seeds})
     assert len(drawing.axes) == 8
     below = drawing.axes[7]
     (median,) = [line for line in below.lines if line.get_label() == "distance"]

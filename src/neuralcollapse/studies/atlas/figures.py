@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
-from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, figure, save
+from neuralcollapse.figure_style import BLUE, GREEN, ORANGE, PURPLE, captioned, figure
 from neuralcollapse.files import write_whole
 from neuralcollapse.runs.record import Record
 from neuralcollapse.studies.atlas.correlations import stratified_correlations
@@ -86,12 +86,14 @@ def draw_where(job: FigureJob) -> list[Path]:
             axes.set_yticks(range(len(names)), names if axes is panels[0] else [""] * len(names))
             axes.set_ylim(len(names) - 0.5, -0.5)
         right = (table["training_error"] == 0).sum()
-        drawing.supxlabel(_caption(len(table), f"dot: a network, bar: the median of a level. "
-                          f"{right} networks have every training image right at the end."),
-                          fontsize=8.5, color=GREY)  # fmt: skip
+    caption = _caption(
+        len(table),
+        f"dot: a network, bar: the median of a level. {right} networks have every training image "
+        "right at the end.",
+    )
     path = job.folder / f"atlas_{job.scale}.csv"
     write_whole(path, table.to_csv(index=False, float_format="%.6g"))
-    return [path, save(drawing, job.folder / f"figure1_{job.scale}.png")]
+    return [path, *captioned(drawing, job.folder / f"figure1_{job.scale}.png", caption)]
 
 
 def _levels(axes: Axes, table: pd.DataFrame, column: str) -> None:
@@ -129,9 +131,9 @@ def draw_over_time(job: FigureJob) -> list[Path]:
         high = max(axes.get_ylim()[1] for axes in panels)
         for axes in panels:
             axes.set_ylim(low, high)
-        drawing.supxlabel(_caption(len(table), "line: median, bands: middle half and middle nine "
-                          "tenths of the networks."), fontsize=8.5, color=GREY)  # fmt: skip
-    return [save(drawing, job.folder / f"figure2_{job.scale}.png")]
+    words = "line: median, bands: middle half and middle nine tenths of the networks."
+    path = job.folder / f"figure2_{job.scale}.png"
+    return captioned(drawing, path, _caption(len(table), words))
 
 
 def _band(
@@ -171,20 +173,20 @@ def draw_correlations(job: FigureJob) -> list[Path]:
         axes.set_xticks(range(len(OUTCOMES)), [fill(name, 16) for name in OUTCOMES.values()])
         axes.set_yticks(range(len(COLLAPSE)), list(COLLAPSE.values()))
         axes.set_title("Collapse of the training features (rows) against test data (columns)")
-        drawing.supxlabel(
-            _caption(len(table), "rank correlation within data set and label noise, its bootstrap "
-                     f"interval of 95 %; star: p < 0.05 after Holm's correction for all "
-                     f"{len(found)} tried."), fontsize=8.5, color=GREY)  # fmt: skip
+    words = (
+        "rank correlation within data set and label noise, its bootstrap interval of 95 %; star: "
+        f"p < 0.05 after Holm's correction for all {len(found)} tried."
+    )
     path = job.folder / f"correlations_{job.scale}.json"
     rows = found.round(6).astype(object).where(found.notna(), None).to_dict("records")
     write_whole(path, json.dumps(rows, indent=1) + "\n")
-    return [path, save(drawing, job.folder / f"figure3_{job.scale}.png")]
+    caption = _caption(len(table), words)
+    return [path, *captioned(drawing, job.folder / f"figure3_{job.scale}.png", caption)]
 
 
 def _caption(count: int, rest: str) -> str:
     common: dict[str, Any] = COMMON
-    return fill(
+    return (
         f"{count} networks, a random part of all combinations of the factors, one seed each; "
-        f"quarter-width, {common['epochs']} epochs, batches of {common['batch_size']}; {rest}",
-        150,
+        f"quarter-width, {common['epochs']} epochs, batches of {common['batch_size']}; {rest}"
     )

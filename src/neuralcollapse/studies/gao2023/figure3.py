@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, figure, save
+from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, captioned, figure
 from neuralcollapse.files import write_npz
 from neuralcollapse.plain_text import unmathed
 from neuralcollapse.studies.figure_job import SMALL, FigureJob, Scale
@@ -159,7 +159,7 @@ def rises_after_fit(record: Record, case: str) -> NDArray[np.float64]:
     return accuracy[:, -1] - at
 
 
-def plot_margins(record: Record, names: Sequence[str], caption: str) -> Figure:
+def plot_margins(record: Record, names: Sequence[str]) -> Figure:
     """Draw the margins and the test accuracy against epochs, one network a column.
 
     Parameters
@@ -168,8 +168,6 @@ def plot_margins(record: Record, names: Sequence[str], caption: str) -> Figure:
         From `record_margins`.
     names
         Of the networks.
-    caption
-        Below the figure: the settings.
     """
     columns = len(names)
     with figure(3, columns, (5.25 if columns <= 2 else 3.6) * columns, 9.6) as (drawing, panels):
@@ -190,7 +188,6 @@ def plot_margins(record: Record, names: Sequence[str], caption: str) -> Figure:
             axes.set_xlabel("epoch")
             # The first epochs would hide what happens after the fit.
             axes.set_ylim(bottom=max(axes.get_ylim()[0], 2 * last.min() - 1 - 0.05))
-        drawing.supxlabel(caption, fontsize=8.5, color=GREY)
     return drawing
 
 
@@ -231,8 +228,8 @@ def draw(job: FigureJob) -> list[Path]:
     record = record_margins(names, job.train(configs, **often))
     stem = job.folder / f"figure3_{job.scale}"
     path = write_npz(stem.with_suffix(".npz"), record)
-    drawing = plot_margins(record, names, _caption(configs, names, record))
-    return [path, save(drawing, stem.with_suffix(".png"))]
+    caption = _caption(configs, names, record)
+    return [path, *captioned(plot_margins(record, names), stem.with_suffix(".png"), caption)]
 
 
 def _caption(configs: Sequence[TrainConfig], names: Sequence[str], record: Record) -> str:
@@ -248,7 +245,7 @@ def _caption(configs: Sequence[TrainConfig], names: Sequence[str], record: Recor
     return (
         f"The paper trains on CIFAR and others. Ours: {data}, {images} training images of "
         f"each class, batches of {config.batch_size}, learning rate {config.lr:g} falling as a "
-        f"cosine,\nweight decay {config.weight_decay:g}; thin: each seed, thick: their median. The "
-        "ceiling of p_min is tau K / (K - 1). Test accuracy after all training images are right:\n"
+        f"cosine, weight decay {config.weight_decay:g}; thin: each seed, thick: their median. The "
+        "ceiling of p_min is tau K / (K - 1). Test accuracy after all training images are right: "
         f"{rises}."
     )

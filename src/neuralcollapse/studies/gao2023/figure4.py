@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neuralcollapse.figure_style import GREY, figure, save
+from neuralcollapse.figure_style import captioned, figure
 from neuralcollapse.files import write_whole
 from neuralcollapse.generalization import AlignmentEffects, alignment_effects
 from neuralcollapse.generalization.alignment_figure import draw_alignments
@@ -98,15 +98,13 @@ def network_panels(job: FigureJob) -> list[Panel]:
     return panels
 
 
-def plot_figure4(panels: Sequence[Panel], caption: str) -> Figure:
+def plot_figure4(panels: Sequence[Panel]) -> Figure:
     """Draw test accuracy by alignment and by seed, permutations left and rotations right.
 
     Parameters
     ----------
     panels
         Two a row.
-    caption
-        Below the figure: the settings.
     """
     rows = len(panels) // 2
     with figure(rows, 2, 11.5, 4.1 * rows) as (drawing, places):
@@ -118,7 +116,6 @@ def plot_figure4(panels: Sequence[Panel], caption: str) -> Figure:
             axes.set_ylabel("test accuracy, %")
         for left, right in zip(places[::2], places[1::2], strict=True):
             _share_limits(left, right)
-        drawing.supxlabel(caption, fontsize=8.5, color=GREY)
     return drawing
 
 
@@ -156,8 +153,9 @@ def _share_limits(left: Axes, right: Axes) -> None:
 
 
 _LEGEND = (
-    "Bar: mean; dots: its cells, hollow where a run did not fit its training data. "
-    "SD: root of each variance component, in points, < 0 where its unbiased estimate is;\n"
+    "Bar: mean; dots: its cells, hollow where a run did not fit its training data; grey: where 95 "
+    "% of such means lie, sorted, if alignments (or seeds) do nothing, by shuffling them. "
+    "SD: root of each variance component, in points, < 0 where its unbiased estimate is; "
     "p by permutation within seeds"
 )
 
@@ -167,9 +165,9 @@ def _perceptron_caption(found: AlignmentEffects, dim: int) -> str:
     config = shared.config
     a, b, r = found.design.values.shape
     return (
-        f"{_LEGEND}; orthant margin: the head's least.\n"
+        f"{_LEGEND}; orthant margin: the head's least. "
         f"The paper trains one network an alignment. Ours: digits, 300 training and 1,497 test "
-        f"images, perceptron 64-64-64-D, ReLU features, fixed ETF of norm {shared.scale:g},\n"
+        f"images, perceptron 64-64-64-D, ReLU features, fixed ETF of norm {shared.scale:g}, "
         f"SGD {config.lr:g}, momentum {config.momentum:g}, batches of {config.batch_size}, "
         f"{config.epochs} epochs; {a} alignments × {b} seeds × {r} orders of the data, crossed."
     )
@@ -180,9 +178,9 @@ def _network_caption(panel: Panel) -> str:
     a, b, _ = panel.effects.design.values.shape
     images = "all" if config["per_class"] is None else f"{config['per_class']:,}"
     return (
-        f"{_LEGEND}, which determine initial weights and order of the data together.\n"
+        f"{_LEGEND}, which determine initial weights and order of the data together. "
         f"The paper trains one network an alignment. Ours: {config['net']}, {images} training "
-        f"images of each class, fixed ETF of norm 1, SGD {config['lr']:g} falling as a cosine,\n"
+        f"images of each class, fixed ETF of norm 1, SGD {config['lr']:g} falling as a cosine, "
         f"momentum {config['momentum']:g}, weight decay {config['weight_decay']:g}, batches of "
         f"{config['batch_size']}, {config['epochs']} epochs; {a} alignments × {b} seeds, crossed."
     )
@@ -208,4 +206,4 @@ def _write(stem: Path, panels: Sequence[Panel], caption: str) -> list[Path]:
     record = {f"{panel.kind}, {panel.where}": panel.record for panel in panels}
     path = stem.with_suffix(".json")
     write_whole(path, json.dumps(record, allow_nan=False) + "\n")
-    return [path, save(plot_figure4(panels, caption), stem.with_suffix(".png"))]
+    return [path, *captioned(plot_figure4(panels), stem.with_suffix(".png"), caption)]

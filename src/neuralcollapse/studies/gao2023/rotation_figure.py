@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, figure, save
+from neuralcollapse.figure_style import BLUE, GREEN, ORANGE, captioned, figure
 from neuralcollapse.files import write_whole
 from neuralcollapse.studies.gao2023.rotation_replication import decide, effects_of, replicate
 
@@ -31,12 +31,13 @@ def record_replication(folder: Path, progress: bool = False) -> list[Path]:
     Returns
     -------
     list of Path
-        JSON and PNG.
+        JSON, PNG, and the caption.
     """
     record = replicate(progress)
     path = folder / f"{NAME}.json"
     write_whole(path, json.dumps(record, allow_nan=False) + "\n")
-    return [path, save(plot_replication(record), folder / f"{NAME}.png")]
+    caption = replication_caption(record)
+    return [path, *captioned(plot_replication(record), folder / f"{NAME}.png", caption)]
 
 
 def plot_replication(record: dict[str, Any]) -> Figure:
@@ -47,10 +48,8 @@ def plot_replication(record: dict[str, Any]) -> Figure:
     record
         From `replicate`.
     """
-    effects, decided = effects_of(record), decide(record).to_dict("index")
-    margins, fits = np.array(record["margins"]), effects.fits
+    margins, fits = np.array(record["margins"]), effects_of(record).fits
     share = fits["converged"].to_numpy() / fits["runs"].to_numpy()
-    sd, (low, high) = effects.components["sd"].to_dict()["alignment"], effects.limits
     panels_of = (
         ("All runs", "mean test accuracy, %", 100 * fits["mean"].to_numpy(), BLUE),
         ("Runs that fit", "share of the rotation's runs, %", 100 * share, GREEN),
@@ -67,21 +66,26 @@ def plot_replication(record: dict[str, Any]) -> Figure:
             axes.set_title(title)
             axes.set_ylabel(label)
             axes.set_xlabel("least orthant margin of the head")
-        drawing.supxlabel(
-            f"{len(margins)} Haar rotations × {effects.design.values.shape[1]} seeds × "
-            f"{effects.design.values.shape[2]} orders, 16 features behind a ReLU; design fixed "
-            "beforehand. Hollow: an unfittable head.\n"
-            f"H1, a main effect of rotation: F = {decided['H1']['statistic']:.2f}, "
-            f"{_verdict(decided['H1'])}; SD {100 * sd:.1f} points ({100 * low:.1f} to "
-            f"{100 * high:.1f}). H2, accuracy rises with the margin: Spearman "
-            f"{decided['H2']['statistic']:.2f}, {_verdict(decided['H2'])}.\n"
-            f"H3, the same among rotations whose every run fits: {decided['H3']['rotations']} of "
-            f"{len(margins)}, {_verdict(decided['H3'])}. The panels in the middle and on the right "
-            "describe; nothing was tested there.",
-            fontsize=8.5,
-            color=GREY,
-        )
     return drawing
+
+
+def replication_caption(record: dict[str, Any]) -> str:
+    """Return what was drawn, and what it decides."""
+    effects, decided = effects_of(record), decide(record).to_dict("index")
+    margins = record["margins"]
+    sd, (low, high) = effects.components["sd"].to_dict()["alignment"], effects.limits
+    return (
+        f"{len(margins)} Haar rotations × {effects.design.values.shape[1]} seeds × "
+        f"{effects.design.values.shape[2]} orders, 16 features behind a ReLU; design fixed "
+        "beforehand. Hollow: an unfittable head. "
+        f"H1, a main effect of rotation: F = {decided['H1']['statistic']:.2f}, "
+        f"{_verdict(decided['H1'])}; SD {100 * sd:.1f} points ({100 * low:.1f} to "
+        f"{100 * high:.1f}). H2, accuracy rises with the margin: Spearman "
+        f"{decided['H2']['statistic']:.2f}, {_verdict(decided['H2'])}. "
+        f"H3, the same among rotations whose every run fits: {decided['H3']['rotations']} of "
+        f"{len(margins)}, {_verdict(decided['H3'])}. The panels in the middle and on the right "
+        "describe; nothing was tested there."
+    )
 
 
 def _scatter(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], color: str) -> None:

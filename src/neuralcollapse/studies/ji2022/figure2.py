@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from neuralcollapse.files import atomic_path, write_npz
+from neuralcollapse.figure_style import captioned
+from neuralcollapse.files import write_npz
 from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.ji2022.dynamics import EXACT_EXPONENTS
-from neuralcollapse.studies.ji2022.figure2_plot import plot_dynamics
+from neuralcollapse.studies.ji2022.figure2_plot import fit_range, plot_dynamics
 from neuralcollapse.studies.ji2022.flows import Kind, Problem
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import flow_asymptotics
@@ -58,17 +59,18 @@ def record_dynamics(progress: bool = False) -> Record:
 def draw(job: FigureJob) -> list[Path]:
     """Write the records, the figure in the paper's range, and the figure to log t = 1e8."""
     record = record_dynamics(job.progress)
-    names = ("figure2.npz", "figure2.png", "figure2_extended.png")
-    paths = [job.folder / name for name in names]
-    write_npz(paths[0], record)
+    paths = [write_npz(job.folder / "figure2.npz", record)]
     problem = Problem()
-    settings = (
-        f"The paper's settings are not known to us. Ours: K = {problem.num_classes}, "
-        f"n = {problem.per_class}, d = {problem.dim}, standard normal starts, {len(SEEDS)} seeds "
-        "(line: median, band: range)."
-    )
-    for path, last in zip(paths[1:], (ORDINARY, float(LOG_TIMES[-1])), strict=True):
-        figure = plot_dynamics(record, EXACT_EXPONENTS, settings, last)
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=110)
+    for last in (ORDINARY, float(LOG_TIMES[-1])):
+        low, high = fit_range(last)
+        caption = (
+            f"The paper's settings are not known to us. Ours: K = {problem.num_classes}, "
+            f"n = {problem.per_class}, d = {problem.dim}, standard normal starts, {len(SEEDS)} "
+            "seeds (line: median, band: range). Slopes against log log t are fitted for log t from "
+            f"{low:,.0f} to {high:,.0f}, least to greatest over the generic starts. Exact: their "
+            "limit."
+        )
+        drawing = plot_dynamics(record, EXACT_EXPONENTS, last)
+        name = "figure2.png" if last == ORDINARY else "figure2_extended.png"
+        paths += captioned(drawing, job.folder / name, caption)
     return paths

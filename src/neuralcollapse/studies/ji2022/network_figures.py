@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from matplotlib.ticker import (
 )
 from numpy.typing import NDArray
 
-from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
+from neuralcollapse.figure_style import BLUE, GREY, ORANGE, captioned, figure, label_ends
 from neuralcollapse.runs.record import Record
 from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.ji2022.network_runs import (
@@ -51,15 +50,13 @@ CLOCK = (1, 2, 3, 5, 8, 12)
 Seeds = Sequence[Sequence[Record]]
 
 
-def plot_networks(runs: dict[str, Seeds], caption: str) -> Figure:
+def plot_networks(runs: dict[str, Seeds]) -> Figure:
     """Draw four panels of each network, against steps and below against the theory's time.
 
     Parameters
     ----------
     runs
         The histories of every seed, by title.
-    caption
-        Below the figure: the settings.
     """
     with figure(2 * len(runs), 4, 17, 0.8 + 6 * len(runs)) as (drawing, panels):
         for first, (title, seeds) in zip(range(0, 8 * len(runs), 8), runs.items(), strict=True):
@@ -76,7 +73,6 @@ def plot_networks(runs: dict[str, Seeds], caption: str) -> Figure:
                     _error_axis(axes)
             for row in rows:
                 row[0].set_ylabel(title)
-        drawing.supxlabel(fill(caption, 220), fontsize=8.5, color=GREY)
     return drawing
 
 
@@ -173,8 +169,8 @@ def draw(number: int, job: FigureJob) -> list[Path]:
     runs: dict[str, list[list[Record]]] = {}
     for config, records in zip(trained, job.train(trained), strict=True):
         runs.setdefault(f"{config.net}, {config.data}", []).append(records)
-    drawing = plot_networks(dict(runs), _caption(number, job, trained[0], runs))
-    return [save(drawing, job.folder / f"figure{number}_{job.scale}.png")]
+    path = job.folder / f"figure{number}_{job.scale}.png"
+    return captioned(plot_networks(dict(runs)), path, _caption(number, job, trained[0], runs))
 
 
 def _caption(number: int, job: FigureJob, first: TrainConfig, runs: dict[str, Any]) -> str:

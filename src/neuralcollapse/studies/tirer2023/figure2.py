@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
+from neuralcollapse.figure_style import BLUE, ORANGE, captioned, figure, label_ends
 from neuralcollapse.files import write_npz
 from neuralcollapse.studies.figure_job import FigureJob, Scale
 from neuralcollapse.studies.sweep import run_name
@@ -99,15 +99,13 @@ def record_depths(
     return {name: np.array(values) for name, values in rows.items()}
 
 
-def plot_depths(record: Record, caption: str) -> Figure:
+def plot_depths(record: Record) -> Figure:
     """Draw NC1 and NC1~ against depth, for either way of training.
 
     Parameters
     ----------
     record
         From `record_depths`.
-    caption
-        Below the figure: the settings.
     """
     titles = {"layerwise": "Layer by layer, the earlier ones fixed", "end_to_end": "End to end"}
     with figure(1, 2, 10.5, 4.2) as (drawing, panels):
@@ -125,7 +123,6 @@ def plot_depths(record: Record, caption: str) -> Figure:
             axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             label_ends(axes)
         panels[0].set_ylabel("collapse of the training features")
-        drawing.supxlabel(caption, fontsize=8.5, color=GREY)
     return drawing
 
 
@@ -150,8 +147,8 @@ def draw(job: FigureJob) -> list[Path]:
     caption = (
         f"The paper trains on CIFAR-10. Ours: {config.data}, width "
         f"{scaled(MLP_UNITS, config.width)}, batch norm, squared error without bias, "
-        f"{config.epochs} epochs (layer by layer: each), weight decay {config.weight_decay:g},\n"
+        f"{config.epochs} epochs (layer by layer: each), weight decay {config.weight_decay:g}, "
         f"learning rate {config.lr:g} falling by 10 at each third; {len(SEEDS)} seeds (line: "
-        "median, band: range). NC1 = tr(Σ$_W$Σ$_B^+$)/K, ÑC1 = tr Σ$_W$ / tr Σ$_B$."
+        "median, band: range). NC1 = tr(Σ_W Σ_B⁺)/K, ÑC1 = tr Σ_W / tr Σ_B."
     )
-    return [path, save(plot_depths(record, caption), stem.with_suffix(".png"))]
+    return [path, *captioned(plot_depths(record), stem.with_suffix(".png"), caption)]

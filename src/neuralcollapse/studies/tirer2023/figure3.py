@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from neuralcollapse.figure_style import BLUE, GREY, ORANGE, figure, label_ends, save
+from neuralcollapse.figure_style import BLUE, ORANGE, captioned, figure, label_ends
 from neuralcollapse.files import write_npz
 from neuralcollapse.studies.figure_job import SMALL, FigureJob, Scale
 from neuralcollapse.studies.tirer2023.study import study
@@ -147,15 +146,13 @@ def final_effects(record: Record, loss: str, metric: str) -> dict[str, tuple[flo
     }
 
 
-def plot_decays(record: Record, caption: str) -> Figure:
+def plot_decays(record: Record) -> Figure:
     """Draw NC1 and NC2 against epochs, squared error above, cross-entropy below.
 
     Parameters
     ----------
     record
         From `record_decays`.
-    caption
-        Below the figure: the settings.
     """
     with figure(2, 2, 10.5, 7.6) as (drawing, panels):
         places = itertools.product(LOSSES.items(), (("nc1_pinv", "NC1"), ("nc2_etf", "NC2")))
@@ -164,7 +161,6 @@ def plot_decays(record: Record, caption: str) -> Figure:
             axes.set_title(f"{title}: {name}")
         for axes in panels[2:]:
             axes.set_xlabel("epoch")
-        drawing.supxlabel(caption, fontsize=8.5, color=GREY)
     return drawing
 
 
@@ -190,8 +186,8 @@ def draw(job: FigureJob) -> list[Path]:
     record = record_decays(histories)
     stem = job.folder / f"figure3_{job.scale}"
     path = write_npz(stem.with_suffix(".npz"), record)
-    drawing = plot_decays(record, _caption(base, seeds, record))
-    return [path, save(drawing, stem.with_suffix(".png"))]
+    caption = _caption(base, seeds, record)
+    return [path, *captioned(plot_decays(record), stem.with_suffix(".png"), caption)]
 
 
 def _caption(base: TrainConfig, seeds: Sequence[int], record: Record) -> str:
@@ -204,7 +200,7 @@ def _caption(base: TrainConfig, seeds: Sequence[int], record: Record) -> str:
         f"divided by 10 every 40 epochs. Ours: {ours}, the learning rate divided by 10 after "
         f"each third; line: median of seeds {', '.join(map(str, seeds))}, band: their range."
     )
-    return f"{fill(settings, 140)}\n{_effects(record)}"
+    return f"{settings} {_effects(record)}"
 
 
 def _effects(record: Record) -> str:
@@ -219,4 +215,4 @@ def _effects(record: Record) -> str:
             f"{title.partition(',')[0]}: {listed}. Training images right, the least seed of each "
             f"decay: {fitted} %."
         )
-    return "\n".join(sentences)
+    return " ".join(sentences)
