@@ -75,14 +75,14 @@ def test_the_atlas_is_drawn_and_drawn_again_from_kept_runs(tmp_path, monkeypatch
     job = FigureJob(tmp_path / "a", workers={"workers": 1}, kept=kept)
     written = run_study("atlas", job)
     assert [path.name for path in written] == [
-        "atlas_quick.csv", "figure1_quick.png", "figure2_quick.png", "correlations_quick.json",
-        "figure3_quick.png",
+        "atlas_quick.csv", "figure1_quick.png", "figure1_quick.txt", "figure2_quick.png",
+        "figure2_quick.txt", "correlations_quick.json", "figure3_quick.png", "figure3_quick.txt",
     ]  # fmt: skip
     table = pd.read_csv(written[0])
     assert len(table) == 6
     assert table["certificate"].between(table["test_error"], 1).all()
     assert table["ece"].between(0, 1).all()
-    found = json.loads(written[3].read_text())
+    found = json.loads(written[5].read_text())
     assert len(found) == len(figures.COLLAPSE) * len(figures.OUTCOMES)
     again = run_study("atlas", FigureJob(tmp_path / "b", kept=kept, training=False))
     for first, second in zip(written, again, strict=True):

@@ -43,7 +43,7 @@ def test_the_record_is_that_of_the_runs(monkeypatch, tmp_path):
     monkeypatch.setitem(figure3.CASES, "quick", {"Tiny": {"net": "mlp", "width": 0.25}})
     small = {"per_class": 5, "batch_size": 25, "epochs": 2}
     monkeypatch.setitem(figure3.COMMON, "quick", small)
-    path, picture = figure3.draw(FigureJob(tmp_path, workers={"workers": 1}))
+    path, picture, _ = figure3.draw(FigureJob(tmp_path, workers={"workers": 1}))
     with np.load(path) as file:
         record = dict(file)
     assert record["epochs"].tolist() == [1, 2]

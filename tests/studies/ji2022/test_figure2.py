@@ -24,8 +24,13 @@ def record(written):
 
 def test_records_and_two_readable_pictures_are_written(written):
     names = [path.name for path in written]
-    assert names == ["figure2.npz", "figure2.png", "figure2_extended.png"]
-    for path in written[1:]:
+    pictures = ["figure2.png", "figure2_extended.png"]
+    assert names == [
+        "figure2.npz",
+        *(f"{p[:-4]}{end}" for p in pictures for end in (".png", ".txt")),
+    ]
+    assert all("K = 4, n = 5, d = 6" in path.read_text() for path in written[2::2])
+    for path in written[1::2]:
         height, width = imread(path).shape[:2]
         assert width >= 900
         assert height >= 700
@@ -56,7 +61,7 @@ def test_the_curves_tend_to_the_closed_form_and_balanced_ones_to_rounding(record
 @pytest.mark.parametrize(("last", "exponents"), [(15.0, "0.15 to 0.8"), (1e8, "0.49 to 1.01")])
 def test_each_panel_is_logarithmic_over_log_log_t(record, last, exponents):
     figure = plot_dynamics(record, EXACT_EXPONENTS, last)
-    panels = [ax for ax in figure.axes if ax.get_title()]
+    panels = [ax for ax in figure.axes if ax.get_title("left")]
     assert len(panels) == 4
     low, high = (float(bound) for bound in exponents.split(" to "))
     for ax in panels:

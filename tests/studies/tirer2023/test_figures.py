@@ -35,9 +35,11 @@ def records(path):
 
 def test_figure_1_has_the_spectra_of_the_paper(tmp_path):
     written = run_study("tirer2023", FigureJob(tmp_path), 1)
-    names = ["figure1.npz", "figure1.png", "figure1_strengths.png"]
+    pictures = ["figure1.png", "figure1_strengths.png"]
+    names = ["figure1.npz", *(f"{p[:-4]}{end}" for p in pictures for end in (".png", ".txt"))]
     assert [path.name for path in written] == names
-    for path in written[1:]:
+    assert "are ours" in written[2].read_text()
+    for path in written[1::2]:
         check_picture(path)
     record = records(written[0])
     # beta = 100, lambda_H = 0.1: 6, 54, 3, 1 and 36 values, by hand from the formulas.
@@ -76,7 +78,7 @@ def test_figure_2_is_drawn_and_what_is_trained_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(figure2, "SEEDS", (0, 1))
     monkeypatch.setattr(figure2, "DEPTH", 3)
     monkeypatch.setitem(figure2.SCALES, "quick", {"width": TINY.width, "epochs": TINY.epochs})
-    path, picture = figure2.draw(FigureJob(tmp_path))
+    path, picture, _ = figure2.draw(FigureJob(tmp_path))
     record = records(path)
     assert set(record) == {
         f"{way}_{name}"
@@ -100,7 +102,7 @@ def test_figure_3_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(figure3, "MEASURE_EVERY", 2)
     small = {"width": 0.0625, "per_class": 20, "batch_size": 50, "epochs": 3, "weight_decay": 0.1}
     monkeypatch.setitem(figure3.SCALES, "quick", small)
-    path, picture = figure3.draw(FigureJob(tmp_path, workers={"workers": 1}))
+    path, picture, _ = figure3.draw(FigureJob(tmp_path, workers={"workers": 1}))
     record = records(path)
     assert record["epochs"].tolist() == [2, 3]
     for loss in ("mse", "ce"):

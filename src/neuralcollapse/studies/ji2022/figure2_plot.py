@@ -51,7 +51,7 @@ def plot_dynamics(
         Ready to save.
     """
     extended = last_log_t > FAR
-    with figure(2, 2, 10.5, 8) as (drawing, panels):
+    with figure(2, 2, 9.2, 7.2) as (drawing, panels):
         for axes, (title, curves) in zip(panels, PANELS.items(), strict=True):
             _panel(axes, record, curves, last_log_t, extended)
             axes.set_title(title)
