@@ -20,16 +20,22 @@ def certify(
             "or test_features, and test_labels."
         ),
     ],
-    confidence: Annotated[float, typer.Option(help="Of each statement, in (0, 1).")] = 0.95,
+    confidence: Annotated[
+        float, typer.Option(help="Confidence of each statement, in (0, 1).")
+    ] = 0.95,
     tolerance: Annotated[
         float | None, typer.Option(help="Test each class against this error, by Holm's steps.")
     ] = None,
-    bins: Annotated[int, typer.Option(help="Bins of confidence, for the calibration.")] = 15,
+    bins: Annotated[
+        int, typer.Option(help="Number of bins of confidence, for the calibration.")
+    ] = 15,
     class_names: Annotated[
         Path | None, typer.Option(help="A text file with one class name a line.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write all values to this file.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page of its own.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page for the browser to this file.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the bounds to this image.")] = None,
 ) -> None:
     """Certify the error on new data, and measure the calibration, of decisions in a file.

@@ -15,7 +15,9 @@ def compare(
     first: Annotated[
         Path, typer.Argument(help="A report that measure --save wrote, or a file of features.")
     ],
-    second: Annotated[Path, typer.Argument(help="Another; of the same samples, if possible.")],
+    second: Annotated[
+        Path, typer.Argument(help="Another report or file, of the same samples if possible.")
+    ],
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file.")] = None,
 ) -> None:
     """Compare two measurements: differences with intervals, paired where the samples are the same.

@@ -13,12 +13,14 @@ from neuralcollapse.cli.app import app, tell
 
 @app.command()
 def data(
-    name: Annotated[str | None, typer.Argument(help="One data set: read it, describe it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Data set to read and describe; all are listed if omitted.")
+    ] = None,
     root: Annotated[
         Path | None, typer.Option(help="Folder of the files; $NEURALCOLLAPSE_DATA if omitted.")
     ] = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch it, through torchvision or OpenML.")
+        bool, typer.Option("--download", help="Download it, through torchvision or OpenML.")
     ] = False,
 ) -> None:
     """List the data sets to train on, where they are, and how to get the rest.

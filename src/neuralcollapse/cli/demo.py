@@ -19,12 +19,12 @@ def demo(
             help="A data set, see: neuralcollapse data; or a folder with Fashion-MNIST's IDX files."
         ),
     ] = "digits",
-    net: Annotated[str, typer.Option(help="mlp, cnn, resnet18 ...")] = "mlp",
-    loss: Annotated[str, typer.Option(help="ce (cross-entropy) or mse.")] = "ce",
+    net: Annotated[str, typer.Option(help="Network: mlp, cnn, resnet18 ...")] = "mlp",
+    loss: Annotated[str, typer.Option(help="Loss: ce (cross-entropy) or mse.")] = "ce",
     epochs: Annotated[int, typer.Option(min=1)] = 400,
     weight_decay: Annotated[float, typer.Option(min=0.0)] = 0.01,
     seed: int = 0,
-    out: Annotated[Path, typer.Option(help="Folder of figures and history.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder for figures and history.")] = Path("demo"),
 ) -> None:
     """Train a small network past 100 % training accuracy and watch it collapse.
 

@@ -28,7 +28,7 @@ def measure(
         ),
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Print a paper's numbers, too, such as papyan2020.")
+        str | None, typer.Option(help="Also print a paper's numbers, such as papyan2020.")
     ] = None,
     class_names: Annotated[
         Path | None, typer.Option(help="A text file with one class name a line.")
@@ -38,13 +38,17 @@ def measure(
         Path | None,
         typer.Option(help="Write the values; NAME-classes.csv and NAME-pairs.csv beside it."),
     ] = None,
-    latex: Annotated[Path | None, typer.Option(help="The same tables for LaTeX, in one.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page of its own.")] = None,
+    latex: Annotated[
+        Path | None, typer.Option(help="Write the same tables for LaTeX to this file.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page for the browser to this file.")
+    ] = None,
     save: Annotated[
         Path | None, typer.Option(help="Keep the report, for compare: a safetensors file.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the report to this image.")] = None,
-    per_class: Annotated[bool, typer.Option(help="Print one line a class, too.")] = False,
+    per_class: Annotated[bool, typer.Option(help="Also print a line for each class.")] = False,
 ) -> None:
     """Measure the collapse of features that were saved, or of a network on its data.
 

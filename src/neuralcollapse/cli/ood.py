@@ -22,7 +22,9 @@ def ood(
     ],
     method: Annotated[
         list[str] | None,
-        typer.Option(help="neco, nci, vim, nearest_mean, mahalanobis, msp, energy; several times."),
+        typer.Option(
+            help="neco, nci, vim, nearest_mean, mahalanobis, msp or energy; may be repeated."
+        ),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the score of every sample.")] = None,
 ) -> None:

@@ -21,7 +21,9 @@ def study(
         str, typer.Argument(help="ji2022, tirer2023, gao2023, atlas or language-model.")
     ],
     figure: Annotated[int | None, typer.Option(help="Draw this figure alone.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder; studies/PAPER if omitted.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the figures; studies/PAPER if omitted.")
+    ] = None,
     scale: Annotated[
         Literal["quick", "small", "medium", "paper"],
         typer.Option(
@@ -37,12 +39,18 @@ def study(
         "processes"
     ),
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Networks trained at once; as many as cores.")
+        int | None,
+        typer.Option(
+            min=1, help="Number of networks trained at once; as many as cores if omitted."
+        ),
     ] = None,
-    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster, or auto.")] = None,
-    retry: Annotated[bool, typer.Option(help="Train again the networks that failed.")] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Address of a running Ray cluster, or auto.")
+    ] = None,
+    retry: Annotated[bool, typer.Option(help="Train failed networks again.")] = False,
     seed: Annotated[
-        list[int] | None, typer.Option(help="Of the networks; may be given again. All if omitted.")
+        list[int] | None,
+        typer.Option(help="Seed of the networks; may be given several times. All if omitted."),
     ] = None,
     kept: Annotated[
         Path | None,

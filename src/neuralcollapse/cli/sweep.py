@@ -15,18 +15,19 @@ from neuralcollapse.cli.app import app, tell
 @app.command()
 def sweep(
     file: Annotated[Path, typer.Argument(help="JSON: base values, a grid, a list of runs.")],
-    out: Annotated[Path, typer.Option(help="Gets a folder for each run, and sweep.csv.")] = Path(
-        "sweep"
-    ),
-    engine: Annotated[str, typer.Option(help="processes of this machine, or ray.")] = "processes",
+    out: Annotated[Path, typer.Option(help="Folder for the runs and sweep.csv.")] = Path("sweep"),
+    engine: Annotated[
+        str, typer.Option(help="Run on processes of this machine, or on ray.")
+    ] = "processes",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Runs at once; as many as cores if omitted.")
+        int | None, typer.Option(min=1, help="Number of runs at once; as many as cores if omitted.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="Of a Ray cluster; auto: one started by ray start --head.")
+        str | None,
+        typer.Option(help="Address of a Ray cluster; auto finds one started by ray start --head."),
     ] = None,
     gpus_per_run: Annotated[float, typer.Option(min=0.0, help="With ray.")] = 0.0,
-    retry: Annotated[bool, typer.Option(help="Run again what failed before.")] = False,
+    retry: Annotated[bool, typer.Option(help="Run failed runs again.")] = False,
 ) -> None:
     """Train every configuration of a grid or a list, several at once.
 

@@ -104,11 +104,14 @@ def train(
     devices: Annotated[
         int,
         typer.Option(
-            min=1, help="Accelerators, each with a process of its own.", rich_help_panel=MACHINE
+            min=1,
+            help="Number of accelerators, each with a process of its own.",
+            rich_help_panel=MACHINE,
         ),
     ] = 1,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that read data.", rich_help_panel=MACHINE)
+        int,
+        typer.Option(min=0, help="Number of processes that read data.", rich_help_panel=MACHINE),
     ] = 0,
     compile: Annotated[
         bool, _option("Train through torch.compile.", MACHINE, False, "--compile")

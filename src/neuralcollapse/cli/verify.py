@@ -12,9 +12,9 @@ from neuralcollapse.cli.app import app
 
 @app.command()
 def verify(
-    paper: Annotated[str | None, typer.Argument(help="Which paper; all if omitted.")] = None,
+    paper: Annotated[str | None, typer.Argument(help="Paper to check; all if omitted.")] = None,
     details: Annotated[
-        bool, typer.Option("--details", help="Statements, and each piece of evidence.")
+        bool, typer.Option("--details", help="Print the statements and each piece of evidence.")
     ] = False,
 ) -> None:
     """Check a paper's claims on real numbers; the exit status is 0 if all hold.

@@ -19,7 +19,7 @@ from neuralcollapse.runs.record import Record
 class RunWriter:
     """Write what is measured of a run that somebody else trains.
 
-    The folder is refused if a run is in it, unless that is to be gone on with or overwritten, as
+    The folder is refused if a run is in it, unless that is to be continued or overwritten, as
     `train` does it. After that, nothing ends the training: while the disk is full, or another
     process writes, records wait in memory, a warning says so, and the next one tries again.
 
@@ -93,7 +93,7 @@ class RunWriter:
         self.resume, self._known, self._size = True, records, None
 
     def open(self, description: Mapping[str, Any]) -> list[Record]:
-        """Take the folder, and return the records of the run that is gone on with.
+        """Take the folder, and return the records of the run that is continued.
 
         Parameters
         ----------

@@ -99,7 +99,7 @@ def execution_of(
     """
     if config.precision != "auto":
         return Execution(config.precision, channels_last, torch.get_num_threads())
-    # A generator of its own: the loader would else draw from the global one.
+    # A generator of its own: the loader would otherwise draw from the global one.
     loader = DataLoader(data, config.batch_size, generator=torch.Generator())
     inputs, labels = next(iter(loader))
     device = next(model.parameters()).device

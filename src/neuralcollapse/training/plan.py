@@ -86,7 +86,7 @@ class RunPlan:
         return Schedule(every=None, per_decade=20, dense=20)
 
     def identity(self) -> dict[str, Any]:
-        """Return the part of config.json that must be the same for a run to be gone on with."""
+        """Return the part of config.json that must be the same for a run to be continued."""
         at = None if self.measure_at is None else list(self.measure_at)
         return {
             "config": self.config.to_dict(),
@@ -140,7 +140,7 @@ class RunPlan:
             )
         train, test = (data.train, data.test) if isinstance(data, ImageData) else data
         if config.head == "etf":
-            # A generator of its own: the loader would else draw from the global one.
+            # A generator of its own: the loader would otherwise draw from the global one.
             some, _ = next(iter(DataLoader(train, batch_size=2, generator=torch.Generator())))
             parameter = next(model.parameters(), None)
             fix_head(model, some if parameter is None else some.to(parameter.device), config)

@@ -58,7 +58,7 @@ class TrainingRun:
         self.saved_at, self.saved_epoch = time.perf_counter(), 0
 
     def _execution(self, train: Dataset) -> Execution:
-        """Return how to carry the run out: as it was begun, if it is gone on with."""
+        """Return how to carry the run out: as it was begun, if it is continued."""
         begun = self.plan.folder.execution() if self.plan.resume else None
         if begun is not None and self.config.precision == "auto":
             return begun

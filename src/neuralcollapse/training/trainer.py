@@ -49,7 +49,7 @@ def train(
     geometry of some (34 of 400 epochs), ``checkpoint.pt``, and at the end
     ``model.safetensors``. The same configuration gives the same history, `seconds` apart, on the
     same machine with the same number of threads, also if the run was interrupted, in whatever way
-    and however often, and gone on with by ``resume=True``.
+    and however often, and continued by ``resume=True``.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ class Design:
     tied
         Whether the head is the embedding.
     seed
-        Of weights and order.
+        Seed for weights and batch order.
     """
 
     words: int
