@@ -75,6 +75,8 @@ def test_it_passes_on_what_it_is_given(tmp_path):
             "error: --head-bias: expected False if head is 'etf', which has no bias",
         ),
         ('{"config": 3}', "error: .*settings.json: expected settings by name"),
+        ('{"data": 5}', "error: --data: expected text, got 5"),
+        ('{"seed": 1180591620717411303424}', "error: --seed: expected a whole number in"),
         ("[1]", "error: .*settings.json: expected a file with a JSON object, got a JSON list"),
         ("{", "error: .*settings.json: expected a file with a JSON object, got Expecting property"),
     ],

@@ -59,7 +59,7 @@ def test_what_an_attribute_was_called_is_still_read():
         ({"imbalance": 0.5}, "imbalance: expected a finite number of at least 1, got 0.5"),
         ({"imbalance": math.nan}, "imbalance: expected a finite number of at least 1, got nan"),
         ({"label_noise": 1.0}, r"label_noise: expected a number in \[0, 1\), got 1.0"),
-        ({"seed": -1}, r"seed: expected a whole number in \[0, inf\), got -1"),
+        ({"seed": -1}, r"seed: expected a whole number in \[0, 2\^63\), got -1"),
         ({"precision": "16"}, "precision: expected one of 32, bf16, auto, got '16'"),
         (
             {"epochs": 5, "warmup_epochs": 5},
@@ -102,10 +102,10 @@ def test_what_an_attribute_was_called_is_still_read():
             FIXED | {"head_orientation": "block", "head_seed": 1},
             "head_seed: expected none unless head_orientation is 'haar', got 1",
         ),
-        (FIXED | {"head_seed": -1}, r"head_seed: expected a whole number in \[0, inf\), got -1"),
+        (FIXED | {"head_seed": -1}, r"head_seed: expected a whole number in \[0, 2\^63\), got -1"),
         (
             FIXED | {"head_permutation": -1},
-            r"head_permutation: expected a whole number in \[0, inf\), got -1",
+            r"head_permutation: expected a whole number in \[0, 2\^63\), got -1",
         ),
         (
             {"milestones": [3]},
@@ -140,7 +140,7 @@ def test_bad_values_are_refused(values, message):
         ("net", 3, "net: expected one of mlp, .*, got 3"),
         ("head_scale", "large", "head_scale: expected a finite number above 0, got 'large'"),
         ("head_bias", 1, "head_bias: expected True or False, got 1"),
-        ("seed", "x", r"seed: expected a whole number in \[0, inf\), got 'x'"),
+        ("seed", "x", r"seed: expected a whole number in \[0, 2\^63\), got 'x'"),
         ("lr", "fast", "lr: expected a finite number above 0, got 'fast'"),
         ("weight_decay", None, r"weight_decay: expected a number in \[0, inf\), got None"),
     ],

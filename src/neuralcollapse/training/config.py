@@ -18,6 +18,7 @@ from neuralcollapse.training.config_field import (
     at_least_zero,
     config_field,
     one_of,
+    text,
     whole,
     yes_or_no,
 )
@@ -114,8 +115,11 @@ class TrainConfig:
         "digits",
         "Data set: digits, fashion-mnist, ..., or package.module:callable",
         NETWORK_AND_DATA,
+        text(),
     )
-    data_root: str | None = config_field(None, "Folder with the data set's files", NETWORK_AND_DATA)
+    data_root: str | None = config_field(
+        None, "Folder with the data set's files", NETWORK_AND_DATA, text()
+    )
     per_class: int | None = config_field(
         None, "Training images per class", NETWORK_AND_DATA, whole(1), absent="all"
     )

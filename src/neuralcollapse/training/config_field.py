@@ -66,10 +66,10 @@ def one_of(*choices: str) -> Constraint:
 
 def whole(least: int = 0) -> Constraint:
     """Return the constraint of a whole number from `least` on."""
-    expected = f"a whole number of at least {least}" if least else "a whole number in [0, inf)"
-    return Constraint(
-        expected, lambda value: type(value) is int and value >= least
-    )  # True is no number
+    expected = f"a whole number of at least {least}" if least else "a whole number in [0, 2^63)"
+    return Constraint(  # True is no number, and torch's seeds have so many bits
+        expected, lambda value: type(value) is int and least <= value < 2**63
+    )
 
 
 def at_least_zero(below: float = 1) -> Constraint:
@@ -84,6 +84,11 @@ def above_zero() -> Constraint:
     return Constraint(
         "a finite number above 0", lambda value: _real(value) and 0 < value < math.inf
     )
+
+
+def text() -> Constraint:
+    """Return the constraint of text."""
+    return Constraint("text", lambda value: isinstance(value, str))
 
 
 def yes_or_no() -> Constraint:
