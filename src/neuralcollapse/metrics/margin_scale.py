@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from neuralcollapse.metrics.class_vectors import ClassVectors
 from neuralcollapse.metrics.head import checked_bias, checked_head
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.validation import real_number, whole_number
@@ -75,12 +76,16 @@ def margin_scale(moments: ClassMoments, weight: Any, bias: Any = None) -> float:
     >>> margin_scale(moments, torch.tensor([[-3.0], [3.0]]))
     6.000000
     """
-    head = checked_head(moments, weight)
-    mean_square = moments.squared_norm / max(moments.num_samples, 1)
-    if bias is not None:
-        head = torch.cat([head, checked_bias(bias, head)[:, None]], dim=1)
+    if isinstance(weight, ClassVectors):
+        norms = weight.norms
+    else:
+        head = checked_head(moments, weight)
+        norms = torch.linalg.vector_norm(head - head.mean(0), dim=1)
+    head_squares, mean_square = norms.square(), moments.squared_norm / max(moments.num_samples, 1)
+    if bias is not None:  # the weight of one more feature, which is 1
+        offset = checked_bias(bias, norms[:, None])
+        head_squares += (offset - offset.mean()).square()
         mean_square += 1
-    head_squares = torch.linalg.vector_norm(head - head.mean(0), dim=1).square_()
     return math.sqrt(float(moments.class_weights("pooled") @ head_squares) * mean_square)
 
 

@@ -114,7 +114,7 @@ class Measured:
     def margin(self) -> float:
         """The least margin over its scale."""
         return normalized_margin(
-            self.shares["margin_min"], margin_scale(self.moments, self.head, self.bias)
+            self.shares["margin_min"], margin_scale(self.moments, self.head_vectors, self.bias)
         )
 
     @cached_property

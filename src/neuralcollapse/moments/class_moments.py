@@ -75,7 +75,13 @@ class ClassMoments(ClassSums):
     @property
     def squared_norm(self) -> float:
         """Sum over all samples of the squared norm of the features, not centred."""
-        mean_squares = torch.linalg.vector_norm(self.means, dim=1).square_()
+        sums = self._drained()
+        parts = zip(*(of.split(PART) for of in (sums.sum, sums.count, sums.shift)), strict=True)
+        norms = [  # NaN where a class is absent
+            torch.linalg.vector_norm(total / count[:, None] + shift, dim=1)
+            for total, count, shift in parts
+        ]
+        mean_squares = torch.cat(norms).square_()
         return float((self.counts * (mean_squares + self.trace_variances)).nansum())
 
     @property
