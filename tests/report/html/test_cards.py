@@ -149,3 +149,11 @@ def test_curves_of_training_and_test_data_share_one_scale():
     assert all(0 <= y <= HEIGHT for points in drawn.values() for _, y in points)
     assert "Judge the network by its test data" in card.advice
     assert card.values == {"train": "0.0001", "test": "0.01"}
+
+
+def test_the_curve_of_a_share_rises_as_it_does():
+    records = [record(e, nc4_agreement=1 - 10.0**-e) for e in range(1, 5)]
+    (card,) = cards(Run("run", records))
+    heights = [float(point.split()[1]) for point in card.spark["train"][1:].split("L")]
+    assert heights == sorted(heights, reverse=True)  # pixels count from the top
+    assert heights[0] - heights[-1] > HEIGHT / 2

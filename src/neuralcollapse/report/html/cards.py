@@ -218,7 +218,7 @@ def _position(part: float, decades: int) -> float:
 
 
 def _sparks(run: Run, metric: Metric, datas: Iterable[str]) -> dict[str, str]:
-    """Return the curves as SVG paths on one scale, distances and shares of errors in decades."""
+    """Return the curves as SVG paths on one scale, of distances and errors in decades."""
     step = max(1, len(run.records) // POINTS)
     records = [*run.records[:-1:step], run.records[-1]]
     points: dict[str, list[tuple[float, float]]] = {}
@@ -237,7 +237,8 @@ def _sparks(run: Run, metric: Metric, datas: Iterable[str]) -> dict[str, str]:
     def place(epoch: float, value: float) -> str:
         across = (epoch - begin) / ((end - begin) or 1) * WIDTH
         down = (top - math.log10(max(value, low / 2))) / ((top - least) or 1) * (HEIGHT - 4) + 2
-        return f"{across:.1f} {down:.1f}"
+        # A share of errors falls where the share that is right, which the card names, rises.
+        return f"{across:.1f} {HEIGHT - down if metric.kind == 'share' else down:.1f}"
 
     return {data: "M" + "L".join(place(*p) for p in curve) for data, curve in points.items()}
 
