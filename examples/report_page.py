@@ -8,8 +8,8 @@ Each epoch is measured and added to the history; some leave a snapshot of their 
 is the one that the front page of the site shows.
 """
 
-import argparse
 import shutil
+import sys
 from pathlib import Path
 
 import torch
@@ -20,24 +20,20 @@ from neuralcollapse.report.html import write_page
 from neuralcollapse.runs import Schedule, append_record, read_runs, write_snapshot
 from neuralcollapse.training import build_network, load_dataset
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-parser.add_argument("--epochs", type=int, default=200)
-parser.add_argument("--smoke", action="store_const", dest="epochs", const=4, help="a few epochs")
-arguments = parser.parse_args()
-
+epochs = 4 if "--smoke" in sys.argv else 200
 torch.set_num_threads(1)
 torch.manual_seed(0)
 data = load_dataset("digits")
 (images, labels), test = data.train.tensors, data.test.tensors
 model = build_network("mlp", data.input_shape, data.num_classes)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01)
-schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, arguments.epochs)
+schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
 
 run = Path("digits")
 shutil.rmtree(run, ignore_errors=True)
 run.mkdir()
-kept = Schedule(every=None).epochs(arguments.epochs)
-for epoch in range(1, arguments.epochs + 1):
+kept = Schedule(every=None).epochs(epochs)
+for epoch in range(1, epochs + 1):
     for rows in torch.randperm(len(labels)).split(256):
         loss = nn.functional.cross_entropy(model(images[rows]), labels[rows])
         optimizer.zero_grad()
