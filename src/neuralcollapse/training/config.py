@@ -132,7 +132,7 @@ class TrainConfig:
         NETWORK_AND_DATA,
         Constraint(
             "a finite number of at least 1",
-            lambda value: isinstance(value, (int, float)) and 1 <= value < math.inf,
+            lambda value: above_zero().holds(value) and value >= 1,
         ),
     )
     label_noise: float = config_field(
