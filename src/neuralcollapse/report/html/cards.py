@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neuralcollapse.measurement.readings import ALONE, ratio_on_test
+from neuralcollapse.measurement.readings import ALONE
 from neuralcollapse.metrics.catalogue import FIRST, metric_named
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.rows import DECISIONS, NC1, NC2, NC3, NC4
 from neuralcollapse.report.html.verdicts import (
     Standing,
     departures_at_end,
+    nc1_on_test,
     reading_at_end,
     times_larger,
     verdicts,
@@ -144,7 +145,7 @@ def figures(run: Run, certificate: Mapping[str, Any] | None) -> list[tuple[str, 
         found.append((share(tested), f"of the test data is right{beside}"))
     elif math.isfinite(trained):
         found.append((share(trained), "of the training data is right"))
-    ratio = ratio_on_test(FIRST[NC1], last, last.get("estimates"))
+    ratio = nc1_on_test(last)
     if 0 < ratio < math.inf:
         found.append(
             (f"{number(float(f'{ratio:.2g}'))} ×", "NC1 on test data, over that on training data")
@@ -247,7 +248,7 @@ def _advices(run: Run, standing: Standing) -> Iterator[str]:
     """Yield what to do next, the most pressing first."""
     last, group, grade = run.records[-1], standing.group, standing.grade
     accuracy, classes = last.get("accuracy", math.nan), len(run.class_names)
-    ratio = ratio_on_test(FIRST[NC1], last, last.get("estimates"))
+    ratio = nc1_on_test(last)
     if grade == ALONE or (group == NC1 and ratio > MUCH_LARGER):
         times = times_larger(last)
         why = f"NC1 is {times} there" if times else "it does not follow"

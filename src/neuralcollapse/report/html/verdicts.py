@@ -247,6 +247,18 @@ def departures_at_end(run: Run) -> Mapping[str, Departure]:
     return {}
 
 
+def nc1_on_test(record: Record) -> float:
+    """Return how many times larger NC1 is on test data, by whichever spread says so most clearly.
+
+    Examples
+    --------
+    >>> nc1_on_test({"nc1_trace_ratio": 0.5, "test_nc1_trace_ratio": 1.0})
+    2.0
+    """
+    apart = record_apart(record)
+    return apart or ratio_on_test(FIRST[NC1], record, record.get("estimates"))
+
+
 def times_larger(record: Record) -> str:
     """Say how many times larger NC1 is on test data; nothing where it is not.
 
@@ -255,8 +267,7 @@ def times_larger(record: Record) -> str:
     >>> times_larger({"nc1_trace_ratio": 0.5, "test_nc1_trace_ratio": 1.0})
     '2 times larger'
     """
-    ratio = record_apart(record)
-    ratio = ratio or ratio_on_test(FIRST[NC1], record, record.get("estimates"))
+    ratio = nc1_on_test(record)
     times = number(float(f"{ratio:.2g}"))
     if not ratio > 1 or times == "1":
         return ""
