@@ -20,7 +20,7 @@ from neuralcollapse.report.html.layer_peeled import layer_peeled_data
 from neuralcollapse.report.html.margins import margin_data
 from neuralcollapse.report.html.next_layer import BETAS, LAMBDA_H, LAMBDA_W, next_layer_data
 from neuralcollapse.runs import read_snapshots, write_snapshot
-from neuralcollapse.theory import near_features_minimizer, separation_optimum
+from neuralcollapse.theory import near_features_minimizer, separation_optimum, unequal_minimizer
 from neuralcollapse.wording import at_most
 
 
@@ -47,12 +47,37 @@ def test_the_optimum_is_as_predicted(tmp_path, sizes):
     *geometry, margin = found["rows"]
     for row in geometry:
         if "Gram" in row["what"]:
-            assert float(row["measured"].replace("·10", "e").translate(RAISED)) < 1e-6
+            assert float(plain(row["measured"])) < 1e-6
         else:
             assert row["measured"] == row["predicted"]
     assert margin["measured"] == "1.5, 100 % of it"  # margin 1, times 3 / 2
     for vectors in found["norms"]["vectors"].values():
         np.testing.assert_allclose(vectors["measured"], vectors["predicted"], rtol=1e-4)
+
+
+def test_unequal_classes_are_held_against_the_optimum_at_the_runs_own_decay(tmp_path):
+    sizes = [40, 20, 5, 5]
+    optimum = unequal_minimizer(sizes, 9, 0.02, 0.01)
+    labels = torch.arange(4).repeat_interleave(torch.tensor(sizes))
+    shot = shot_of(tmp_path, optimum.means[labels], labels, optimum.W)
+
+    def rows(decay):
+        found = layer_peeled_data(shot, decay)["rows"]
+        return [float(plain(row["measured"])) for row in found if "this run" in row["what"]]
+
+    assert rows(0.02) == pytest.approx([0, 0], abs=1e-4)
+    assert min(rows(0.08)) > 0.01
+    assert rows(None) == []
+    (weak, _) = [
+        float(plain(row["measured"]))
+        for row in layer_peeled_data(shot)["rows"]
+        if "distance of the Gram" in row["what"]
+    ]
+    assert weak > 0.1
+
+
+def plain(text):
+    return text.replace("·10", "e").translate(RAISED)
 
 
 RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻−", "0123456789--")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neuralcollapse.measurement.prediction import geometry_at_decay
 from neuralcollapse.metrics.equiangularity import gram_distance
 from neuralcollapse.report.html.packing import short
 from neuralcollapse.runs.snapshots import Snapshot
@@ -19,7 +20,7 @@ from neuralcollapse.wording import number
 BINS = 40
 
 
-def layer_peeled_data(shot: Snapshot) -> dict[str, Any]:
+def layer_peeled_data(shot: Snapshot, head_decay: float | None = None) -> dict[str, Any]:
     r"""Compare a snapshot with the limit of weak decay for its class sizes, with a bias or without.
 
     The margin is held against the bound
@@ -32,6 +33,9 @@ def layer_peeled_data(shot: Snapshot) -> dict[str, Any]:
     ----------
     shot
         Classes absent from it are left out.
+    head_decay
+        Weight decay of the head as a part of the loss, if known: unequal classes are then held
+        against the optimum at this decay, too.
 
     Returns
     -------
@@ -57,7 +61,11 @@ def layer_peeled_data(shot: Snapshot) -> dict[str, Any]:
         "missing": None,
         "balanced": len(set(sizes.tolist())) == 1,
         "sizes": f"{int(sizes.min()):,} to {int(sizes.max()):,}",
-        "rows": [*_geometry_rows(vectors), *_margin_row(shot)],
+        "rows": [
+            *_geometry_rows(vectors),
+            *_rows_at_decay(shot, measured, head_decay),
+            *_margin_row(shot),
+        ],
         "angles": _angles(vectors),
         "norms": _norms(vectors, shot, present),
     }
@@ -88,6 +96,27 @@ def _geometry_rows(vectors: dict[str, tuple[Tensor, Tensor]]) -> list[dict[str, 
             },
         ]
     return rows
+
+
+def _rows_at_decay(
+    shot: Snapshot, measured: dict[str, Tensor], head_decay: float | None
+) -> list[dict[str, str]]:
+    """Return how far class vectors are from those that theory predicts at the run's own decay."""
+    means, biased = shot.rows + shot.center, shot.bias is not None
+    shape = geometry_at_decay(shot.counts, means, shot.weight, biased, head_decay)
+    if shape is None or head_decay is None:
+        return []
+    target = {"class means": shape.gram, "head": shape.head_gram}
+    return [
+        {
+            "what": f"{name}: distance of the Gram matrices, at this run's decay",
+            "predicted": "0",
+            "measured": number(gram_distance(rows, target[name])),
+            "hint": f"at the head's weight decay {number(head_decay)} and that of the features "
+            "which head and class means imply; above, in the limit of weak decay",
+        }
+        for name, rows in measured.items()
+    ]
 
 
 def _margin_row(shot: Snapshot) -> list[dict[str, str]]:

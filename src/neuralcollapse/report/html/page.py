@@ -31,6 +31,7 @@ from neuralcollapse.report.html.next_layer import next_layer_data
 from neuralcollapse.report.html.packing import script_json
 from neuralcollapse.report.html.settings import settings_data
 from neuralcollapse.report.html.template import asset, filled, require_replaceable, write_html
+from neuralcollapse.runs.optimizer import decay_of
 from neuralcollapse.runs.run import Run
 
 # One after the other in one script element: each file uses only those before it.
@@ -159,6 +160,7 @@ def _sections(run: Run, runs: int) -> dict[str, Any]:
     """Return what the sections say about one run of several; None where it recorded nothing."""
     last = run.snapshots[-1] if run.snapshots else None
     certificate = None if last is None else certificate_data(last, runs)
+    decay = decay_of(run.records[-1].get("optimizer"))
     return {
         "name": run.name,
         "lead": lead(run, certificate),
@@ -170,7 +172,7 @@ def _sections(run: Run, runs: int) -> dict[str, Any]:
         "layers": layer_data(run),
         "epoch": run.records[-1]["epoch"],
         "margins": last and margin_data(last),
-        "layer_peeled": last and layer_peeled_data(last),
+        "layer_peeled": last and layer_peeled_data(last, decay),
         "next_layer": last and next_layer_data(last),
         "certificate": certificate,
         "calibration": last and calibration_data(last),
