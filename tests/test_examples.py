@@ -8,7 +8,16 @@ ROOT = Path(__file__).parents[1]
 NEEDS = {"file_types": ("magika", "onnx"), "pitch": ("torchcrepe",)}  # what is no dependency
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "script",
+    [
+        # A cluster of its own takes half a minute to start.
+        pytest.param(
+            path, marks=pytest.mark.slow if path.stem.startswith("ray") else [], id=path.stem
+        )
+        for path in sorted((ROOT / "examples").glob("*.py"))
+    ],
+)
 def test_it_runs(script, tmp_path, monkeypatch, capsys):
     missing = [name for name in NEEDS.get(script.stem, ()) if find_spec(name) is None]
     if missing:

@@ -9,7 +9,7 @@ from scipy.stats import chi2
 from neuralcollapse.studies.gao2023.certificates import coverage_markdown, coverage_table
 from neuralcollapse.studies.gao2023.held_out_worlds import WORLDS, World
 
-CHAPTER = Path(__file__).parents[3] / "docs/theory/separation_certificates.md"
+CHAPTER = Path(__file__).parents[3] / "docs/theory/certificates.md"
 
 
 def test_the_coverage_table_has_every_world_and_method():

@@ -108,8 +108,9 @@ def tiny(monkeypatch):
 
 
 def test_networks_are_trained_and_drawn_with_their_record(tiny, tmp_path):
-    path, picture = figure4.draw(FigureJob(tmp_path, "medium", workers={"workers": 1}))
+    path, picture, caption = figure4.draw(FigureJob(tmp_path, "medium", workers={"workers": 1}))
     assert (path.name, picture.name) == ("figure4_medium.json", "figure4_medium.png")
+    assert "2 alignments × 2 seeds, crossed" in caption.read_text()
     assert picture.stat().st_size > 20000
     record = json.loads(path.read_text())
     # The first rotation is the ETF that is permuted, and trained once.
@@ -136,7 +137,7 @@ def test_every_panel_of_the_paper_gets_its_own_runs(monkeypatch, tmp_path):
         return [[{"test_accuracy": outcome(config), "accuracy": 1.0}] for config in configs]
 
     monkeypatch.setattr(FigureJob, "train", train)
-    path, picture = figure4.draw(FigureJob(tmp_path, "paper", data_root="somewhere"))
+    path, picture, _ = figure4.draw(FigureJob(tmp_path, "paper", data_root="somewhere"))
     assert picture.stat().st_size > 20000
     record = json.loads(path.read_text())
     assert list(record) == [

@@ -98,11 +98,10 @@ def test_the_progress_table_puts_failures_first_and_counts_the_rest(tmp_path):
 def test_ray_gives_the_same_histories(swept, tmp_path, monkeypatch):
     _, report = swept
     monkeypatch.chdir(tmp_path)
-    again = sweep(expand(GRID), "here", engine="ray", **QUIET)
+    again = sweep(expand(GRID)[:1], "here", engine="ray", **QUIET)
     assert all(run.folder.parent == tmp_path / "here" for run in again.runs)
     assert not ray.is_initialized()  # the cluster that the sweep started is gone
-    for ours, theirs in zip(again.runs, report.runs, strict=True):
-        same(ours.records, theirs.records)
+    same(again.runs[0].records, report.runs[0].records)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +124,7 @@ def test_no_configuration_is_refused(tmp_path):
         sweep([], tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on(swept, tmp_path):
     """Killed in its first run, then called again."""
     with running(sweep, expand(GRID), tmp_path, progress=False, workers=1) as process:

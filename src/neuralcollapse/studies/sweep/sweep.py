@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from joblib import Parallel, delayed
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -78,8 +79,8 @@ def sweep(
         see it under this path.
     engine, workers, address, gpus_per_run
         ``"processes"`` of this machine, or ``"ray"``. Workers: runs at once, all cores if
-        omitted. The address of a running Ray cluster; one of this machine alone is started if
-        omitted. GPUs that a run takes, with Ray.
+        omitted; they share the threads that torch has here. The address of a running Ray
+        cluster; one of this machine alone is started if omitted. GPUs that a run takes, with Ray.
     retry
         Run again what failed in an earlier sweep; otherwise it is only reported.
     progress
@@ -108,7 +109,7 @@ def sweep(
     due = [run for run in runs if run.state in ("waiting", "begun")]
     if due:
         with joblib_engine(engine, workers, address, gpus_per_run) as count:
-            threads = max(1, (os.cpu_count() or 1) // count)
+            threads = max(1, torch.get_num_threads() // count)
             with live_table(runs) if progress else nullcontext():
                 parent = os.getpid() if engine == "processes" else None
                 own = registered()
