@@ -216,7 +216,8 @@ def _commands() -> Iterator[str]:
 
     from neuralcollapse.cli import app
 
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+    commands: dict[str, Any] = vars(get_command(app))["commands"]  # an application is a group
+    for name, command in commands.items():
         about = "\n\n".join(map(_one_line, (command.help or "").split("\n\n")))
         yield f"\n## neuralcollapse {name}\n\n{about}\n"
         yield "| option | what | if omitted |\n|---|---|---|"

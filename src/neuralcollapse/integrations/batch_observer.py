@@ -95,10 +95,10 @@ class BatchObserver:
         """
         try:
             self._add(*self._take_expected())
-        except Exception as error:
+        except Exception as error:  # alone it is raised here; among ranks, on each at the end
             if not several_ranks():
                 raise
-            self._refusal = error  # which the other processes must hear of, at the end
+            self._refusal = error
         finally:
             self.discard()
 

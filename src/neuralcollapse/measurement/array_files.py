@@ -131,6 +131,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         reading(path, "a safetensors file", "save the file again"),
         safe_open(path, framework="pt") as archive,
     ):
+        # An archive is no mapping: it has keys, and cannot be iterated over.
         arrays = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
         names = (archive.metadata() or {}).get("class_names")
         if names is not None:

@@ -154,7 +154,7 @@ def _modes(model: nn.Module) -> Iterator[None]:
 def random_states(loaders: tuple[Any, ...]) -> Iterator[None]:
     """Restore the random states of the process and of what draws the samples of loaders."""
     restore: list[tuple[Callable[[Any], Any], Any]] = [
-        (np.random.set_state, np.random.get_state()),  # noqa: NPY002
+        (np.random.set_state, np.random.get_state()),  # noqa: NPY002 - users draw from it
         (random.setstate, random.getstate()),
     ]
     for part in _parts(loaders):

@@ -51,6 +51,7 @@ def read_report(path: str | Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise ValueError("a safetensors file of something else")
+            # An archive is no mapping: it has keys, and cannot be iterated over.
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         about = json.loads(metadata["report"])
         splits = {

@@ -155,6 +155,7 @@ class CollapseMetrics(Metric):
         self._update_count += 1
         self._computed = None
         values = self._values(batch, allow_single_class=True)
+        # torchmetrics declares one tensor here, and keeps what forward returned.
         self._forward_cache = values  # type: ignore[assignment]
         return values
 

@@ -151,6 +151,7 @@ def _seconds(model: nn.Module, inputs: Tensor, labels: Tensor, way: Execution) -
     torch.set_num_threads(way.threads)
     network = copy.deepcopy(model).train()
     if way.channels_last:
+        # A form of Module.to that torch documents, and leaves out of its overloads.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     least = math.inf
     for step in range(TRIAL_STEPS + 1):

@@ -44,6 +44,7 @@ def _split(path: Path) -> Split:
     expected = "a MATLAB file with X (32, 32, 3, n) of bytes and y (n, 1)"
     try:
         file = BytesIO(read_bytes(path))
+        # Its stubs know paths alone, its documentation open files too.
         content = loadmat(file, variable_names=["X", "y"])  # type: ignore[arg-type]
         images, labels = content["X"], content["y"]
     except (
