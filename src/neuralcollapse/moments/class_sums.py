@@ -45,9 +45,7 @@ class ClassSums:
         groups: bool = False,
     ) -> None:
         num_classes, dim = whole_number("num_classes", num_classes), whole_number("dim", dim)
-        check_choice(
-            "scatter", scatter, ("pooled", "per_class", True, False), "choose one of these"
-        )
+        check_choice("scatter", scatter, ("pooled", "per_class", True, False))
         self.num_classes = num_classes
         self.dim = dim
         self.scatter: Literal["pooled", "per_class", False] = (

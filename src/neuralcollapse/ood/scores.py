@@ -75,5 +75,5 @@ def ood_scores(
 
 def detector_named(method: str) -> type[Detector]:
     """Return the class of a method, or refuse its name."""
-    check_choice("method", method, METHODS, "choose one of these")
+    check_choice("method", method, METHODS)
     return METHODS[method]

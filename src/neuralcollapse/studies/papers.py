@@ -42,7 +42,7 @@ def load_study(paper: str) -> Study:
     >>> load_study("ji2022").claims[0].id
     'ji2022.def2.1'
     """
-    check_choice("paper", paper, STUDIES, "choose a known paper")
+    check_choice("paper", paper, STUDIES)
     study: Study = importlib.import_module(
         f"neuralcollapse.studies.{paper.replace('-', '_')}"
     ).study

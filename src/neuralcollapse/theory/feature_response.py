@@ -17,7 +17,7 @@ Variant = Literal["exact", "first-order"]
 
 def known_variant(variant: str) -> str:
     """Return the variant, or refuse another word."""
-    check_choice("variant", variant, ("exact", "first-order"), "choose one of the two")
+    check_choice("variant", variant, ("exact", "first-order"))
     return variant
 
 

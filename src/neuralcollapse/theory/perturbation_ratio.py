@@ -80,7 +80,7 @@ class PerturbationRatio(PerturbationSpectrum):
             If the variant is not exact, the start is unknown, or it is moving and the class means
             of H0 are not at the optimal radius.
         """
-        check_choice("start", start, ("moving", "fixed"), "choose one of the two")
+        check_choice("start", start, ("moving", "fixed"))
         optimal = math.sqrt(self.lambda_w / self.lambda_h) - self.lambda_w
         away = start == "moving" and not math.isclose(self.start_radius**2, optimal, rel_tol=1e-8)
         if self.variant != "exact" or away:

@@ -63,7 +63,7 @@ def predicted_within_ratio(
     >>> abs(predicted / (float(found.within.trace()) / 0.01) - 1) < 1e-4
     True
     """
-    check_choice("order", order, (0, 1), "choose one of the two")
+    check_choice("order", order, (0, 1))
     moments = sufficient_statistics(H0, labels)
     spread = float(moments.within.trace())
     if spread <= 0:

@@ -45,7 +45,7 @@ def engine(
         If the engine is unknown, Ray is not installed or its cluster not reached, or an option
         does not go with the engine.
     """
-    check_choice("engine", name, ENGINES, "pick one")
+    check_choice("engine", name, ENGINES)
     if workers is not None and workers < 1:
         raise NeuralCollapseError("workers", "at least 1", str(workers), "leave it out for all")
     if name == "processes":

@@ -243,7 +243,7 @@ def _log_times(log_times: Any) -> Array:
 
 
 def _check_choices(method: str, rtol: float | None) -> None:
-    check_choice("method", method, ("auto", *DEFAULT_RTOL), "choose one of the four")
+    check_choice("method", method, ("auto", *DEFAULT_RTOL))
     if rtol is not None and not 1e-13 <= rtol <= 0.01:
         raise NeuralCollapseError(
             "rtol", "a tolerance from 1e-13 to 0.01", str(rtol), "omit it for the method's own"
