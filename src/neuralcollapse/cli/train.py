@@ -27,7 +27,7 @@ def _option(help: str, heading: str, default: str | bool = False, *names: str) -
 
 
 def _settings() -> Iterator[inspect.Parameter]:
-    """One option a field of `TrainConfig`; what is not given is that of --config, or its default."""
+    """One option a field of `TrainConfig`; what is not given is that of --config or its default."""
     hints = get_type_hints(TrainConfig)
     for field in fields(TrainConfig):
         said: ConfigField = field.metadata["field"]
