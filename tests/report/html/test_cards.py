@@ -62,7 +62,10 @@ def test_three_numbers_say_most():
     run = run_of(**COLLAPSED, test_accuracy=0.9, test_nc1_trace_ratio=2e-2)
     assert figures(run, {"upper": "3 %", "confidence": "95 %"}) == [
         ("90 %", "of the test data is right, and 100 % of the training data"),
-        ("200 ×", "NC1 on test data, over that on training data"),
+        (
+            "200 ×",
+            "NC1 on test data, over that on training data, by the measure of it that differs most",
+        ),
         ("≤ 3 %", "error on new data, at 95 % confidence, if the test data chose nothing"),
     ]
     assert figures(run_of(nc1_trace_ratio=0.0, test_nc1_trace_ratio=1.0), None) == []

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neuralcollapse.measurement.readings import ALONE
+from neuralcollapse.measurement.readings import ALONE, record_apart
 from neuralcollapse.metrics.catalogue import FIRST, metric_named
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.rows import DECISIONS, NC1, NC2, NC3, NC4
@@ -147,9 +147,9 @@ def figures(run: Run, certificate: Mapping[str, Any] | None) -> list[tuple[str, 
         found.append((share(trained), "of the training data is right"))
     ratio = nc1_on_test(last)
     if 0 < ratio < math.inf:
-        found.append(
-            (f"{number(float(f'{ratio:.2g}'))} ×", "NC1 on test data, over that on training data")
-        )
+        by = ", by the measure of it that differs most" if record_apart(last) else ""
+        words = f"NC1 on test data, over that on training data{by}"
+        found.append((f"{number(float(f'{ratio:.2g}'))} ×", words))
     if certificate:
         words = f"error on new data, at {certificate['confidence']} confidence"
         found.append((f"≤ {certificate['upper']}", f"{words}, if the test data chose nothing"))

@@ -7,6 +7,7 @@ from typing import Any
 
 from neuralcollapse.metrics.catalogue import metric_named
 from neuralcollapse.report.html.packing import short
+from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.run import Run
 from neuralcollapse.wording import number
 
@@ -39,13 +40,11 @@ def layer_data(run: Run) -> dict[str, Any] | None:
         return None
     first, last = found[0], found[-1]
     layers = last["layers"]
-    names = dict.fromkeys(
-        name.removeprefix("test_") for values in layers.values() for name in values
-    )
+    names = dict.fromkeys(name.removeprefix("test_") for name in _measured(last))
     return {
         "epoch": last["epoch"],
         "first": first["epoch"],
-        "drawn": [metric["title"] for metric in (layer_series(run) or {})["metrics"]],
+        "drawn": [_title(name) for name in _measured(last)],
         "columns": [metric_named(name).formula or name for name in names],
         "rows": [
             {
@@ -90,19 +89,18 @@ def layer_series(run: Run) -> dict[str, Any] | None:
     step = -(-len(found) // MOST_COLUMNS)
     found = found[::-1][::step][::-1]  # the last one always
     layers = list(found[-1]["layers"])
-    names = dict.fromkeys(name for values in found[-1]["layers"].values() for name in values)
     return {
         "epoch": [record["epoch"] for record in found],
         "layers": layers,
         "metrics": [
             {
-                "title": f"{metric_named(name).heading}{', test' * name.startswith('test_')}",
+                "title": _title(name),
                 "values": [
                     [short(record["layers"].get(layer, {}).get(name, math.nan)) for record in found]
                     for layer in layers
                 ],
             }
-            for name in names
+            for name in _measured(found[-1])
         ],
     }
 
@@ -110,3 +108,12 @@ def layer_series(run: Run) -> dict[str, Any] | None:
 def _value(values: dict[str, float], name: str, missing: float | None = math.nan) -> str | None:
     value = values.get(name, missing)
     return None if value is None else number(value)
+
+
+def _measured(record: Record) -> list[str]:
+    """Return the metrics of the layers of a record, of training and test data."""
+    return list(dict.fromkeys(name for values in record["layers"].values() for name in values))
+
+
+def _title(name: str) -> str:
+    return f"{metric_named(name).heading}{', test' * name.startswith('test_')}"
