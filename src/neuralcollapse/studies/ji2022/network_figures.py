@@ -121,7 +121,10 @@ def _references(axes: Axes, seeds: Seeds, curves: dict[str, tuple[str, str]]) ->
         axes.plot(ends, end * (ends / right) ** ERRORS[key], color=color, ls=(0, (4, 3)), lw=0.9,
                   label=f"_theory of {label}")  # fmt: skip
         lines.append(f"{label}: {_range(slopes)}, theory {ERRORS[key]:g}".replace("-", "−"))
-    axes.text(0.03, 0.03, "\n".join(lines), transform=axes.transAxes, fontsize=8.5, va="bottom")
+    axes.margins(y=0.2)  # room for the words
+    ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+    axes.text(0.03, 0.03, "\n".join(lines), transform=axes.transAxes, fontsize=8.5, va="bottom",
+              bbox=ground)  # fmt: skip
 
 
 def _range(values: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""Corollary 3.1 at W = H = 0, the critical point that every run starts near."""
+"""Corollary 3.1 at W = H = 0, where every class is as likely as any other."""
 
 from __future__ import annotations
 
