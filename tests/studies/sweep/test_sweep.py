@@ -138,6 +138,7 @@ def test_a_killed_sweep_goes_on(swept, tmp_path):
         same(ours.records, theirs.records)
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_sweep_that_is_killed(tmp_path):
     """The sweep alone is killed; its workers' runs, which would take hours, are soon free."""
     endless = {"base": GRID["base"] | {"epochs": 10**6}, "grid": {"seed": [0, 1]}}
