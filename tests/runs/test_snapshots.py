@@ -204,4 +204,4 @@ def test_of_very_many_test_samples_some_are_kept(data, tmp_path, monkeypatch):
     write_snapshot(tmp_path, 1, report)
     (read,) = read_snapshots(tmp_path)
     assert read.held_out_total == shot.held_out_total
-    assert certificate_data(read)["of"] == str(shot.held_out_total)
+    assert certificate_data(read).of == str(shot.held_out_total)

@@ -29,14 +29,14 @@ def run_of(rang, last=6):
 )
 def test_when_an_alarm_rang(rang, when, rings):
     (row,) = alarm_data(run_of(rang))
-    assert (row["when"], row["rings"]) == (when, rings)
-    assert row["text"] == f"class <b> at {rang[-1]}"
+    assert (row.when, row.rings) == (when, rings)
+    assert row.text == f"class <b> at {rang[-1]}"
 
 
 def test_an_alarm_says_its_name_once():
     records = [{"epoch": 1, "alarms": {"loss_of_rank": "loss of rank: few directions"}}]
     (row,) = alarm_data(Run("run", records))
-    assert (row["title"], row["text"]) == ("loss of rank", "few directions")
+    assert (row.title, row.text) == ("loss of rank", "few directions")
 
 
 def test_what_rings_at_the_end_comes_first():
@@ -44,7 +44,7 @@ def test_what_rings_at_the_end_comes_first():
         {"epoch": 1, "alarms": {"overfitting": "a"}},
         {"epoch": 2, "alarms": {"loss_of_rank": "b"}},
     ]
-    assert [row["title"] for row in alarm_data(Run("run", records))] == [
+    assert [row.title for row in alarm_data(Run("run", records))] == [
         "loss of rank", "overfitting",
     ]  # fmt: skip
 
@@ -61,9 +61,9 @@ def test_layers_beside_what_they_were():
         {"epoch": 5, "layers": {"a": {"cdnv": 0.5, "test_cdnv": 1.0}, "b": {"cdnv": 0.25}}},
     ]
     found = layer_data(Run("run", records))
-    assert (found["first"], found["epoch"], len(found["columns"])) == (1, 5, 1)
-    assert [row["values"] for row in found["rows"]] == [
-        [{"then": "2", "now": "0.5", "test": "1"}],
-        [{"then": "undefined", "now": "0.25", "test": None}],
-    ]
+    assert (found.first, found.epoch, len(found.columns)) == (1, 5, 1)
+    assert found.rows == {
+        "a": [{"then": "2", "now": "0.5", "test": "1"}],
+        "b": [{"then": "undefined", "now": "0.25", "test": None}],
+    }
     assert layer_data(run_of([])) is None

@@ -1,6 +1,7 @@
 """The first screen: its sentence, its numbers and its bars say what the records say."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from neuralcollapse.report.html.verdicts import departures_at_end
 from neuralcollapse.runs import Run, read_run
 from neuralcollapse.wording import number
 
+CERTIFIED = SimpleNamespace(upper="3 %", confidence="95 %")
 SETTING = Setting((100,) * 10, dim=64).to_record()
 
 
@@ -53,14 +55,14 @@ def run_of(**values):
 def test_the_first_sentence_says_what_collapsed_and_where(values, sentence):
     said = lead(run_of(**values), None)
     assert said == sentence or said == f"On training data {sentence}"
-    certified = lead(run_of(**values), {"upper": "3 %", "confidence": "95 %"})
+    certified = lead(run_of(**values), CERTIFIED)
     assert certified.startswith(said)
     assert "at most 3 %, at 95 % confidence, if the test data chose nothing." in certified
 
 
 def test_three_numbers_say_most():
     run = run_of(**COLLAPSED, test_accuracy=0.9, test_nc1_trace_ratio=2e-2)
-    assert figures(run, {"upper": "3 %", "confidence": "95 %"}) == [
+    assert figures(run, CERTIFIED) == [
         ("90 %", "of the test data is right, and 100 % of the training data"),
         (
             "200 ×",
@@ -75,9 +77,9 @@ def test_the_bar_of_unequal_classes_is_about_the_shape_predicted(tmp_path):
     run = read_run(write_run(tmp_path / "run", epochs=2, snapshots=1, sizes=[30, 12, 9, 6]))
     (card,) = (card for card in cards(run) if card.standing.group.startswith("NC2"))
     departure = departures_at_end(run)["nc2_etf"]
-    assert card.bar["target"] == "the shape predicted"
-    assert card.bar["chance"] == f"chance {number(departure.chance.value)}"
-    assert card.bar["at"].keys() == {"train"}  # none is known of test data
+    assert card.bar.target == "the shape predicted"
+    assert card.bar.chance == f"chance {number(departure.chance.value)}"
+    assert card.bar.at.keys() == {"train"}  # none is known of test data
     assert f"from that shape {number(departure.distance)} (by chance " in card.standing.text
     assert number(run.records[-1]["nc2_etf"]) == card.values["train"]
 
@@ -86,10 +88,10 @@ def test_bars_stand_between_chance_and_target():
     (found,) = (c for c in cards(run_of(**COLLAPSED)) if c.standing.group.startswith("NC1"))
     chance = 99 * 10 / 9  # (n - 1) K / (K - 1), nearly, of features without classes
     whole = -math.log10(1e-4 / chance)
-    assert found.bar["at"]["train"] == pytest.approx(whole / math.ceil(whole), abs=0.01)
-    assert found.bar["half"] < found.bar["tenth"] < found.bar["at"]["train"]
+    assert found.bar.at["train"] == pytest.approx(whole / math.ceil(whole), abs=0.01)
+    assert found.bar.half < found.bar.tenth < found.bar.at["train"]
     noise, _ = cards(run_of(nc1_trace_ratio=2 * chance, accuracy=0.5))
-    assert noise.bar["at"]["train"] == 0
+    assert noise.bar.at["train"] == 0
     assert "Train until every training sample is right" in noise.advice
     assert cards(Run("run", [{"epoch": 1, "nc1_trace_ratio": 0.5}]))[0].bar is None
 

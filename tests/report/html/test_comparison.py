@@ -32,9 +32,9 @@ def swept(rates=(0.1, 0.2), seeds=(0, 1), **settings):
 def test_what_differs_stands_first_and_what_does_not_is_left_out():
     assert differing(swept()) == {"lr": ["0.1", "0.1", "0.2", "0.2"], "seed": ["0", "1", "0", "1"]}
     table = comparison_data(swept(), [None] * 4)
-    assert table["settings"] == ["lr", "seed"]
-    assert [row["settings"] for row in table["rows"]][2] == ["0.2", "0"]
-    assert table["sentence"].startswith("4 runs, which differ in lr and seed.")
+    assert table.settings == ["lr", "seed"]
+    assert table.rows[2][1] == ["0.2", "0"]
+    assert table.sentence.startswith("4 runs, which differ in lr and seed.")
 
 
 def test_the_best_is_marked_where_there_is_one():
@@ -45,8 +45,8 @@ def test_the_best_is_marked_where_there_is_one():
     ]
     table = comparison_data(runs, [None, "3 %", None])
     marks = {
-        metric["title"]: [row["cells"][i]["best"] for row in table["rows"]]
-        for i, metric in enumerate(table["metrics"])
+        title: [cells[i].best for _, _, cells in table.rows]
+        for i, (title, _) in enumerate(table.metrics)
     }
     assert marks == {
         "NC1": [False, True, False],  # the least
@@ -54,9 +54,9 @@ def test_the_best_is_marked_where_there_is_one():
         "accuracy, test": [True, False, False],  # the greatest
         "error at most": [False] * 3,  # bounds of one confidence each
     }
-    assert [row["cells"][0]["text"] for row in table["rows"]] == ["0.500", "0.100", "–"]
+    assert [cells[0].text for _, _, cells in table.rows] == ["0.500", "0.100", "–"]
     assert (
-        table["sentence"]
+        table.sentence
         == "3 runs. Test accuracy is highest in a (90.00 %). NC1 is least in b (0.100)."
     )
 
@@ -64,7 +64,7 @@ def test_the_best_is_marked_where_there_is_one():
 def test_a_column_has_one_precision_and_rounds_nothing_to_all_or_none():
     values = (0.5, 0.98765, 0.999996, 1e-7, 1.0, 0.0)
     table = comparison_data([run_of(str(v), accuracy=v) for v in values], [None] * len(values))
-    found = [row["cells"][0]["text"] for row in table["rows"]]
+    found = [cells[0].text for _, _, cells in table.rows]
     assert found == ["50.00 %", "98.77 %", "99.9996 %", "0.00001 %", "100 %", "0 %"]
 
 

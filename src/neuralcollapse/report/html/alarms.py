@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from neuralcollapse.runs.run import Run
 
 
-def alarm_data(run: Run) -> list[dict[str, Any]] | None:
+@dataclass(frozen=True)
+class Alarm:
+    """One kind of alarm that rang: what it said last, when it rang, and whether it still does."""
+
+    title: str
+    text: str
+    when: str
+    rings: bool
+
+
+def alarm_data(run: Run) -> list[Alarm] | None:
     """Return one row an alarm that rang, those that ring at the end first.
 
     Parameters
@@ -17,15 +28,14 @@ def alarm_data(run: Run) -> list[dict[str, Any]] | None:
 
     Returns
     -------
-    list of dict or None
-        ``title``, ``text`` (what it said last), ``when`` and ``rings`` (at the end); None if the
-        run recorded no alarms.
+    list of Alarm or None
+        None if the run recorded no alarms.
 
     Examples
     --------
     >>> records = [{"epoch": e, "alarms": {"loss_of_rank": "few"} if e > 2 else {}} for e in (1, 3)]
     >>> alarm_data(Run("run", records))
-    [{'title': 'loss of rank', 'text': 'few', 'when': 'since epoch 3', 'rings': True}]
+    [Alarm(title='loss of rank', text='few', when='since epoch 3', rings=True)]
     """
     told = [record for record in run.records if "alarms" in record]
     if not told:
@@ -34,15 +44,10 @@ def alarm_data(run: Run) -> list[dict[str, Any]] | None:
     for kind in dict.fromkeys(kind for record in told for kind in record["alarms"]):
         rang = [record for record in told if kind in record["alarms"]]
         rings = rang[-1] is told[-1]
-        rows.append(
-            {
-                "title": kind.replace("_", " "),
-                "text": rang[-1]["alarms"][kind].removeprefix(f"{kind.replace('_', ' ')}: "),
-                "when": _when(told, rang, rings),
-                "rings": rings,
-            }
-        )
-    return sorted(rows, key=lambda row: not row["rings"])
+        title = kind.replace("_", " ")
+        text = rang[-1]["alarms"][kind].removeprefix(f"{title}: ")
+        rows.append(Alarm(title, text, _when(told, rang, rings), rings))
+    return sorted(rows, key=lambda row: not row.rings)
 
 
 def _when(told: list[dict[str, Any]], rang: list[dict[str, Any]], rings: bool) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from neuralcollapse.generalization.top_label import TopLabelCalibration, top_label_calibration
@@ -9,7 +11,32 @@ from neuralcollapse.runs.snapshots import Snapshot
 from neuralcollapse.wording import at_least, at_most, count, share
 
 
-def calibration_data(shot: Snapshot) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class Trust:
+    """What a page says of a calibration.
+
+    Attributes
+    ----------
+    sentence
+        What it comes to.
+    quantities
+        Names with values in words.
+    level
+        Confidence of the intervals of all bins together.
+    bins
+        One row a bin of confidence, in words.
+    points
+        The same as numbers, to draw.
+    """
+
+    sentence: str
+    quantities: list[tuple[str, str]]
+    level: str
+    bins: list[dict[str, str]]
+    points: Sequence[Mapping[Any, Any]]
+
+
+def calibration_data(shot: Snapshot) -> Trust | None:
     """Measure the calibration of the class decided for, on the test samples of a snapshot.
 
     Parameters
@@ -19,8 +46,8 @@ def calibration_data(shot: Snapshot) -> dict[str, Any] | None:
 
     Returns
     -------
-    dict or None
-        As `trust_data`; None without test samples.
+    Trust or None
+        None without test samples.
     """
     margins, logs = shot.held_out_margins, shot.held_out_confidences
     if margins is None or logs is None or not len(margins):
@@ -28,33 +55,23 @@ def calibration_data(shot: Snapshot) -> dict[str, Any] | None:
     return trust_data(top_label_calibration(logs, margins))
 
 
-def trust_data(found: TopLabelCalibration) -> dict[str, Any]:
+def trust_data(found: TopLabelCalibration) -> Trust:
     """Return what a page says of a calibration.
 
     Parameters
     ----------
     found
         From `calibration`, or of the class decided for alone.
-
-    Returns
-    -------
-    dict
-        ``sentence``; ``quantities``, names with values in words; ``bins``, one row a bin of
-        confidence in words; ``points``, the same as numbers to draw.
     """
     rows = found.bins.to_dict(orient="records")
-    return {
-        "sentence": found.sentence,
-        "quantities": list(found.table()["value"].items()),
-        "level": at_least(found.confidence),
-        "points": rows,
-        "bins": [
-            {
-                "n": count(row["n"]),
-                "confidence": share(row["confidence"]),
-                "accuracy": share(row["accuracy"]),
-                "between": f"{at_least(row['lower'])} to {at_most(row['upper'])}",
-            }
-            for row in rows
-        ],
-    }
+    bins = [
+        {
+            "n": count(row["n"]),
+            "confidence": share(row["confidence"]),
+            "accuracy": share(row["accuracy"]),
+            "between": f"{at_least(row['lower'])} to {at_most(row['upper'])}",
+        }
+        for row in rows
+    ]
+    quantities = [(str(name), str(value)) for name, value in found.table()["value"].items()]
+    return Trust(found.sentence, quantities, at_least(found.confidence), bins, rows)

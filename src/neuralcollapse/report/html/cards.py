@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from neuralcollapse.measurement.readings import ALONE, record_apart
 from neuralcollapse.metrics.catalogue import FIRST, metric_named
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.rows import DECISIONS, NC1, NC2, NC3, NC4
+from neuralcollapse.report.html.certificate import CertifiedError
 from neuralcollapse.report.html.verdicts import (
     Standing,
     departures_at_end,
@@ -45,6 +45,27 @@ POINTS = 60
 
 
 @dataclass(frozen=True)
+class Bar:
+    """Where values stand between chance (0) and target (1), in decades of the distance.
+
+    Attributes
+    ----------
+    at
+        Data set to place.
+    half, tenth
+        Places of half and of a tenth of the distance of chance.
+    chance, target
+        What the two ends are, in words.
+    """
+
+    at: dict[str, float]
+    half: float
+    tenth: float
+    chance: str
+    target: str
+
+
+@dataclass(frozen=True)
 class Card:
     """What the page says first about one phenomenon.
 
@@ -57,7 +78,7 @@ class Card:
     values
         Data set to value, as text.
     bar
-        Where the values stand between chance (0) and target (1), and what these are; or None.
+        Where the values stand between chance and target, or None.
     spark
         Data set to the path of an SVG curve.
     advice
@@ -69,14 +90,14 @@ class Card:
     standing: Standing
     quantity: str
     values: dict[str, str]
-    bar: dict[str, Any] | None
+    bar: Bar | None
     spark: dict[str, str]
     advice: str
     section: str
     place: str
 
 
-def lead(run: Run, certificate: Mapping[str, Any] | None) -> str:
+def lead(run: Run, certificate: CertifiedError | None) -> str:
     """Say in one breath what has collapsed, whether test data has, and what is certified.
 
     Parameters
@@ -116,13 +137,13 @@ def lead(run: Run, certificate: Mapping[str, Any] | None) -> str:
         said.append(f"{where} NC1 is {times}.")
     if certificate:
         said.append(
-            f"The error on new data is at most {certificate['upper']}, at "
-            f"{certificate['confidence']} confidence, if the test data chose nothing."
+            f"The error on new data is at most {certificate.upper}, at "
+            f"{certificate.confidence} confidence, if the test data chose nothing."
         )
     return " ".join(said)
 
 
-def figures(run: Run, certificate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def figures(run: Run, certificate: CertifiedError | None) -> list[tuple[str, str]]:
     """Return up to three numbers that say most, each with what it is.
 
     Parameters
@@ -151,8 +172,8 @@ def figures(run: Run, certificate: Mapping[str, Any] | None) -> list[tuple[str, 
         words = f"NC1 on test data, over that on training data{by}"
         found.append((f"{number(float(f'{ratio:.2g}'))} ×", words))
     if certificate:
-        words = f"error on new data, at {certificate['confidence']} confidence"
-        found.append((f"≤ {certificate['upper']}", f"{words}, if the test data chose nothing"))
+        words = f"error on new data, at {certificate.confidence} confidence"
+        found.append((f"≤ {certificate.upper}", f"{words}, if the test data chose nothing"))
     return found
 
 
@@ -192,7 +213,7 @@ def _card(run: Run, standing: Standing) -> Card:
     )
 
 
-def _bar(run: Run, metric: Metric, values: Mapping[str, float]) -> dict[str, Any] | None:
+def _bar(run: Run, metric: Metric, values: Mapping[str, float]) -> Bar | None:
     name = metric.name
     reading, _ = reading_at_end(run, name)
     if reading.target is None or reading.chance is None or not reading.grade:
@@ -201,16 +222,16 @@ def _bar(run: Run, metric: Metric, values: Mapping[str, float]) -> dict[str, Any
     if departure is not None:  # what the grade is about, and known of the training data alone
         values, target, chance = {"train": departure.distance}, 0.0, departure.chance.value
     parts = {data: abs(value - target) / abs(chance - target) for data, value in values.items()}
-    marks = {"half": 0.5, "tenth": 0.1}
     least = min((part for part in parts.values() if part > 0), default=1.0)
     decades = max(DECADES, math.ceil(-math.log10(least)))
     write = share if metric.kind == "share" else number
-    return {
-        "at": {data: _position(part, decades) for data, part in parts.items()},
-        **{name: _position(part, decades) for name, part in marks.items()},
-        "chance": f"chance {write(chance)}",
-        "target": f"target {write(target)}" if departure is None else "the shape predicted",
-    }
+    return Bar(
+        at={data: _position(part, decades) for data, part in parts.items()},
+        half=_position(0.5, decades),
+        tenth=_position(0.1, decades),
+        chance=f"chance {write(chance)}",
+        target=f"target {write(target)}" if departure is None else "the shape predicted",
+    )
 
 
 def _position(part: float, decades: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -18,7 +19,39 @@ from neuralcollapse.wording import at_least, at_most, count
 CONFIDENCE = 0.95
 
 
-def certificate_data(shot: Snapshot, runs: int = 1) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class CertifiedError:
+    """What a page says of a certificate, in words.
+
+    Attributes
+    ----------
+    upper, confidence
+        The bound on the error, and at which level.
+    errors, n, of
+        Misclassified samples, of how many that were kept, of how many tested (None if unknown).
+    floor
+        What no method can go below with so many samples.
+    sentence, assumption, picked
+        What is certified; what it rests on; what holds of the best of several runs, or "".
+    methods, classes, joint
+        Bounds by method and by class, and the level at which those of all classes hold.
+    """
+
+    upper: str
+    confidence: str
+    errors: str
+    n: str
+    of: str | None
+    floor: str
+    sentence: str
+    assumption: str
+    picked: str
+    methods: list[dict[str, Any]]
+    classes: list[dict[str, str]]
+    joint: str
+
+
+def certificate_data(shot: Snapshot, runs: int = 1) -> CertifiedError | None:
     """Certify the error from the test margins of a snapshot.
 
     Parameters
@@ -30,8 +63,8 @@ def certificate_data(shot: Snapshot, runs: int = 1) -> dict[str, Any] | None:
 
     Returns
     -------
-    dict or None
-        Sentence, table of methods and the least certain classes; None without test margins.
+    CertifiedError or None
+        None without test margins.
     """
     if shot.held_out_margins is None or not len(shot.held_out_margins):
         return None
@@ -43,22 +76,22 @@ def certificate_data(shot: Snapshot, runs: int = 1) -> dict[str, Any] | None:
         train_margins=None if shot.margin_median is None else [shot.margin_median],
     )
     each = 1 - (1 - CONFIDENCE) / runs
-    return {
-        "upper": at_most(found.upper),
-        "confidence": at_least(CONFIDENCE),
-        "errors": count(found.errors),
-        "n": count(found.n),
-        "of": shot.held_out_total and count(shot.held_out_total),
-        "floor": at_least(found.floor),
-        "sentence": found.sentence,
-        "assumption": ASSUMPTION,
-        "picked": "" if runs == 1 else _picked(found, runs, each),
-        "joint": JOINT_LEVEL.format(
+    return CertifiedError(
+        upper=at_most(found.upper),
+        confidence=at_least(CONFIDENCE),
+        errors=count(found.errors),
+        n=count(found.n),
+        of=None if shot.held_out_total is None else count(shot.held_out_total),
+        floor=at_least(found.floor),
+        sentence=found.sentence,
+        assumption=ASSUMPTION,
+        picked="" if runs == 1 else _picked(found, runs, each),
+        methods=method_rows(found.table),
+        classes=[] if found.per_class is None else class_rows(found.per_class),
+        joint=JOINT_LEVEL.format(
             confidence=at_least(CONFIDENCE), classes=count(len(shot.class_names))
         ),
-        "methods": method_rows(found.table),
-        "classes": [] if found.per_class is None else class_rows(found.per_class),
-    }
+    )
 
 
 def _picked(found: ErrorCertificate, runs: int, confidence: float) -> str:

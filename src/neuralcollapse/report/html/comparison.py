@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from neuralcollapse.metrics.catalogue import FIRST, metric_named
@@ -82,7 +82,35 @@ def setting_groups(runs: Sequence[Run]) -> tuple[list[int], list[str]]:
     return found, names
 
 
-def comparison_data(runs: Sequence[Run], uppers: Sequence[str | None]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Cell:
+    """A value of the table in words, and whether it is the best of its column."""
+
+    text: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The table of runs by settings and metrics.
+
+    Attributes
+    ----------
+    sentence
+        What sets the runs apart, and which is the first in what matters most.
+    settings, metrics
+        Headings; of the metrics, title and formula.
+    rows
+        Of each run its name, settings in words, and a cell for each metric.
+    """
+
+    sentence: str
+    settings: list[str]
+    metrics: list[tuple[str, str]]
+    rows: list[tuple[str, list[str], list[Cell]]]
+
+
+def comparison_data(runs: Sequence[Run], uppers: Sequence[str | None]) -> Comparison:
     """Return the table of runs by settings and metrics.
 
     Parameters
@@ -91,37 +119,24 @@ def comparison_data(runs: Sequence[Run], uppers: Sequence[str | None]) -> dict[s
         At least two.
     uppers
         The certified error of each, as text.
-
-    Returns
-    -------
-    dict
-        ``sentence``; ``settings`` and ``metrics`` (headings); and ``rows``: of each run ``name``,
-        ``settings`` (texts) and ``cells`` (``text``, and whether it is the ``best``).
     """
     columns = differing(runs)
     last = [run.records[-1] for run in runs]
     measured = [name for name in COLUMNS if any(name in record for record in last)]
     cells = [_column(name, [record.get(name, math.nan) for record in last]) for name in measured]
-    bounds = [[{"text": upper or "–", "best": False} for upper in uppers]] if any(uppers) else []
-    return {
-        "sentence": _sentence(runs, list(columns), dict(zip(measured, cells, strict=True))),
-        "settings": [name.replace("_", " ") for name in columns],
-        "metrics": [
-            *({"title": _title(name), "formula": metric_named(name).heading} for name in measured),
-            *({"title": "error at most", "formula": "certified, on new data"} for _ in bounds),
-        ],
-        "rows": [
-            {
-                "name": run.name,
-                "settings": [values[i] for values in columns.values()],
-                "cells": [column[i] for column in [*cells, *bounds]],
-            }
-            for i, run in enumerate(runs)
-        ],
-    }
+    sentence = _sentence(runs, list(columns), dict(zip(measured, cells, strict=True)))
+    metrics = [(_title(name), metric_named(name).heading) for name in measured]
+    if any(uppers):
+        cells.append([Cell(upper or "–") for upper in uppers])
+        metrics.append(("error at most", "certified, on new data"))
+    rows = [
+        (run.name, [values[i] for values in columns.values()], [column[i] for column in cells])
+        for i, run in enumerate(runs)
+    ]
+    return Comparison(sentence, [name.replace("_", " ") for name in columns], metrics, rows)
 
 
-def _sentence(runs: Sequence[Run], settings: list[str], cells: dict[str, list[Any]]) -> str:
+def _sentence(runs: Sequence[Run], settings: list[str], cells: dict[str, list[Cell]]) -> str:
     """Say what sets the runs apart, and which is the first in what matters most."""
     said = [f"{len(runs)} runs."]
     if 0 < len(settings) <= MOST_NAMED:
@@ -131,10 +146,10 @@ def _sentence(runs: Sequence[Run], settings: list[str], cells: dict[str, list[An
         ("test_accuracy", "Test accuracy is highest in"),
         ("nc1_trace_ratio", "NC1 is least in"),
     ):
-        best = [i for i, cell in enumerate(cells.get(name, ())) if cell["best"]]
+        best = [i for i, cell in enumerate(cells.get(name, ())) if cell.best]
         if 0 < len(best) <= MOST_NAMED / 2:
             found = listed([runs[i].name for i in best])
-            said.append(f"{words} {found} ({cells[name][best[0]]['text']}).")
+            said.append(f"{words} {found} ({cells[name][best[0]].text}).")
     return " ".join(said)
 
 
@@ -166,14 +181,14 @@ def _title(name: str) -> str:
     return f"{said}, test" if name.startswith("test_") else said
 
 
-def _column(name: str, values: list[float]) -> list[dict[str, Any]]:
+def _column(name: str, values: list[float]) -> list[Cell]:
     """Return texts of one metric; the best is marked where the runs differ."""
     shares = metric_named(name).kind == "share"
     texts = [_text(value, shares) for value in values]
     finite = [v for v in values if not math.isnan(v)]
     best = (max if shares else min)(finite, default=math.nan)
     several = len(set(finite)) > 1
-    return [{"text": t, "best": several and v == best} for t, v in zip(texts, values, strict=True)]
+    return [Cell(t, several and v == best) for t, v in zip(texts, values, strict=True)]
 
 
 def _text(value: float, is_share: bool) -> str:

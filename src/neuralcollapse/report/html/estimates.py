@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 from neuralcollapse.measurement.report_text import estimate_words
 from neuralcollapse.metrics.catalogue import metric_named
@@ -11,7 +11,16 @@ from neuralcollapse.metrics.estimates.estimate import Estimate
 from neuralcollapse.runs.run import Run
 
 
-def estimate_rows(run: Run) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class EstimateRow:
+    """A metric with its corrected values and intervals, of training and of test data, in words."""
+
+    name: str
+    formula: str
+    cells: list[str]
+
+
+def estimate_rows(run: Run) -> list[EstimateRow]:
     """Return one row a metric that has an interval, in words; none if the run recorded none.
 
     Parameters
@@ -22,15 +31,15 @@ def estimate_rows(run: Run) -> list[dict[str, Any]]:
     known = run.records[-1].get("estimates") or {}
     names = dict.fromkeys(name.removeprefix("test_") for name in known)
     return [
-        {
-            "name": name,
-            "formula": metric_named(name).heading,
-            "cells": [
+        EstimateRow(
+            name,
+            metric_named(name).heading,
+            [
                 cell
                 for part in ("", "test_")
                 for cell in _words(known.get(f"{part}{name}"), metric_named(name).kind)
             ],
-        }
+        )
         for name in names
     ]
 

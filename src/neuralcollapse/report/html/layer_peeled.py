@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,41 @@ from neuralcollapse.wording import number
 BINS = 40
 
 
-def layer_peeled_data(shot: Snapshot, head_decay: float | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Compared:
+    """One quantity as the model predicts it and as it was measured, in words."""
+
+    what: str
+    predicted: str
+    measured: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class LayerPeeled:
+    """What a page says of the layer-peeled model.
+
+    Attributes
+    ----------
+    missing
+        Why there is no prediction, and then nothing else; or None.
+    balanced, sizes
+        Whether all classes are of one size; from which size to which.
+    rows
+        Predicted beside measured.
+    angles, norms
+        Histograms of cosines, and lengths of the vectors of each class, to draw.
+    """
+
+    missing: str | None = None
+    balanced: bool = False
+    sizes: str = ""
+    rows: Sequence[Compared] = ()
+    angles: dict[str, Any] | None = None
+    norms: dict[str, Any] | None = None
+
+
+def layer_peeled_data(shot: Snapshot, head_decay: float | None = None) -> LayerPeeled:
     r"""Compare a snapshot with the limit of weak decay for its class sizes, with a bias or without.
 
     The margin is held against the bound
@@ -36,71 +72,64 @@ def layer_peeled_data(shot: Snapshot, head_decay: float | None = None) -> dict[s
     head_decay
         Weight decay of the head as a part of the loss, if known: unequal classes are then held
         against the optimum at this decay, too.
-
-    Returns
-    -------
-    dict
-        ``missing``: why there is no prediction, or None; ``balanced``; ``rows`` (what, predicted,
-        measured, hint), ``angles`` (histograms of cosines) and ``norms`` (of each class).
     """
     present = shot.present
     sizes, dim = shot.counts[present], shot.rows.shape[1]
     if dim < len(present) - 1:
-        return {
-            "missing": f"{len(present)} classes in {dim} dimensions have no simplex-encoded "
-            "optimum: with fewer than K − 1 dimensions the prediction is a softmax code, which "
-            "has no closed form."
-        }
+        return LayerPeeled(
+            f"{len(present)} classes in {dim} dimensions have no simplex-encoded optimum: with "
+            "fewer than K − 1 dimensions the prediction is a softmax code, which has no closed "
+            "form."
+        )
     optimum = predicted_geometry(sizes, len(present) - 1, bias=shot.bias is not None)
     predicted = {"class means": optimum.means, "head": optimum.W}
     measured = {"class means": shot.rows[present]}
     if shot.weight is not None:
         measured["head"] = shot.weight[present]
     vectors = {name: (predicted[name], rows) for name, rows in measured.items()}
-    return {
-        "missing": None,
-        "balanced": len(set(sizes.tolist())) == 1,
-        "sizes": f"{int(sizes.min()):,} to {int(sizes.max()):,}",
-        "rows": [
+    return LayerPeeled(
+        balanced=len(set(sizes.tolist())) == 1,
+        sizes=f"{int(sizes.min()):,} to {int(sizes.max()):,}",
+        rows=[
             *_geometry_rows(vectors),
             *_rows_at_decay(shot, measured, head_decay),
             *_margin_row(shot),
         ],
-        "angles": _angles(vectors),
-        "norms": _norms(vectors, shot, present),
-    }
+        angles=_angles(vectors),
+        norms=_norms(vectors, shot, present),
+    )
 
 
-def _geometry_rows(vectors: dict[str, tuple[Tensor, Tensor]]) -> list[dict[str, str]]:
+def _geometry_rows(vectors: dict[str, tuple[Tensor, Tensor]]) -> list[Compared]:
     rows = []
     for name, (target, found) in vectors.items():
         wanted, seen = _cosines(target), _cosines(found)
         rows += [
-            {
-                "what": f"{name}: cosines of pairs",
-                "predicted": _span(wanted),
-                "measured": _span(seen),
-                "hint": f"off by {number(float((seen - wanted).abs().mean()))} on average",
-            },
-            {
-                "what": f"{name}: longest over shortest",
-                "predicted": number(_longest(target)),
-                "measured": number(_longest(found)),
-                "hint": "1 for classes of equal size",
-            },
-            {
-                "what": f"{name}: distance of the Gram matrices",
-                "predicted": "0",
-                "measured": number(gram_distance(found, _gram(target))),
-                "hint": "each scaled to norm 1; at most √2",
-            },
+            Compared(
+                f"{name}: cosines of pairs",
+                _span(wanted),
+                _span(seen),
+                f"off by {number(float((seen - wanted).abs().mean()))} on average",
+            ),
+            Compared(
+                f"{name}: longest over shortest",
+                number(_longest(target)),
+                number(_longest(found)),
+                "1 for classes of equal size",
+            ),
+            Compared(
+                f"{name}: distance of the Gram matrices",
+                "0",
+                number(gram_distance(found, _gram(target))),
+                "each scaled to norm 1; at most √2",
+            ),
         ]
     return rows
 
 
 def _rows_at_decay(
     shot: Snapshot, measured: dict[str, Tensor], head_decay: float | None
-) -> list[dict[str, str]]:
+) -> list[Compared]:
     """Return how far class vectors are from those that theory predicts at the run's own decay."""
     means, biased = shot.rows + shot.center, shot.bias is not None
     shape = geometry_at_decay(shot.counts, means, shot.weight, biased, head_decay)
@@ -108,18 +137,18 @@ def _rows_at_decay(
         return []
     target = {"class means": shape.gram, "head": shape.head_gram}
     return [
-        {
-            "what": f"{name}: distance of the Gram matrices, at this run's decay",
-            "predicted": "0",
-            "measured": number(gram_distance(rows, target[name])),
-            "hint": f"at the head's weight decay {number(head_decay)} and that of the features "
+        Compared(
+            f"{name}: distance of the Gram matrices, at this run's decay",
+            "0",
+            number(gram_distance(rows, target[name])),
+            f"at the head's weight decay {number(head_decay)} and that of the features "
             "which head and class means imply; above, in the limit of weak decay",
-        }
+        )
         for name, rows in measured.items()
     ]
 
 
-def _margin_row(shot: Snapshot) -> list[dict[str, str]]:
+def _margin_row(shot: Snapshot) -> list[Compared]:
     """Return the margin as a share of the most that these norms allow."""
     if shot.weight is None or shot.margin_levels is None:
         return []
@@ -134,12 +163,12 @@ def _margin_row(shot: Snapshot) -> list[dict[str, str]]:
     least = float(shot.margin_levels[present, 0].min())
     measured = f"{number(least)}, {number(100 * least / ceiling)} % of it" if ceiling else "0"
     return [
-        {
-            "what": "least margin, at most ‖W‖ ‖H‖ / D",
-            "predicted": number(ceiling),
-            "measured": measured,
-            "hint": "equal exactly at collapse, with these norms",
-        }
+        Compared(
+            "least margin, at most ‖W‖ ‖H‖ / D",
+            number(ceiling),
+            measured,
+            "equal exactly at collapse, with these norms",
+        )
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from neuralcollapse.metrics.catalogue import metric_named
@@ -14,7 +15,29 @@ from neuralcollapse.wording import number
 MOST_COLUMNS = 100  # of the picture
 
 
-def layer_data(run: Run) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class LayerTable:
+    """Layers by metrics, in words.
+
+    Attributes
+    ----------
+    epoch, first
+        Of the values, and of those that they are held against.
+    drawn
+        Titles of the metrics that can be drawn.
+    columns, rows
+        Headings; names of the layers, each with the values ``then``, ``now`` and, where test data
+        was measured, ``test``.
+    """
+
+    epoch: float
+    first: float
+    drawn: list[str]
+    columns: list[str]
+    rows: dict[str, list[dict[str, str | None]]]
+
+
+def layer_data(run: Run) -> LayerTable | None:
     """Return a table of layers by metrics.
 
     Parameters
@@ -24,43 +47,37 @@ def layer_data(run: Run) -> dict[str, Any] | None:
 
     Returns
     -------
-    dict or None
-        ``epoch``, ``first`` (epoch of the values that these are held against), ``columns`` and
-        ``rows``: per layer its name and, per metric, the value ``then`` and ``now``, and ``test``
-        where test data was measured. None if no layer was.
+    LayerTable or None
+        None if no layer was measured.
 
     Examples
     --------
     >>> records = [{"epoch": e, "layers": {"conv": {"cdnv": 0.5 / e}}} for e in (1, 2)]
-    >>> layer_data(Run("run", records))["rows"]
-    [{'name': 'conv', 'values': [{'then': '0.5', 'now': '0.25', 'test': None}]}]
+    >>> layer_data(Run("run", records)).rows
+    {'conv': [{'then': '0.5', 'now': '0.25', 'test': None}]}
     """
     found = [record for record in run.records if record.get("layers")]
     if not found:
         return None
     first, last = found[0], found[-1]
-    layers = last["layers"]
     names = dict.fromkeys(name.removeprefix("test_") for name in _measured(last))
-    return {
-        "epoch": last["epoch"],
-        "first": first["epoch"],
-        "drawn": [_title(name) for name in _measured(last)],
-        "columns": [metric_named(name).formula or name for name in names],
-        "rows": [
-            {
-                "name": layer,
-                "values": [
-                    {
-                        "then": _value(first["layers"].get(layer, {}), name),
-                        "now": _value(values, name),
-                        "test": _value(values, f"test_{name}", None),
-                    }
-                    for name in names
-                ],
-            }
-            for layer, values in layers.items()
-        ],
-    }
+    return LayerTable(
+        epoch=last["epoch"],
+        first=first["epoch"],
+        drawn=[_title(name) for name in _measured(last)],
+        columns=[metric_named(name).formula or name for name in names],
+        rows={
+            layer: [
+                {
+                    "then": _value(first["layers"].get(layer, {}), name),
+                    "now": _value(values, name),
+                    "test": _value(values, f"test_{name}", None),
+                }
+                for name in names
+            ]
+            for layer, values in last["layers"].items()
+        },
+    )
 
 
 def layer_series(run: Run) -> dict[str, Any] | None:

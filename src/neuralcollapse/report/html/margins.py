@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from neuralcollapse.report.html.packing import pack
 from neuralcollapse.runs.snapshots import Snapshot
@@ -15,31 +17,45 @@ WORST_PAIRS = 12
 PICTURE_CLASSES = 100
 
 
-def margin_data(shot: Snapshot) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Margins:
+    """What a page says of the margins of a snapshot.
+
+    Attributes
+    ----------
+    epoch
+        Of the snapshot.
+    classes, range
+        Rows, least margin first, empty without a head; and the scale that their bars share.
+    pairs, by
+        Rows, worst first, and what they are ordered by.
+    picture
+        Packed least margins of all pairs, or None.
+    """
+
+    epoch: float
+    classes: list[dict[str, Any]]
+    range: dict[str, Any]
+    pairs: list[dict[str, Any]]
+    by: str
+    picture: dict[str, Any] | None
+
+
+def margin_data(shot: Snapshot) -> Margins:
     """Return the tables and the picture of a snapshot's margins.
 
     Parameters
     ----------
     shot
         Without a head, there are only the pairs by CDNV.
-
-    Returns
-    -------
-    dict
-        ``classes``: rows, least margin first, empty without a head; ``range``: the scale that
-        their bars share; ``pairs``: rows, worst first; ``by``: what they are ordered by;
-        ``picture``: packed least margins of all pairs, or None.
     """
     rows, low, high = _class_rows(shot)
-    pairs = _pairs_by_margin(shot) if shot.pair_margins is not None else _pairs_by_distance(shot)
-    return {
-        "epoch": shot.epoch,
-        "classes": rows,
-        "range": {"low": number(low), "high": number(high), "zero": _place(0.0, low, high)},
-        "pairs": pairs,
-        "by": "least margin" if shot.pair_margins is not None else "CDNV",
-        "picture": _picture(shot),
-    }
+    scale = {"low": number(low), "high": number(high), "zero": _place(0.0, low, high)}
+    if shot.pair_margins is None:
+        return Margins(shot.epoch, rows, scale, _pairs_by_distance(shot), "CDNV", None)
+    pairs = _pairs_by_margin(shot, shot.pair_margins)
+    picture = _picture(shot, shot.pair_margins)
+    return Margins(shot.epoch, rows, scale, pairs, "least margin", picture)
 
 
 def _class_rows(shot: Snapshot) -> tuple[list[dict[str, Any]], float, float]:
@@ -75,7 +91,7 @@ def _class_rows(shot: Snapshot) -> tuple[list[dict[str, Any]], float, float]:
     return rows, low, high
 
 
-def _held_out_least(shot: Snapshot) -> torch.Tensor:
+def _held_out_least(shot: Snapshot) -> Tensor:
     """Return the least test margin of each class, NaN where there is none."""
     least = torch.full((len(shot.class_names),), math.inf, dtype=torch.float64)
     if shot.held_out_margins is not None and shot.held_out_labels is not None:
@@ -83,9 +99,8 @@ def _held_out_least(shot: Snapshot) -> torch.Tensor:
     return torch.where(torch.isfinite(least), least, math.nan)
 
 
-def _pairs_by_margin(shot: Snapshot) -> list[dict[str, Any]]:
-    assert shot.pair_margins is not None
-    flat = shot.pair_margins.nan_to_num(math.inf).flatten()
+def _pairs_by_margin(shot: Snapshot, margins: Tensor) -> list[dict[str, Any]]:
+    flat = margins.nan_to_num(math.inf).flatten()
     found = flat.argsort(stable=True)[:WORST_PAIRS].tolist()
     size = len(shot.class_names)
     return [_pair(shot, n // size, n % size, float(flat[n])) for n in found if flat[n] < math.inf]
@@ -111,13 +126,11 @@ def _pair(shot: Snapshot, i: int, j: int, margin: float | None) -> dict[str, Any
     }
 
 
-def _picture(shot: Snapshot) -> dict[str, Any] | None:
-    if shot.pair_margins is None:
-        return None
-    hardest = shot.pair_margins.nan_to_num(math.inf).amin(1).argsort(stable=True).tolist()
+def _picture(shot: Snapshot, margins: Tensor) -> dict[str, Any]:
+    hardest = margins.nan_to_num(math.inf).amin(1).argsort(stable=True).tolist()
     shown = sorted(k for k in hardest[:PICTURE_CLASSES] if k in set(shot.present))
-    values = shot.pair_margins[shown][:, shown]
-    return {"classes": shown, "of": len(shot.present), "values": pack(values)}
+    values = pack(margins[shown][:, shown])
+    return {"classes": shown, "of": len(shot.present), "values": values}
 
 
 def _place(value: float, low: float, high: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -16,7 +16,31 @@ LAMBDA_W, LAMBDA_H = 0.005, 0.01  # the defaults of `neuralcollapse study tirer2
 BETAS = np.geomspace(1e-3, 1e2, 11).tolist()
 
 
-def next_layer_data(shot: Snapshot) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class NextLayer:
+    """The near-features model of one more layer.
+
+    Attributes
+    ----------
+    text
+        Its sentence.
+    betas, predicted
+        Pulls towards the layer before, and tr Σ_W / tr Σ_B of the minimiser at each.
+    before, after
+        The same ratio as measured, in the layer before and in this one.
+    unproved
+        Minimisers that are not proved to be isolated.
+    """
+
+    text: str
+    betas: list[float | None]
+    predicted: list[float | None]
+    before: float | None
+    after: float | None
+    unproved: int
+
+
+def next_layer_data(shot: Snapshot) -> NextLayer | None:
     """Predict the within-class scatter of a layer from the one before, over the pull beta.
 
     Parameters
@@ -26,9 +50,8 @@ def next_layer_data(shot: Snapshot) -> dict[str, Any] | None:
 
     Returns
     -------
-    dict or None
-        NC1~ ``before`` and ``after`` as measured, and ``predicted`` for each of ``betas``; None
-        if the layer before was not recorded, or a class is absent.
+    NextLayer or None
+        None if the layer before was not recorded, or a class is absent.
     """
     layer = shot.before
     if layer is None or not bool((layer.counts > 0).all()):
@@ -39,19 +62,19 @@ def next_layer_data(shot: Snapshot) -> dict[str, Any] | None:
     before = trace_ratio(layer.means, float(layer.within.trace()))
     after = trace_ratio(shot.rows, within)
     nearest = min(zip(predicted, BETAS, strict=True), key=lambda pair: abs(pair[0] - after))
-    return {
-        "betas": [short(beta) for beta in BETAS],
-        "predicted": [short(value) for value in predicted],
-        "before": short(before),
-        "after": short(after),
-        "unproved": sum(each.status not in ("unique", "strict local minimum") for each in found),
-        "text": (
+    return NextLayer(
+        text=(
             f"From this layer to the next, tr Σ_W / tr Σ_B went from {number(before)} to "
             f"{number(after)}. Of β from {number(BETAS[0])} to {number(BETAS[-1])}, the model "
             f"comes nearest to that at β = {number(nearest[1])}, with {number(nearest[0])} "
             f"(λ_W = {LAMBDA_W:g}, λ_H = {LAMBDA_H:g})."
         ),
-    }
+        betas=[short(beta) for beta in BETAS],
+        predicted=[short(value) for value in predicted],
+        before=short(before),
+        after=short(after),
+        unproved=sum(each.status not in ("unique", "strict local minimum") for each in found),
+    )
 
 
 def trace_ratio(means: Tensor, within: float) -> float:

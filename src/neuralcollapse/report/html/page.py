@@ -10,10 +10,6 @@ from markupsafe import Markup
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.report_text import QUESTION
-from neuralcollapse.report.html.alarms import alarm_data
-from neuralcollapse.report.html.calibration import calibration_data
-from neuralcollapse.report.html.cards import cards, figures, lead
-from neuralcollapse.report.html.certificate import certificate_data
 from neuralcollapse.report.html.comparison import (
     called_by_what_differs,
     comparison_data,
@@ -22,16 +18,12 @@ from neuralcollapse.report.html.comparison import (
     setting_groups,
 )
 from neuralcollapse.report.html.curves import charts, curve_data, grouped
-from neuralcollapse.report.html.estimates import estimate_rows
 from neuralcollapse.report.html.geometry import geometry_data
-from neuralcollapse.report.html.layer_peeled import layer_peeled_data
-from neuralcollapse.report.html.layers import layer_data, layer_series
-from neuralcollapse.report.html.margins import margin_data
-from neuralcollapse.report.html.next_layer import next_layer_data
+from neuralcollapse.report.html.layers import layer_series
 from neuralcollapse.report.html.packing import script_json
+from neuralcollapse.report.html.run_section import RunSection, run_section, theory_pictures
 from neuralcollapse.report.html.settings import settings_data
 from neuralcollapse.report.html.template import asset, filled, require_replaceable, write_html
-from neuralcollapse.runs.optimizer import decay_of
 from neuralcollapse.runs.run import Run
 
 # One after the other in one script element: each file uses only those before it.
@@ -87,35 +79,18 @@ def render_page(runs: Sequence[Run], live: bool = False) -> str:
     recorded, found = runs, charts(runs)
     runs = called_by_what_differs(runs) if len(runs) > 1 else runs
     groups, group_names = setting_groups(runs)
-    sections = [
-        {"colour": group, **_sections(run, len(runs))}
-        for run, group in zip(runs, groups, strict=True)
-    ]
-    uppers = [each["certificate"] and each["certificate"]["upper"] for each in sections]
     swept = numeric_settings(runs) if len(runs) > 2 else {}
-    theory = [_drawn(each) for each in sections]
-    curves, shapes = [curve_data(run) for run in runs], [geometry_data(run) for run in runs]
+    sections = [run_section(*each, len(runs)) for each in zip(runs, groups, strict=True)]
+    drawn = [_drawn(*each) for each in zip(runs, sections, strict=True)]
     data = {
         "classes": runs[0].class_names,
         "charts": found,
         "reload": RELOAD if live else None,
         "groups": group_names,
         "settings": swept,
-        "runs": [
-            {
-                "name": run.name,
-                "group": each["colour"],
-                "layers": layer_series(run),
-                "curves": columns,
-                "geometry": shape,
-                "margins": each["margins"] and each["margins"]["picture"],
-                "theory": drawn,
-            }
-            for run, columns, shape, each, drawn in zip(
-                runs, curves, shapes, sections, theory, strict=True
-            )
-        ],
+        "runs": drawn,
     }
+    uppers = [each.certificate.upper if each.certificate else None for each in sections]
     return filled(
         "page.html",
         runs=runs,
@@ -125,17 +100,30 @@ def render_page(runs: Sequence[Run], live: bool = False) -> str:
         swept=list(swept),
         charts=found,
         banded=len(group_names) < len(runs),
-        layered=any(each["layers"] for each in sections),
+        layered=any(each.layers for each in sections),
         sections=sections,
         question=QUESTION,
         groups=grouped(found),
         tested=any(key.startswith("test_") for run in runs for key in run.records[-1]),
-        stepped=all(columns["step"] is not None for columns in curves),
-        geometry=shapes,
+        stepped=all(each["curves"]["step"] is not None for each in drawn),
+        geometry=[each["geometry"] for each in drawn],
         settings=settings_data(runs),
         script=Markup("\n".join(asset(f"{name}.js") for name in SCRIPTS)),
         data=Markup(script_json(data)),
     )
+
+
+def _drawn(run: Run, section: RunSection) -> dict[str, Any]:
+    """Return what the scripts of the page draw of a run."""
+    return {
+        "name": run.name,
+        "group": section.colour,
+        "layers": layer_series(run),
+        "curves": curve_data(run),
+        "geometry": geometry_data(run),
+        "margins": section.margins and section.margins.picture,
+        "theory": theory_pictures(section),
+    }
 
 
 def _title(runs: Sequence[Run]) -> str:
@@ -154,39 +142,3 @@ def _subtitle(runs: Sequence[Run]) -> str:
     if len(runs) == 1:
         parts.append(f"{len(first.records)} measurements, to epoch {first.records[-1]['epoch']:g}")
     return " · ".join(parts)
-
-
-def _sections(run: Run, runs: int) -> dict[str, Any]:
-    """Return what the sections say about one run of several; None where it recorded nothing."""
-    last = run.snapshots[-1] if run.snapshots else None
-    certificate = None if last is None else certificate_data(last, runs)
-    decay = decay_of(run.records[-1].get("optimizer"))
-    return {
-        "name": run.name,
-        "lead": lead(run, certificate),
-        "figures": figures(run, certificate),
-        "cards": cards(run),
-        "cautions": run.records[-1].get("cautions", []),
-        "estimates": estimate_rows(run),
-        "alarms": alarm_data(run),
-        "layers": layer_data(run),
-        "epoch": run.records[-1]["epoch"],
-        "margins": last and margin_data(last),
-        "layer_peeled": last and layer_peeled_data(last, decay),
-        "next_layer": last and next_layer_data(last),
-        "certificate": certificate,
-        "calibration": last and calibration_data(last),
-    }
-
-
-def _drawn(section: dict[str, Any]) -> Any:
-    """Return the numbers that the pictures of theory need, without the words."""
-    layer_peeled, next_layer = section["layer_peeled"], section["next_layer"]
-    model = layer_peeled if layer_peeled and not layer_peeled["missing"] else None
-    trust = section["calibration"]
-    return {
-        "angles": model and model["angles"],
-        "norms": model and model["norms"],
-        "trust": trust and trust["points"],
-        "next": next_layer and {k: v for k, v in next_layer.items() if k != "text"},
-    }

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from neuralcollapse.runs.run import Run
 
 
-def settings_data(runs: Sequence[Run]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class SettingRow:
+    """A setting in words, one value a run, and whether these differ."""
+
+    name: str
+    values: list[str]
+    differ: bool
+
+
+def settings_data(runs: Sequence[Run]) -> dict[str, list[SettingRow]]:
     """Return settings, versions and what was measured, one row each, one value a run.
 
     Parameters
@@ -18,8 +28,8 @@ def settings_data(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
     Returns
     -------
-    list of dict
-        Groups with ``name`` and ``rows`` of ``name``, ``values``, ``differ``.
+    dict of list of SettingRow
+        By name of the group.
     """
     groups = {
         "Settings": [run.config for run in runs],
@@ -27,17 +37,15 @@ def settings_data(runs: Sequence[Run]) -> list[dict[str, Any]]:
         "Machine": [_others(run) for run in runs],
         "Measured": [_measured(run) for run in runs],
     }
-    return [
-        {"name": name, "rows": _rows(columns)} for name, columns in groups.items() if any(columns)
-    ]
+    return {name: _rows(columns) for name, columns in groups.items() if any(columns)}
 
 
-def _rows(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _rows(columns: list[dict[str, Any]]) -> list[SettingRow]:
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = []
     for name in names:
         values = [as_text(column.get(name, "–")) for column in columns]
-        rows.append({"name": name, "values": values, "differ": len(set(values)) > 1})
+        rows.append(SettingRow(name, values, len(set(values)) > 1))
     return rows
 
 
