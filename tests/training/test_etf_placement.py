@@ -17,8 +17,7 @@ from neuralcollapse.training import (
     run,
 )
 from neuralcollapse.training.etf_placement import placed_etf
-from neuralcollapse.training.plan import RunPlan
-from neuralcollapse.training.run_folder import TrainingFolder
+from neuralcollapse.training.network_and_data import network_and_data
 from training_runs import TINY, plain_network, quiet, without_seconds
 
 
@@ -123,13 +122,9 @@ def test_a_run_trains_the_body_alone_and_goes_on_from_its_checkpoint(loss, tmp_p
     assert all(torch.equal(ended[name], weight) for name, weight in weights.items())
 
 
-def test_the_body_starts_as_with_a_trained_head(tmp_path):
+def test_the_body_starts_as_with_a_trained_head():
     # The head is replaced when all weights have been drawn.
-    def start(config):
-        rest = (None, None, False, False, 0, None, None, (), None, 60.0, False, False, False)
-        return RunPlan(config, TrainingFolder(tmp_path), *rest).network_and_data()[0].state_dict()
-
-    linear, etf = start(TINY), start(fixed())
+    linear, etf = (network_and_data(config)[0].state_dict() for config in (TINY, fixed()))
     assert etf.keys() == linear.keys() - {"head.bias"}
     assert all(torch.equal(etf[name], linear[name]) for name in etf if name != "head.weight")
 

@@ -7,23 +7,18 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.runs.schedule import Schedule
 from neuralcollapse.training.config import TrainConfig
-from neuralcollapse.training.data import ImageData, load_dataset
-from neuralcollapse.training.etf_placement import fix_head
 from neuralcollapse.training.execution import Execution
-from neuralcollapse.training.networks import build_network
 from neuralcollapse.training.provenance import provenance
 from neuralcollapse.training.run_folder import TrainingFolder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunPlan:
     """The arguments of `train`, as every process gets them."""
 
@@ -105,52 +100,3 @@ class RunPlan:
         """Return the content of config.json."""
         how = {"compile": self.compile} | asdict(execution)
         return self.identity() | {"execution": how} | provenance(fabric)
-
-    def network_and_data(self) -> tuple[nn.Module, Dataset, Dataset, Sequence[str] | None]:
-        """Return the untrained network, training data, test data and names of the classes.
-
-        Raises
-        ------
-        NeuralCollapseError
-            If the data is not there, or network and configuration do not go together.
-        """
-        config, data, model = self.config, self.data, self.model
-        if data is None:
-            data = load_dataset(
-                config.data,
-                config.data_root,
-                per_class=config.per_class,
-                test_per_class=config.test_per_class,
-                imbalance=config.imbalance,
-                label_noise=config.label_noise,
-                seed=config.seed,
-            )
-        if model is None:
-            if not isinstance(data, ImageData):
-                raise NeuralCollapseError(
-                    "model", "a network for the data sets given", "none", "pass model= too"
-                )
-            model = build_network(
-                config.net,
-                data.input_shape,
-                data.num_classes,
-                width=config.width,
-                head_bias=config.head == "etf" or config.head_bias,
-                seed=config.seed,
-            )
-        train, test = (data.train, data.test) if isinstance(data, ImageData) else data
-        if config.head == "etf":
-            # A generator of its own: the loader would otherwise draw from the global one.
-            some, _ = next(iter(DataLoader(train, batch_size=2, generator=torch.Generator())))
-            parameter = next(model.parameters(), None)
-            fix_head(model, some if parameter is None else some.to(parameter.device), config)
-        head = getattr(model, "head", None)
-        if isinstance(head, nn.Linear) and (head.bias is not None) != config.head_bias:
-            raise NeuralCollapseError(
-                "head_bias",
-                f"{head.bias is not None}, as the network's head is",
-                str(config.head_bias),
-                "correct the configuration or the network",
-            )
-        names = data.class_names if isinstance(data, ImageData) else None
-        return model, train, test, names

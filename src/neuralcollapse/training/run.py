@@ -20,6 +20,7 @@ from neuralcollapse.training.checkpoints import Checkpoint
 from neuralcollapse.training.epochs import Epoch, prepared, train_epoch
 from neuralcollapse.training.execution import Execution, execution_of
 from neuralcollapse.training.measuring import RunMeasurement
+from neuralcollapse.training.network_and_data import network_and_data
 from neuralcollapse.training.optimizer import build_optimizer
 from neuralcollapse.training.plan import RunPlan
 from neuralcollapse.training.progress import showing
@@ -30,7 +31,7 @@ class TrainingRun:
 
     def __init__(self, fabric: Fabric, plan: RunPlan) -> None:
         self.fabric, self.plan, self.config = fabric, plan, plan.config
-        self.model, train, test, names = plan.network_and_data()
+        self.model, train, test, names = network_and_data(plan.config, plan.model, plan.data)
         if any(parameter.is_shared() for parameter in self.model.parameters()):
             self.model = copy.deepcopy(self.model)  # spawned processes would train the same memory
         if fabric.world_size > 1 and fabric.device.type == "cuda":

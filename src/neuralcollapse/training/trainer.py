@@ -111,9 +111,22 @@ def train(
         checkpoint before it stays.
     """
     plan = RunPlan(
-        config, TrainingFolder(out), model, data, compile, channels_last, workers, measure_every,
-        measure_at, layers, checkpoint_every, checkpoint_seconds, resume, overwrite, progress,
-    )  # fmt: skip
+        config=config,
+        folder=TrainingFolder(out),
+        model=model,
+        data=data,
+        compile=compile,
+        channels_last=channels_last,
+        workers=workers,
+        measure_every=measure_every,
+        measure_at=measure_at,
+        layers=layers,
+        checkpoint_every=checkpoint_every,
+        checkpoint_seconds=checkpoint_seconds,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+    )
     folder = plan.folder
     if getattr(rank_zero_only, "rank", 0) == 0:
         if resume and folder.used:
