@@ -4,6 +4,7 @@ from neuralcollapse.studies.gao2023 import alignment as alignment
 from neuralcollapse.studies.gao2023 import centers as centers
 from neuralcollapse.studies.gao2023 import certificates as certificates
 from neuralcollapse.studies.gao2023 import covering as covering
+from neuralcollapse.studies.gao2023 import covering_ranks as covering_ranks
 from neuralcollapse.studies.gao2023 import equivariance as equivariance
 from neuralcollapse.studies.gao2023 import figure3 as figure3
 from neuralcollapse.studies.gao2023 import figure4 as figure4

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from neuralcollapse.geometry import align
 from neuralcollapse.training import PerceptronConfig, load_dataset, train_ensemble
+from neuralcollapse.training.ensemble import Ensemble
 from neuralcollapse.training.perceptron import initial_means
 
 Data = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -80,12 +81,12 @@ def digits_split(split_seed: int) -> Data:
     return inputs[train], labels[train], inputs[test], labels[test]
 
 
-def run_alignments(
+def train_alignments(
     setting: Setting,
     heads: Mapping[Any, Tensor],
     rules: Sequence[str] = (),
     progress: bool = False,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, Ensemble]:
     """Train every head from every seed with every order of the data.
 
     Parameters
@@ -101,32 +102,55 @@ def run_alignments(
 
     Returns
     -------
-    DataFrame
-        One run a row: ``alignment`` (the name, or the rule), ``seed``, ``order``, ``value`` (test
-        accuracy), ``converged`` (whether training accuracy is 1 at the end), ``train_accuracy``,
-        ``epochs_to_fit``.
+    tuple
+        One run a row, ``alignment`` (the name, or the rule), ``seed`` and ``order``, seeds slowest
+        and orders fastest; and its network.
     """
-    train_inputs, train_labels, test_inputs, test_labels = digits_split(setting.split_seed)
+    inputs, labels, _, _ = digits_split(setting.split_seed)
     first = next(iter(heads.values()))
     runs, rows = [], []
     for seed in setting.seeds:
-        means = initial_means(seed, train_inputs, train_labels, setting.config)
+        means = initial_means(seed, inputs, labels, setting.config)
         placed = {**heads, **{rule: align(first, means, rule) for rule in rules}}
         for name, head in placed.items():
             for order in range(setting.orders):
                 runs.append((name, seed, order))
                 rows.append(setting.scale * head)
     trained = train_ensemble(
-        train_inputs,
-        train_labels,
+        inputs,
+        labels,
         torch.stack(rows),
         [seed for _, seed, _ in runs],
         [order for _, _, order in runs],
         setting.config,
         progress,
     )
+    return pd.DataFrame(runs, columns=["alignment", "seed", "order"]), trained
+
+
+def run_alignments(
+    setting: Setting,
+    heads: Mapping[Any, Tensor],
+    rules: Sequence[str] = (),
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Train as `train_alignments` does, and return how the runs ended.
+
+    Parameters
+    ----------
+    setting, heads, rules, progress
+        As there.
+
+    Returns
+    -------
+    DataFrame
+        One run a row: ``alignment``, ``seed`` and ``order``, ``value`` (test accuracy),
+        ``converged`` (whether training accuracy is 1 at the end), ``train_accuracy``,
+        ``epochs_to_fit``.
+    """
+    train_inputs, train_labels, test_inputs, test_labels = digits_split(setting.split_seed)
+    table, trained = train_alignments(setting, heads, rules, progress)
     train_accuracy = trained.accuracy(train_inputs, train_labels).numpy()
-    table = pd.DataFrame(runs, columns=["alignment", "seed", "order"])
     return table.assign(
         value=trained.accuracy(test_inputs, test_labels).numpy(),
         converged=train_accuracy == 1,
