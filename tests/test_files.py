@@ -12,8 +12,10 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.figure_style import save
 from neuralcollapse.files import atomic_path, read_json, read_npz, write_npz, write_whole
 from neuralcollapse.plain_text import plain, unmathed
 
@@ -152,3 +154,11 @@ def test_arrays_of_objects_are_not_written(tmp_path):
 def test_what_is_written_is_what_was_given(tmp_path):
     path = write_npz(tmp_path / "a.npz", {"x": [1.5, 2.0], "names": np.array(["a", "b"])})
     assert sorted(read_npz(path)) == ["names", "x"]
+
+
+def test_a_folder_is_no_file_to_write(tmp_path):
+    with pytest.raises(NeuralCollapseError, match="the name of a file to write, got a folder"):
+        write_whole(tmp_path, "text")
+    with pytest.raises(NeuralCollapseError, match=r"ending of the image: expected one of .*\.png"):
+        save(Figure(), tmp_path / "figure")
+    assert not list(tmp_path.iterdir())

@@ -134,6 +134,7 @@ def test_truth_values_are_classes_but_no_indices():
     assert distinct_labels("y", [True, False])[1].tolist() == [1, 0]
     with pytest.raises(NeuralCollapseError, match=r"whole numbers, got dtype torch.bool"):
         integer_labels("y", [True, False], 2)
+    assert integer_labels("y", [True, False], 2, num_classes=2).tolist() == [1, 0]
 
 
 ANT = ["ant", "bee"]

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from neuralcollapse.files import atomic_path, write_whole
+from neuralcollapse.validation import check_choice
 
 # Okabe & Ito 2008, "Color universal design": distinct under every common colour blindness.
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#6B6B6B"
@@ -104,7 +105,14 @@ def save(drawing: Figure, path: str | Path) -> Path:
         The figure.
     path
         The file; its ending says the format.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the ending is none of an image.
     """
+    endings = [f".{kind}" for kind in drawing.canvas.get_supported_filetypes()]
+    check_choice("ending of the image", Path(path).suffix.lower(), endings)
     with atomic_path(path) as temporary:
         drawing.savefig(temporary)
     return Path(path)

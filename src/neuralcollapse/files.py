@@ -43,6 +43,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Path
         A file name with the same ending, to be written in the block.
 
+    Raises
+    ------
+    NeuralCollapseError
+        If it is a folder.
+
     Examples
     --------
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -59,6 +64,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             with open(temporary, "rb") as source, open(path, "ab") as target:
                 shutil.copyfileobj(source, target)
         return
+    if path.is_dir():
+        raise NeuralCollapseError(
+            os.fspath(path), "the name of a file to write", "a folder", "name a file in it"
+        )
     path = path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_half_written(path)

@@ -1,13 +1,22 @@
 import inspect
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.geometry import etf_gram, nearest_etf, simplex_etf, standard_simplex
+from neuralcollapse.geometry import (
+    etf_gram,
+    nearest_etf,
+    simplex_encoded_labels,
+    simplex_encoded_spectrum,
+    simplex_etf,
+    standard_simplex,
+)
 
 SIZES = [(2, 1), (2, 2), (3, 2), (4, 9), (10, 9), (10, 10), (10, 35)]
 CASES = [
@@ -122,3 +131,13 @@ def test_an_unknown_orientation_is_refused():
 def test_nan_is_refused():
     with pytest.raises(NonFiniteError, match="points: expected finite numbers, got 1 NaN"):
         nearest_etf(torch.tensor([[0.0, 1.0], [float("nan"), 0.0]]))
+
+
+def test_sizes_may_be_numbers_of_any_kind():
+    for size in (3.0, np.float32(3), torch.tensor(3)):
+        torch.testing.assert_close(nc.etf_gram(size), nc.etf_gram(3))
+        assert nc.simplex_etf(size, 4).shape == (3, 4)
+    with pytest.raises(NeuralCollapseError, match="num_classes: expected a whole number"):
+        simplex_encoded_labels([0, 1], num_classes=float("nan"))
+    with pytest.raises(NeuralCollapseError, match="class_sizes: expected whole numbers"):
+        simplex_encoded_spectrum([2**62, 2**61 + 1])

@@ -80,6 +80,11 @@ def test_nothing_is_unpickled(tmp_path):
         ("a,b\n1,x\n", "'b' in f.csv; rename the column of labels"),
         ("label,class\n1,2\n", "'label', 'class' in f.csv"),
         ("", "f.csv: expected a csv file with a header"),
+        ("0.5,1.5,2\n1,2,0\n", "every column.*'0.5', '1.5', '2' in f.csv; add a header"),
+        (
+            ",a,label\n0,1.5,2\n",
+            "every column.*'Unnamed: 0' in f.csv.*without its index",
+        ),
     ],
 )
 def test_tables_that_are_none_are_refused(tmp_path, text, message):
@@ -154,6 +159,14 @@ def test_words_stand_for_columns_in_the_order_of_names(tmp_path):
             {"features": FEATURES, "labels": NUMBERS, "weight": np.ones((3, 4))},
             r"weight: expected shape \(K, 3\)",
         ),
+        (
+            {"logits": LOGITS, "labels": NUMBERS, "class_names": ["cat", "dog"]},
+            "class_names: expected 3 names, one a class, got 2",
+        ),
+        (
+            {"features": FEATURES, "labels": NUMBERS, "weight": np.eye(3), "bias": ["x"] * 3},
+            "bias: expected real numbers",
+        ),
     ],
 )
 def test_files_without_decisions_are_refused(tmp_path, arrays, message):
@@ -171,3 +184,22 @@ def test_a_class_without_a_held_out_sample_is_a_class(tmp_path):
     )
     assert "nothing known, of 3" in " ".join(str(certificate).split())
     assert "Of the worst class seen, 0," in certificate.sentence
+
+
+def test_columns_may_be_called_by_numbers(tmp_path):
+    table = pd.DataFrame(FEATURES).assign(label=WORDS)
+    table.to_csv(tmp_path / "f.csv", index=False)
+    assert np.allclose(read_arrays(tmp_path / "f.csv")["features"], FEATURES)
+
+
+@pytest.mark.parametrize("shape", [(12,), (12, 1)])
+def test_one_logit_decides_between_two_classes(tmp_path, shape):
+    score, labels = FEATURES[:, 0], FEATURES[:, 1] > 0
+    np.savez(tmp_path / "f.npz", logits=score.reshape(shape), labels=labels)
+    np.savez(tmp_path / "h.npz", features=FEATURES, weight=[[1.0, 0, 0]], bias=[0.0], labels=labels)
+    expected = torch.tensor(np.where(labels, score, -score))
+    for name in ("f.npz", "h.npz"):
+        torch.testing.assert_close(read_decided(tmp_path / name).margins, expected)
+    report = nc.measure_features(**read_features(tmp_path / "h.npz"))
+    torch.testing.assert_close(report.margins, expected)
+    assert report["accuracy"] == np.mean((score > 0) == labels)

@@ -108,3 +108,39 @@ def test_equal_features_have_stated_answers():
     assert np.isnan(report["nc1_pinv"])
     assert np.isnan(report["nc1_trace_ratio"])
     assert "undefined" in str(report)
+
+
+def test_logits_alone_number_the_classes():
+    features = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 3] * 4)  # no sample of class 2
+    logits = 2.0 * torch.eye(4)[labels]
+    report = nc.measure_features(features, labels, logits=logits)
+    assert report["accuracy"] == 1.0
+    assert report.class_names == ["0", "1", "2", "3"]
+    with pytest.raises(NeuralCollapseError, match="labels from 1 to 4"):
+        nc.measure_features(features, labels + 1, logits=logits)
+
+
+def test_one_logit_decides_between_two_classes():
+    features = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    labels = features[:, 1] > 0
+    given = nc.measure_features(features, labels, logits=features[:, :1])
+    streamed = nc.measure_features([(features, labels, features[:, :1])], class_names=["no", "yes"])
+    assert given["accuracy"] == streamed["accuracy"]
+    assert given["accuracy"] == float(((features[:, 0] > 0) == labels).double().mean())
+
+
+@pytest.mark.parametrize(
+    ("test_features", "message"),
+    [(torch.ones(4, 2), r"test_features: expected shape \(n, 3\)"), (torch.ones(4), "a matrix")],
+)
+def test_test_features_are_those_of_the_same_layer(test_features, message):
+    with pytest.raises(NeuralCollapseError, match=message):
+        nc.measure_features(
+            torch.randn(4, 3), [0, 1] * 2, test_features=test_features, test_labels=[0, 1] * 2
+        )
+
+
+def test_no_rows_are_no_features():
+    with pytest.raises(NeuralCollapseError, match="features: expected at least one row, got none"):
+        nc.measure_features(torch.ones(0, 3), [])

@@ -123,7 +123,7 @@ def test_command(tmp_path):
         ({"bias": torch.ones(3)}, "bias"),
         ({"class_names": ["a"]}, "class_names: expected 4 names, one a class, got 1"),
         ({"class_sizes": [1, 2]}, r"class_sizes: expected shape \(4,\), got \(2,\)"),
-        ({"weight": torch.ones(1, 2)}, "at least 2 class vectors"),
+        ({"weight": torch.ones(1, 2)}, "weight: expected at least 2 rows"),
     ],
 )
 def test_bad_input_is_refused(arguments, message):
@@ -131,3 +131,10 @@ def test_bad_input_is_refused(arguments, message):
         nc.measure_head(**{"weight": torch.randn(4, 3)} | arguments)
     with pytest.raises(NonFiniteError):
         nc.measure_head([[math.nan, 1.0], [0.0, 1.0]])
+
+
+def test_words_of_heads_that_have_no_angles():
+    assert "always a simplex ETF" in str(nc.measure_head(torch.tensor([[1.0, 2.0], [0.0, 3.0]])))
+    assert "nan" not in str(nc.measure_head(torch.zeros(3, 4)))
+    with pytest.raises(NeuralCollapseError, match="weight: expected at least 2 rows, got 1"):
+        nc.measure_head(torch.ones(1, 4))

@@ -103,3 +103,10 @@ def test_accuracies_of_the_same_samples_are_compared_by_a_sign_test():
     assert row["of"] == "difference (sign test: p = 0.0039)"  # 2 / 2^9
     assert row["differs"]
     assert row["change"] == pytest.approx(-9 / 40)
+
+
+def test_a_report_is_named_as_what_it_is(tmp_path):
+    report = nc.measure_features([[0.0], [1.0]], [0, 1])
+    with pytest.raises(NeuralCollapseError, match=r"save: expected .*\.safetensors, got r.npz"):
+        report.save(tmp_path / "r.npz")
+    assert not list(tmp_path.iterdir())

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.array_files import read_arrays
 from neuralcollapse.measurement.feature_files import NAMES
-from neuralcollapse.metrics.head import Head
+from neuralcollapse.metrics.head import Head, two_sided
 from neuralcollapse.metrics.margins import sample_margins
 from neuralcollapse.validation import (
+    as_matrix,
+    check_class_names,
     check_shape,
     distinct_labels,
     finite_matrix,
+    finite_tensor,
     integer_labels,
     label_values,
 )
@@ -57,7 +59,8 @@ def read_decided(path: str | Path, class_names: Sequence[str] | None = None) -> 
     path
         As in `read_arrays`, with ``test_logits`` (or ``test_features`` and a head ``weight``,
         ``bias``) and ``test_labels``; what has no prefix is then training data. Without them,
-        ``logits`` (or ``features``) and ``labels`` are the held-out samples.
+        ``logits`` (or ``features``) and ``labels`` are the held-out samples. One logit z a sample,
+        (n,) or (n, 1), stands for -z/2 and z/2.
     class_names
         One a class, if they are not in the file. Labels that are words and name every class do
         without: the columns of the logits are then read in the order of the alphabet.
@@ -90,6 +93,8 @@ def read_decided(path: str | Path, class_names: Sequence[str] | None = None) -> 
             f"{', '.join(sorted(arrays))} in {path.name}",
             "save the logits of held-out samples beside their labels",
         )
+    if names is not None:
+        names = check_class_names(names, logits.shape[1])
     labels, known = _labels(arrays[f"{prefix}labels"], logits, names)
     margins = None
     if apart and "labels" in arrays:
@@ -102,12 +107,18 @@ def read_decided(path: str | Path, class_names: Sequence[str] | None = None) -> 
 
 def _logits(arrays: dict[str, Any], prefix: str, path: Path) -> Tensor | None:
     if f"{prefix}logits" in arrays:
-        return finite_matrix(f"{prefix}logits", arrays[f"{prefix}logits"])
+        name = f"{prefix}logits"
+        logits = finite_tensor(name, arrays[name])
+        logits = as_matrix(name, logits[:, None] if logits.ndim == 1 else logits)
+        return two_sided(logits, 1) if logits.shape[1] == 1 else logits
     if f"{prefix}features" not in arrays or "weight" not in arrays:
         return None
     weight = finite_matrix("weight", arrays["weight"])
     bias = arrays.get("bias")
-    head = Head(path.name, weight, None if bias is None else torch.as_tensor(bias).to(weight))
+    bias = None if bias is None else finite_tensor("bias", bias).flatten()
+    if len(weight) == 1:
+        weight, bias = two_sided(weight), None if bias is None else two_sided(bias)
+    head = Head(path.name, weight, bias)
     rows = finite_matrix(f"{prefix}features", arrays[f"{prefix}features"])
     check_shape("weight", weight, ("K", rows.shape[1]), "pass the last layer")
     return head.logits(rows)

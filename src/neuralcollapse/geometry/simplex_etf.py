@@ -69,7 +69,7 @@ def simplex_etf(
             [-0.5000,  1.0000, -0.5000],
             [-0.5000, -0.5000,  1.0000]], dtype=torch.float64)
     """
-    _check_size(num_classes, dim)
+    num_classes, dim = _checked_size(num_classes, dim)
     check_choice("orientation", orientation, get_args(Orientation))
     if orientation == "haar":
         vertices = standard_simplex(num_classes) @ random_isometry(num_classes - 1, dim, generator)
@@ -104,7 +104,7 @@ def etf_gram(num_classes: int) -> Float[Tensor, "K K"]:
     tensor([[ 1., -1.],
             [-1.,  1.]], dtype=torch.float64)
     """
-    _check_size(num_classes, num_classes)
+    num_classes = whole_number("num_classes", num_classes, 2)
     gram = torch.full((num_classes, num_classes), -1 / (num_classes - 1), dtype=torch.float64)
     return gram.fill_diagonal_(1.0)
 
@@ -130,7 +130,7 @@ def standard_simplex(num_classes: int) -> Float[Tensor, "K m"]:
     tensor([[ 1.],
             [-1.]], dtype=torch.float64)
     """
-    _check_size(num_classes, num_classes)
+    num_classes = whole_number("num_classes", num_classes, 2)
     basis = torch.from_numpy(helmert(num_classes).T.copy())
     return basis * math.sqrt(num_classes / (num_classes - 1))
 
@@ -196,7 +196,7 @@ def nearest_etf(points: Float[Tensor, "K d"]) -> NearestETF:
     """
     points = finite_matrix("points", points)
     num_classes, dim = points.shape
-    _check_size(num_classes, dim)
+    _checked_size(num_classes, dim)
     center = points.mean(0)
     centered = points - center
     norm = torch.linalg.matrix_norm(centered)
@@ -214,13 +214,10 @@ def nearest_etf(points: Float[Tensor, "K d"]) -> NearestETF:
     return NearestETF(vertices, rotation, float(scale), center, float(distance))
 
 
-def _check_size(num_classes: int, dim: int) -> None:
-    whole_number("num_classes", num_classes, 2)
-    simplex_dim(
-        dim,
-        num_classes,
-        "K equiangular points span K - 1 dimensions: use more dimensions or fewer classes",
-    )
+def _checked_size(num_classes: int, dim: int) -> tuple[int, int]:
+    num_classes = whole_number("num_classes", num_classes, 2)
+    remedy = "K equiangular points span K - 1 dimensions: use more dimensions or fewer classes"
+    return num_classes, simplex_dim(dim, num_classes, remedy)
 
 
 def _coordinate_simplex(num_classes: int, dim: int, width: int | None) -> Tensor:

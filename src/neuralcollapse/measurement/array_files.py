@@ -144,6 +144,15 @@ def _read_csv(path: Path) -> dict[str, Any]:
 
     with reading(path, "a csv file with a header", "write it with pandas.DataFrame.to_csv"):
         table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    names = [str(name) for name in table.columns]
+    nameless = [name for name in names if name.startswith("Unnamed: ")]  # as pandas calls it
+    if nameless or all(map(_is_number, names)):
+        raise NeuralCollapseError(
+            "path",
+            "a name for every column, in the first line",
+            f"{', '.join(map(repr, (nameless or names)[:3]))} in {path.name}",
+            "add a header, and write the table without its index (index=False)",
+        )
     columns = {str(name).strip(): table[name] for name in table.columns}
     labels = [name for name in columns if name.lower() in LABELS]
     scores = [name for name in columns if name.lower().startswith("logit")]
@@ -165,6 +174,15 @@ def _read_csv(path: Path) -> dict[str, Any]:
     if labels:
         found["labels"] = columns[labels[0]].to_numpy()
     return found
+
+
+def _is_number(name: str) -> bool:
+    """Tell a sample's value, which stands in the first line of a file without a header."""
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
 
 
 READERS: dict[str, Callable[[Path], dict[str, Any]]] = {

@@ -10,7 +10,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.split_report import SplitReport
-from neuralcollapse.metrics.head import Head
+from neuralcollapse.metrics.head import Head, two_sided
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.validation import as_matrix, check_class_names
@@ -49,7 +49,7 @@ class FeatureStream:
                     "pass labels=, or a stream of such batches",
                 )
             features = as_matrix("features", batch[0]).detach()
-            logits = as_matrix("logits", batch[2]).detach() if len(batch) == 3 else None
+            logits = read_scores("logits", batch[2]) if len(batch) == 3 else None
             if logits is None and self.head is not None:
                 logits = self.head.logits(features)
             yield features, logits, batch[1]
@@ -58,6 +58,12 @@ class FeatureStream:
     def read_once(self) -> bool:
         """Whether the stream is used up by reading it."""
         return isinstance(self.batches, Iterator)
+
+
+def read_scores(argument: str, logits: Any) -> Tensor:
+    """Return logits (n, K), of one logit z a sample -z/2 and z/2."""
+    scores = as_matrix(argument, logits).detach()
+    return two_sided(scores, dim=1) if scores.shape[1] == 1 else scores
 
 
 def measure_stream(

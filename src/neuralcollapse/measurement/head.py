@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.metrics.head import Head
+from neuralcollapse.metrics.head import Head, two_sided
 
 TICKS = itertools.count()
 ROWS = 256  # of a batch, that a head is checked on
@@ -61,7 +61,7 @@ class LayerCall:
     def two_sided(self) -> Tensor:
         """Return (..., K) logits: -z/2 and z/2 of a layer with one logit z."""
         logits = self.logits
-        return logits if logits.shape[-1] > 1 else torch.cat([-logits / 2, logits / 2], -1)
+        return logits if logits.shape[-1] > 1 else two_sided(logits, -1)
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -195,8 +195,7 @@ def at_unit_norm(call: LayerCall) -> Head | None:
 
 def _head(call: LayerCall, weight: Tensor, bias: Tensor | None) -> Head:
     if len(weight) == 1:
-        weight = torch.cat([-weight / 2, weight / 2])
-        bias = None if bias is None else torch.cat([-bias / 2, bias / 2])
+        weight, bias = two_sided(weight), None if bias is None else two_sided(bias)
     return Head(call.name, weight, bias)
 
 

@@ -9,18 +9,20 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_report import CollapseReport
-from neuralcollapse.measurement.feature_stream import FeatureStream, measure_stream
+from neuralcollapse.measurement.feature_stream import FeatureStream, measure_stream, read_scores
 from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
-from neuralcollapse.metrics.head import Head, checked_bias
+from neuralcollapse.metrics.head import Head, checked_bias, two_sided
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.validation import (
     as_matrix,
     as_tensor,
     check_class_names,
+    check_shape,
     distinct_labels,
     finite_matrix,
     integer_labels,
+    label_values,
 )
 
 BATCH_ROWS = 2048
@@ -54,9 +56,11 @@ def measure_features(
         the class. With `weight` or `class_names`: 0..K-1, or text out of `class_names`. Without:
         any integers or strings; the classes are then the values that occur, in order.
     weight, bias
-        (K, d) and (K,) of the last linear layer; without them there is no NC3, NC4 or margin.
+        (K, d) and (K,) of the last linear layer; without them there is no NC3, NC4 or margin. Of
+        one row, which makes a single logit z, the logits are -z/2 and z/2.
     logits
-        (N, K) of the network, to decide by; those of `weight` and `bias` if omitted.
+        (N, K) of the network, to decide by; those of `weight` and `bias` if omitted. Without a
+        weight, too, labels that are numbers are then 0..K-1.
     test_features, test_labels, test_logits
         (N', d), (N',) and (N', K) of test data, judged against the class means of `features`.
     class_names
@@ -101,21 +105,29 @@ def measure_features(
         if bias is None or head is None
         else checked_bias(as_tensor("bias", bias).flatten(), head)
     )
+    if head is not None and len(head) == 1:
+        head, offset = two_sided(head), None if offset is None else two_sided(offset)
     layer = None if head is None else Head("", head, offset)
     if labels is None:
         stream = FeatureStream(features, layer), FeatureStream(test_features, layer)
         return measure_stream(*stream, class_names, scatter, feature_budget, own, intervals)
     rows = as_matrix("features", features).detach()
+    if not len(rows):
+        raise NeuralCollapseError("features", "at least one row", "none", "pass one row a sample")
     if (test_features is None) != (test_labels is None):
         missing = "test_features" if test_features is None else "test_labels"
         raise NeuralCollapseError(missing, "both, of test data", "only one", f"pass {missing}= too")
-    if head is None and class_names is None:
+    scores = None if logits is None else read_scores("logits", logits)
+    test_scores = None if test_logits is None else read_scores("test_logits", test_logits)
+    numbered = head is None and class_names is None
+    if numbered and scores is not None and isinstance(label_values("labels", labels), Tensor):
+        class_names = [str(k) for k in range(scores.shape[1])]
+    elif numbered:
         found, labels = distinct_labels("labels", labels)
         if test_labels is not None:
             _, test_labels = distinct_labels("test_labels", test_labels, found)
         class_names = [str(name) for name in found]
     num_classes = len(head) if head is not None else len(class_names or ())
-    scores = None if logits is None else as_matrix("logits", logits).detach()
     names = check_class_names(class_names, num_classes)
     state = CollapseState(
         num_classes,
@@ -131,14 +143,14 @@ def measure_features(
     state.settle(means, head=layer if scores is None else None)
     train, test = SplitReport.of(state, head, offset, own), None
     if test_features is not None:
-        rows = as_matrix("test_features", test_features).detach()
+        width, rows = rows.shape[1], as_matrix("test_features", test_features).detach()
+        check_shape("test_features", rows, ("n", width), "pass the features of the same layer")
         true = integer_labels("test_labels", test_labels, len(rows), num_classes, class_names)
         state = CollapseState(
             num_classes, rows.shape[1], scatter, centers=means, keep=True,
             feature_budget=rows.nbytes, intervals=intervals, confidences=True,
         )  # fmt: skip
-        scores = None if test_logits is None else as_matrix("test_logits", test_logits).detach()
-        _gather(state, rows, true, layer, scores)
+        _gather(state, rows, true, layer, test_scores)
         state.look_again()
         test = SplitReport.of(state, head, offset, own)
     return CollapseReport(train, names, head, offset, test, own)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.code_bound import one_vs_rest_bound
 from neuralcollapse.geometry.one_vs_rest_margin import one_vs_rest_margin
 from neuralcollapse.geometry.simplex_etf import standard_simplex
@@ -27,7 +28,7 @@ from neuralcollapse.metrics.head_mean import head_mean
 from neuralcollapse.metrics.pairs import PairTile, sweep_pairs
 from neuralcollapse.validation import check_class_names, check_shape, finite_matrix
 from neuralcollapse.validation import class_counts as checked_counts
-from neuralcollapse.wording import share
+from neuralcollapse.wording import number, share
 
 TWIN = 0.98  # cosine from which two rows are near twins
 DEAD = 1e-3  # of the median length: a shorter row is dead
@@ -80,10 +81,13 @@ class HeadReport:
         num, value, name = len(self.norms), self.values, self.class_names
         lines = [f"head of {num} classes in {self.dim} dimensions"]
         if num <= self.dim + 1:
-            lines.append(
-                f"  from a simplex ETF        {value['nc2_etf']:.4g} (0 at collapse of equal "
-                f"classes); cosines off by {value['nc2_equiangular']:.4g} in the mean"
-            )
+            if num == 2:
+                lines.append("  two rows, about their mean, are always a simplex ETF")
+            else:
+                lines.append(
+                    f"  from a simplex ETF        {number(value['nc2_etf'])} (0 at collapse of "
+                    f"equal classes); cosines off by {number(value['nc2_equiangular'])} in the mean"
+                )
             if "nc2_sel" in value:
                 lines.append(f"  from these class sizes'   {value['nc2_sel']:.4g} (no bias)")
         else:
@@ -94,7 +98,10 @@ class HeadReport:
                 f"{value['rho_upper']:.4g}; {best}none exceeds {value['rho_bound']:.4g}"
             )
             lines.append("  more classes than d + 1: no simplex ETF fits")
-        lines.append(f"  lengths vary by           {value['nc2_equinorm']:.4g} of their mean")
+        if num > 2:
+            lines.append(
+                f"  lengths vary by           {number(value['nc2_equinorm'])} of their mean"
+            )
         if "norm_frequency" in value:
             lines.append(
                 f"  lengths with frequency    rank correlation {value['norm_frequency']:.3f}"
@@ -159,6 +166,10 @@ def measure_head(
     ([4], 0.0)
     """
     rows = finite_matrix("weight", weight).detach().cpu()
+    if len(rows) < 2:
+        raise NeuralCollapseError(
+            "weight", "at least 2 rows", str(len(rows)), "one has no angle to another"
+        )
     head = Head("weight", rows, None if bias is None else checked_bias(bias, rows))
     num, dim = rows.shape
     names = check_class_names(class_names, num)

@@ -23,6 +23,10 @@ KEPT = ("labels", "margins", "decided", "confidences")  # of single samples
 
 def save_report(report: CollapseValues, path: str | Path) -> None:
     """Write a report to a safetensors file, atomically; see `CollapseReport.save`."""
+    if Path(path).suffix != ".safetensors":
+        raise NeuralCollapseError(
+            "save", "a file name that ends in .safetensors", Path(path).name, "name it so"
+        )
     splits = {"train": report.train, **report.others}
     if report.test is not None:
         splits["test"] = report.test

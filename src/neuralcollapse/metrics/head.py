@@ -145,6 +145,25 @@ def linear_scores(rows: Tensor, vectors: Tensor, offsets: Tensor | None = None) 
         return torch.addmm(offsets[:, None], vectors, rows.T).T
 
 
+def two_sided(one: Tensor, dim: int = 0) -> Tensor:
+    """Return what makes the logits -z/2 and z/2 of what makes one logit z, along an axis.
+
+    Parameters
+    ----------
+    one
+        The one logit of samples, row of a head, or entry of a bias, of length 1 along `dim`.
+    dim
+        The axis of the classes.
+
+    Examples
+    --------
+    >>> two_sided(torch.tensor([[4.0], [-2.0]]), dim=1)
+    tensor([[-2.,  2.],
+            [ 1., -1.]])
+    """
+    return torch.cat([-one / 2, one / 2], dim)
+
+
 def checked_head(moments: ClassMoments, weight: Any) -> Tensor:
     """Return head weights in float64 beside the moments, if they fit these.
 

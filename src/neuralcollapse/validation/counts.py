@@ -107,7 +107,9 @@ def class_counts(argument: str, value: Any) -> Int[Tensor, " K"]:
     """
     sizes = as_tensor(argument, value)
     proper = sizes.ndim == 1 and len(sizes) >= 2 and sizes.dtype != torch.bool
-    if not proper or not bool(((sizes >= 1) & (sizes == sizes.to(torch.int64))).all()):
+    if not proper or not bool(
+        ((sizes >= 1) & (sizes <= MOST) & (sizes == sizes.to(torch.int64))).all()
+    ):
         raise NeuralCollapseError(
             argument,
             "whole numbers of at least 1 for at least 2 classes",

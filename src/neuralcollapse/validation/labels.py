@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError, shortened
 from neuralcollapse.validation.arrays import as_array, as_tensor, from_array
+from neuralcollapse.validation.counts import whole_number
 
 SOFT_SUM = 1e-2  # a soft label sums to 1 within this, also in bfloat16
 
@@ -78,7 +79,8 @@ def integer_labels(
     argument
         Name to use in an error.
     value
-        As in `label_values`: class indices, one-hot or soft rows, or names out of `class_names`.
+        As in `label_values`: class indices, one-hot or soft rows, names out of `class_names`, or
+        truth values where there are two classes.
     num_rows
         How many there must be; any number if None.
     num_classes
@@ -116,7 +118,7 @@ def integer_labels(
         )
     if not isinstance(labels, Tensor):
         return _named(argument, labels, class_names)
-    if labels.dtype == torch.bool:
+    if labels.dtype == torch.bool and num_classes != 2:  # of two classes, False is the first
         raise NeuralCollapseError(
             argument, "whole numbers", f"dtype {labels.dtype}", "convert with .long()"
         )
@@ -206,6 +208,8 @@ def occupied_labels(argument: str, value: Any, num_classes: int | None = None) -
     >>> occupied_labels("labels", [1, 0, 1])
     tensor([1, 0, 1])
     """
+    if num_classes is not None:
+        num_classes = whole_number("num_classes", num_classes)
     labels = integer_labels(argument, value, None, num_classes)
     sizes = torch.bincount(labels, minlength=num_classes or 0)
     if len(sizes) < 2:
