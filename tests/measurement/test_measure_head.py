@@ -138,3 +138,10 @@ def test_words_of_heads_that_have_no_angles():
     assert "nan" not in str(nc.measure_head(torch.zeros(3, 4)))
     with pytest.raises(NeuralCollapseError, match="weight: expected at least 2 rows, got 1"):
         nc.measure_head(torch.ones(1, 4))
+
+
+def test_equal_sizes_have_no_rank_and_a_scale_changes_nothing():
+    rows = torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 1.0], [2.0, 2.0, 2.0]]).double()
+    assert math.isnan(nc.measure_head(rows, class_sizes=[2, 2, 2])["norm_frequency"])
+    share = nc.measure_head(rows)["head_mean_share"]
+    assert nc.measure_head(1e-200 * rows)["head_mean_share"] == pytest.approx(share)

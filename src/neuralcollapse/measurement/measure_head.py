@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,8 @@ class HeadReport:
         none was searched for) and what no head exceeds. Always ``twin_pairs``, ``twin_rows``,
         ``coinciding_pairs``, ``dead_rows``, ``effective_rank``, ``head_mean``, and
         ``head_mean_share``, the share of the squared norm that softmax does not see. With class
-        sizes ``norm_frequency``, the rank correlation of length and size.
+        sizes ``norm_frequency``, the rank correlation of length and size (NaN where one of them is
+        the same for all).
     twins
         The nearest pairs of rows (class, class, cosine), nearest first, at most 10.
     dead
@@ -104,7 +106,7 @@ class HeadReport:
             )
         if "norm_frequency" in value:
             lines.append(
-                f"  lengths with frequency    rank correlation {value['norm_frequency']:.3f}"
+                f"  lengths with frequency    rank correlation {number(value['norm_frequency'])}"
             )
         lines.append(
             f"  near twins                {value['twin_rows']:.0f} rows with one at a cosine of "
@@ -113,7 +115,7 @@ class HeadReport:
         lines += [f"    {name[i]} ~ {name[j]}  {cosine:.4f}" for i, j, cosine in self.twins]
         dead = ", ".join(name[k] for k in self.dead[:SHOWN])
         lines.append(f"  dead rows                 {len(self.dead)}{': ' + dead if dead else ''}")
-        lines.append(f"  effective rank            {value['effective_rank']:.1f}")
+        lines.append(f"  effective rank            {number(value['effective_rank'])}")
         lines.append(
             f"  mean row                  {share(value['head_mean_share'])} of the squared norm, "
             "which softmax does not see"
@@ -184,7 +186,8 @@ def measure_head(
     directions = torch.nn.functional.normalize(centered if fits else rows, dim=1, eps=1e-300)
     angles = EquiangularityStatistic(num)
     sweep_pairs(directions, [twins, angles])
-    mean_share = head_mean(rows) / float(rows.square().sum()) if rows.any() else 0.0
+    unit = rows / rows.abs().amax().clamp(min=torch.finfo(rows.dtype).tiny)
+    mean_share = head_mean(unit) / float(unit.square().sum()) if rows.any() else 0.0
     weights = spectrum.square() / spectrum.square().sum()
     values = {
         "nc2_equinorm": equinorm(rows, None if fits else torch.zeros(dim)),
@@ -203,7 +206,9 @@ def measure_head(
     else:
         values |= _one_vs_rest(directions, twins.largest)
     if sizes is not None:
-        values["norm_frequency"] = float(spearmanr(norms.numpy(), sizes.numpy()).statistic)
+        vary = norms.unique().numel() > 1 and sizes.unique().numel() > 1
+        correlation = spearmanr(norms.numpy(), sizes.numpy()).statistic if vary else math.nan
+        values["norm_frequency"] = float(correlation)
     return HeadReport(values, twins.nearest, dead, norms, spectrum, names, dim)
 
 
