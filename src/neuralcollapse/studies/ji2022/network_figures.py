@@ -129,7 +129,7 @@ def _references(axes: Axes, seeds: Seeds, curves: dict[str, tuple[str, str]]) ->
 
 def _range(values: Sequence[float]) -> str:
     if not np.isfinite(values).all():
-        return "never all right"
+        return "no slope, not all right to the end"
     low, high = f"{min(values):.2f}", f"{max(values):.2f}"
     return f"slope {low}" if low == high else f"slope {low} to {high}"
 
@@ -185,11 +185,12 @@ def _caption(number: int, job: FigureJob, first: TrainConfig, runs: dict[str, An
         for title, seeds in runs.items()
     )
     count = len(next(iter(runs.values())))
+    seeds_drawn = "one seed" if count == 1 else f"median of {count} seeds, band: their range"
     return (
         f"The paper: {paper}, without weight decay{unknown}. Ours ({job.scale}): the networks "
         f"named at the left, width × {first.width:g}, {images} training images of each class, "
         f"learning rate {first.lr:g}, momentum {first.momentum:g}, batches of {first.batch_size}, "
-        f"{first.epochs} epochs; line: median of {count} seeds, band: their range. At the end, the "
+        f"{first.epochs} epochs; line: {seeds_drawn}. At the end, the "
         f"least of the seeds: {ends}. Dotted: every training image right for the first time. Below "
         "against the theory's time, L the mean training loss: its flow gives straight lines, "
         "dashed; slopes are fitted to each seed once all training images stay right."

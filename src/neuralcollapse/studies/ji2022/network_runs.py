@@ -24,7 +24,7 @@ FIGURES = {
 # A constant learning rate, as in the gradient flow of the theory.
 COMMON: dict[str, Any] = {"weight_decay": 0.0, "lr_schedule": "constant", "batch_size": 128}
 SCALES: dict[Scale, dict[str, Any]] = {
-    "quick": {"width": 0.25, "epochs": 200, "lr": 0.02},
+    "quick": {"width": 0.25, "per_class": 60, "epochs": 150, "lr": 0.02, "batch_size": 64},
     "small": SMALL | {"epochs": 150, "lr": 0.05, "batch_size": 64, "test_per_class": 100},
     "medium": {"per_class": 1000, "epochs": 150, "lr": 0.05, "precision": "bf16"},
     "paper": {"epochs": 300, "lr": 0.05, "precision": "bf16"},
@@ -37,7 +37,7 @@ STAND_INS: dict[Scale, dict[str, str]] = {
     "paper": {},
 }
 SEEDS: dict[Scale, tuple[int, ...]] = {
-    "quick": (0,),
+    "quick": (0, 1, 2),
     "small": (0, 1, 2),
     "medium": (0,),
     "paper": (0, 1, 2),
@@ -77,7 +77,7 @@ def configs(
     --------
     >>> [(config.net, config.data) for config in configs(1, "paper", seeds=[0])]
     [('resnet18', 'mnist'), ('resnet18', 'cifar10')]
-    >>> [(config.net, config.data) for config in configs(1, "quick")]
+    >>> [(config.net, config.data) for config in configs(1, "quick", seeds=[0])]
     [('resnet18', 'digits')]
     """
     found: list[TrainConfig] = []
