@@ -1,6 +1,8 @@
 """The documentation is built as a reader gets it, and says all that is public."""
 
 import ast
+import builtins
+import doctest
 import importlib
 import inspect
 import io
@@ -107,6 +109,32 @@ def test_the_reference_has_a_page_for_each_public_object_and_lists_it(site, page
         linked = set(pages[site / f"reference/{listing}.html"].links)
         own = {n for n in documented if n.rpartition(".")[0] == package}
         assert {f"api/{name}.html" for name in own} <= linked
+
+
+def undefined(docstring):
+    """Return the names that the examples of a docstring use and do not define or import."""
+    known, missing = set(vars(builtins)) | {"__name__"}, []
+    for example in doctest.DocTestParser().get_examples(docstring):
+        nodes = list(ast.walk(ast.parse(example.source)))
+        for node in nodes:
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                known |= {(a.asname or a.name).partition(".")[0] for a in node.names}
+            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                known.add(node.name)
+            elif isinstance(node, ast.arg):
+                known.add(node.arg)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                known.add(node.id)
+        missing += [n.id for n in nodes if isinstance(n, ast.Name) and n.id not in known]
+    return missing
+
+
+def test_each_public_object_has_an_example_that_can_be_copied():
+    documented = {
+        name: inspect.getdoc(v) or "" for name, v in public_objects().items() if callable(v)
+    }
+    assert [name for name, text in documented.items() if ">>>" not in text] == []
+    assert {n: found for n, text in documented.items() if (found := undefined(text))} == {}
 
 
 def test_the_front_door_is_listed_and_leads_somewhere(site, pages):

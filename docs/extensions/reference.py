@@ -102,7 +102,9 @@ def _object_page(path: str) -> str:
         body = f".. autofunction:: {path}\n"
     else:
         keys = ", ".join(f"``{key}``" for key in value)
-        body = f".. py:data:: {path}\n\n   A mapping with the keys {keys}.\n"
+        body = f".. py:data:: {path}\n\n   A mapping with the keys {keys}.\n\n"
+        body += f"   >>> from {path.rpartition('.')[0]} import {name}\n"
+        body += f"   >>> {next(iter(value))!r} in {name}\n   True\n"
     return (
         f"{name}\n{'=' * len(name)}\n\n{body}\n"
         f".. minigallery:: {path}\n   :add-heading: Scripts that use it\n   :heading-level: -\n"

@@ -305,6 +305,7 @@ def cite(*names: str) -> str:
 
     Examples
     --------
+    >>> from neuralcollapse import cite
     >>> print(cite("cdnv"))
     @inproceedings{galanti2022,
       author = {Galanti, Tomer and Gy{\"o}rgy, Andr{\'a}s and Hutter, Marcus},

@@ -48,6 +48,17 @@ class AlignmentEffects:
         or fewer than two.
     rules
         From `compare_rules`; None if there are none.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from neuralcollapse.generalization import alignment_effects
+    >>> runs = [(a, s, 0, 10.0 * a + s + (a == s), True) for a in range(3) for s in range(4)]
+    >>> columns = ["alignment", "seed", "order", "value", "converged"]
+    >>> effects = alignment_effects(pd.DataFrame(runs, columns=columns))
+    >>> low, high = effects.limits
+    >>> bool(low < effects.components.loc["alignment", "sd"] < high)
+    True
     """
 
     design: CrossedDesign
@@ -218,6 +229,9 @@ def alignment_effects(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from neuralcollapse.generalization import alignment_effects
     >>> rng = np.random.default_rng(0)
     >>> runs = [
     ...     (a, s, o, a + 0.1 * rng.normal(), True)

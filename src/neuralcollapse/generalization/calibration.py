@@ -42,6 +42,17 @@ class Calibration(TopLabelCalibration):
         Of the class decided for, see `TopLabelCalibration`, as the following.
     reliability, resolution, uncertainty, nll, bins
         Parts of the Brier score of being right, negative log-likelihood, and bins of confidence.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuralcollapse.generalization import calibration
+    >>> logits = torch.tensor([[4.0, 0.0], [4.0, 0.0], [0.0, 4.0], [4.0, 0.0]])
+    >>> found = calibration(logits, [0, 0, 1, 1])
+    >>> found.accuracy < found.mean_confidence  # overconfident
+    True
+    >>> round(found.brier, 2)
+    0.48
     """
 
     classwise: float
@@ -118,6 +129,7 @@ def calibration(
     Examples
     --------
     >>> import torch
+    >>> from neuralcollapse.generalization import calibration
     >>> logits = torch.tensor([[4.0, 0.0], [4.0, 0.0], [0.0, 4.0], [4.0, 0.0]])
     >>> found = calibration(logits, [0, 0, 1, 1])
     >>> round(found.accuracy, 4), round(found.mean_confidence, 4), round(found.ece, 4)

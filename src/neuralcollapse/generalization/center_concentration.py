@@ -50,6 +50,7 @@ def center_deviation_probability(
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import center_deviation_probability
     >>> round(center_deviation_probability(10, 100, deviation=0.5, radius=1.0), 8)  # 20 e^-12.5
     7.453e-05
     """
@@ -95,6 +96,7 @@ def nearest_center_error_bound(
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import nearest_center_error_bound
     >>> round(nearest_center_error_bound(10, 100, distance=3.0, radius=1.0), 8)
     7.453e-05
     """

@@ -48,6 +48,7 @@ def collapsed_margin_bound(
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import collapsed_margin_bound
     >>> print(collapsed_margin_bound(10, 1000))
     error at most 120.9 % (vacuous) at 95 % confidence: 0 % below the margin,
     108 % complexity, 12.9 % deviation
@@ -98,6 +99,7 @@ def informative_sample_size(num_classes: int, confidence: float = 0.95) -> int:
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import informative_sample_size
     >>> [informative_sample_size(K) for K in (2, 10, 100, 1000)]
     [48, 1462, 158476, 15984611]
     """

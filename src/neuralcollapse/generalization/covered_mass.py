@@ -41,6 +41,15 @@ class CoveredMass:
         Median radius of the balls.
     neighbor_distance
         Median distance of a held-out point from the nearest training point of its class.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuralcollapse.generalization import covered_mass
+    >>> train, new = torch.tensor([[0.0], [10.0]]), torch.tensor([[0.5], [9.0], [5.0], [10.5]])
+    >>> mass = covered_mass(train, [0, 1], torch.tensor([2.0, 2.0]), new, [0, 1, 0, 1])
+    >>> mass.uncovered, mass.reach, mass.vacuous
+    (1, 4.0, False)
     """
 
     uncovered: int
@@ -96,6 +105,7 @@ def decision_radii(
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import decision_radii
     >>> decision_radii([[6.0]], [0], [[1.0], [-1.0]], lipschitz=2.0)
     tensor([3.], dtype=torch.float64)
     """
@@ -149,6 +159,8 @@ def covered_mass(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.generalization import covered_mass
     >>> train, labels = torch.tensor([[0.0], [10.0]]), [0, 1]
     >>> new = torch.tensor([[0.5], [9.0], [5.0], [10.5]])
     >>> mass = covered_mass(train, labels, torch.tensor([2.0, 2.0]), new, [0, 1, 0, 1])

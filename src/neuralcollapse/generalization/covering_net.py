@@ -28,6 +28,13 @@ class CoveringNet:
         Least distance between two points of the net, above `radius`; inf for a single point.
     radius
         eps.
+
+    Examples
+    --------
+    >>> from neuralcollapse.generalization import farthest_point_net
+    >>> net = farthest_point_net([[0.0], [1.0], [5.0], [5.5], [10.0]], radius=1.0)
+    >>> net.size, net.distances.tolist()
+    (3, [0.0, 1.0, 0.0, 0.5, 0.0])
     """
 
     indices: Int[Tensor, " m"]
@@ -85,6 +92,7 @@ def farthest_point_net(points: Any, radius: float) -> CoveringNet:
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import farthest_point_net
     >>> net = farthest_point_net([[0.0], [1.0], [5.0], [5.5], [10.0]], radius=1.0)
     >>> net.indices.tolist(), net.separation
     ([0, 4, 2], 5.0)

@@ -59,6 +59,7 @@ def crossed_anova(values: Any) -> pd.DataFrame:
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import crossed_anova
     >>> y = [[[1.0], [2.0]], [[3.0], [6.0]]]
     >>> crossed_anova(y)["mean_square"].to_dict()
     {'alignment': 9.0, 'seed': 4.0, 'alignment x seed': 1.0}

@@ -62,6 +62,7 @@ def etf_error(
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import etf_error
     >>> round(etf_error(2, 0.5), 9)  # Phi(-2)
     0.022750132
     >>> round(etf_error(10, 0.5), 6), round(etf_error(10, 0.5, samples_per_class=10, dim=64), 6)

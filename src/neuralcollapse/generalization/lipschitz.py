@@ -55,6 +55,9 @@ def lipschitz_bound(module: Any, shape: Shape) -> float:
 
     Examples
     --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from neuralcollapse.generalization import lipschitz_bound
     >>> network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)).double().eval()
     >>> for layer in (network[0], network[2]):
     ...     _ = layer.weight.data.copy_(2 * torch.eye(*layer.weight.shape))
@@ -167,6 +170,9 @@ def jacobian_norm(network: nn.Module, inputs: Tensor) -> float:
 
     Examples
     --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from neuralcollapse.generalization import jacobian_norm
     >>> square = nn.Sequential(nn.Linear(2, 1, bias=False), nn.Tanh()).double().eval()
     >>> _ = square[0].weight.data.copy_(torch.tensor([[3.0, 4.0]]))
     >>> jacobian_norm(square, torch.zeros(1, 2).double())  # tanh has slope 1 at 0

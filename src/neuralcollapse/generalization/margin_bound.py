@@ -42,6 +42,7 @@ class MarginBound(FittedBound):
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import MarginBound
     >>> print(MarginBound(0.01, 0.25, 0.06, 2.0, 5000, 10, 0.95, "head"))
     error at most 32 % at 95 % confidence: 1 % below the margin,
     25 % complexity, 6 % deviation
@@ -133,6 +134,7 @@ def margin_bound(
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import margin_bound
     >>> from neuralcollapse.geometry import simplex_etf
     >>> vertices, labels = simplex_etf(2, 4, "axis"), [0, 1] * 500
     >>> bound = margin_bound(
@@ -187,6 +189,7 @@ def uniform_margin_bound(
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import uniform_margin_bound
     >>> from neuralcollapse.geometry import simplex_etf
     >>> vertices, labels = simplex_etf(2, 4, "axis"), [0, 1] * 500
     >>> round(uniform_margin_bound(vertices[labels], labels, vertices, fitted="head").bound, 4)

@@ -40,6 +40,7 @@ def expected_missing_mass_bound(num_cells: int, num_samples: int) -> float:
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import expected_missing_mass_bound
     >>> expected_missing_mass_bound(2, 1)  # two cells of 1/2: the other one is missed
     0.5
     """
@@ -76,6 +77,7 @@ def missing_mass_bound(num_cells: int, num_samples: int, confidence: float = 0.9
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import missing_mass_bound
     >>> round(missing_mass_bound(50, 1000), 4)
     0.0797
     """

@@ -42,6 +42,15 @@ class PairMarginBound(FittedBound):
         Probability, over the sample, that the bound is right.
     fitted
         What was fitted on this very sample: ``"nothing"``, ``"head"`` or ``"network"``.
+
+    Examples
+    --------
+    >>> from neuralcollapse.generalization import pair_margin_bound
+    >>> from neuralcollapse.geometry import simplex_etf
+    >>> vertices, labels = simplex_etf(2, 4, "axis"), [0, 1] * 500
+    >>> bound = pair_margin_bound(vertices[labels], labels, vertices, fitted="head")
+    >>> bound.fitted, bound.vacuous, bound.priors.tolist()
+    ('head', False, [0.5, 0.5])
     """
 
     empirical: Float[Tensor, "K K"]
@@ -120,6 +129,7 @@ def pair_margin_bound(
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import pair_margin_bound
     >>> from neuralcollapse.geometry import simplex_etf
     >>> vertices, labels = simplex_etf(2, 4, "axis"), [0, 1] * 500
     >>> bound = pair_margin_bound(vertices[labels], labels, vertices, fitted="head")

@@ -43,6 +43,7 @@ def alignment_power(ratio: float, alignments: int, seeds: int, level: float = 0.
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import alignment_power
     >>> round(alignment_power(0.0, 6, 10), 12)
     0.05
     >>> alignment_power(0.5, 12, 9) > 0.8
@@ -85,6 +86,7 @@ def seeds_needed(ratio: float, alignments: int, power: float = 0.8, level: float
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import seeds_needed
     >>> [seeds_needed(0.5, a) for a in (6, 12, 24)]
     [17, 9, 5]
     """

@@ -55,6 +55,8 @@ def spectral_complexity_measure(network: nn.Module | Iterable[Any]) -> float:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.generalization import spectral_complexity_measure
     >>> round(spectral_complexity_measure([torch.eye(2), torch.eye(2)]), 6)  # (2 * 2^(2/3))^(3/2)
     5.656854
     """
@@ -119,6 +121,8 @@ def whole_network_bound(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.generalization import whole_network_bound
     >>> round(whole_network_bound([torch.eye(2)], torch.eye(2), [1.0, 1.0], margin=1.0))
     107
     """

@@ -49,6 +49,7 @@ def align(vertices: Any, means: Any, rule: str) -> Float[Tensor, "K d"]:
 
     Examples
     --------
+    >>> from neuralcollapse.geometry import align
     >>> align([[0.0, 1.0], [1.0, 0.0]], [[3.0, 0.0], [0.0, 3.0]], "hungarian")
     tensor([[1., 0.],
             [0., 1.]], dtype=torch.float64)

@@ -31,6 +31,13 @@ class OneVsRestMargin:
         (K, d) unit features :math:`h_k` with :math:`\min_{j \ne k} \langle w_k - w_j, h_k \rangle`
         = ``margins[k]``, the normalised difference of the row and its projection on the hull; 0
         where the row lies in the hull.
+
+    Examples
+    --------
+    >>> from neuralcollapse.geometry import one_vs_rest_margin, simplex_etf
+    >>> found = one_vs_rest_margin(simplex_etf(4, 3))
+    >>> round(found.lower, 6), found.gap < 1e-9  # 4/3: the largest that four rows can have
+    (1.333333, True)
     """
 
     lower: float
@@ -85,6 +92,7 @@ def one_vs_rest_margin(weight: Any, every_class: bool = True) -> OneVsRestMargin
 
     Examples
     --------
+    >>> from neuralcollapse.geometry import one_vs_rest_margin
     >>> square = one_vs_rest_margin([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
     >>> round(square.lower, 12), square.gap < 1e-12
     (1.0, True)

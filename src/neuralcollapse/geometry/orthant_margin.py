@@ -31,6 +31,13 @@ class OrthantMargins:
         (K,) value of the dual at a feasible point, an upper bound.
     features
         (K, d) the non-negative unit features that attain `margins`; 0 where there are none.
+
+    Examples
+    --------
+    >>> from neuralcollapse.geometry import orthant_margins
+    >>> found = orthant_margins([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+    >>> found.unfittable.tolist()  # no non-negative features point along (-1, -1)
+    [False, False, True]
     """
 
     margins: Float[Tensor, " K"]
@@ -90,6 +97,7 @@ def orthant_margins(weight: Any) -> OrthantMargins:
 
     Examples
     --------
+    >>> from neuralcollapse.geometry import orthant_margins
     >>> orthant_margins([[1.0, 0.0], [0.0, 1.0]]).margins
     tensor([1., 1.], dtype=torch.float64)
     >>> orthant_margins([[1.0], [-1.0]]).unfittable
@@ -120,6 +128,14 @@ class FittableETF:
         Its orthant margins.
     least
         (draws,) the least orthant margin of every ETF drawn; the largest is the chosen one's.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuralcollapse.geometry import fittable_etf
+    >>> found = fittable_etf(4, 8, draws=50, generator=torch.Generator().manual_seed(0))
+    >>> found.vertices.shape, bool(found.orthant.least >= found.least.max())
+    (torch.Size([4, 8]), True)
     """
 
     vertices: Float[Tensor, "K d"]
@@ -156,6 +172,8 @@ def fittable_etf(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.geometry import fittable_etf
     >>> found = fittable_etf(4, 6, draws=5, generator=torch.Generator().manual_seed(0))
     >>> found.orthant.least == float(found.least.max())
     True

@@ -41,6 +41,8 @@ def random_isometry(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.geometry import random_isometry
     >>> Q = random_isometry(3, 3, torch.Generator().manual_seed(0))
     >>> torch.allclose(Q @ Q.T, torch.eye(3, dtype=torch.float64))
     True

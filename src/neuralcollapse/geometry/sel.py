@@ -45,6 +45,7 @@ def simplex_encoded_labels(labels: Any, num_classes: int | None = None) -> Float
 
     Examples
     --------
+    >>> from neuralcollapse.geometry import simplex_encoded_labels
     >>> simplex_encoded_labels([0, 1, 1])
     tensor([[ 0.5000, -0.5000],
             [-0.5000,  0.5000],
@@ -86,6 +87,7 @@ def simplex_encoded_spectrum(class_sizes: Any) -> Float[Tensor, " m"]:
 
     Examples
     --------
+    >>> from neuralcollapse.geometry import simplex_encoded_spectrum
     >>> simplex_encoded_spectrum([4, 4, 4])
     tensor([2., 2.], dtype=torch.float64)
     """

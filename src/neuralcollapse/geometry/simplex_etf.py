@@ -63,6 +63,7 @@ def simplex_etf(
 
     Examples
     --------
+    >>> from neuralcollapse import simplex_etf
     >>> vertices = simplex_etf(3, 5, "axis")
     >>> (vertices @ vertices.T).round(decimals=6)
     tensor([[ 1.0000, -0.5000, -0.5000],
@@ -100,6 +101,7 @@ def etf_gram(num_classes: int) -> Float[Tensor, "K K"]:
 
     Examples
     --------
+    >>> from neuralcollapse import etf_gram
     >>> etf_gram(2)
     tensor([[ 1., -1.],
             [-1.,  1.]], dtype=torch.float64)
@@ -126,6 +128,7 @@ def standard_simplex(num_classes: int) -> Float[Tensor, "K m"]:
 
     Examples
     --------
+    >>> from neuralcollapse.geometry import standard_simplex
     >>> standard_simplex(2)
     tensor([[ 1.],
             [-1.]], dtype=torch.float64)
@@ -152,6 +155,14 @@ class NearestETF:
     distance
         Frobenius distance of the centred points, scaled to norm 1, from the ETF so scaled that
         the distance is least; in [0, 1], 0 exactly for a simplex ETF.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuralcollapse.geometry import nearest_etf, simplex_etf
+    >>> nearest = nearest_etf(3.0 * simplex_etf(4, 6) + torch.ones(6))
+    >>> round(nearest.scale, 6), nearest.distance < 1e-6, nearest.center.round(decimals=6).tolist()
+    (3.0, True, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     """
 
     vertices: Float[Tensor, "K d"]
@@ -190,6 +201,7 @@ def nearest_etf(points: Float[Tensor, "K d"]) -> NearestETF:
 
     Examples
     --------
+    >>> from neuralcollapse import nearest_etf, simplex_etf
     >>> nearest = nearest_etf(7 + 3 * simplex_etf(4, 6, "axis"))
     >>> round(nearest.scale, 6), round(nearest.distance, 6)
     (3.0, 0.0)

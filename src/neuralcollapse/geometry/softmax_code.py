@@ -46,6 +46,13 @@ class SoftmaxCode:
     status
         ``"optimal"`` where the margin is proved the largest, else ``"best known"``: the best that
         the search found.
+
+    Examples
+    --------
+    >>> from neuralcollapse.geometry import softmax_code
+    >>> code = softmax_code(4, 2)  # four classes in the plane: a square
+    >>> round(code.margin, 6), code.status
+    (1.0, 'optimal')
     """
 
     vertices: Float[Tensor, "K d"]
@@ -110,6 +117,7 @@ def softmax_code(
 
     Examples
     --------
+    >>> from neuralcollapse.geometry import softmax_code
     >>> code = softmax_code(6, 3)
     >>> round(code.margin, 9), code.upper, code.status
     (1.0, 1.0, 'optimal')

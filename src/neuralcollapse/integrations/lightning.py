@@ -102,6 +102,34 @@ class CollapseCallback(_Callback):
     A metric of validation data is ``test_nc1_pinv`` in the records, the page and, as
     ``collapse/test_nc1_pinv``, in the logs. Batch norm's running averages differ a little between
     processes, as they do in training: synchronise them if that matters.
+
+    Examples
+    --------
+    >>> import lightning, torch
+    >>> from torch import nn
+    >>> from neuralcollapse.integrations import CollapseCallback
+    >>> class Network(lightning.LightningModule):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.layers = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
+    ...
+    ...     def forward(self, inputs):
+    ...         return self.layers(inputs)
+    ...
+    ...     def training_step(self, batch, index):
+    ...         return nn.functional.cross_entropy(self(batch[0]), batch[1])
+    ...
+    ...     def configure_optimizers(self):
+    ...         return torch.optim.SGD(self.parameters(), lr=0.1)
+    >>> data = torch.utils.data.TensorDataset(torch.randn(30, 2), torch.arange(30) % 3)
+    >>> collapse = CollapseCallback(schedule=2)  # history="runs/mine" records a report
+    >>> trainer = lightning.Trainer(
+    ...     accelerator="cpu", max_epochs=4, callbacks=[collapse], logger=False,
+    ...     enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    ... )
+    >>> trainer.fit(Network(), torch.utils.data.DataLoader(data, batch_size=10))
+    >>> [record["epoch"] for record in collapse.records]
+    [1, 2, 4]
     """
 
     def __init__(

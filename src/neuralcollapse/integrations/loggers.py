@@ -28,6 +28,7 @@ def sink(target: Any) -> Sink:
 
     Examples
     --------
+    >>> from neuralcollapse.integrations import sink
     >>> sink(lambda values, step: print(step, values))({"nc1_pinv": 0.5}, 3)
     3 {'nc1_pinv': 0.5}
     """

@@ -82,6 +82,31 @@ class CollapseTrainerCallback(TrainerCallback):
     -----
     With ``max_steps``, a pass reads as many batches as the epoch had. Checkpoints of the trainer
     keep the records, so that alarms and schedule go on where training is resumed.
+
+    Examples
+    --------
+    >>> import torch, transformers
+    >>> from neuralcollapse.integrations import CollapseTrainerCallback
+    >>> config = transformers.ViTConfig(
+    ...     image_size=8, patch_size=4, num_channels=1, num_labels=2, hidden_size=8,
+    ...     num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+    ... )
+    >>> trainer = transformers.Trainer(
+    ...     transformers.ViTForImageClassification(config),
+    ...     transformers.TrainingArguments(
+    ...         "logs", num_train_epochs=2, report_to=[], save_strategy="no", use_cpu=True,
+    ...         disable_tqdm=True, log_level="error",
+    ...     ),
+    ...     train_dataset=[
+    ...         {"pixel_values": torch.randn(1, 8, 8), "labels": i % 2} for i in range(20)
+    ...     ],
+    ... )
+    >>> trainer.remove_callback(transformers.PrinterCallback)
+    >>> collapse = CollapseTrainerCallback(trainer)
+    >>> trainer.add_callback(collapse)
+    >>> _ = trainer.train()
+    >>> [record["epoch"] for record in collapse.records]
+    [1, 2]
     """
 
     def __init__(

@@ -91,6 +91,7 @@ class CollapseWatch:
     --------
     >>> import torch
     >>> from torch import nn
+    >>> from neuralcollapse import watch
     >>> _ = torch.manual_seed(0)
     >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> loader = [(torch.randn(30, 2), torch.arange(30) % 3) for _ in range(4)]

@@ -199,6 +199,7 @@ def load_report(path: str | Path) -> CollapseReport:
     --------
     >>> import tempfile
     >>> import torch
+    >>> from neuralcollapse import load_report
     >>> from neuralcollapse.measurement import measure_features
     >>> report = measure_features(torch.tensor([[-3.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1])
     >>> with tempfile.TemporaryDirectory() as folder:

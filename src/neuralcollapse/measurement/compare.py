@@ -84,6 +84,7 @@ def compare(report_a: CollapseReport, report_b: CollapseReport) -> Comparison:
     Examples
     --------
     >>> import torch
+    >>> from neuralcollapse import compare
     >>> from neuralcollapse.measurement import measure_features
     >>> generator, labels = torch.Generator().manual_seed(0), torch.arange(200) % 4
     >>> noise = torch.randn(200, 8, generator=generator)

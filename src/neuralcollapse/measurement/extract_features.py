@@ -45,7 +45,9 @@ def extract_features(
 
     Examples
     --------
+    >>> import torch
     >>> from torch import nn
+    >>> from neuralcollapse import extract_features
     >>> from neuralcollapse.measurement import measure, measure_features
     >>> _ = torch.manual_seed(0)
     >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))

@@ -47,6 +47,7 @@ def read_features(path: str | Path) -> dict[str, Any]:
     --------
     >>> import tempfile
     >>> import numpy as np
+    >>> from neuralcollapse.measurement import read_features, write_features
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_features(f"{folder}/f.npz", features=np.ones((2, 3)), labels=np.array([0, 1]))
     ...     sorted(read_features(f"{folder}/f.npz"))
@@ -82,6 +83,7 @@ def write_features(path: str | Path, **arrays: Any) -> None:
     Examples
     --------
     >>> import tempfile
+    >>> from neuralcollapse.measurement import read_features, write_features
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_features(f"{folder}/f.safetensors", features=[[2.0]], labels=[0])
     ...     read_features(f"{folder}/f.safetensors")["features"]

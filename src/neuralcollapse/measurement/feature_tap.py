@@ -81,6 +81,9 @@ class FeatureTap:
 
     Examples
     --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from neuralcollapse import FeatureTap
     >>> model = nn.Sequential(nn.Linear(5, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> with FeatureTap(model) as tap:
     ...     _ = model(torch.zeros(7, 5))

@@ -32,6 +32,8 @@ def default_layers(model: nn.Module) -> list[str]:
 
     Examples
     --------
+    >>> from torch import nn
+    >>> from neuralcollapse.measurement import default_layers
     >>> default_layers(nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3)))
     ['1']
     """

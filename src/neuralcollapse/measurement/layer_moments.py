@@ -46,6 +46,8 @@ class LayerMoments:
     Examples
     --------
     >>> import torch
+    >>> from torch import nn
+    >>> from neuralcollapse.measurement import LayerMoments
     >>> model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2))
     >>> batches = [(torch.tensor([[-2.0], [-1], [1], [2]]), torch.tensor([0, 0, 1, 1]))]
     >>> with LayerMoments(model, ["1"], num_classes=2) as layers:

@@ -62,6 +62,17 @@ class LayerProfile:
         One a layer, the first one first.
     num_samples, num_classes
         N and K of the data.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import neuralcollapse as nc
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> inputs, labels = torch.randn(20, 2), torch.arange(20) % 2
+    >>> profile = nc.measure_layers(model, [(inputs, labels)])
+    >>> [layer.layer for layer in profile], len(profile["nc1_trace_ratio"])
+    (['1'], 1)
     """
 
     layers: tuple[LayerValues, ...]

@@ -91,6 +91,7 @@ def measure_features(
     Examples
     --------
     >>> import torch
+    >>> from neuralcollapse import measure_features
     >>> features = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
     >>> report = measure_features(features, ["cat", "cat", "dog", "dog"])
     >>> round(report["nc1_trace_ratio"], 6), report.class_names

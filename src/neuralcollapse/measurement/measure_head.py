@@ -66,6 +66,13 @@ class HeadReport:
         One a row.
     dim
         d.
+
+    Examples
+    --------
+    >>> import neuralcollapse as nc
+    >>> report = nc.measure_head(nc.simplex_etf(4, 8))
+    >>> round(report["nc2_etf"], 6), report.dead, report.norms.round(decimals=6).tolist()
+    (0.0, [], [1.0, 1.0, 1.0, 1.0])
     """
 
     values: dict[str, float]
@@ -161,6 +168,8 @@ def measure_head(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import measure_head
     >>> from neuralcollapse.geometry import simplex_etf
     >>> rows = torch.cat([simplex_etf(4, 8), torch.zeros(1, 8)])
     >>> report = measure_head(rows, class_names=["cat", "dog", "cow", "elk", "unused"])

@@ -106,6 +106,9 @@ def measure_layers(
     --------
     Each layer of this linear network halves what the classes have not in common with their means.
 
+    >>> import torch
+    >>> from torch import nn
+    >>> from neuralcollapse import measure_layers
     >>> halve = torch.diag(torch.tensor([1.0, 0.5]))
     >>> model = nn.Sequential(*[nn.Linear(2, 2, bias=False) for _ in range(5)])
     >>> for layer in model:

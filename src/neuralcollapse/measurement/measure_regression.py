@@ -34,6 +34,16 @@ class RegressionReport:
         of the regularised model.
     predicted
         (n, n) the prediction of W W^T, at norm 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import neuralcollapse as nc
+    >>> targets = torch.tensor([[1.0], [-1.0], [2.0], [-2.0]])
+    >>> features = targets @ torch.tensor([[3.0, 4.0]])  # all in one direction
+    >>> report = nc.measure_regression(features, targets, torch.tensor([[3.0, 4.0]]))
+    >>> round(report["nrc1"], 6), round(report["nrc2_explained"], 6)
+    (0.0, 1.0)
     """
 
     values: dict[str, float]
@@ -101,6 +111,8 @@ def measure_regression(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import measure_regression
     >>> generator = torch.Generator().manual_seed(0)
     >>> targets = torch.randn(100, 2, generator=generator)
     >>> features = torch.cat([targets, torch.zeros(100, 3)], 1)

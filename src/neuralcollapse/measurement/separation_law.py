@@ -31,6 +31,7 @@ class SeparationLaw:
 
     Examples
     --------
+    >>> from neuralcollapse.measurement.separation_law import fit_separation_law
     >>> law = fit_separation_law([8.0, 4.0, 2.0, 1.0])
     >>> round(law.ratio, 12), round(law.initial, 12), round(law.r_squared, 12)
     (0.5, 16.0, 1.0)

@@ -46,6 +46,7 @@ def boundary_distances(
 
     Examples
     --------
+    >>> from neuralcollapse.metrics import boundary_distances
     >>> boundary_distances([[3.0, 0.0], [1.0, 2.0]], [0, 1], [[2.0, 0.0], [-2.0, 0.0]])
     tensor([ 3., -1.], dtype=torch.float64)
     """

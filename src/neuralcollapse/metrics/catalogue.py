@@ -51,6 +51,7 @@ def register(metric: Metric) -> Metric:
 
     Examples
     --------
+    >>> from neuralcollapse.metrics import CATALOGUE, Metric, register
     >>> def widest(measured):
     ...     spread = measured.moments.trace_variances
     ...     return float(spread.max() / spread.mean())

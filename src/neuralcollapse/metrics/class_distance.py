@@ -50,6 +50,9 @@ def cdnv(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.metrics import cdnv
     >>> features = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
     >>> cdnv(ClassMoments(2, 1).update(features, [0, 0, 1, 1]))
     0.062500

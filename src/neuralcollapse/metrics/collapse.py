@@ -57,6 +57,8 @@ class CollapseMetrics(Metric):
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import CollapseMetrics
     >>> metric = CollapseMetrics(num_classes=2, dim=1)
     >>> metric.update(torch.tensor([[-3.0], [-1.0]]), torch.tensor([0, 0]))
     >>> metric.update(torch.tensor([[1.0], [3.0]]), torch.tensor([1, 1]))

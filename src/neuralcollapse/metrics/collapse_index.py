@@ -49,6 +49,9 @@ def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical")
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.metrics import vci
     >>> features = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
     >>> vci(ClassMoments(2, 1).update(features, [0, 0, 1, 1]))  # 1 - 4/5
     0.200000

@@ -42,6 +42,9 @@ def directional_cdnv(moments: ClassMoments) -> Float[Tensor, "K K"]:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.metrics import directional_cdnv
     >>> features = torch.tensor([[-3.0, 9], [-1.0, -9], [1.0, 0], [3.0, 0]])
     >>> moments = ClassMoments(2, 2, scatter="per_class").update(features, [0, 0, 1, 1])
     >>> directional_cdnv(moments)[1, 0]  # variance 1, distance 4
@@ -102,6 +105,9 @@ def few_shot_bound(moments: ClassMoments, shots: int) -> Float[Tensor, "K K"]:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.metrics import few_shot_bound
     >>> features = torch.tensor([[-9.0], [-7.0], [7.0], [9.0]])
     >>> moments = ClassMoments(2, 1, scatter="per_class").update(features, [0, 0, 1, 1])
     >>> few_shot_bound(moments, shots=100)[0, 1].round(decimals=3)

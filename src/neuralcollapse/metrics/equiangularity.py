@@ -46,6 +46,8 @@ def equinorm(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import equinorm
     >>> equinorm(torch.tensor([[1.0, 0], [0, 3.0]]), center=torch.zeros(2))
     0.500000
     """
@@ -86,6 +88,8 @@ def equiangularity(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import equiangularity
     >>> equiangularity(torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]]), reduce="max")
     0.666667
     """
@@ -153,6 +157,8 @@ def etf_distance(vectors: Any, center: Any = None) -> float:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import etf_distance
     >>> round(etf_distance(torch.eye(3)), 12)
     0.0
     """
@@ -189,6 +195,8 @@ def gram_distance(vectors: Any, target: Any, center: Any = None) -> float:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import gram_distance
     >>> gram_distance(2 * torch.eye(4), torch.eye(4), center=torch.zeros(4))
     0.000000
     """
@@ -233,6 +241,8 @@ def uniformity(vectors: Any, center: Any = None) -> tuple[float, float]:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import uniformity
     >>> mean, variance = uniformity(torch.eye(2))
     >>> round(mean, 6), round(variance, 6)  # two opposite directions: log 1/2
     (-0.693147, 0.0)

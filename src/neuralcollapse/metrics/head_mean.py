@@ -39,6 +39,7 @@ def head_mean(weight: Any) -> float:
 
     Examples
     --------
+    >>> from neuralcollapse.metrics import head_mean
     >>> head_mean([[1.0, 0.0], [1.0, 0.0]])
     2.0
     """

@@ -51,6 +51,7 @@ def cross_entropy_losses(logits: Any, labels: Any) -> Float[Tensor, " n"]:
 
     Examples
     --------
+    >>> from neuralcollapse.metrics import cross_entropy_losses
     >>> cross_entropy_losses([[40.0, 0.0]], [0])
     tensor([4.2484e-18], dtype=torch.float64)
     """
@@ -99,6 +100,7 @@ def margin_lower_bound(losses: Any, statistic: Literal["max", "sum"] = "max") ->
 
     Examples
     --------
+    >>> from neuralcollapse.metrics import margin_lower_bound
     >>> round(margin_lower_bound([0.1, 0.2]), 4), round(margin_lower_bound([0.1, 0.2], "sum"), 4)
     (1.5078, 1.0502)
     """
@@ -152,6 +154,7 @@ def margin_lower_bound_of_mean(mean_loss: float, num_samples: int) -> float:
 
     Examples
     --------
+    >>> from neuralcollapse.metrics import margin_lower_bound_of_mean
     >>> round(margin_lower_bound_of_mean(0.1546, 4), 4)
     0.1555
     """
@@ -189,6 +192,7 @@ def mean_loss_floor(scale: float, num_classes: int) -> float:
 
     Examples
     --------
+    >>> from neuralcollapse.metrics import mean_loss_floor
     >>> round(mean_loss_floor(2.0, 2), 6)  # log(1 + exp(-4))
     0.01815
     """
@@ -230,6 +234,7 @@ def normalized_margin_lower_bound(mean_loss: float, num_samples: int, scale: flo
 
     Examples
     --------
+    >>> from neuralcollapse.metrics import normalized_margin_lower_bound
     >>> round(normalized_margin_lower_bound(0.01, 10, 4.0), 4)
     0.563
     """

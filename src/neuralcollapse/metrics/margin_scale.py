@@ -33,6 +33,7 @@ def margin_ceiling(num_classes: int) -> float:
 
     Examples
     --------
+    >>> from neuralcollapse.metrics import margin_ceiling
     >>> margin_ceiling(5)
     1.25
     """
@@ -72,6 +73,9 @@ def margin_scale(moments: ClassMoments, weight: Any, bias: Any = None) -> float:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.metrics import margin_scale
     >>> moments = ClassMoments(2, 1).update(torch.tensor([[-2.0], [2.0]]), [0, 1])
     >>> margin_scale(moments, torch.tensor([[-3.0], [3.0]]))
     6.000000
@@ -113,6 +117,7 @@ def normalized_margin(margin: float, scale: float) -> float:
 
     Examples
     --------
+    >>> from neuralcollapse.metrics import normalized_margin
     >>> normalized_margin(3.0, 6.0)
     0.5
     """
@@ -155,6 +160,7 @@ def margin_collapse_ratio(margin: float, scale: float, num_classes: int) -> floa
 
     Examples
     --------
+    >>> from neuralcollapse.metrics import margin_collapse_ratio
     >>> margin_collapse_ratio(3.0, 6.0, num_classes=2)
     0.25
     """

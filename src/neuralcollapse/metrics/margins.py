@@ -42,6 +42,8 @@ def sample_margins(logits: Any, labels: Any) -> Float[Tensor, " n"]:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import sample_margins
     >>> sample_margins(torch.tensor([[3.0, 1.0, 2.5], [0.0, 1.0, 0.0]]), [0, 2])
     tensor([ 0.5000, -1.0000])
     """
@@ -82,6 +84,8 @@ def margin_min(logits: Any, labels: Any) -> float:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import margin_min
     >>> margin_min(torch.tensor([[3.0, 1.0, 2.5], [0.0, 0.0, 4.0]]), [0, 2])
     0.5
     """
@@ -118,6 +122,8 @@ def pair_margins(logits: Any, labels: Any) -> Float[Tensor, "K K"]:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import pair_margins
     >>> pair_margins(torch.tensor([[3.0, 1.0], [0.0, 1.0], [2.0, 1.0]]), [0, 1, 0])
     tensor([[nan, 1.],
             [1., nan]], dtype=torch.float64)

@@ -89,6 +89,7 @@ class Metric:
 
     Examples
     --------
+    >>> from neuralcollapse.metrics import Metric
     >>> metric = Metric("spread", value=lambda measured: float(measured.moments.within.trace()))
     >>> metric.read(0.5).words
     ''

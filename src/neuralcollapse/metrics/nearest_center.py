@@ -235,6 +235,8 @@ def nearest_center(features: Any, means: Any) -> Int[Tensor, " n"]:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import nearest_center
     >>> nearest_center(torch.tensor([[0.4], [0.6]]), torch.tensor([[0.0], [1.0]]))
     tensor([0, 1])
     """
@@ -271,6 +273,8 @@ def ncc_accuracy(features: Any, labels: Any, means: Any) -> float:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import ncc_accuracy
     >>> ncc_accuracy(torch.tensor([[0.4], [0.6]]), [0, 0], torch.tensor([[0.0], [1.0]]))
     0.5
     """
@@ -313,6 +317,8 @@ def nc4_agreement(features: Any, means: Any, weight: Any, bias: Any = None) -> f
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import nc4_agreement
     >>> means = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     >>> nc4_agreement(torch.tensor([[2.0, 1.0], [1.0, 1.5]]), means, weight=means)
     1.0

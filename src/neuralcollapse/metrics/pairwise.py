@@ -40,6 +40,14 @@ class PairwiseCollapse:
         (K',) of each class with another.
     coinciding
         Number of pairs of class means at distance 0.
+
+    Examples
+    --------
+    >>> from neuralcollapse import ClassMoments, simplex_etf
+    >>> from neuralcollapse.metrics import pairwise_collapse
+    >>> pairs = pairwise_collapse(ClassMoments(4, 6).update(simplex_etf(4, 6), [0, 1, 2, 3]))
+    >>> round(pairs.cosine_mean, 6), pairs.log_energy_variance < 1e-9, pairs.coinciding
+    (-0.333333, True, 0)
     """
 
     classes: Int[Tensor, " K"]
@@ -98,7 +106,9 @@ def pairwise_collapse(
 
     Examples
     --------
+    >>> from neuralcollapse import ClassMoments
     >>> from neuralcollapse.geometry import simplex_etf
+    >>> from neuralcollapse.metrics import pairwise_collapse
     >>> found = pairwise_collapse(ClassMoments(4, 3).update(simplex_etf(4, 3), [0, 1, 2, 3]))
     >>> round(found.cosine_mean, 6), round(found.log_energy_variance, 6), found.coinciding
     (-0.333333, 0.0, 0)
@@ -242,6 +252,8 @@ def frequency_thirds(counts: Any) -> Int[Tensor, " K"]:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import frequency_thirds
     >>> frequency_thirds(torch.tensor([100, 1, 0, 7, 50, 2, 8]))
     tensor([ 2,  0, -1,  1,  2,  0,  1])
     """

@@ -49,6 +49,9 @@ def preset(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.metrics import preset
     >>> moments = ClassMoments(2, 1).update(torch.tensor([[-3.0], [-1], [1], [3]]), [0, 0, 1, 1])
     >>> preset("galanti2022", moments)
     {'cdnv': 0.062500}

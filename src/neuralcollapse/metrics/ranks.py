@@ -28,6 +28,8 @@ def effective_rank(spectrum: Any) -> float:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import effective_rank
     >>> round(effective_rank(torch.tensor([2.0, 2.0, 0.0])), 6)
     2.0
     """
@@ -50,6 +52,8 @@ def numerical_rank(singular_values: Any) -> float:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import numerical_rank
     >>> numerical_rank(torch.tensor([3.0, 3.0, 0.0]))
     2.000000
     """

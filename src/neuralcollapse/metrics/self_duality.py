@@ -57,6 +57,8 @@ def self_duality(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import self_duality
     >>> round(self_duality(3 * torch.eye(3), torch.eye(3)), 12)
     0.0
     """
@@ -103,6 +105,8 @@ def product_duality(weight: Any, means: Any, center: Any = None, center_head: bo
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.metrics import product_duality
     >>> round(product_duality(3 * torch.eye(3), torch.eye(3)), 12)
     0.0
     """

@@ -65,6 +65,7 @@ class CollapseState(SampleStatistics):
     Examples
     --------
     >>> import torch
+    >>> from neuralcollapse.metrics import CollapseState
     >>> state = CollapseState(2, 1, keep=True, feature_budget=2**20)
     >>> features = torch.tensor([[-1.0], [-3.0], [2.0], [-0.5]])
     >>> state.gather(features, [0, 0, 1, 1], logits=features * torch.tensor([-1.0, 1.0]))

@@ -50,7 +50,9 @@ def summarize(
 
     Examples
     --------
+    >>> from neuralcollapse import ClassMoments
     >>> from neuralcollapse.geometry import simplex_etf
+    >>> from neuralcollapse.metrics import summarize
     >>> moments = ClassMoments(4, 3).update(simplex_etf(4, 3), [0, 1, 2, 3])
     >>> values = summarize(moments, weight=2 * simplex_etf(4, 3, "axis"))
     >>> {name: round(abs(values[name]), 6) for name in ("nc1_pinv", "nc2_etf", "nc2_etf_head")}

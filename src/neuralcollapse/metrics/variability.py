@@ -63,6 +63,8 @@ def nc1_pinv(
     Means at -2 and 2, so Sigma_B = 4; spread 1 in each class, so Sigma_W = 1.
 
     >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.metrics import nc1_pinv
     >>> features = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
     >>> nc1_pinv(ClassMoments(2, 1).update(features, [0, 0, 1, 1]))
     0.125000
@@ -113,6 +115,8 @@ def nc1_trace_ratio(
     Examples
     --------
     >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.metrics import nc1_trace_ratio
     >>> features = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
     >>> round(nc1_trace_ratio(ClassMoments(2, 1).update(features, [0, 0, 1, 1])), 12)
     0.25
@@ -149,6 +153,8 @@ def separation_fuzziness(moments: ClassMoments) -> float:
     Examples
     --------
     >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.metrics import separation_fuzziness
     >>> features = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
     >>> separation_fuzziness(ClassMoments(2, 1).update(features, [0, 0, 1, 1]))
     0.250000

@@ -63,6 +63,8 @@ class ClassMoments(ClassSums):
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import ClassMoments
     >>> moments = ClassMoments(num_classes=2, dim=1)
     >>> features = torch.tensor([[1.0], [3.0], [10.0]])
     >>> moments.update(features, torch.tensor([0, 0, 1])).means

@@ -31,6 +31,8 @@ class MaxSoftmax(Detector):
     Examples
     --------
     >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.ood import MaxSoftmax
     >>> MaxSoftmax(ClassMoments(2, 2), torch.eye(2))(torch.tensor([[3.0, 3.0]]))
     tensor([0.5000], dtype=torch.float64)
     """
@@ -63,6 +65,8 @@ class Energy(Detector):
     Examples
     --------
     >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.ood import Energy
     >>> Energy(ClassMoments(2, 2), torch.eye(2))(torch.tensor([[0.0, 0.0]]))  # log 2
     tensor([0.6931], dtype=torch.float64)
     """

@@ -31,6 +31,19 @@ class Detector(ABC):
     ------
     NeuralCollapseError
         If the head does not fit the moments, or is missing where the score needs it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.ood import Detector
+    >>> class Norm(Detector):  # a score of your own
+    ...     needs_head = False
+    ...
+    ...     def score(self, features):
+    ...         return features.norm(dim=1)
+    >>> Norm(ClassMoments(2, 2))(torch.tensor([[3.0, 4.0], [0.0, 0.5]])).tolist()
+    [5.0, 0.5]
     """
 
     needs_head = True

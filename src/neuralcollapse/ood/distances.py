@@ -28,6 +28,9 @@ class NearestMean(Detector):
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.ood import NearestMean
     >>> moments = ClassMoments(2, 1).update(torch.tensor([[0.0], [4.0]]), [0, 1])
     >>> NearestMean(moments)(torch.tensor([[4.0], [9.0]]))
     tensor([-0., -5.], dtype=torch.float64)
@@ -78,6 +81,9 @@ class Mahalanobis(Detector):
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.ood import Mahalanobis
     >>> train = torch.tensor([[-1.0], [1.0], [9.0], [11.0]])  # spread 1 about 0 and 10
     >>> Mahalanobis(ClassMoments(2, 1).update(train, [0, 0, 1, 1]))(torch.tensor([[10.0], [13.0]]))
     tensor([-0., -9.], dtype=torch.float64)

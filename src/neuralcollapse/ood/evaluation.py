@@ -37,6 +37,7 @@ def auroc(inside: Any, outside: Any) -> float:
 
     Examples
     --------
+    >>> from neuralcollapse.ood import auroc
     >>> auroc([3.0, 2.0], [1.0, 2.0])
     0.875
     """
@@ -69,6 +70,7 @@ def fpr_at_tpr(inside: Any, outside: Any, tpr: float = 0.95) -> float:
 
     Examples
     --------
+    >>> from neuralcollapse.ood import fpr_at_tpr
     >>> fpr_at_tpr([3.0, 2.0], [1.0, 2.0])  # both familiar samples reach 2, as one foreign does
     0.5
     """

@@ -39,6 +39,9 @@ class NCI(Detector):
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.ood import NCI
     >>> moments = ClassMoments(2, 2).update(torch.tensor([[-2.0, 0.0], [2.0, 0.0]]), [0, 1])
     >>> nci = NCI(moments, torch.tensor([[-3.0, 0.0], [3.0, 0.0]]))
     >>> nci(torch.tensor([[1.0, 0.0], [3.0, 4.0]]))

@@ -52,6 +52,9 @@ class NECO(Detector):
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.ood import NECO
     >>> features = torch.tensor([[-2.0, 0.0], [2.0, 0.0]])
     >>> neco = NECO(ClassMoments(2, 2).update(features, [0, 1]), standardize=False)
     >>> neco(torch.tensor([[5.0, 0.0], [0.0, 5.0], [3.0, 4.0]])).round(decimals=6)

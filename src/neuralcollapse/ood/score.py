@@ -50,8 +50,9 @@ def score(
 
     Examples
     --------
-    >>> from torch import nn
     >>> import torch
+    >>> from torch import nn
+    >>> from neuralcollapse.ood import score
     >>> _ = torch.manual_seed(0)
     >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> batches = [(torch.randn(30, 2), torch.arange(30) % 3) for _ in range(2)]

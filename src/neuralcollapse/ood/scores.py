@@ -66,6 +66,8 @@ def ood_scores(
     Examples
     --------
     >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.ood import ood_scores
     >>> moments = ClassMoments(2, 1).update(torch.tensor([[0.0], [4.0]]), [0, 1])
     >>> ood_scores(moments, None, None, torch.tensor([[4.0], [9.0]]), "nearest_mean")
     tensor([-0., -5.], dtype=torch.float64)

@@ -37,6 +37,8 @@ def second_moment(moments: ClassMoments, about: Tensor | None = None) -> Float[T
     Examples
     --------
     >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.ood import second_moment
     >>> moments = ClassMoments(2, 1).update(torch.tensor([[1.0], [3.0], [5.0]]), [0, 0, 1])
     >>> second_moment(moments)  # mean 3: (4 + 0 + 4) / 3
     tensor([[2.6667]], dtype=torch.float64)

@@ -22,6 +22,13 @@ class RiskCoverage:
     risk
         (n,) the share of errors among these; samples of equal confidence in random order, in
         expectation.
+
+    Examples
+    --------
+    >>> from neuralcollapse.ood import risk_coverage
+    >>> curve = risk_coverage([4.0, 3.0, 2.0, 1.0], [True, True, True, False])
+    >>> curve.coverage_at(0.0), curve.excess_aurc  # the one error has the least confidence
+    (0.75, 0.0)
     """
 
     coverage: np.ndarray
@@ -74,6 +81,7 @@ def risk_coverage(confidence: Any, correct: Any) -> RiskCoverage:
 
     Examples
     --------
+    >>> from neuralcollapse.ood import risk_coverage
     >>> curve = risk_coverage([4.0, 3.0, 2.0, 1.0], [True, True, False, True])
     >>> curve.risk.round(3).tolist(), curve.coverage_at(0.1)
     ([0.0, 0.0, 0.333, 0.25], 0.5)

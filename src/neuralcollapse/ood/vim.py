@@ -52,6 +52,9 @@ class ViM(Detector):
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.ood import ViM
     >>> train = torch.tensor([[-4.0, 1.0], [-4.0, -1.0], [4.0, 1.0], [4.0, -1.0]])
     >>> moments, head = ClassMoments(2, 2).update(train, [0, 0, 1, 1]), torch.eye(2)
     >>> vim = ViM(moments, torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), train_features=train)

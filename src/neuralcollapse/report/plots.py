@@ -52,6 +52,20 @@ def plot_history(records: Records, folder: str | Path) -> list[Path]:
     ------
     NeuralCollapseError
         If there is no record, or a record lacks what a figure shows.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import torch
+    >>> from torch import nn
+    >>> import neuralcollapse as nc
+    >>> from neuralcollapse.report import plot_history
+    >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> inputs, labels = torch.randn(20, 2), torch.arange(20) % 2
+    >>> records = [{"epoch": 1, **nc.measure(model, [(inputs, labels)]).to_record()}]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path.name for path in plot_history(records, folder)]
+    ['collapse.png', 'accuracy.png', 'margins.png']
     """
     figures = {"collapse": collapse_figure, "accuracy": accuracy_figure, "margins": margin_figure}
     return [save(draw(records), Path(folder, f"{name}.png")) for name, draw in figures.items()]
@@ -67,6 +81,7 @@ def interpolation_epoch(records: Records) -> int | None:
 
     Examples
     --------
+    >>> from neuralcollapse.report import interpolation_epoch
     >>> interpolation_epoch([{"epoch": 1, "accuracy": 0.9}, {"epoch": 2, "accuracy": 1.0}])
     2
     """
@@ -83,6 +98,19 @@ def collapse_figure(records: Records) -> Figure:
     ----------
     records
         Of a run, at least one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> import neuralcollapse as nc
+    >>> from neuralcollapse.report import collapse_figure
+    >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> inputs, labels = torch.randn(20, 2), torch.arange(20) % 2
+    >>> records = [{"epoch": 1, **nc.measure(model, [(inputs, labels)]).to_record()}]
+    >>> figure = collapse_figure(records)  # then figure.savefig("collapse.png")
+    >>> [axes.get_title(loc="left")[:3] for axes in figure.axes]
+    ['NC1', 'NC2', 'NC3', 'NC4']
     """
     with figure(2, 2, 10.5, 6.6) as (drawing, panels):
         nc1, nc2, nc3, nc4 = panels
@@ -114,6 +142,17 @@ def accuracy_figure(records: Records) -> Figure:
     ----------
     records
         Of a run, at least one.
+
+    Examples
+    --------
+    >>> from neuralcollapse.report import accuracy_figure
+    >>> records = [
+    ...     {"epoch": 1, "accuracy": 0.5, "test_accuracy": 0.4},
+    ...     {"epoch": 2, "accuracy": 1.0, "test_accuracy": 0.9},
+    ... ]
+    >>> figure = accuracy_figure(records)  # then figure.savefig("accuracy.png")
+    >>> figure.axes[0].get_title(loc="left")
+    'Accuracy'
     """
     lossy = any("train_loss" in record for record in records)
     with figure(1, 2 if lossy else 1, 10.5 if lossy else 5.25, 3.5) as (drawing, panels):
@@ -138,6 +177,17 @@ def margin_figure(records: Records) -> Figure:
     ----------
     records
         Of a run, at least one.
+
+    Examples
+    --------
+    >>> from neuralcollapse.report import margin_figure
+    >>> records = [
+    ...     {"epoch": 1, "num_classes": 3, "margin_min": -2.0, "margin_normalized": -0.5},
+    ...     {"epoch": 2, "num_classes": 3, "margin_min": 4.0, "margin_normalized": 0.9},
+    ... ]
+    >>> figure = margin_figure(records)  # then figure.savefig("margins.png")
+    >>> [axes.get_title(loc="left") for axes in figure.axes]
+    ['Least margin', 'Least margin, normalised']
     """
     with figure(1, 2, 10.5, 3.5) as (drawing, panels):
         raw, normalized = panels

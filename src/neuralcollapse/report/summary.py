@@ -33,6 +33,7 @@ def milestones(records: Sequence[Record]) -> dict[str, Record]:
 
     Examples
     --------
+    >>> from neuralcollapse.report import milestones
     >>> list(milestones([{"epoch": 1, "accuracy": 0.5}, {"epoch": 2, "accuracy": 0.9}]))
     ['first', 'last']
     """
@@ -50,6 +51,20 @@ def summary_table(records: Sequence[Record]) -> Table:
     ----------
     records
         Of `read_history` or `train`, at least one.
+
+    Examples
+    --------
+    >>> import rich
+    >>> from neuralcollapse.report import summary_table
+    >>> records = [{"epoch": 1, "accuracy": 0.5}, {"epoch": 2, "accuracy": 0.9}]
+    >>> rich.print(summary_table(records))
+    <BLANKLINE>
+                         first     last
+     on training data  epoch 1  epoch 2  at the end
+     ──────────────────────────────────────────────
+     Decisions
+      accuracy            50 %     90 %  10 % wrong
+    <BLANKLINE>
     """
     stages = milestones(records)
     table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
@@ -79,6 +94,12 @@ def summary_text(records: Sequence[Record]) -> str:
     ----------
     records
         Of `read_history` or `train`, at least one.
+
+    Examples
+    --------
+    >>> from neuralcollapse.report import summary_text
+    >>> summary_text([{"epoch": 1, "accuracy": 0.5}, {"epoch": 2, "accuracy": 1.0}])
+    'Every training sample is right for the first time at epoch 2.'
     """
     last = records[-1]
     fitted = milestones(records).get(FITTED)

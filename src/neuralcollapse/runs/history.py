@@ -29,6 +29,15 @@ def append_record(path: str | Path, record: Mapping[str, Any]) -> None:
     ------
     OSError
         If the line cannot be written whole; the file is then as it was before.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from neuralcollapse.runs import append_record, read_history
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     append_record(f"{run}/history.jsonl", {"epoch": 1, "nc1_pinv": 0.5})
+    ...     read_history(run)
+    [{'epoch': 1, 'nc1_pinv': 0.5}]
     """
     _require_plain(Path(path))
     line = (json.dumps(without_nan(record), allow_nan=False) + "\n").encode()
@@ -67,6 +76,7 @@ def read_history(path: str | Path) -> list[Record]:
     Examples
     --------
     >>> import tempfile
+    >>> from neuralcollapse.runs import append_record, read_history
     >>> with tempfile.TemporaryDirectory() as run:
     ...     append_record(f"{run}/history.jsonl", {"epoch": 1, "nc1_pinv": 0.5})
     ...     append_record(f"{run}/history.jsonl", {"epoch": 2, "nc1_pinv": float("nan")})

@@ -29,6 +29,13 @@ class Run:
         In order of epochs; empty if none was taken.
     provenance
         The config.json: configuration, versions, threads; empty if there is none.
+
+    Examples
+    --------
+    >>> from neuralcollapse.runs import Run
+    >>> run = Run("mine", [{"epoch": 1, "num_classes": 3}], provenance={"config": {"lr": 0.1}})
+    >>> run.class_names, run.config
+    (['0', '1', '2'], {'lr': 0.1})
     """
 
     name: str
@@ -64,6 +71,16 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
     ------
     NeuralCollapseError
         If there is no such folder or history, or a file of it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from neuralcollapse.runs import append_record, read_run
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     append_record(f"{folder}/history.jsonl", {"epoch": 1, "nc1_pinv": 0.5})
+    ...     run = read_run(folder, "mine")
+    >>> run.name, run.records[-1]["nc1_pinv"]
+    ('mine', 0.5)
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -95,6 +112,18 @@ def read_runs(folders: Iterable[str | Path]) -> list[Run]:
     ------
     NeuralCollapseError
         If there is none, one cannot be read, one is given twice, or the runs have other classes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from neuralcollapse.runs import append_record, read_runs
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     for name in ("seed-0", "seed-1"):
+    ...         Path(parent, name).mkdir()
+    ...         append_record(f"{parent}/{name}/history.jsonl", {"epoch": 1, "nc1_pinv": 0.5})
+    ...     [run.name for run in read_runs(Path(parent).glob("seed-*"))]
+    ['seed-0', 'seed-1']
     """
     paths = [Path(folder) for folder in folders]
     if not paths:

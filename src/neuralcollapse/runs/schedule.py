@@ -35,6 +35,7 @@ class Schedule:
 
     Examples
     --------
+    >>> from neuralcollapse.runs import Schedule
     >>> Schedule(every=None).epochs(63)
     [1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63]
     >>> Schedule(every=4).epochs(10), Schedule(at=(2, 5)).epochs(9)

@@ -62,7 +62,9 @@ def write_snapshot(
     Examples
     --------
     >>> import tempfile
+    >>> import torch
     >>> from neuralcollapse.measurement import measure_features
+    >>> from neuralcollapse.runs import read_snapshots, write_snapshot
     >>> report = measure_features(torch.tensor([[-3.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1])
     >>> with tempfile.TemporaryDirectory() as run:
     ...     path = write_snapshot(run, 7, report)
@@ -101,6 +103,19 @@ def read_snapshots(folder: str | Path) -> list[Snapshot]:
     ------
     NeuralCollapseError
         If a file is damaged, holds Python objects, or is of a later format; the message names it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import torch
+    >>> import neuralcollapse as nc
+    >>> from neuralcollapse.runs import read_snapshots, write_snapshot
+    >>> report = nc.measure_features(torch.tensor([[-3.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1])
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     for epoch in (1, 5):
+    ...         _ = write_snapshot(run, epoch, report)
+    ...     [snapshot.epoch for snapshot in read_snapshots(run)]
+    [1, 5]
     """
     return [_read(path) for path in snapshot_files(folder)]
 
@@ -120,6 +135,20 @@ def remove_snapshots(folder: str | Path, after: int = -1) -> None:
         Of the run; nothing need be there.
     after
         Only those of later epochs; all if omitted.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import torch
+    >>> import neuralcollapse as nc
+    >>> from neuralcollapse.runs import read_snapshots, remove_snapshots, write_snapshot
+    >>> report = nc.measure_features(torch.tensor([[-3.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1])
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     for epoch in (1, 5, 9):
+    ...         _ = write_snapshot(run, epoch, report)
+    ...     remove_snapshots(run, after=5)
+    ...     [snapshot.epoch for snapshot in read_snapshots(run)]
+    [1, 5]
     """
     for path in snapshot_files(folder):
         if int(path.stem.removeprefix("epoch-")) > after:

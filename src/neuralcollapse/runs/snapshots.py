@@ -36,6 +36,14 @@ class LayerBefore:
         (d, d) pooled within-class scatter.
     counts
         (K,) samples of each class.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuralcollapse.runs import LayerBefore
+    >>> before = LayerBefore(torch.eye(2), 0.1 * torch.eye(2), torch.tensor([50, 50]))
+    >>> round(float(before.within.trace() / before.means.square().sum()), 6)
+    0.1
     """
 
     means: Float[Tensor, "K d"]
@@ -84,6 +92,19 @@ class Snapshot:
         N', the number of test samples, drawn or not; None if every margin is kept.
     before
         Moments of the layer before, if they were recorded.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import torch
+    >>> import neuralcollapse as nc
+    >>> from neuralcollapse.runs import read_snapshots, write_snapshot
+    >>> report = nc.measure_features(torch.tensor([[-3.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1])
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     _ = write_snapshot(run, 7, report)
+    ...     (snapshot,) = read_snapshots(run)
+    >>> snapshot.epoch, snapshot.counts.tolist(), snapshot.rows.tolist()
+    (7, [2, 2], [[-2.0], [2.0]])
     """
 
     epoch: int

@@ -38,6 +38,7 @@ class Evidence:
 
     Examples
     --------
+    >>> from neuralcollapse.studies import Evidence
     >>> Evidence("a third", 0.3333, 1 / 3, tolerance=1e-3).holds
     True
     >>> Evidence("a gap", 2e-6, 1e-6, relation="<=").holds
@@ -80,6 +81,13 @@ class Claim:
         Yields the evidence; every piece must hold.
     correction
         What the paper's own statement needed, and why; None where it stands as printed.
+
+    Examples
+    --------
+    >>> from neuralcollapse.studies import Claim, Evidence, judge
+    >>> claim = Claim("toy2022.thm1", "1 + 1 = 2", lambda: iter([Evidence("the sum", 1 + 1, 2)]))
+    >>> claim.paper, judge(claim).outcome
+    ('toy2022', 'holds')
     """
 
     id: str
@@ -105,6 +113,14 @@ class Verdict:
         All that the check yielded; up to the error, if there was one.
     error
         Type and message of the exception that ended the check, None if there was none.
+
+    Examples
+    --------
+    >>> from neuralcollapse.studies import Claim, Evidence, judge
+    >>> claim = Claim("toy2022.thm1", "1 + 1 = 3", lambda: iter([Evidence("the sum", 1 + 1, 3)]))
+    >>> verdict = judge(claim)
+    >>> verdict.holds, verdict.outcome, verdict.evidence[0].measured
+    (False, 'fails', 2)
     """
 
     claim: Claim
@@ -144,6 +160,7 @@ def judge(claim: Claim) -> Verdict:
 
     Examples
     --------
+    >>> from neuralcollapse.studies import Claim, Evidence, judge
     >>> claim = Claim("toy.sum", "1 + 1 = 2", lambda: iter([Evidence("the sum", 1 + 1, 2)]))
     >>> judge(claim).outcome
     'holds'
@@ -190,6 +207,7 @@ class Study:
 
     Examples
     --------
+    >>> from neuralcollapse.studies import Evidence, Study, judge
     >>> study = Study("toy2022", "A toy paper")
     >>> @study.claim("thm1", "Two and two make four.")
     ... def two_and_two():

@@ -58,6 +58,14 @@ class FigureJob:
     ------
     NeuralCollapseError
         If the scale is unknown.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from neuralcollapse.studies import FigureJob
+    >>> job = FigureJob(Path("figures"), scale="small", seeds=(0, 1))
+    >>> job.seeds_or([0, 1, 2, 3])
+    (0, 1)
     """
 
     folder: Path

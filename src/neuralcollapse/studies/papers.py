@@ -39,6 +39,7 @@ def load_study(paper: str) -> Study:
 
     Examples
     --------
+    >>> from neuralcollapse.studies import load_study
     >>> load_study("ji2022").claims[0].id
     'ji2022.def2.1'
     """
@@ -68,6 +69,13 @@ def verify(paper: str | None = None, progress: bool = False) -> list[Verdict]:
     ------
     NeuralCollapseError
         If the paper is unknown. An error inside a check is that claim's verdict instead.
+
+    Examples
+    --------
+    >>> from neuralcollapse.studies import judge, load_study
+    >>> first, *others = load_study("ji2022").claims  # verify("ji2022") checks them all: minutes
+    >>> judge(first).outcome
+    'holds'
     """
     names = PAPERS if paper is None else (paper,)
     claims = [claim for name in names for claim in load_study(name).claims]
@@ -97,6 +105,12 @@ def run_study(paper: str, job: FigureJob, figure: int | None = None) -> list[Pat
     ------
     NeuralCollapseError
         If the paper, or the figure in it, is unknown, or a network could not be trained.
+
+    Examples
+    --------
+    >>> from neuralcollapse.studies import load_study
+    >>> sorted(load_study("tirer2023").figures)  # then run_study("tirer2023", job, figure=1)
+    [1, 2, 3]
     """
     study = load_study(paper)
     if figure is not None and figure not in study.figures:

@@ -35,6 +35,14 @@ def verdict_table(verdicts: Iterable[Verdict], details: bool = True) -> Table:
     -------
     rich.table.Table
         To print with ``rich.print``.
+
+    Examples
+    --------
+    >>> import rich
+    >>> from neuralcollapse.studies import Claim, Evidence, judge, verdict_table
+    >>> claim = Claim("toy2022.thm1", "1 + 1 = 2", lambda: iter([Evidence("the sum", 1 + 1, 2)]))
+    >>> rich.print(verdict_table([judge(claim)], details=False))
+    toy2022.thm1  holds  1
     """
     if not details:
         return _lines(verdicts)

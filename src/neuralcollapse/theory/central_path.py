@@ -43,6 +43,15 @@ class CentralPath:
     deviations, labels
         (N, d) features of H0 less their class means, and (N,) their classes; None when only
         moments were given.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuralcollapse.theory import central_path
+    >>> H0 = torch.tensor([[2.0, 0.1], [2.0, -0.1], [0.1, 1.0], [-0.1, 1.0]])
+    >>> path = central_path(H0, [0, 0, 1, 1], lambda_w=0.5, lambda_h=0.1, times=[0, 1])
+    >>> path.means.shape, bool((path.features(0) - H0).abs().max() < 1e-9)
+    (torch.Size([2, 2, 2]), True)
     """
 
     times: Float[Tensor, " T"]
@@ -138,6 +147,8 @@ def central_path(H0: Any, labels: Any, lambda_w: float, lambda_h: float, times: 
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.theory import central_path
     >>> H0 = torch.tensor([[2.0, 0.1], [2.0, -0.1], [0.1, 1.0], [-0.1, 1.0]])
     >>> path = central_path(H0, [0, 0, 1, 1], 0.5, 0.1, [0, 1, 10])
     >>> bool((path.trace_ratio.diff() < 0).all())
@@ -209,6 +220,7 @@ def minimizing_head(H: Any, labels: Any, lambda_w: float) -> Float[Tensor, "K d"
 
     Examples
     --------
+    >>> from neuralcollapse.theory import minimizing_head
     >>> minimizing_head([[1.0, 0.0], [0.0, 1.0]], [0, 1], lambda_w=1.0).tolist()
     [[0.5, 0.0], [0.0, 0.5]]
     """
@@ -253,6 +265,7 @@ def central_path_velocity(
 
     Examples
     --------
+    >>> from neuralcollapse.theory import central_path_velocity
     >>> central_path_velocity([[1.0, 0.0], [0.0, 1.0]], [0, 1], lambda_w=1.0, lambda_h=0.25)
     tensor([[0., 0.], [0., 0.]], dtype=torch.float64)
     """

@@ -48,6 +48,7 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
 
     Examples
     --------
+    >>> from neuralcollapse.theory import collapsed_path_time
     >>> round(collapsed_path_time(start=1.0, radius=0.5, lambda_w=2.0, lambda_h=2.0), 6)
     0.411999
     """

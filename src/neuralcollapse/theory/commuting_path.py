@@ -15,7 +15,15 @@ from neuralcollapse.validation import finite_array, positive
 
 
 class CommutingPath(NamedTuple):
-    """(T, m) singular values of the class means, and variances along their directions."""
+    """(T, m) singular values of the class means, and variances along their directions.
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import commuting_path
+    >>> path = commuting_path([1.0, 2.0], [0.1, 0.1], 3, 0.5, 0.1, [0.0, 100.0])
+    >>> bool(path.variances[1].max() < path.variances[0].min())  # they shrink
+    True
+    """
 
     radii: Float[Tensor, "T m"]
     variances: Float[Tensor, "T m"]
@@ -71,6 +79,7 @@ def commuting_path(
 
     Examples
     --------
+    >>> from neuralcollapse.theory import commuting_path
     >>> path = commuting_path([1.0, 2.0], [0.1, 0.1], 3, 0.5, 0.1, [0.0, 100.0])
     >>> path.radii[1] ** 2  # both tend to sqrt(lambda_w / lambda_h) - lambda_w
     tensor([1.7361, 1.7361], dtype=torch.float64)

@@ -38,6 +38,13 @@ class DeepSeparation:
         The cost of each configuration tried, the least first; this one is among them.
     status
         ``"optimal"`` for M <= 2, else ``"best known"``: the least of those tried.
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import deep_separation
+    >>> found = deep_separation(6, 3)
+    >>> found.name, found.status, min(found.rivals, key=found.rivals.get)
+    ('pairs', 'best known', 'pairs')
     """
 
     logits: Float[Tensor, "K K"]
@@ -90,6 +97,7 @@ def deep_separation(num_classes: int, factors: int, samples_per_class: int = 1) 
 
     Examples
     --------
+    >>> from neuralcollapse.theory import deep_separation
     >>> [deep_separation(6, M).name for M in (2, 3, 6)]
     ['simplex', 'pairs', 'polygon']
     >>> round(deep_separation(6, 3).cost / 3, 6)

@@ -70,6 +70,8 @@ class GeneralPerturbationOperator(FeatureResponse):
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.theory import GeneralPerturbationOperator
     >>> H0 = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
     >>> operator = GeneralPerturbationOperator(H0, [0, 0, 1, 1], 0.5, 0.1, beta=3.0)
     >>> operator.apply(torch.zeros(4, 2)).abs().max()

@@ -60,6 +60,7 @@ def head_mean_path(
 
     Examples
     --------
+    >>> from neuralcollapse.theory import head_mean_path
     >>> head_mean_path(lr=0.1, decay=0.5, steps=2)
     tensor([1.0000, 0.9500, 0.9025], dtype=torch.float64)
     """

@@ -43,7 +43,7 @@ def implied_feature_decay(weight: Any, means: Any, class_sizes: Any, lambda_w: f
 
     Examples
     --------
-    >>> from neuralcollapse.theory import unequal_minimizer
+    >>> from neuralcollapse.theory import implied_feature_decay, unequal_minimizer
     >>> best = unequal_minimizer([8, 4, 2], 2, lambda_w=5e-3, lambda_h=1e-3)
     >>> round(implied_feature_decay(best.W, best.means, [8, 4, 2], 5e-3), 9)
     0.001

@@ -30,6 +30,14 @@ class KKTResiduals:
         Mean of abs(q - 1) over all margins, weighted by the multipliers.
     multipliers
         (N, K), one for each margin, 0 at the own class.
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import kkt_residuals, separation_optimum
+    >>> best = separation_optimum([2, 2], dim=2)
+    >>> found = kkt_residuals(best.W, best.H, best.labels, best.multipliers)
+    >>> found.largest < 1e-12
+    True
     """
 
     stationarity: float
@@ -84,7 +92,7 @@ def kkt_residuals(W: Any, H: Any, labels: Any, multipliers: Any = None) -> KKTRe
 
     Examples
     --------
-    >>> from neuralcollapse.theory import separation_optimum
+    >>> from neuralcollapse.theory import kkt_residuals, separation_optimum
     >>> best = separation_optimum([3, 1, 2], dim=4)
     >>> kkt_residuals(best.W, best.H, best.labels, best.multipliers).largest < 1e-14
     True

@@ -35,6 +35,13 @@ class KKTPoint:
         (N, K), one for each margin, 0 at the own class and where the margin is slack.
     value
         (||W||^2 + ||H||^2) / 2, the sum of the multipliers; the optimum has (K - 1) sqrt(n).
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import paired_kkt_point, separation_value
+    >>> point = paired_kkt_point()  # a KKT point that is no optimum
+    >>> point.value > separation_value([1, 1, 1, 1])
+    True
     """
 
     W: Float[Tensor, "K d"]
@@ -72,6 +79,7 @@ def paired_kkt_point(samples_per_class: int = 1, dim: int = 3) -> KKTPoint:
 
     Examples
     --------
+    >>> from neuralcollapse.theory import paired_kkt_point
     >>> paired_kkt_point().value
     4.000000
     """
@@ -111,6 +119,7 @@ def simplex_groups_kkt_point(
 
     Examples
     --------
+    >>> from neuralcollapse.theory import simplex_groups_kkt_point
     >>> point = simplex_groups_kkt_point([2, 3])
     >>> round(point.value, 6), (point.multipliers[0] * 3).round(decimals=6)
     (5.0, tensor([0., 0., 1., 1., 1.], dtype=torch.float64))
@@ -162,6 +171,7 @@ def polygon_kkt_point(
 
     Examples
     --------
+    >>> from neuralcollapse.theory import polygon_kkt_point
     >>> round(polygon_kkt_point(5, samples_per_class=2).value, 6)
     10.233345
     """

@@ -45,6 +45,13 @@ class EscapeDirection:
         Second derivative of log L on the sphere along (dW, dH), negative; 0 unless escaping.
     dW, dH
         Unit direction, jointly of norm 1 and tangent to the sphere; zero unless escaping.
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import escape_direction, separation_optimum
+    >>> best = separation_optimum([2, 2], dim=2)
+    >>> escape_direction(best.W, best.H, best.labels, best.multipliers).status
+    'global optimum'
     """
 
     status: CriticalStatus
@@ -113,7 +120,7 @@ def escape_direction(
 
     Examples
     --------
-    >>> from neuralcollapse.theory import paired_kkt_point
+    >>> from neuralcollapse.theory import escape_direction, paired_kkt_point
     >>> point = paired_kkt_point()
     >>> found = escape_direction(point.W, point.H, point.labels, point.multipliers)
     >>> found.status, round(found.curvature, 6), round(found.rate, 6)
@@ -185,6 +192,7 @@ def origin_spectrum(class_sizes: Any, dim: int) -> Float[Tensor, " m"]:
 
     Examples
     --------
+    >>> from neuralcollapse.theory import origin_spectrum
     >>> origin_spectrum([4, 4], dim=1).round(decimals=6)
     tensor([-2., 0., 0., 0., 0., 0., 0., 0., 0., 2.], dtype=torch.float64)
     """

@@ -117,6 +117,8 @@ class LayerPeeledModel:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.theory import LayerPeeledModel
     >>> model = LayerPeeledModel([0, 1], dim=1)
     >>> W, H = torch.tensor([[1.0], [-1.0]]), torch.tensor([[500.0], [-500.0]])
     >>> model.loss(W, H), round(model.log_loss(W, H), 6)

@@ -56,6 +56,15 @@ class NearFeaturesMinimizer:
         definite and no lower point was found, but nothing proves that there is none.
         ``"not unique"``: a whole orbit of minimisers, or several of the same value; this is one of
         them. ``"not converged"``: the gradient norm is above its tolerance.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuralcollapse.theory import near_features_minimizer
+    >>> H0 = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+    >>> found = near_features_minimizer(H0, [0, 0, 1, 1], lambda_w=0.5, lambda_h=0.1, beta=3.0)
+    >>> found.unique, float(found.within.trace()) < 0.25  # less spread than H0 has
+    (True, True)
     """
 
     W: Float[Tensor, "K d"]
@@ -123,6 +132,8 @@ def near_features_minimizer(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.theory import near_features_minimizer
     >>> H0 = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
     >>> found = near_features_minimizer(H0, [0, 0, 1, 1], lambda_w=0.5, lambda_h=0.1, beta=3.0)
     >>> found.status, found.gradient_norm < 1e-12

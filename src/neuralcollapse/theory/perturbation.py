@@ -81,6 +81,8 @@ class PerturbationOperator(PerturbationRatio, FeatureResponse):
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.theory import PerturbationOperator
     >>> means = torch.eye(3, 5).double() * (5 - 0.5) ** 0.5  # optimal: sqrt(0.5 / 0.02) = 5
     >>> operator = PerturbationOperator(means, [0, 0, 1, 1, 2, 2], 0.5, 0.02, beta=1.0)
     >>> [(e.name, round(e.value, 4), e.multiplicity) for e in operator.spectrum()]

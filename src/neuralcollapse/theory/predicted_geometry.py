@@ -31,6 +31,13 @@ class PredictedGeometry:
         (K, d) class means, of which each sample of a class is a copy.
     b
         (K,) bias, or None for a head without one.
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import predicted_geometry
+    >>> predicted = predicted_geometry([100, 10, 10], dim=2)
+    >>> predicted.cosines.round(decimals=2)[0]
+    tensor([ 1.0000, -0.4200, -0.4200], dtype=torch.float64)
     """
 
     class_sizes: Int[Tensor, " K"]
@@ -116,6 +123,7 @@ def predicted_geometry(
 
     Examples
     --------
+    >>> from neuralcollapse import predicted_geometry
     >>> predicted_geometry([5, 5, 5], dim=2).cosines.round(decimals=6)[0]
     tensor([ 1.0000, -0.5000, -0.5000], dtype=torch.float64)
     >>> lengths = predicted_geometry([16, 1, 1], dim=2).head_norms

@@ -31,6 +31,13 @@ class RegularizedMinimizer:
         (Kn,) class of each row of H.
     value
         Least value of the loss.
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import regularized_mse_minimizer
+    >>> best = regularized_mse_minimizer(3, 2, 5, lambda_w=0.5, lambda_h=0.02)
+    >>> best.labels.tolist(), bool((best.H == best.means[best.labels]).all())
+    ([0, 0, 1, 1, 2, 2], True)
     """
 
     W: Float[Tensor, "K d"]
@@ -57,6 +64,14 @@ class Optimality:
         from the optimal multiple of the identity.
     duality
         Frobenius distance of W from sqrt(lambda_h / lambda_w) times the class means.
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import regularized_mse_minimizer, regularized_mse_optimality
+    >>> best = regularized_mse_minimizer(3, 2, 5, lambda_w=0.5, lambda_h=0.02)
+    >>> check = regularized_mse_optimality(1.1 * best.W, best.H, best.labels, 0.5, 0.02)
+    >>> check.gap > 0, check.within < 1e-12, check.duality > 0.01
+    (True, True, True)
     """
 
     gap: float
@@ -114,6 +129,7 @@ def regularized_mse_minimizer(
 
     Examples
     --------
+    >>> from neuralcollapse.theory import regularized_mse_minimizer
     >>> minimizer = regularized_mse_minimizer(3, 2, 5, lambda_w=0.5, lambda_h=0.02)
     >>> minimizer.means.square().sum(1)  # rho = 0.9 * 5
     tensor([4.5000, 4.5000, 4.5000], dtype=torch.float64)
@@ -166,6 +182,7 @@ def regularized_mse_loss(W: Any, H: Any, labels: Any, lambda_w: float, lambda_h:
 
     Examples
     --------
+    >>> from neuralcollapse.theory import regularized_mse_loss
     >>> regularized_mse_loss([[0.0], [0.0]], [[1.0], [1.0]], [0, 1], lambda_w=1, lambda_h=1)
     1.000000
     """
@@ -211,6 +228,7 @@ def regularized_mse_optimality(
 
     Examples
     --------
+    >>> from neuralcollapse.theory import regularized_mse_minimizer, regularized_mse_optimality
     >>> optimum = regularized_mse_minimizer(3, 2, 5, 0.5, 0.02)
     >>> check = regularized_mse_optimality(optimum.W, optimum.H, optimum.labels, 0.5, 0.02)
     >>> abs(check.gap) < 1e-14, check.gradient_norm < 1e-14, check.duality < 1e-14

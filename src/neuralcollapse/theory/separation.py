@@ -37,6 +37,13 @@ class SeparationOptimum:
         (N, K) optimal dual matrix, rows per sample (the transpose of the literature's): the
         multipliers of the margins with a minus sign, and their sum at the sample's own class.
         Its singular values are 1, its rows sum to zero.
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import separation_optimum
+    >>> best = separation_optimum([2, 2, 2], dim=2)
+    >>> (best.H @ best.W.T).round(decimals=6)[0]  # margin 1 against each other class
+    tensor([ 0.6667, -0.3333, -0.3333], dtype=torch.float64)
     """
 
     W: Float[Tensor, "K d"]
@@ -81,6 +88,7 @@ def separation_value(class_sizes: Any) -> float:
 
     Examples
     --------
+    >>> from neuralcollapse.theory import separation_value
     >>> separation_value([9, 9, 9, 9])
     9.000000
     """
@@ -124,6 +132,7 @@ def separation_optimum(class_sizes: Any, dim: int) -> SeparationOptimum:
 
     Examples
     --------
+    >>> from neuralcollapse.theory import separation_optimum
     >>> optimum = separation_optimum([2, 2], dim=1)
     >>> round(optimum.value, 6), (optimum.H @ optimum.W.T).round(decimals=6)[0]
     (1.414214, tensor([ 0.5000, -0.5000], dtype=torch.float64))

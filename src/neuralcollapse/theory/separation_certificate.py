@@ -28,6 +28,14 @@ class SeparationCertificate:
         (||W||^2 + ||H||^2) / 2 at margin 1.
     gap
         upper - lower, an upper bound on the suboptimality of (W, H).
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import separation_certificate, separation_optimum
+    >>> best = separation_optimum([2, 2, 2], dim=2)
+    >>> found = separation_certificate(30 * best.W, best.H, best.labels)
+    >>> found.lower <= best.value * (1 + 1e-9), found.gap >= 0
+    (True, True)
     """
 
     lower: float
@@ -82,6 +90,7 @@ def separation_certificate(W: Any, H: Any, labels: Any) -> SeparationCertificate
 
     Examples
     --------
+    >>> from neuralcollapse.theory import separation_certificate
     >>> bounds = separation_certificate([[1.0], [-1.0]], [[4.0], [-4.0]], [0, 1])
     >>> round(bounds.lower, 6), round(bounds.nuclear, 6), round(bounds.upper, 6)
     (1.0, 1.0, 2.125)
@@ -126,6 +135,14 @@ class LeastMarginBound:
         (||W||^2 + ||H||^2) / (2 D).
     value
         D, the least norm of separation with margin 1.
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import least_margin_bound, separation_optimum
+    >>> best = separation_optimum([2, 2, 2], dim=2)
+    >>> bound = least_margin_bound(best.W, best.H, best.labels)
+    >>> round(bound.margin, 6), round(bound.mean_square, 6)  # equal: nothing does better
+    (1.0, 1.0)
     """
 
     margin: float
@@ -172,6 +189,7 @@ def least_margin_bound(W: Any, H: Any, labels: Any) -> LeastMarginBound:
 
     Examples
     --------
+    >>> from neuralcollapse.theory import least_margin_bound
     >>> bound = least_margin_bound([[1.0], [-1.0]], [[4.0], [-4.0]], [0, 1])
     >>> bound.margin, round(bound.product, 6), round(bound.mean_square, 6)
     (8.0, 8.0, 17.0)

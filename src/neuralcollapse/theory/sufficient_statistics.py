@@ -49,6 +49,8 @@ class SufficientStatistics:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.theory import SufficientStatistics
     >>> million = torch.tensor([10**6, 10**6])
     >>> SufficientStatistics(torch.eye(2).double(), torch.eye(2).double(), million).weights
     tensor([1., 1.], dtype=torch.float64)
@@ -100,6 +102,7 @@ def sufficient_statistics(features: Any, labels: Any = None) -> SufficientStatis
 
     Examples
     --------
+    >>> from neuralcollapse.theory import sufficient_statistics
     >>> sufficient_statistics([[0.0, 0], [2, 0], [0, 3]], [0, 0, 1]).means
     tensor([[1., 0.],
             [0., 3.]], dtype=torch.float64)

@@ -34,6 +34,7 @@ def trace_ratio_falls_from(lambda_w: float, lambda_h: float) -> float:
 
     Examples
     --------
+    >>> from neuralcollapse.theory import trace_ratio_falls_from
     >>> trace_ratio_falls_from(lambda_w=0.5, lambda_h=0.25)
     0.75
     """

@@ -49,6 +49,13 @@ class UnequalMinimizer:
         where d < K - 1 leaves local minima.
     class_sizes
         (K,).
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import unequal_minimizer
+    >>> best = unequal_minimizer([100, 2, 2], 2, lambda_w=0.02, lambda_h=0.02)
+    >>> best.status, best.merged  # the two small classes have become one
+    ('minimum', [[1, 2]])
     """
 
     W: Float[Tensor, "K d"]
@@ -163,6 +170,7 @@ def unequal_minimizer(
 
     Examples
     --------
+    >>> from neuralcollapse.theory import unequal_minimizer
     >>> best = unequal_minimizer([8, 4, 2], 2, lambda_w=5e-3, lambda_h=1e-3)
     >>> round(best.value, 9), best.gap < 1e-10
     (0.059854624, True)

@@ -38,6 +38,13 @@ class WeightDecayPoint:
         q, the least margin, the same for every sample.
     value
         f, in nats.
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import paired_critical_point
+    >>> point = paired_critical_point(0.05, 0.05)
+    >>> point.W.shape, point.margin > 0
+    (torch.Size([4, 3]), True)
     """
 
     W: Float[Tensor, "K d"]
@@ -61,6 +68,12 @@ class WeightDecayOptimum(WeightDecayPoint):
     zero_modes
         Multiplicity of the eigenvalue 0 of the Hessian, the directions of rotation; all other
         eigenvalues are positive.
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import weight_decay_optimum
+    >>> [weight_decay_optimum(2, 1, 1, decay, decay).status for decay in (0.1, 1.0)]
+    ['collapsed', 'origin']
     """
 
     status: Literal["collapsed", "origin"]
@@ -118,6 +131,8 @@ def weight_decay_optimum(
 
     Examples
     --------
+    >>> import math
+    >>> from neuralcollapse.theory import weight_decay_optimum
     >>> best = weight_decay_optimum(2, 1, dim=1, lambda_w=0.1, lambda_h=0.1)
     >>> round(best.margin - math.log(9), 12), best.zero_modes
     (0.0, 0)
@@ -192,6 +207,8 @@ def paired_critical_point(
 
     Examples
     --------
+    >>> import math
+    >>> from neuralcollapse.theory import paired_critical_point, weight_decay_escape
     >>> point = paired_critical_point(0.05, 0.05)  # c = 0.2
     >>> round(point.margin - math.log(9), 12)
     0.0
@@ -249,6 +266,14 @@ class WeightDecayEscape:
         most this. 0 unless escaping.
     dW, dH
         Unit direction, jointly of norm 1; zero unless escaping.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuralcollapse.theory import weight_decay_escape
+    >>> found = weight_decay_escape(torch.zeros(2, 1), torch.zeros(2, 1), [0, 1], 0.1, 0.1)
+    >>> found.status, found.curvature < 0, found.spectral_norm > found.threshold
+    ('escape', True, True)
     """
 
     status: CriticalStatus
@@ -307,6 +332,8 @@ def weight_decay_escape(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.theory import weight_decay_escape
     >>> origin = torch.zeros(2, 1), torch.zeros(2, 1)
     >>> found = weight_decay_escape(*origin, [0, 1], lambda_w=0.1, lambda_h=0.1)
     >>> found.status, round(found.curvature, 6)

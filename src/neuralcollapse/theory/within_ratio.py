@@ -57,6 +57,8 @@ def predicted_within_ratio(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.theory import near_features_minimizer, predicted_within_ratio
     >>> H0 = torch.tensor([[2.0, 0.1], [2.0, -0.1], [0.1, 1.0], [-0.1, 1.0]])
     >>> found = near_features_minimizer(H0, [0, 0, 1, 1], 0.5, 0.1, beta=3.0)
     >>> predicted = predicted_within_ratio(H0, [0, 0, 1, 1], 0.5, 0.1, beta=3.0)

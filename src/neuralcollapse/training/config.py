@@ -107,6 +107,7 @@ class TrainConfig:
 
     Examples
     --------
+    >>> from neuralcollapse.training import TrainConfig
     >>> TrainConfig(net="cnn", epochs=3).loss
     'ce'
     """

@@ -35,6 +35,17 @@ class Ensemble:
         there was none.
     config
         How they were trained.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuralcollapse.training import PerceptronConfig, train_ensemble
+    >>> config = PerceptronConfig((8,), dim=4, epochs=1)
+    >>> inputs, labels = torch.rand(6, 5), torch.arange(6) % 2
+    >>> heads = torch.randn(3, 2, 4)  # three networks, each with a head of its own
+    >>> ensemble = train_ensemble(inputs, labels, heads, [0, 0, 1], [0, 1, 0], config)
+    >>> ensemble.features(inputs).shape, ensemble.accuracy(inputs, labels).shape
+    (torch.Size([3, 6, 4]), torch.Size([3]))
     """
 
     weights: list[Float[Tensor, "R _ _"]]
@@ -124,6 +135,8 @@ def train_ensemble(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.training import PerceptronConfig, train_ensemble
     >>> config = PerceptronConfig((8,), dim=4, epochs=1)
     >>> inputs, labels = torch.rand(6, 5), torch.arange(6) % 2
     >>> trained = train_ensemble(inputs, labels, torch.randn(3, 2, 4), [0, 0, 1], [0, 1, 0], config)

@@ -77,6 +77,16 @@ def sgd_epochs(
         dot-regression, and it has no `FixedHead`.
     NonFiniteError
         If the loss is NaN or infinite; the message names the first such step.
+
+    Examples
+    --------
+    >>> from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs
+    >>> data = load_dataset("digits", per_class=10)
+    >>> model = build_network("mlp", data.input_shape, data.num_classes)
+    >>> config = TrainConfig(data="digits", net="mlp", epochs=3, batch_size=20)
+    >>> losses = [epoch.loss for epoch in sgd_epochs(model, data.train, config)]
+    >>> losses[-1] < losses[0]
+    True
     """
     fabric = fabric or _one_process(model)
     execution = execution_of(config, model, data)

@@ -45,6 +45,9 @@ def fix_head(model: nn.Module, inputs: Any, config: TrainConfig) -> None:
 
     Examples
     --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from neuralcollapse.training import TrainConfig, fix_head
     >>> model = nn.Sequential(nn.Linear(5, 8), nn.Linear(8, 3))
     >>> fix_head(model, torch.ones(2, 5), TrainConfig(head="etf", head_bias=False))
     >>> model[1]

@@ -17,7 +17,14 @@ from neuralcollapse.validation import finite_matrix, integer_labels, positive
 
 
 class UnfittableHeadWarning(UserWarning):
-    """A fixed head behind a ReLU has a class that no non-negative features can win."""
+    """A fixed head behind a ReLU has a class that no non-negative features can win.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from neuralcollapse.training import UnfittableHeadWarning
+    >>> warnings.simplefilter("error", UnfittableHeadWarning)  # let training with one fail
+    """
 
 
 class FixedHead(nn.Linear):
@@ -49,6 +56,8 @@ class FixedHead(nn.Linear):
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.training import FixedHead
     >>> head = FixedHead(torch.eye(3))
     >>> list(head.parameters()), list(head.state_dict())
     ([], ['weight'])
@@ -182,6 +191,7 @@ def etf_head(
 
     Examples
     --------
+    >>> from neuralcollapse.training import etf_head
     >>> etf_head(10, 20, "block", nonnegative=True).orthant.least > 1
     True
     """
@@ -227,6 +237,8 @@ def dot_regression(
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.training import dot_regression
     >>> weight = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     >>> dot_regression(torch.tensor([[3.0, 0.0], [2.0, 0.0]]), [0, 1], weight)  # (0 + 2) / 2
     tensor(1.)

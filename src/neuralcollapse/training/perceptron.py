@@ -40,6 +40,13 @@ class PerceptronConfig:
     ------
     NeuralCollapseError
         If a value is out of range.
+
+    Examples
+    --------
+    >>> from neuralcollapse.training import PerceptronConfig
+    >>> config = PerceptronConfig(widths=(32,), dim=8, epochs=20)
+    >>> config.lr, config.relu_features
+    (0.01, True)
     """
 
     widths: tuple[int, ...] = (64, 64)

@@ -34,6 +34,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
     --------
     Of Tirer et al. 2023, Figure 3: a tenth every 40 epochs.
 
+    >>> from neuralcollapse.training import TrainConfig, learning_rate
     >>> config = TrainConfig(lr=0.05, lr_schedule="step", milestones=(40, 80), epochs=120)
     >>> [round(learning_rate(config, epoch * 10, 10), 6) for epoch in (0, 39, 40, 119)]
     [0.05, 0.05, 0.005, 0.0005]

@@ -109,6 +109,16 @@ def train(
     NonFiniteError
         If the loss or the weights are NaN or infinite; the message names the step, and the
         checkpoint before it stays.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from neuralcollapse.training import TrainConfig, train
+    >>> config = TrainConfig(data="digits", net="mlp", epochs=2, per_class=10)
+    >>> with tempfile.TemporaryDirectory() as folder:  # yours: train(config, "runs/mine")
+    ...     records = train(config, folder, progress=False)
+    >>> [record["epoch"] for record in records], "nc1_trace_ratio" in records[-1]
+    ([1, 2], True)
     """
     plan = RunPlan(
         config=config,

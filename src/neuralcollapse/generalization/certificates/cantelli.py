@@ -65,6 +65,7 @@ def cantelli_upper(margins: Any, ceiling: float, confidence: float = 0.95) -> An
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import cantelli_upper
     >>> round(cantelli_upper([2.0] * 1000, ceiling=2.0), 6)  # no spread seen in 1000 samples
     0.007458
     """
@@ -109,6 +110,7 @@ def cantelli_plug_in(margins: Any) -> Any:
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import cantelli_plug_in
     >>> cantelli_plug_in([1.0, 3.0])  # mean 2, variance 1
     0.200000
     """

@@ -87,6 +87,7 @@ def error_certificate(
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import error_certificate
     >>> certificate = error_certificate([2.0, 3.0, 1.0, 2.0] * 50, train_margins=[4.0])
     >>> certificate.table["upper"].round(4).to_dict()  # doctest: +ELLIPSIS
     {'Clopper-Pearson': 0.0149, 'margin ramp': 0.0228, 'Cantelli, clipped': ...
@@ -168,8 +169,9 @@ def certify_report(
 
     Examples
     --------
-    >>> import torch
     >>> import neuralcollapse as nc
+    >>> import torch
+    >>> from neuralcollapse.generalization import certify_report
     >>> x, y = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1]
     >>> head = torch.tensor([[-1.0], [1.0]])
     >>> report = nc.measure_features(x, y, head, test_features=0.9 * x, test_labels=y)

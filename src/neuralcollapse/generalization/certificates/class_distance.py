@@ -46,6 +46,9 @@ def cdnv_error_bound(moments: ClassMoments) -> float:
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse import ClassMoments
+    >>> from neuralcollapse.generalization import cdnv_error_bound
     >>> features = torch.tensor([[-8.0], [-6.0], [6.0], [8.0]])
     >>> round(cdnv_error_bound(ClassMoments(2, 1).update(features, [0, 0, 1, 1])), 6)  # 4 / 14^2
     0.020408

@@ -49,6 +49,7 @@ def clopper_pearson_upper(errors: Any, num_samples: Any, confidence: float = 0.9
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import clopper_pearson_upper
     >>> round(clopper_pearson_upper(0, 100), 6)  # 1 - 0.05^(1 / 100)
     0.029513
     >>> clopper_pearson_upper([1, 3], 3).round(4)

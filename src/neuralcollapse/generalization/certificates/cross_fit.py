@@ -27,6 +27,13 @@ class CrossFitCertificate:
         Of the statement.
     per_fold
         One row a fold: ``n``, ``errors``, ``upper``; all hold together at `confidence`.
+
+    Examples
+    --------
+    >>> from neuralcollapse.generalization import cross_fit_certificate
+    >>> found = cross_fit_certificate([[1.0] * 500, [1.0] * 499 + [-1.0]])
+    >>> found.per_fold["errors"].tolist(), found.upper < 0.02
+    ([0, 1], True)
     """
 
     upper: float
@@ -87,6 +94,7 @@ def cross_fit_certificate(
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import cross_fit_certificate
     >>> certificate = cross_fit_certificate([[1.0] * 100, [1.0] * 99 + [-1.0]])
     >>> certificate.per_fold.round(4)
          n  errors   upper

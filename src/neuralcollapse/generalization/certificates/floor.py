@@ -42,6 +42,7 @@ def distribution_free_floor(num_samples: int, confidence: float = 0.95) -> float
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import distribution_free_floor
     >>> round(distribution_free_floor(100), 6)  # ln(10) / 100 = 0.0230
     0.022763
     """

@@ -64,6 +64,7 @@ def margin_ramp_upper(margins: Any, thresholds: Any, confidence: float = 0.95) -
 
     Examples
     --------
+    >>> from neuralcollapse.generalization import margin_ramp_upper
     >>> round(margin_ramp_upper([2.0] * 100, thresholds=[1.0]), 6)  # no error: 1 - 0.05^(1 / 100)
     0.029513
     >>> round(margin_ramp_upper([2.0] * 99 + [0.5], thresholds=[1.0]), 6)

@@ -56,6 +56,8 @@ def pair_risks(logits: Any, labels: Any, class_names: Sequence[str] | None = Non
 
     Examples
     --------
+    >>> import torch
+    >>> from neuralcollapse.generalization import pair_risks
     >>> logits = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
     >>> pair_risks(logits, [0, 0, 1])[["class", "rival", "mean", "deviation", "cantelli"]]
        class  rival  mean  deviation  cantelli

@@ -56,6 +56,16 @@ def write_page(runs: Sequence[Run], path: str | Path, live: bool = False) -> Pat
     ------
     NeuralCollapseError
         If there is no run; or the file is there and is no report of this library.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from neuralcollapse.report.html import write_page
+    >>> from neuralcollapse.runs import Run
+    >>> run = Run("mine", [{"epoch": e, "nc1_trace_ratio": 1 / e} for e in (1, 10, 100)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_page([run], f"{folder}/report.html").name
+    'report.html'
     """
     require_replaceable(path)  # before the work
     return write_html(path, render_page(runs, live))
@@ -73,6 +83,14 @@ def render_page(runs: Sequence[Run], live: bool = False) -> str:
     ------
     NeuralCollapseError
         If there is no run.
+
+    Examples
+    --------
+    >>> from neuralcollapse.report.html import render_page
+    >>> from neuralcollapse.runs import Run
+    >>> run = Run("mine", [{"epoch": e, "nc1_trace_ratio": 1 / e} for e in (1, 10, 100)])
+    >>> render_page([run])[:15]
+    '<!DOCTYPE html>'
     """
     if not runs:
         raise NeuralCollapseError("runs", "at least one run", "none", "read the folder of one")

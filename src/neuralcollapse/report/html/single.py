@@ -28,6 +28,17 @@ def write_report(report: CollapseReport, path: str | Path, title: str = "measure
     ------
     NeuralCollapseError
         If the file is there and is no page of this library.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import torch
+    >>> import neuralcollapse as nc
+    >>> from neuralcollapse.report.html import write_report
+    >>> report = nc.measure_features(torch.tensor([[-3.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_report(report, f"{folder}/report.html", title="two classes").name
+    'report.html'
     """
     with tempfile.TemporaryDirectory() as folder:
         append_record(

@@ -53,6 +53,8 @@ def verdicts(run: Run) -> list[Standing]:
 
     Examples
     --------
+    >>> from neuralcollapse.report.html import verdicts
+    >>> from neuralcollapse.runs import Run
     >>> records = [{"epoch": e, "nc1_trace_ratio": 1 / e**2} for e in (1, 10, 20)]
     >>> print(verdicts(Run("run", records))[0].text[:80])
     Within-class scatter still falls: tr Σ_W / tr Σ_B is 0.0025, a quarter of what i

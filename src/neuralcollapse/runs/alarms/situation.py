@@ -12,7 +12,14 @@ LEARNED = 0.9  # of the training samples, a rule of thumb: before, every class m
 
 
 class CollapseWarning(UserWarning):
-    """A training run is in a state that collapse makes visible."""
+    """A training run is in a state that collapse makes visible.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from neuralcollapse.runs import CollapseWarning
+    >>> warnings.simplefilter("ignore", CollapseWarning)  # alarms stay in the records
+    """
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def expand(spec: Mapping[str, Any]) -> list[TrainConfig]:
 
     Examples
     --------
+    >>> from neuralcollapse.studies.sweep import expand
     >>> configs = expand({"base": {"epochs": 3}, "grid": {"net": ["mlp", "cnn"], "seed": [0, 1]}})
     >>> [(config.net, config.seed) for config in configs]
     [('mlp', 0), ('mlp', 1), ('cnn', 0), ('cnn', 1)]
@@ -103,6 +104,8 @@ def run_name(config: TrainConfig) -> str:
 
     Examples
     --------
+    >>> from neuralcollapse.studies.sweep import run_name
+    >>> from neuralcollapse.training import TrainConfig
     >>> run_name(TrainConfig(net="cnn", seed=3))
     'digits-cnn-seed3-431cf9af'
     """

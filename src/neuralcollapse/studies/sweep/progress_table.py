@@ -40,6 +40,14 @@ def progress_table(runs: Sequence[SweepRun]) -> Table:
     ----------
     runs
         Of the sweep.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from neuralcollapse.studies.sweep import SweepRun, progress_table
+    >>> from neuralcollapse.training import TrainConfig
+    >>> progress_table([SweepRun(TrainConfig(seed=s), Path(f"none/{s}")) for s in (0, 1)]).title
+    '2 runs: 2 waiting'
     """
     states = {run: run.state for run in runs}
     counts = Counter(states.values())

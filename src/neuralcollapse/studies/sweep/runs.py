@@ -35,6 +35,14 @@ class SweepRun:
         What is trained.
     folder
         Of the run.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from neuralcollapse.studies.sweep import SweepRun
+    >>> from neuralcollapse.training import TrainConfig
+    >>> SweepRun(TrainConfig(epochs=3), Path("none/seed-0")).state
+    'waiting'
     """
 
     config: TrainConfig

@@ -30,6 +30,16 @@ class SweepReport:
     ----------
     runs
         In the order of the configurations.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from neuralcollapse.studies.sweep import SweepReport, SweepRun
+    >>> from neuralcollapse.training import TrainConfig
+    >>> runs = tuple(SweepRun(TrainConfig(seed=s), Path(f"none/{s}")) for s in (0, 1))
+    >>> report = SweepReport(runs)
+    >>> len(report.failed), report.to_frame()["state"].tolist()
+    (0, ['waiting', 'waiting'])
     """
 
     runs: tuple[SweepRun, ...]
@@ -98,6 +108,19 @@ def sweep(
     NeuralCollapseError
         If there is no configuration, or the engine is not to be had. What a run raises is in its
         folder, and in the report.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from neuralcollapse.studies.sweep import expand, sweep
+    >>> base = {"data": "digits", "net": "mlp", "epochs": 1, "per_class": 5}
+    >>> configs = expand({"base": base, "grid": {"seed": [0, 1]}})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = sweep(configs, folder, workers=1, progress=False)
+    ...     report.to_frame()[["seed", "state"]]
+       seed     state
+    0     0  finished
+    1     1  finished
     """
     folder = Path(out).resolve()  # workers may have another current folder
     runs = tuple(SweepRun(config, folder / run_name(config)) for config in configs)

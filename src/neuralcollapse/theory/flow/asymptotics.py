@@ -31,6 +31,13 @@ class FlowAsymptotics:
         sqrt(sigma).
     num_classes, per_class
         K and n.
+
+    Examples
+    --------
+    >>> from neuralcollapse.theory import flow_asymptotics
+    >>> late = flow_asymptotics([[3.0, 0.0], [-2.0, 0.5]], [[2.0, 0.0], [-2.0, 1.0]], [0, 1])
+    >>> bool(late.errors(1000.0).self_duality < late.errors(100.0).self_duality)
+    True
     """
 
     coefficients: CollapseErrors
@@ -100,6 +107,7 @@ def flow_asymptotics(W: Any, H: Any, labels: Any) -> FlowAsymptotics:
 
     Examples
     --------
+    >>> from neuralcollapse.theory import flow_asymptotics
     >>> W, H = [[3.0, 0.0], [-3.0, 0.0]], [[2.0, 0.0], [-2.0, 0.0]]
     >>> limit = flow_asymptotics(W, H, [0, 1])
     >>> float(limit.errors(1e12).equinorm_head)

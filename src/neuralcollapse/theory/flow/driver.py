@@ -105,6 +105,7 @@ def gradient_flow(
     From W = H = (a, -a), W = H for ever, and a' = 2a / (1 + e^{2 a^2}): the margin is 2 a^2.
 
     >>> import torch
+    >>> from neuralcollapse.theory import gradient_flow
     >>> flow = gradient_flow([[1.0], [-1.0]], [[1.0], [-1.0]], [0, 1], [0.0, 1e3, 1e6])
     >>> flow.status, torch.allclose(flow.W, flow.H)
     ('ok', True)

@@ -48,6 +48,9 @@ def from_torch(
 
     Examples
     --------
+    >>> import torch
+    >>> from torch.utils.data import TensorDataset
+    >>> from neuralcollapse.training import from_torch
     >>> pairs = TensorDataset(torch.rand(6, 1, 4, 4), torch.arange(6) % 3)
     >>> from_torch(pairs, pairs, class_names=["a", "b", "c"]).input_shape
     (1, 4, 4)
@@ -95,6 +98,17 @@ def from_hugging_face(
     ------
     NeuralCollapseError
         If there is no test split or no such column, and as in `from_torch`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuralcollapse.training import from_hugging_face
+    >>> class Split(dict):  # what datasets.load_dataset(...)["train"] is
+    ...     features = {"image": None, "label": None}
+    >>> split = Split(image=[np.zeros((8, 8), np.uint8)] * 4, label=[0, 1, 0, 1])
+    >>> data = from_hugging_face(split, split)
+    >>> data.input_shape, data.class_sizes.tolist()
+    ((1, 8, 8), [2, 2])
     """
     if test is None:
         if not isinstance(train, Mapping) or not {"train", "test"} <= set(train):

@@ -42,6 +42,14 @@ def download_dataset(name: str, root: str | Path | None = None) -> Path:
     NeuralCollapseError
         If the data set is none of these, there is no folder, neither way is open, the network
         fails, or what OpenML has is not in the published order.
+
+    Examples
+    --------
+    >>> import os
+    >>> from neuralcollapse.training import download_dataset, load_dataset
+    >>> if "MY_DATA" in os.environ:  # a folder of yours; minutes, by the network
+    ...     download_dataset("fashion-mnist", os.environ["MY_DATA"])
+    ...     load_dataset("fashion-mnist", root=os.environ["MY_DATA"])
     """
     sources = {source.name: source for source in SOURCES}
     check_choice("data", name, sources)

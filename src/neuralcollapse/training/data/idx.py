@@ -43,6 +43,8 @@ def read_idx(path: str | Path) -> Tensor:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
+    >>> from neuralcollapse.training import read_idx
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "labels-idx1-ubyte")
     ...     _ = file.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))

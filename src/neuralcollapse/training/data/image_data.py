@@ -31,6 +31,9 @@ class ImageData:
 
     Examples
     --------
+    >>> import torch
+    >>> from torch.utils.data import TensorDataset
+    >>> from neuralcollapse.training import ImageData
     >>> images, labels = torch.arange(12.0).reshape(6, 1, 1, 2), torch.arange(6) % 2
     >>> split = TensorDataset(images, labels)
     >>> data = ImageData("tiny", split, split, ("even", "odd"))

@@ -83,6 +83,7 @@ def load_dataset(
 
     Examples
     --------
+    >>> from neuralcollapse.training import load_dataset
     >>> data = load_dataset("digits")
     >>> len(data.train), len(data.test), data.input_shape, data.num_classes
     (1437, 360, (1, 8, 8), 10)

@@ -54,6 +54,13 @@ class DataSource:
     openml
         Name and version in OpenML, and the sizes of the classes in the test images, which stand
         last there; None if there is none.
+
+    Examples
+    --------
+    >>> from neuralcollapse.training import DATASETS
+    >>> source = DATASETS["fashion-mnist"]
+    >>> source.class_names[:2], source.input_shape, source.sizes
+    (('T-shirt/top', 'Trouser'), (1, 28, 28), (60000, 10000))
     """
 
     name: str

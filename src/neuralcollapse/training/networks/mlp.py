@@ -27,6 +27,7 @@ class MLP(nn.Module):
 
     Examples
     --------
+    >>> from neuralcollapse.training import MLP
     >>> MLP(64, [32, 16], 10).head
     Linear(in_features=16, out_features=10, bias=True)
     """

@@ -86,6 +86,7 @@ def build_network(
 
     Examples
     --------
+    >>> from neuralcollapse.training import build_network
     >>> build_network("cnn", (1, 8, 8), 10, width=0.5, head_bias=False).head
     Linear(in_features=64, out_features=10, bias=False)
     """
