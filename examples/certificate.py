@@ -71,7 +71,10 @@ risks = pair_risks(logits_of(network, held_out), held_out[1])
 console.print(risks.head(5).round(4).to_string(index=False))
 
 console.print("\nCollapse does not carry over from training samples to held-out ones:")
-plug_ins = [cantelli_plug_in(split.state.margins) for split in (report.train, report.test)]
+plug_ins = [
+    cantelli_plug_in(sample_margins(logits_of(network, split), split[1]))
+    for split in (train, held_out)
+]
 console.print(f"Cantelli, plug-in: {plug_ins[0]:.3f} on training, {plug_ins[1]:.3f} on held-out")
 console.print(f"CDNV: {report['cdnv']:.4f} on training, {report['test_cdnv']:.4f} on held-out")
 

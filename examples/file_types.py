@@ -94,8 +94,8 @@ def main():
     folder = next((Path(package.origin).parent / "models").iterdir())
     kinds = json.loads((folder / "config.min.json").read_text())["target_labels_space"]
     run, weight, bias = network(folder)
-    paths, labels = zip(*files(set(kinds)), strict=True)
-    labels = torch.tensor([kinds.index(kind) for kind in labels])
+    paths, extensions = zip(*files(set(kinds)), strict=True)
+    labels = torch.tensor([kinds.index(kind) for kind in extensions])
     inputs = torch.tensor([bytes_of(path) for path in paths], dtype=torch.int32)
     features, logits = (torch.cat(p) for p in zip(*map(run, inputs.split(32)), strict=True))
     assert torch.allclose(features @ weight.T + bias, logits, atol=1e-2)

@@ -17,7 +17,7 @@ import neuralcollapse as nc
 from neuralcollapse.training import load_dataset
 
 try:
-    import accelerate  # noqa: F401 - the Trainer needs it
+    import accelerate  # type: ignore[import-untyped] # noqa: F401 - the Trainer needs it
     from transformers import (
         PrinterCallback,
         Trainer,
@@ -52,7 +52,7 @@ model = ViTForImageClassification(
         num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=64,
-        num_labels=10,
+        num_labels=10,  # type: ignore[call-arg] # of every configuration
     )
 )
 trainer = Trainer(

@@ -55,10 +55,11 @@ class Classifier(pl.LightningModule):
 
 
 data = load_dataset("digits")
+logger = CSVLogger("logs", name="digits")  # or TensorBoard, Weights & Biases, ...
 trainer = pl.Trainer(
     max_epochs=2 if "--smoke" in sys.argv else 25,
     accelerator="cpu",
-    logger=CSVLogger("logs", name="digits"),  # or TensorBoard, Weights & Biases, ...
+    logger=logger,
     callbacks=[nc.integrations.CollapseCallback("economy", history="logs/collapse")],
     enable_checkpointing=False,
     enable_progress_bar=False,
@@ -70,11 +71,13 @@ trainer.fit(
     DataLoader(data.test, batch_size=360),
 )
 
-names = ("collapse/nc1_trace_ratio", "collapse/nc2_etf", "collapse/nc3_self_duality")
-names += ("collapse/accuracy", "collapse/test_accuracy", "collapse/test_nc1_trace_ratio")
-print(f"What the CSV logger wrote to {Path(trainer.logger.log_dir)}:")
+names = [
+    *("collapse/nc1_trace_ratio", "collapse/nc2_etf", "collapse/nc3_self_duality"),
+    *("collapse/accuracy", "collapse/test_accuracy", "collapse/test_nc1_trace_ratio"),
+]
+print(f"What the CSV logger wrote to {Path(logger.log_dir)}:")
 print("epoch " + "".join(f"{name.split('/')[1]:>21}" for name in names))
-with open(Path(trainer.logger.log_dir, "metrics.csv"), newline="") as file:
+with open(Path(logger.log_dir, "metrics.csv"), newline="") as file:
     for row in csv.DictReader(file):
         if row.get(names[0]):
             print(f"{int(row['epoch']) + 1:5} " + "".join(f"{float(row[n]):21.3g}" for n in names))

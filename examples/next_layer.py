@@ -24,7 +24,7 @@ from neuralcollapse.metrics.presets import preset
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.studies.tirer2023.next_layer import predict_next_layer
 from neuralcollapse.theory import trace_ratio_falls_from
-from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs
+from neuralcollapse.training import MLP, TrainConfig, build_network, load_dataset, sgd_epochs
 
 METRICS = {"nc1_trace_ratio": "NC1~", "nc1_pinv": "NC1", "nc2_etf": "NC2"}
 
@@ -48,6 +48,7 @@ network = build_network(
     head_bias=config.head_bias,
     seed=config.seed,
 )
+assert isinstance(network, MLP)  # whose layers are used one by one below
 for _ in sgd_epochs(network, data.train, config):
     pass
 
@@ -66,7 +67,7 @@ lambda_h = lambda_w * ratio**2
 table = Table(box=SIMPLE_HEAD)
 for heading in ("beta", *METRICS.values(), "minimiser"):
     table.add_column(heading, justify="right")
-predictions = {}
+predictions: dict[float, dict[str, float]] = {}
 for beta in 10 ** np.arange(-3.0, 1.5, 4.0 if SMOKE else 0.5):
     layer = predict_next_layer(second, labels, lambda_w, lambda_h, beta)
     if not predictions:

@@ -28,7 +28,14 @@ from torch.utils.data import TensorDataset
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.ood import METHODS, auroc, fpr_at_tpr, ood_scores, risk_coverage
-from neuralcollapse.training import ImageData, TrainConfig, build_network, load_dataset, sgd_epochs
+from neuralcollapse.training import (
+    MLP,
+    ImageData,
+    TrainConfig,
+    build_network,
+    load_dataset,
+    sgd_epochs,
+)
 
 torch.set_num_threads(1)
 CONFIG = TrainConfig(
@@ -39,12 +46,13 @@ CONFIG = TrainConfig(
 def known_digits(classes):
     """Return the digits of some classes alone, and the test images of the others."""
     digits = load_dataset("digits")
-    splits, unknown = [], None
-    for images, labels in (digits.train.tensors, digits.test.tensors):
-        known = labels < classes
-        splits.append(TensorDataset(images[known], labels[known]))
-        unknown = images[~known]
-    return ImageData("digits", *splits, digits.class_names[:classes]), unknown
+    train, test = (
+        TensorDataset(images[labels < classes], labels[labels < classes])
+        for images, labels in (digits.train.tensors, digits.test.tensors)
+    )
+    images, labels = digits.test.tensors
+    unknown = images[labels >= classes]
+    return ImageData("digits", train, test, digits.class_names[:classes]), unknown
 
 
 def clothes():
@@ -58,6 +66,7 @@ def compare(title, data, foreign):
     network = build_network(
         CONFIG.net, data.input_shape, data.num_classes, width=CONFIG.width, seed=CONFIG.seed
     )
+    assert isinstance(network, MLP)  # so it has features and a head
     for _ in sgd_epochs(network, data.train, CONFIG):
         pass
     batches = [tuple(data.train.tensors)]

@@ -63,9 +63,8 @@ def main() -> None:
         state = merged(paths, (5, 16), first.moments.means)
         ray.shutdown()
     values = state.values(weight, bias)
-    alone = nc.measure_features(
-        *(torch.cat(part) for part in zip(*parts, strict=True)), weight, bias
-    )
+    features, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+    alone = nc.measure_features(features, labels, weight, bias)
     worst = max(abs(values[name] - value) / max(abs(value), 1e-6) for name, value in alone.items())
     assert worst < 1e-5, worst
     print(f"NC1 {values['nc1_pinv']:.4f}, NC4 {values['nc4_agreement']:.2%} of 6 files by tasks;")

@@ -31,14 +31,15 @@ config = ViTConfig(
     num_hidden_layers=4,
     num_attention_heads=4,
     intermediate_size=96,
-    num_labels=data.num_classes,
+    num_labels=data.num_classes,  # type: ignore[call-arg] # of every configuration
     initializer_range=0.1,
 )
 model = ViTForImageClassification(config)
 
 
-def batches(images, labels, size, order):
+def batches(split, size, order):
     """Return batches as the library's own data collators make them."""
+    images, labels = split
     return [
         {"pixel_values": images[rows], "labels": labels[rows]}
         for rows in order(len(labels)).split(size)
@@ -52,16 +53,16 @@ total = epochs * len(train[1]) // size
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=total)
 for _ in range(epochs):
     model.train()
-    for batch in batches(*train, size, torch.randperm):
+    for batch in batches(train, size, torch.randperm):
         loss = model(**batch).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
 
-ordered = batches(*train, 500, torch.arange)
+ordered = batches(train, 500, torch.arange)
 console = Console(highlight=False, soft_wrap=True)
-report = nc.measure(model, ordered, test_loader=batches(*test, 360, torch.arange))
+report = nc.measure(model, ordered, test_loader=batches(test, 360, torch.arange))
 console.print(str(report))
 console.print()
 console.print(str(nc.measure_layers(model, ordered)))
