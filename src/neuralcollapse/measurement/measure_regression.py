@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -149,32 +150,50 @@ def measure_regression(
         values[name] = float((units - units @ basis.T @ basis).square().sum(1).mean())
         inside = float((rows @ basis.T).square().sum())
         values[f"{name}_explained"] = inside / total if total else float("nan")
-    squares, frame = torch.linalg.eigh(centered.T @ centered / len(centered))
-    roots = squares.clamp_min(0).sqrt()
-    gram = weight @ weight.T
-
-    def predicted(shift: float) -> Tensor:
-        return frame * (roots - shift).clamp_min(0) @ frame.T
-
-    def distance(shift: float) -> float:
-        return float((_unit(gram) - _unit(predicted(shift))).square().sum())
-
-    # Not unimodal where small directions vanish one by one: between the roots it is smooth.
-    knots = [0.0, *roots.tolist()]
-    options: Any = {"xatol": 1e-12 * knots[-1]}
-    found = [
-        minimize_scalar(distance, bounds=pair, method="bounded", options=options)
-        for pair in pairwise(knots)
-        if pair[1] > pair[0]
-    ]
-    shift = float(min(found, key=lambda result: result.fun).x)
-    values["nrc3"] = distance(shift)
+    gram, shape = weight @ weight.T, _PredictedGram(centered)
+    shift = shape.nearest_shift(gram)
+    values["nrc3"] = shape.distance(gram, shift)
     if weight_decay is not None:
         lambda_w, lambda_h = weight_decay
-        scale = (lambda_h / lambda_w) ** 0.5
-        target = scale * predicted((lambda_h * lambda_w) ** 0.5)
+        target = (lambda_h / lambda_w) ** 0.5 * shape.at((lambda_h * lambda_w) ** 0.5)
         values["nrc3_decay"] = float((gram - target).norm() / target.norm()) ** 2
-    return RegressionReport(values, shift, _unit(predicted(shift)))
+    return RegressionReport(values, shift, _unit(shape.at(shift)))
+
+
+class _PredictedGram:
+    """The Gram matrix that theory predicts of a head: the root of the targets' covariance, shrunk.
+
+    Parameters
+    ----------
+    centered
+        (N, n) targets, less their mean.
+    """
+
+    def __init__(self, centered: Tensor) -> None:
+        squares, self.frame = torch.linalg.eigh(centered.T @ centered / len(centered))
+        self.roots = squares.clamp_min(0).sqrt()
+
+    def at(self, shift: float) -> Tensor:
+        """Return the matrix whose eigenvalues are the roots, each less a shift, at least 0."""
+        return self.frame * (self.roots - shift).clamp_min(0) @ self.frame.T
+
+    def distance(self, gram: Tensor, shift: float) -> float:
+        """Return the squared distance of two Gram matrices, each scaled to norm 1."""
+        return float((_unit(gram) - _unit(self.at(shift))).square().sum())
+
+    def nearest_shift(self, gram: Tensor) -> float:
+        """Return the shift of least distance."""
+        # Not unimodal where small directions vanish one by one: between the roots it is smooth.
+        knots = [0.0, *self.roots.tolist()]
+        options: Any = {"xatol": 1e-12 * knots[-1]}
+        found = [
+            minimize_scalar(
+                partial(self.distance, gram), bounds=pair, method="bounded", options=options
+            )
+            for pair in pairwise(knots)
+            if pair[1] > pair[0]
+        ]
+        return float(min(found, key=lambda result: result.fun).x)
 
 
 def _unit(matrix: Tensor) -> Tensor:
