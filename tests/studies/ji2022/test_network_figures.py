@@ -35,16 +35,21 @@ def test_a_power_of_the_clock_has_its_exponent_as_slope(exponent, key):
     assert collapse_slope(made_up(exponent), key) == pytest.approx(exponent, abs=1e-9)
 
 
-def test_the_slope_waits_until_training_images_stay_right():
+def test_the_slope_waits_until_all_training_images_were_right_and_passes_over_jumps_of_the_loss():
     records = made_up(-1)
-    for record in records[:20]:
-        record["nc3_self_duality"] = 1.0
-    for record in records[5:20]:
-        record["accuracy"] = 1.0
-    records[19]["accuracy"] = 0.999
-    assert collapse_slope(records, "nc3_self_duality") == pytest.approx(-1)
-    records[-1]["accuracy"] = 0.999
-    assert np.isnan(collapse_slope(records, "nc3_self_duality"))
+    for record in records[:5]:
+        record["nc3_self_duality"] = 1.0  # not right yet
+    jump = {"train_loss": 0.5, "accuracy": 0.9, "nc3_self_duality": 1.0}
+    assert collapse_slope([*records, jump], "nc3_self_duality") == pytest.approx(-1)
+
+
+def test_no_slope_where_the_clock_hardly_moves_or_images_stay_wrong():
+    records = made_up(-1)
+    assert np.isnan(collapse_slope(records[:7], "nc3_self_duality"))  # two that are right
+    late = [record | {"train_loss": np.exp(-10 - i / 100)} for i, record in enumerate(records[5:])]
+    assert np.isnan(collapse_slope(late, "nc3_self_duality"))
+    wrong = [record | {"accuracy": 0.999} for record in records]
+    assert np.isnan(collapse_slope(wrong, "nc3_self_duality"))
 
 
 def test_the_clock_never_goes_back():

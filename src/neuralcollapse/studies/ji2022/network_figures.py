@@ -28,6 +28,7 @@ from neuralcollapse.studies.ji2022.network_runs import (
     collapse_slope,
     configs,
     error_curve,
+    first_right,
     theory_clock,
 )
 from neuralcollapse.studies.ji2022.study import study
@@ -87,8 +88,7 @@ def _panel(
     time: Callable[[Sequence[Record]], NDArray[np.float64]],
 ) -> None:
     """Draw the median of the seeds and the band from the least to the largest."""
-    # From log t = 1 on: before, log log t is negative, and the flow of the theory has not begun.
-    late = [[r for r, t in zip(s, time(s), strict=True) if t >= 1] or s[-1:] for s in seeds]
+    late = [_on_the_clock(records, time) for records in seeds]
     times = [np.maximum(time(records), 1) for records in late]
     start = max(t[0] for t in times)
     grid = np.geomspace(start, max(min(t[-1] for t in times), 1.01 * start), 200)
@@ -99,15 +99,23 @@ def _panel(
         ]
         axes.fill_between(grid, np.min(rows, 0), np.max(rows, 0), color=color, alpha=0.2, lw=0)
         axes.plot(grid, np.median(rows, 0), color=color, label=label)
-    right = [t[at] for t, records in zip(times, late, strict=True) for at in _first_right(records)]
+    found = [(time(records), first_right(records)) for records in seeds]
+    right = [clock[first] for clock, first in found if first is not None]
     if right:
         axes.axvline(float(np.median(right)), color=GREY, lw=0.9, ls=(0, (1, 2)), label="_100 %")
     axes.set_xlim(grid[0], grid[-1])
 
 
-def _first_right(records: Sequence[Record]) -> list[int]:
-    """Return where every training image was right for the first time; nothing if never."""
-    return [i for i, record in enumerate(records) if record["accuracy"] == 1][:1]
+def _on_the_clock(
+    records: Sequence[Record], time: Callable[[Sequence[Record]], NDArray[np.float64]]
+) -> Sequence[Record]:
+    """Return the records at which a clock goes on, from log t = 1 on.
+
+    Before, log log t is negative, and the flow of the theory has not begun.
+    """
+    times = time(records)
+    goes_on = (np.diff(times, prepend=-np.inf) > 0) & (times >= 1)
+    return [record for record, on in zip(records, goes_on, strict=True) if on] or records[-1:]
 
 
 def _references(axes: Axes, seeds: Seeds, curves: dict[str, tuple[str, str]]) -> None:
@@ -128,10 +136,12 @@ def _references(axes: Axes, seeds: Seeds, curves: dict[str, tuple[str, str]]) ->
 
 
 def _range(values: Sequence[float]) -> str:
-    if not np.isfinite(values).all():
-        return "no slope, not all right to the end"
-    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
-    return f"slope {low}" if low == high else f"slope {low} to {high}"
+    fitted = [value for value in values if np.isfinite(value)]
+    if not fitted:
+        return "no slope to fit"
+    low, high = f"{min(fitted):.2f}", f"{max(fitted):.2f}"
+    said = f"slope {low}" if low == high else f"slope {low} to {high}"
+    return said if len(fitted) == len(values) else f"{said} ({len(fitted)} of {len(values)} seeds)"
 
 
 def _log_log_axis(axes: Axes, steps: NDArray[np.float64]) -> None:
@@ -193,7 +203,8 @@ def _caption(number: int, job: FigureJob, first: TrainConfig, runs: dict[str, An
         f"{first.epochs} epochs; line: {seeds_drawn}. At the end, the "
         f"least of the seeds: {ends}. Dotted: every training image right for the first time. Below "
         "against the theory's time, L the mean training loss: its flow gives straight lines, "
-        "dashed; slopes are fitted to each seed once all training images stay right."
+        "dashed; slopes are fitted to each seed from the dotted line on, at the measurements whose "
+        "loss is the least so far."
     )
 
 

@@ -52,6 +52,7 @@ ERRORS = {
     "nc2_equiangular_head": -1.0,
     "nc3_self_duality": -1.0,
 }
+LEAST_GROWTH = 1.1  # of the clock, for a slope against it
 
 
 def configs(
@@ -112,25 +113,42 @@ def theory_clock(records: Sequence[Record]) -> NDArray[np.float64]:
 
 
 def collapse_slope(records: Sequence[Record], key: str) -> float:
-    """Return the exponent of an error in -log L, fitted once all training images are right.
+    """Return the exponent of an error in -log L, fitted from the first fit of all images on.
 
     Parameters
     ----------
     records
-        Of a run.
+        Of a run. Those count at which the loss is the least so far: after a jump of the loss the
+        network is not where the clock says.
     key
         Of the error, as in `ERRORS`.
 
     Returns
     -------
     float
-        -1 for a fall like 1 / log t. NaN if training accuracy was 1 in fewer than three records.
+        -1 for a fall like 1 / log t. NaN if fewer than three records count, or -log L grew by less
+        than a tenth between them: then there is no slope to see.
+
+    Examples
+    --------
+    >>> import math
+    >>> losses = [math.exp(-t) for t in (1, 2, 4, 8)]
+    >>> records = [{"train_loss": x, "accuracy": 1, "cdnv": 1 / -math.log(x)} for x in losses]
+    >>> round(collapse_slope(records, "cdnv"), 3)
+    -1.0
     """
-    fitted = np.logical_and.accumulate([r["accuracy"] == 1 for r in reversed(records)])[::-1]
-    if fitted.sum() < 3:
+    clock, first = theory_clock(records), first_right(records)
+    counted = np.diff(clock, prepend=-np.inf) > 0
+    counted[: len(records) if first is None else first] = False
+    clock, errors = clock[counted], error_curve(records, key)[counted]
+    if len(clock) < 3 or not clock[-1] >= LEAST_GROWTH * clock[0] > 0:
         return float("nan")
-    clock, errors = theory_clock(records)[fitted], error_curve(records, key)[fitted]
     return float(np.polyfit(np.log(clock), np.log(errors), 1)[0])
+
+
+def first_right(records: Sequence[Record]) -> int | None:
+    """Return where every training image was right for the first time; None if never."""
+    return next((i for i, record in enumerate(records) if record["accuracy"] == 1), None)
 
 
 def error_curve(records: Sequence[Record], key: str) -> NDArray[np.float64]:
