@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any, Literal
 
 from torch import Tensor
@@ -130,18 +131,12 @@ def measure_features(
         class_names = [str(name) for name in found]
     num_classes = len(head) if head is not None else len(class_names or ())
     names = check_class_names(class_names, num_classes)
-    state = CollapseState(
-        num_classes,
-        rows.shape[1],
-        scatter,
-        keep=True,
-        feature_budget=rows.nbytes,
-        intervals=intervals,
-    )
+    state = CollapseState(num_classes, rows.shape[1], scatter, keep=True, intervals=intervals)
     true = integer_labels("labels", labels, len(rows), num_classes, class_names)
-    _gather(state, rows, true, None, scores)
-    means = state.moments.means
-    state.settle(means, head=layer if scores is None else None)
+    for part, decided, classes in _batches(rows, true, scores, num_classes, BATCH_ROWS):
+        state.gather(part, classes, decided)
+    means, again = state.moments.means, _batches(rows, true, scores, num_classes)
+    state.settle(means, again, head=layer if scores is None else None)
     train, test = SplitReport.of(state, head, offset, own), None
     if test_features is not None:
         width, rows = rows.shape[1], as_matrix("test_features", test_features).detach()
@@ -151,15 +146,23 @@ def measure_features(
             num_classes, rows.shape[1], scatter, centers=means, keep=True,
             feature_budget=rows.nbytes, intervals=intervals, confidences=True,
         )  # fmt: skip
-        _gather(state, rows, true, layer, test_scores)
+        parts = _batches(rows, true, test_scores, num_classes, BATCH_ROWS, layer)
+        for part, decided, classes in parts:
+            state.gather(part, classes, decided)
         state.look_again()
         test = SplitReport.of(state, head, offset, own)
     return CollapseReport(train, names, head, offset, test, own)
 
 
-def _gather(
-    state: CollapseState, rows: Tensor, labels: Tensor, head: Head | None, scores: Tensor | None
-) -> None:
+def _batches(
+    rows: Tensor,
+    labels: Tensor,
+    scores: Tensor | None,
+    num_classes: int,
+    most: int = BATCH_LOGITS,
+    head: Head | None = None,
+) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+    """Yield features, logits (those given, or else those of a head) and labels."""
     if scores is not None and len(scores) != len(rows):
         raise NeuralCollapseError(
             "logits",
@@ -167,10 +170,7 @@ def _gather(
             str(len(scores)),
             "pass those of the features",
         )
-    size = max(1, min(BATCH_ROWS, BATCH_LOGITS // state.moments.num_classes))
-    for part, true in zip(rows.split(size), labels.split(size), strict=True):
-        if scores is None:
-            logits = None if head is None else head.logits(part)
-        else:
-            logits, scores = scores[: len(part)], scores[len(part) :]
-        state.gather(part, true, logits)
+    size = max(1, min(most, BATCH_LOGITS // num_classes))
+    given = repeat(None) if scores is None else scores.split(size)
+    for part, true, logits in zip(rows.split(size), labels.split(size), given, strict=False):
+        yield part, head.logits(part) if logits is None and head is not None else logits, true

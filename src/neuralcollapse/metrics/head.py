@@ -12,10 +12,12 @@ from torch.nn.functional import linear, normalize
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.moments.slab import part_rows
 from neuralcollapse.validation import ROW_A_CLASS, check_shape, finite_matrix, finite_tensor
 
 FEW = range(4, 257)  # classes, so few that scores are better laid out class by class
 MANY_ROWS = 64  # fewer samples make no product worth turning
+PIECE_ROWS = 512  # at least so many at once, or as many as stay in cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +142,10 @@ def linear_scores(rows: Tensor, vectors: Tensor, offsets: Tensor | None = None) 
     with torch.autocast(rows.device.type, enabled=False):
         if rows.ndim != 2 or len(rows) < MANY_ROWS or len(vectors) not in FEW:
             return linear(rows, vectors, offsets)
-        if offsets is None:
-            return (vectors @ rows.T).T
-        return torch.addmm(offsets[:, None], vectors, rows.T).T
+        added = vectors.new_zeros(len(vectors), 1) if offsets is None else offsets[:, None]
+        pieces = rows.T.split(max(PIECE_ROWS, part_rows(rows.shape[1])), dim=1)
+        found = [torch.addmm(added, vectors, piece) for piece in pieces]
+        return (found[0] if len(found) == 1 else torch.cat(found, 1)).T
 
 
 def two_sided(one: Tensor, dim: int = 0) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-CHUNK_ROWS = 2048  # fewer would make more calls than work
+CHUNK_ROWS = 2048  # fewer would make more calls than work, more a large copy
 Batch = tuple[Tensor, Tensor, Tensor | None]  # features, labels, winners
 
 
@@ -87,7 +87,8 @@ class KeptSamples:
             self.features = self.features + other.features
 
     def chunks(self, size: int = CHUNK_ROWS) -> Iterator[Batch]:
-        """Yield the features kept with labels (int64) and winners, put together to `size` rows."""
+        """Yield the features kept with labels (int64) and winners, put together to some `size` rows."""
+        size = min(size, CHUNK_ROWS)
         for _, alike in groupby(self.features or (), key=_kind):
             pending, rows = [], 0
             for batch in alike:

@@ -21,7 +21,7 @@ from neuralcollapse.validation import (
 )
 
 CHUNK_ELEMENTS = 2**21  # scores held at once; never samples x classes
-CHUNK_ROWS = 2048
+CHUNK_ROWS = 8192
 NEAR = 4.0  # a centre within so many times the radius of the means costs no digit worth a copy
 
 

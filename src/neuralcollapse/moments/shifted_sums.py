@@ -56,6 +56,7 @@ class ShiftedSums:
         self.sum = torch.zeros(num_classes, dim, dtype=torch.float64, device=device)
         self.scatter = torch.zeros(scatters, dim, dim, dtype=torch.float64, device=device)
         self._settled = torch.zeros_like(self.count)  # the count when the shift was last judged
+        self._room = 0  # at least so many samples come before a shift is judged again
         self._judged: float | None = None  # mean square of the rows whose spectrum was looked at
         self.ready = False  # whether rows may be centred as they come, see `_is_ready`
         self.coarse = False  # whether float32 products are in the scatters
@@ -86,14 +87,15 @@ class ShiftedSums:
             self._recent_scatter = torch.zeros_like(self.scatter, dtype=self.shift.dtype)
         squared_norms = norms.to(torch.float64).square()
         self.count += incoming
-        self.ready = self._is_ready()
+        self.ready = self._is_ready(len(rows))
         squares = torch.bincount(cells, squared_norms, minlength=len(self._recent_sum))
         if self.groups is not None:
             self.groups.count += torch.bincount(cells, minlength=len(squares)).view(
                 -1, len(incoming)
             )
             self.groups.square += squares.view(-1, len(incoming))
-        self.square += squares.view(-1, len(incoming)).sum(0)
+            squares = squares.view(-1, len(incoming)).sum(0)
+        self.square += squares
         self._recent_sum.index_add_(0, cells, padded)  # ten times slower without the padding
         with torch.autocast(rows.device.type, enabled=False):  # it would multiply in half precision
             for scatter, group in self._by_scatter(self._recent_scatter, rows, labels):
@@ -129,7 +131,8 @@ class ShiftedSums:
         self.shift[fresh] = other.shift[fresh].to(self.shift.dtype)
         self._settled[fresh] = other._settled[fresh]
         self.count += other.count
-        self.ready, self.coarse = self._is_ready(), self.coarse or other.coarse
+        self._room = 0
+        self.ready, self.coarse = self._is_ready(0), self.coarse or other.coarse
         self.square += other.square
         self.sum += other.sum
         self.scatter += other.scatter
@@ -154,7 +157,7 @@ class ShiftedSums:
         if self.groups is not None:
             moved.groups = self.groups.to(device)
             moved.groups.move(step)
-        moved.ready, moved.coarse = self.ready, self.coarse
+        moved.ready, moved.coarse, moved._room = self.ready, self.coarse, self._room
         moved._judged = self._judged if dtype == self.shift.dtype else None
         return moved
 
@@ -199,14 +202,15 @@ class ShiftedSums:
             self._widen()
         padded = padded.to(self.shift.dtype)
         rows = padded[:, : self.shift.shape[1]]
-        due = (incoming > 0) & (self.count + incoming >= SETTLED_FACTOR * self._settled)
-        if centered and bool(due.any()):
+        due = self._due(incoming) if len(padded) >= self._room else None
+        if centered and due is not None:
             # More rows of a class than `_is_ready` foresaw. Exact where the differences are small.
             self._move(rows, labels, torch.Tensor.add_)
             centered = False
         given = rows
         if not centered:
-            self._settle_shifts(rows, labels, incoming, due)
+            if due is not None:
+                self._settle_shifts(rows, labels, incoming, due)
             if self._judged is None:  # their spectrum has yet to be looked at
                 given = rows.clone()
             self._move(rows, labels, torch.Tensor.sub_)
@@ -227,20 +231,28 @@ class ShiftedSums:
         for part, part_labels in zip(rows.split(size), labels.split(size), strict=True):
             by(part, self.shift.index_select(0, part_labels))  # 4x faster than self.shift[...]
 
-    def _is_ready(self) -> bool:
+    def _due(self, incoming: Tensor) -> Tensor | None:
+        """Return which shifts are judged now that so many samples come, (K,); None if none is."""
+        due = (incoming > 0) & (self.count + incoming >= SETTLED_FACTOR * self._settled)
+        return due if bool(due.any()) else None
+
+    def _is_ready(self, added: int) -> bool:
         """Whether every class has a shift that will not be judged by the rows of the next slab.
 
         To be judged rows must be as they came: a difference from a bad shift has lost digits.
         """
-        left = SETTLED_FACTOR * self._settled - self.count
-        return bool((left > 4 * SLAB_ROWS / len(left)).all())
+        likely = 4 * SLAB_ROWS / len(self.count)
+        self._room -= added
+        if self._room <= max(likely, SLAB_ROWS):  # else it is enough, whatever classes came
+            self._room = int((SETTLED_FACTOR * self._settled - self.count).min())
+        return self._room > likely
 
     def _drowns(self, rows: Tensor, norms: Tensor) -> bool:
         """Tell whether float32 loses these rows; looked at once, and again when they grow."""
         if self.shift.dtype == torch.float64 or not len(self.scatter):
             self._judged = math.inf
             return False
-        square = float(norms.to(torch.float64).square().mean())
+        square = float(norms.dot(norms)) / len(norms)
         if self._judged is not None and square <= GROWTH * self._judged:
             return False
         found = drowns(rows, norms)
@@ -262,8 +274,6 @@ class ShiftedSums:
         samples since over n^2: with `SETTLED_FACTOR`, never worth mentioning.
         """
         selected = due[labels].nonzero().squeeze(1)
-        if not len(selected):
-            return
         if len(selected) < len(rows):
             rows, labels = rows.index_select(0, selected), labels[selected]
         classes = due.nonzero().squeeze(1)

@@ -13,6 +13,7 @@ from neuralcollapse.metrics.estimates.sample_groups import FEWEST
 from neuralcollapse.metrics.head import linear_scores
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.moments.group_sums import GROUPS, deal
+from neuralcollapse.moments.slab import part_rows
 
 MOST_PAIRED = 2048  # classes, up to which K x K matrices are held
 CHEAP_SHARE = 8  # directions may be so many times fewer than features,
@@ -65,10 +66,13 @@ class SecondLook:
         self._seen = self._seen.to(labels.device)
         groups = deal(labels, incoming, self._seen) // len(incoming)
         self._seen = self._seen + incoming
-        # The class mean is taken off before the product, so that collapsed classes keep digits.
-        apart = centers.index_select(0, labels)
-        torch.sub(features.to(rows.dtype), apart, out=apart)  # a third array would cost as much
-        along = linear_scores(apart, rows).sub_(rest.index_select(0, labels)).double()
+        size, found = part_rows(self._means.shape[1]), []
+        for part, classes in zip(features.split(size), labels.split(size), strict=True):
+            # The class mean is taken off before the product, so that collapsed classes keep digits.
+            apart = centers.index_select(0, classes)
+            torch.sub(part.to(rows.dtype), apart, out=apart)  # a third array would cost as much
+            found.append(linear_scores(apart, rows).T)
+        along = torch.cat(found, 1).T.sub_(rest.index_select(0, labels)).double()
         for place, part in enumerate(along.square_().split(self._parts, dim=1)):
             self.sums[place] += torch.bincount(groups, part.sum(1), minlength=GROUPS).cpu()
 
