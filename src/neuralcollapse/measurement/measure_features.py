@@ -14,6 +14,7 @@ from neuralcollapse.measurement.feature_stream import FeatureStream, measure_str
 from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
 from neuralcollapse.metrics.head import Head, checked_bias, two_sided
+from neuralcollapse.metrics.nearest_center import CHUNK_ROWS
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.validation import (
     as_matrix,
@@ -135,7 +136,7 @@ def measure_features(
     true = integer_labels("labels", labels, len(rows), num_classes, class_names)
     for part, decided, classes in _batches(rows, true, scores, num_classes, BATCH_ROWS):
         state.gather(part, classes, decided)
-    means, again = state.moments.means, _batches(rows, true, scores, num_classes)
+    means, again = state.moments.means, _batches(rows, true, scores, num_classes, CHUNK_ROWS)
     state.settle(means, again, head=layer if scores is None else None)
     train, test = SplitReport.of(state, head, offset, own), None
     if test_features is not None:
@@ -159,7 +160,7 @@ def _batches(
     labels: Tensor,
     scores: Tensor | None,
     num_classes: int,
-    most: int = BATCH_LOGITS,
+    most: int,
     head: Head | None = None,
 ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
     """Yield features, logits (those given, or else those of a head) and labels."""

@@ -87,7 +87,7 @@ class KeptSamples:
             self.features = self.features + other.features
 
     def chunks(self, size: int = CHUNK_ROWS) -> Iterator[Batch]:
-        """Yield the features kept with labels (int64) and winners, put together to some `size` rows."""
+        """Yield the features kept with labels (int64) and winners, some `size` rows at a time."""
         size = min(size, CHUNK_ROWS)
         for _, alike in groupby(self.features or (), key=_kind):
             pending, rows = [], 0
