@@ -15,7 +15,6 @@ from neuralcollapse.moments.shifted_sums import PART
 Weighting = Literal["pooled", "balanced"]
 Center = Literal["class_mean", "sample_mean"]
 FLOAT32_PRODUCT = 2.0**-25  # round-off of a float32 scatter, over its mean diagonal
-REMEMBERED = 2**20  # numbers of class means that are kept until the next sample
 _WEIGHTING: dict[Center, Weighting] = {"class_mean": "balanced", "sample_mean": "pooled"}
 
 
@@ -144,16 +143,18 @@ class ClassMoments(ClassSums):
 
         def compute() -> Tensor:
             present = self.present
+            if center == "sample_mean":
+                rows = self.centered_means()
+                rows -= self.class_weights("pooled")[present] @ rows
+                return rows
             rows = _of(self.means, present)  # fresh, so that it can be written to
             rows -= rows[:1].clone()
-            rows -= self.class_weights(_WEIGHTING[center])[present] @ rows
+            rows -= rows.mean(0)
             if rows.norm() <= 4 * self.round_off:
                 rows.zero_()
             return rows
 
-        if self.num_classes * self.dim > REMEMBERED:
-            return compute()
-        return self.remembered(("centered means", center), compute).clone()
+        return self._copied(("centered means", center), compute)
 
     @property
     def round_off(self) -> float:
@@ -194,8 +195,12 @@ class ClassMoments(ClassSums):
             raise NeuralCollapseError(
                 "moments", "at least one sample", "none", "call update with features first"
             )
-        weights = self.counts if weighting == "pooled" else self.present
-        return weights.to(torch.float64) / weights.sum()
+
+        def compute() -> Tensor:
+            weights = self.counts if weighting == "pooled" else self.present
+            return weights.to(torch.float64) / weights.sum()
+
+        return self.remembered(("weights", weighting), compute)
 
     def within_scatter(self, weighting: Weighting = "pooled") -> Float[Tensor, "d d"]:
         """Return the within-class scatter, (d, d) float64.

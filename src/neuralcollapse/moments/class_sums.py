@@ -27,6 +27,7 @@ from neuralcollapse.validation import (
 
 S = TypeVar("S", bound="ClassSums")
 T = TypeVar("T")
+REMEMBERED = 2**20  # numbers of class means that are kept until the next sample
 
 
 class ClassSums:
@@ -166,7 +167,7 @@ class ClassSums:
             slab, self._slab = self._slab, None
             self._num_batches = slab.num_batches
             self._add(slab, *slab.take())
-        self._sums.flush()
+            self._sums.flush()
         return self._sums
 
     # ---------------------------------------------------------------- reading
@@ -184,6 +185,12 @@ class ClassSums:
         if key not in self._derived:
             self._derived[key] = compute()
         return self._derived[key]
+
+    def _copied(self, key: tuple, compute: Callable[[], Tensor]) -> Tensor:
+        """Return a copy of a table like that of the class means, remembered unless it is large."""
+        if self.num_classes * self.dim > REMEMBERED:
+            return compute()
+        return self.remembered(key, compute).clone()
 
     @property
     def device(self) -> torch.device:
@@ -229,16 +236,20 @@ class ClassSums:
     @property
     def present(self) -> Bool[Tensor, " K"]:
         """Which classes have a sample, (K,) bool."""
-        return self._drained().count > 0
+        return self.remembered(("present",), lambda: self._drained().count > 0)
 
     @property
     def means(self) -> Float[Tensor, "K d"]:
         """Class means mu_k, (K, d) float64; NaN for an absent class."""
         sums = self._drained()
-        means = sums.miss()
-        for part, shift in zip(means.split(PART), sums.shift.split(PART), strict=True):
-            part += shift  # a float32 shift is converted for it
-        return means.masked_fill_(sums.count[:, None] == 0, float("nan"))
+
+        def compute() -> Tensor:
+            means = sums.miss()
+            for part, shift in zip(means.split(PART), sums.shift.split(PART), strict=True):
+                part += shift  # a float32 shift is converted for it
+            return means.masked_fill_(sums.count[:, None] == 0, float("nan"))
+
+        return self._copied(("means",), compute)
 
     @property
     def trace_variances(self) -> Float[Tensor, " K"]:
