@@ -107,6 +107,13 @@ def _margin_of_any_sizes() -> Iterator[Evidence]:
     )
     shortfall = max(abs(_ratio(sizes, d) - 1) for sizes, d in IMBALANCED)
     yield Evidence("largest |margin / bound - 1| at the optimum", shortfall, 0, 1e-12)
+    apart = []
+    for sizes, dim in IMBALANCED:
+        hot = np.repeat(np.eye(len(sizes)), sizes, axis=0)
+        values = np.linalg.svd(hot - hot.mean(1, keepdims=True), compute_uv=False)
+        apart.append(separation_optimum(sizes, dim).value / values.sum())
+    worst = max(apart, key=lambda ratio: abs(ratio - 1))
+    yield Evidence("least norm over the sum of singular values, the farthest", worst, 1, 1e-12)
 
 
 def _searched() -> float:

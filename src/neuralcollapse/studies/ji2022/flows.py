@@ -55,3 +55,12 @@ def exponent(x: Any, y: Any, low: float, high: float) -> float:
     x, y = np.asarray(x), np.asarray(y)
     chosen = (x >= low) & (x <= high)
     return float(np.polyfit(np.log(x[chosen]), np.log(y[chosen]), 1)[0])
+
+
+def separating_norm(W: Tensor, H: Tensor, labels: Tensor) -> float:
+    """Return half the squared norm at margin 1, sample by sample."""
+    logits = H @ W.T
+    gaps = [
+        logits[i, y] - logits[i, j] for i, y in enumerate(labels) for j in range(len(W)) if j != y
+    ]
+    return float((W.square().sum() + H.square().sum()) / 2 / min(gaps))

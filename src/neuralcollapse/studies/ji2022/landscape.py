@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.ji2022.flows import separating_norm
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import (
     EscapeDirection,
@@ -108,6 +109,10 @@ def _suboptimal_kkt_points() -> Iterator[Evidence]:
     ratio = min(p.value / separation_value(torch.bincount(p.labels)) for p in points)
     note = f"{len(points)} points, K to 10"
     yield Evidence("largest KKT residual, with multipliers", residual, 0, 1e-13, note=note)
+    values = [p.value / separating_norm(p.W, p.H, p.labels) for p in points]
+    worst = max(values, key=lambda value: abs(value - 1))
+    words = "value over half the squared norm at margin 1, the farthest"
+    yield Evidence(words, worst, 1, 1e-12, note="by brute force on the logits")
     yield Evidence("least value / optimal value", ratio, 1.01, relation=">=")
     yield from _pairs_with_decay()
 
@@ -125,8 +130,9 @@ def _pairs_with_decay() -> Iterator[Evidence]:
     slope = max(float(part.norm()) for part in torch.autograd.grad(loss(W, H), (W, H)))
     note = f"K = 6, n = {n}, torch's loss and autograd"
     yield Evidence("with weight decay: gradient at the pairs", slope, 0, 1e-14, note=note)
-    least = weight_decay_optimum(6, n, 5, *decays).value
-    excess = float(loss(point.W, point.H)) / least
+    found = float(loss(point.W, point.H))
+    yield Evidence("their value over that loss", point.value / found, 1, 1e-12)
+    excess = found / weight_decay_optimum(6, n, 5, *decays).value
     yield Evidence("their loss over the least", excess, 1.001, relation=">=")
 
 
