@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +8,7 @@ from safetensors.torch import save_file
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.compare import _row
 
 GENERATOR = torch.Generator().manual_seed(0)
 LABELS = torch.arange(60) % 3
@@ -79,7 +82,7 @@ def test_two_measurements_of_the_same_samples_are_paired(report):
     assert apart.paired == {"training data": False}
     wide = apart.table.loc["nc1_trace_ratio"]
     assert wide["upper"] / wide["lower"] > row["upper"] / row["lower"]
-    assert "the same samples, paired" in str(paired)
+    assert "taken for the same samples" in str(paired)
 
 
 def test_nothing_differs_from_itself(report):
@@ -110,3 +113,13 @@ def test_a_report_is_named_as_what_it_is(tmp_path):
     with pytest.raises(NeuralCollapseError, match=r"save: expected .*\.safetensors, got r.npz"):
         report.save(tmp_path / "r.npz")
     assert not list(tmp_path.iterdir())
+
+
+def test_round_off_is_no_difference(report):
+    """What a file gives back may differ in the last digit, and then so do all groups alike."""
+    for name in ("nc2_etf", "nc1_trace_ratio"):
+        one = report.estimates[name]
+        scaled, *parts = (value * (1 + 4e-16) for value in (one.scaled, *one.replicates))
+        row = _row(one, replace(one, scaled=scaled, replicates=tuple(parts)), True)
+        assert row["differs"] is False
+        assert row["change"] == (1 if row["of"] == "ratio" else 0)

@@ -54,7 +54,11 @@ def given_moments(**changes):
     ("features", "labels", "message"),
     [
         (torch.eye(2), [0, 1, 1], "labels: expected 2 labels, one a row, got shape \\(3,\\)"),
-        (torch.eye(3), [0, 2, 2], "labels: expected a sample of every class, got none of \\[1\\]"),
+        (
+            torch.eye(3),
+            [0, 2, 2],
+            "a sample of each of 3 classes, got none of \\[1\\]",
+        ),
         (torch.eye(2), [0, 0], "labels: expected at least 2 classes, got 1"),
         (given_moments(), [0, 1], "labels: expected None beside moments"),
         (given_moments(within=np.eye(3)), None, "moments: expected within \\(2, 2\\)"),

@@ -173,8 +173,8 @@ def test_class_sizes_need_not_be_equal_and_other_points_are_not_judged():
             lambda: weight_decay_optimum(3, 1, 1, 0.1, 0.1),
             "dim >= num_classes - 1 = 2, got dim = 1",
         ),
-        (lambda: weight_decay_optimum(1, 1, 1, 0.1, 0.1), "at least 2 classes"),
-        (lambda: weight_decay_optimum(3, 0, 2, 0.1, 0.1), "at least 1 for"),
+        (lambda: weight_decay_optimum(1, 1, 1, 0.1, 0.1), "num_classes: expected at least 2"),
+        (lambda: weight_decay_optimum(3, 0, 2, 0.1, 0.1), "samples_per_class: expected at least 1"),
         (lambda: weight_decay_optimum(3, 1, 2, 0.0, 0.1), "lambda_w: .* above 0, got 0.0"),
         (lambda: weight_decay_optimum(3, 1, 2, 0.1, -1.0), "lambda_h: .* above 0, got -1.0"),
         (

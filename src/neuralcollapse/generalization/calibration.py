@@ -135,7 +135,7 @@ def calibration(
     >>> round(found.accuracy, 4), round(found.mean_confidence, 4), round(found.ece, 4)
     (0.75, 0.982, 0.232)
     """
-    scores = finite_matrix("logits", logits).cpu()
+    scores = finite_matrix("logits", logits).detach().cpu()
     n, num_classes = scores.shape
     if n < 4 or num_classes < 2:
         raise NeuralCollapseError(

@@ -57,6 +57,7 @@ def center_deviation_probability(
     margin_ceiling(num_classes)  # refuses K < 2
     n = whole_number("num_samples", num_samples)
     share = positive("deviation", deviation) / positive("radius", radius)
+    share = min(share, 1e9)  # the exponential is 0 long before
     return min(1.0, 2 * num_classes * math.exp(-n * share**2 / 2))
 
 

@@ -83,6 +83,8 @@ def etf_error(
         error = variance / whole_number("samples_per_class", samples_per_class)
         own += dim * error * (variance + error / 2)
         other = own + 2 * gap * error
+    if not other:  # below what doubles hold, as is the error
+        return 0.0
     slope, shift = math.sqrt(own / other), gap / math.sqrt(other)
 
     def wrong(t: float) -> float:

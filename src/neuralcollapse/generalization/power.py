@@ -56,8 +56,8 @@ def alignment_power(ratio: float, alignments: int, seeds: int, level: float = 0.
                 name, "at least 2", str(value), "fewer cannot tell alignments from seeds"
             )
         whole_number(name, value, 2, MOST_SEEDS)
-    if not real_number("ratio", ratio) >= 0:
-        raise NeuralCollapseError("ratio", "at least 0", str(ratio), "it is one of deviations")
+    if real_number("ratio", ratio) != 0:
+        ratio = positive("ratio", ratio)
     df = alignments - 1, (alignments - 1) * (seeds - 1)
     return float(stats.f.sf(stats.f.isf(level, *df) / (1 + seeds * ratio**2), *df))
 

@@ -11,14 +11,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization.certificates.clopper_pearson import clopper_pearson_upper
 from neuralcollapse.generalization.certificates.held_out import failure_probability
+from neuralcollapse.validation import whole_number
 from neuralcollapse.wording import at_least, at_most, count, number, share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST_BINS = 10**6
 DRAWS = 200  # of labels that the confidences are right about
 BINS = 15
 
@@ -146,8 +147,7 @@ def top_label_parts(
     log_confidences: Tensor, margins: Tensor, bins: int, confidence: float
 ) -> dict[str, Any]:
     """Return what a `TopLabelCalibration` is made of, by name."""
-    if bins < 1:
-        raise NeuralCollapseError("bins", "at least 1", str(bins), "15 is usual")
+    bins = whole_number("bins", bins, at_most=MOST_BINS)
     logs, gaps = log_confidences.double().cpu(), margins.double().cpu()
     sure, right = logs.exp(), gaps > 0
     table = _bins(sure, right, bins, failure_probability(confidence))

@@ -24,10 +24,11 @@ def largest_least_product(rows: Array, nonnegative: bool = False) -> tuple[float
     distance problem min ||z||, A z >= 1, is one of non-negative least squares (Lawson & Hanson
     1974, chapter 23), solved by active sets in finitely many steps.
     """
-    scale = float(np.linalg.norm(rows, axis=1).max(initial=0.0))
+    largest = float(np.abs(rows).max(initial=0.0))  # whose square need not be a double
     nothing = np.zeros(rows.shape[1])
-    if scale == 0:
+    if largest == 0:
         return 0.0, 0.0, nothing
+    scale = largest * float(np.linalg.norm(rows / largest, axis=1).max())
     unit = rows / scale
     lower, upper, direction = 0.0, np.inf, nothing
     noise = np.random.default_rng(0).standard_normal(rows.shape)

@@ -103,6 +103,8 @@ def one_vs_rest_margin(weight: Any, every_class: bool = True) -> OneVsRestMargin
             "weight", "at least 2 rows", str(len(head)), "one class has no margin"
         )
     head = head - head.mean(0)  # differences are all that counts, and lose nothing of an offset
+    unit = float(np.abs(head).max()) or 1.0  # whose square need not be a double
+    head = head / unit
     length = np.linalg.norm(head, axis=1)
     features = head / np.where(length > 0, length, 1.0)[:, None]
     products = head @ features.T  # <w_j, h_k> for h_k = w_k / ||w_k||
@@ -116,7 +118,8 @@ def one_vs_rest_margin(weight: Any, every_class: bool = True) -> OneVsRestMargin
         margins[k], upper, features[k] = _class_margin(head, int(k), products[:, k])
         least_upper = min(least_upper, upper)
     # A dual value below its primal one is round-off: the bounds are then ordered by hand.
-    lower, upper = sorted((float(margins.min()), float(least_upper)))
+    lower, upper = sorted((unit * float(margins.min()), unit * float(least_upper)))
+    margins = unit * margins
     return OneVsRestMargin(lower, upper, torch.from_numpy(margins), torch.from_numpy(features))
 
 

@@ -206,7 +206,7 @@ def nearest_etf(points: Float[Tensor, "K d"]) -> NearestETF:
     >>> round(nearest.scale, 6), round(nearest.distance, 6)
     (3.0, 0.0)
     """
-    points = finite_matrix("points", points)
+    points = finite_matrix("points", points).detach()
     num_classes, dim = points.shape
     _checked_size(num_classes, dim)
     center = points.mean(0)

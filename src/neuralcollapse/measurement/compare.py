@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from neuralcollapse.measurement.split_report import SplitReport
 
 
+ROUND_OFF = 1e-12  # of a value: no change at all
+SAME = "labels agree one by one, so these are taken for the same samples, and paired"
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Two measurements beside each other.
@@ -30,8 +34,8 @@ class Comparison:
         b / a, of all others the difference b - a, of signed squares where ``of`` says so.
         ``differs`` is whether the interval of 95 % leaves out no change.
     paired
-        Whether both measured the same samples in the same order, by their labels: training and
-        test data.
+        Whether both measured the same samples in the same order, as far as their labels tell:
+        training and test data.
     """
 
     table: pd.DataFrame
@@ -39,7 +43,7 @@ class Comparison:
 
     def __str__(self) -> str:
         how = " ".join(
-            f"{part}: {'the same samples, paired' if same else 'samples of their own'}."
+            f"{part}: {SAME if same else 'samples of their own'}."
             for part, same in self.paired.items()
         )
         shown = self.table.drop(columns=["lower", "upper"])
@@ -140,6 +144,9 @@ def _row(one: Estimate, other: Estimate, paired: bool) -> dict[str, Any]:
         error = standard_error(parts)
     else:
         error = math.hypot(standard_error(one.replicates), standard_error(other.replicates))
+    size = 1.0 if log else max(abs(one.scaled), abs(other.scaled))
+    if max(abs(middle), error) <= ROUND_OFF * size:
+        middle = error = 0.0
     low, high = interval(middle, error, min(len(one.replicates), len(other.replicates)))
     differs = not low <= 0 <= high
     if log:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.between import EPS
-from neuralcollapse.validation import check_shape, finite_matrix
+from neuralcollapse.validation import check_finite, check_shape, finite_matrix, strength_pair
 from neuralcollapse.wording import share
 
 
@@ -150,11 +150,16 @@ def measure_regression(
         values[name] = float((units - units @ basis.T @ basis).square().sum(1).mean())
         inside = float((rows @ basis.T).square().sum())
         values[f"{name}_explained"] = inside / total if total else float("nan")
+    check_finite("squares of the targets", centered.T @ centered)
+    if not bool((centered.T @ centered).diagonal().any()):
+        raise NeuralCollapseError(
+            "targets", "variations whose squares a double holds", "smaller ones", "rescale them"
+        )
     gram, shape = weight @ weight.T, _PredictedGram(centered)
     shift = shape.nearest_shift(gram)
     values["nrc3"] = shape.distance(gram, shift)
     if weight_decay is not None:
-        lambda_w, lambda_h = weight_decay
+        lambda_w, lambda_h = strength_pair("weight_decay", weight_decay)
         target = (lambda_h / lambda_w) ** 0.5 * shape.at((lambda_h * lambda_w) ** 0.5)
         values["nrc3_decay"] = float((gram - target).norm() / target.norm()) ** 2
     return RegressionReport(values, shift, _unit(shape.at(shift)))

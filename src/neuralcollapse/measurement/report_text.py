@@ -13,7 +13,7 @@ from neuralcollapse.metrics.catalogue import FIRST
 from neuralcollapse.metrics.estimates.estimate import TRAINED_ON, Estimate
 from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.plain_text import plain
-from neuralcollapse.wording import at_least, at_most, between, number, share
+from neuralcollapse.wording import at_least, at_most, between, count, number, share
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -135,7 +135,7 @@ def _estimates(report: CollapseValues) -> Iterator[str | Table]:
         table.add_column("corrected", no_wrap=True)
         for part in parts:
             table.add_column("test" if part else "train", justify="right", no_wrap=True)
-            table.add_column("95 %", no_wrap=True)
+            table.add_column("95 %")  # wrapped before an end is cut off
         for name in names:
             cells = [name]
             for part in parts:
@@ -185,17 +185,24 @@ def _remarks(report: CollapseValues) -> Iterator[str]:
             f"these class sizes (by chance {departure.chance.value:.3g}), "
             f"{report['nc2_etf']:.4g} from an ETF."
         )
-    state = report.train.state
-    if state.ties > TIES_TOLD * state.counts.judged:
-        yield (
-            f"The largest logits of {state.ties:,} of {state.counts.judged:,} samples tie. "
-            "They count as wrong: accuracy by argmax may be higher by as much as "
-            f"{share(state.ties / state.counts.judged)}."
-        )
+    for part, split in (("", report.train), ("test ", report.test)):
+        state = None if split is None else split.state
+        if state is not None and (said := ties_told(state.ties, state.counts.judged, part)):
+            yield said
     per_class = class_table(report)
     if "margin_min" in per_class:
         least = per_class.iloc[0]
         yield f"Class with the least margin: {plain(least['class'])} ({least['margin_min']:.4g})."
+
+
+def ties_told(ties: int, judged: int, part: str = "") -> str:
+    """Return what a reader should know of ties; nothing where they are few."""
+    if ties <= TIES_TOLD * judged:
+        return ""
+    return (
+        f"The largest logits of {count(ties)} of {count(judged)} {part}samples tie. They count as "
+        f"wrong: accuracy by argmax may be higher by as much as {share(ties / judged)}."
+    )
 
 
 def _number(value: float | None) -> str:

@@ -57,6 +57,8 @@ def preset(
     {'cdnv': 0.062500}
     """
     check_choice("name", name, PRESETS, "choose the paper to compare with")
+    if weight is not None and bias is not None:
+        bias = checked_bias(bias, checked_head(moments, weight))
     return PRESETS[name](moments, weight, bias)
 
 

@@ -9,7 +9,7 @@ from neuralcollapse.metrics.catalogue import CATALOGUE, needed
 from neuralcollapse.metrics.measured import Measured
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.moments.class_moments import ClassMoments
-from neuralcollapse.validation import as_tensor
+from neuralcollapse.validation import as_matrix, as_tensor
 
 
 def summarize(
@@ -59,7 +59,7 @@ def summarize(
     {'nc1_pinv': 0.0, 'nc2_etf': 0.0, 'nc2_etf_head': 0.0}
     """
     shares = {} if margin_min is None else {"margin_min": margin_min}
-    head = None if weight is None else as_tensor("weight", weight)
+    head = None if weight is None else as_matrix("weight", weight)
     offset = None if bias is None else as_tensor("bias", bias)
     values = values_of(Measured(moments, head, offset, shares))
     values.pop("margin_min", None)

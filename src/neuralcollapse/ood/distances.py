@@ -109,7 +109,7 @@ class Mahalanobis(Detector):
                 raise NeuralCollapseError("rtol", "in [0, 1)", str(rtol), "omit it")
         if shrinkage is not None:
             share = _oas(variances, moments.num_samples) if shrinkage == "oas" else shrinkage
-            if isinstance(share, str) or not 0 <= share <= 1:
+            if isinstance(share, str) or not 0 <= real_number("shrinkage", share) <= 1:
                 raise NeuralCollapseError(
                     "shrinkage", "a share in [0, 1], or 'oas'", repr(shrinkage), "try 'oas'"
                 )

@@ -74,7 +74,8 @@ def fpr_at_tpr(inside: Any, outside: Any, tpr: float = 0.95) -> float:
     >>> fpr_at_tpr([3.0, 2.0], [1.0, 2.0])  # both familiar samples reach 2, as one foreign does
     0.5
     """
-    if not 0 < real_number("tpr", tpr) <= 1:
+    tpr = real_number("tpr", tpr)
+    if not 0 < tpr <= 1:
         raise NeuralCollapseError("tpr", "a share in (0, 1]", str(tpr), "use 0.95")
     false, true, _ = roc_curve(*_labelled(inside, outside), drop_intermediate=False)
     return float(false[np.argmax(true >= tpr)])

@@ -77,7 +77,7 @@ class NECO(Detector):
         super().__init__(moments, weight, bias)
         if num_components is None:
             num_components = max(1, min(int(moments.present.sum()) - 1, moments.dim - 1))
-        elif not 1 <= whole_number("num_components", num_components, 0) < moments.dim:
+        elif not 1 <= (given := whole_number("num_components", num_components, 0)) < moments.dim:
             raise NeuralCollapseError(
                 "num_components",
                 f"1 to d - 1 = {moments.dim - 1}",
@@ -85,6 +85,8 @@ class NECO(Detector):
                 "omit it for K - 1, the dimension of a collapsed network: with all d components "
                 "every feature scores 1",
             )
+        else:
+            num_components = given
         self._max_logit = max_logit
         self._mean = moments.center("sample_mean")
         covariance = second_moment(moments)

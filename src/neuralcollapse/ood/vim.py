@@ -12,7 +12,13 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.ood.detector import Detector
 from neuralcollapse.ood.second_moment import second_moment
-from neuralcollapse.validation import finite_matrix, finite_tensor, whole_number
+from neuralcollapse.validation import (
+    as_tensor,
+    check_finite,
+    finite_matrix,
+    finite_tensor,
+    whole_number,
+)
 
 
 class ViM(Detector):
@@ -77,14 +83,17 @@ class ViM(Detector):
         dim = moments.dim
         if num_components is None:
             num_components = 1000 if dim >= 2048 else 512 if dim >= 768 else max(1, dim // 2)
-        if not 1 <= whole_number("num_components", num_components, 0) < dim:
+        num_components = whole_number("num_components", num_components, 0)
+        if not 1 <= num_components < dim:
             raise NeuralCollapseError(
                 "num_components", f"1 to d - 1 = {dim - 1}", str(num_components), "leave a residual"
             )
         self._origin = torch.zeros_like(self._weight[0])
         if self._bias is not None:
             self._origin = -torch.linalg.pinv(self._weight) @ self._bias
-        spectrum = torch.linalg.eigh(second_moment(moments, self._origin))
+        about = second_moment(moments, self._origin)
+        check_finite("weight and bias: squares about the origin -pinv(W) b", about)
+        spectrum = torch.linalg.eigh(about)
         self._residual = spectrum.eigenvectors[:, : dim - num_components]
         given = None if alpha is None else float(finite_tensor("alpha", alpha))
         self.alpha = self._scale(train_features) if given is None else given
@@ -98,7 +107,7 @@ class ViM(Detector):
 
     def _scale(self, train_features: Any) -> float:
         """Return alpha: the mean largest logit over the mean residual."""
-        if train_features is None or not len(train_features):
+        if train_features is None or not as_tensor("train_features", train_features).numel():
             raise NeuralCollapseError(
                 "train_features",
                 "training features, or alpha, which no class moments tell",

@@ -88,7 +88,7 @@ class GeneralPerturbationOperator(FeatureResponse):
         variant: Variant = "exact",
     ) -> None:
         self.variant = known_variant(variant)
-        features = finite_matrix("H0", H0).cpu()
+        features = finite_matrix("H0", H0).detach().cpu()
         self.labels = integer_labels("labels", labels, len(features)).cpu()
         self.minimizer = near_features_minimizer(features, self.labels, lambda_w, lambda_h, beta)
         if self.minimizer.status not in ("unique", "strict local minimum"):
@@ -103,7 +103,7 @@ class GeneralPerturbationOperator(FeatureResponse):
         objective = NearFeaturesObjective(moments, float(lambda_w), float(lambda_h), self.beta)
         self.W = self.minimizer.W.numpy()
         self.shrinkage = objective.shrinkage(self.W)
-        self.features = (self.W[self.labels] + beta * features.numpy()) @ self.shrinkage
+        self.features = (self.W[self.labels] + self.beta * features.numpy()) @ self.shrinkage
         self.residual = self.features @ self.W.T
         self.residual[np.arange(len(features)), self.labels.numpy()] -= 1
         size = self.W.size

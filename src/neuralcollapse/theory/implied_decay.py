@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -62,4 +63,9 @@ def implied_feature_decay(weight: Any, means: Any, class_sizes: Any, lambda_w: f
     if nuclear == 0:
         raise NeuralCollapseError("weight", "logits that are not all zero", "zeros", "train first")
     strength = positive("lambda_w", lambda_w) * float(W.square().sum()) / nuclear
-    return strength**2 / lambda_w
+    decay = strength * (strength / lambda_w)
+    if not 0 < decay < math.inf:
+        raise NeuralCollapseError(
+            "means", "means of the scale of the weight", f"a decay of {decay:g}", "rescale them"
+        )
+    return decay

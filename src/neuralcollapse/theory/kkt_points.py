@@ -16,7 +16,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.simplex_etf import standard_simplex
-from neuralcollapse.validation import whole_number
+from neuralcollapse.validation import as_tensor, class_counts, whole_number
 
 
 @dataclass(frozen=True)
@@ -124,15 +124,16 @@ def simplex_groups_kkt_point(
     >>> round(point.value, 6), (point.multipliers[0] * 3).round(decimals=6)
     (5.0, tensor([0., 0., 1., 1., 1.], dtype=torch.float64))
     """
-    if len(group_sizes) < 2 or min(group_sizes) < 2:
+    sizes = as_tensor("group_sizes", group_sizes)
+    if sizes.ndim != 1 or len(sizes) < 2 or not bool((sizes >= 2).all()):
         raise NeuralCollapseError(
             "group_sizes",
             "at least two groups of at least 2 classes",
-            str(list(group_sizes)),
+            str(sizes.tolist()),
             "one group is the optimum, and a class alone has no simplex",
         )
-    vertices = torch.block_diag(*(standard_simplex(size) for size in group_sizes))
-    sizes = torch.tensor(group_sizes)
+    sizes = class_counts("group_sizes", sizes).cpu()
+    vertices = torch.block_diag(*(standard_simplex(size) for size in sizes.tolist()))
     group = torch.repeat_interleave(sizes)
     across = (group[:, None] != group).to(torch.float64)
     return _balanced_point(vertices, across / across.sum(1, keepdim=True), samples_per_class, dim)
@@ -193,11 +194,8 @@ def _balanced_point(
 ) -> KKTPoint:
     """Lift W = H = vertices, one sample a class, to n samples a class in d dimensions."""
     num_classes, least_dim = vertices.shape
-    dim = num_classes - 1 if dim is None else dim
-    if samples_per_class < 1:
-        raise NeuralCollapseError(
-            "samples_per_class", "at least 1", str(samples_per_class), "give each class a sample"
-        )
+    dim = num_classes - 1 if dim is None else whole_number("dim", dim)
+    samples_per_class = whole_number("samples_per_class", samples_per_class)
     if dim < least_dim:
         raise NeuralCollapseError(
             "dim", f"dim >= {least_dim}", f"dim = {dim}", "the point spans that many dimensions"

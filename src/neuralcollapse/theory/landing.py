@@ -11,12 +11,12 @@ from scipy.integrate import solve_ivp
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.validation import Array, as_tensor
 
-MOST_EVALUATIONS = 300_000  # of the velocity: half a minute or so for a few classes
+MOST_EVALUATIONS = 100_000  # of the velocity: ten seconds or so for a few classes
 
 
 def increasing_times(times: Any) -> Array:
     """Check that times are finite, at least 0 and increasing."""
-    instants = as_tensor("times", times).to(torch.float64).cpu()
+    instants = as_tensor("times", times).detach().to(torch.float64).cpu()
     valid = instants.ndim == 1 and len(instants) > 0 and bool(torch.isfinite(instants).all())
     if not (valid and bool((instants.diff() > 0).all()) and float(instants[0]) >= 0):
         raise NeuralCollapseError(
@@ -40,7 +40,7 @@ def land_on(velocity: Callable[[float, Array], Array], start: Array, times: Arra
     Raises
     ------
     NeuralCollapseError
-        If the flow does not get to a time in 300,000 evaluations of its velocity, or leaves the
+        If the flow does not get to a time in 100,000 evaluations of its velocity, or leaves the
         numbers there are.
 
     Examples

@@ -15,8 +15,13 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import Array, check_shape, finite_matrix, occupied_labels
+from neuralcollapse.validation import (
+    Array,
+    check_shape,
+    finite_matrix,
+    occupied_labels,
+    whole_number,
+)
 
 Pair = tuple[Tensor, Tensor]
 
@@ -130,9 +135,7 @@ class LayerPeeledModel:
     def __init__(self, labels: Any, dim: int, num_classes: int | None = None) -> None:
         self.labels = occupied_labels("labels", labels, num_classes).cpu()
         self.num_classes = int(self.labels.max()) + 1
-        if dim < 1:
-            raise NeuralCollapseError("dim", "dim >= 1", str(dim), "give the features a coordinate")
-        self.dim = dim
+        self.dim = whole_number("dim", dim)
         self._labels: NDArray[np.int64] = self.labels.numpy()
 
     def loss(self, W: Any, H: Any) -> float:

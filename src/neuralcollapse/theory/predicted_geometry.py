@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuralcollapse.validation import class_counts, simplex_dim
+from neuralcollapse.validation import class_counts, simplex_dim, strength_pair
 
 CODES = "with fewer dimensions the optimum is a softmax code, which has no closed form"
 
@@ -137,7 +137,8 @@ def predicted_geometry(
         # Here, since the limits alone, which every report asks for, need no scipy.
         from neuralcollapse.theory.unequal import unequal_minimizer
 
-        best = unequal_minimizer(sizes, dim, *weight_decay, bias="free" if bias else None)
+        strengths = strength_pair("weight_decay", weight_decay)
+        best = unequal_minimizer(sizes, dim, *strengths, bias="free" if bias else None)
         return PredictedGeometry(sizes, best.W, best.means, best.bias if bias else None)
     counts = sizes.to(torch.float64)
     roots, even = counts.sqrt(), torch.full_like(counts, 1 / num_classes)

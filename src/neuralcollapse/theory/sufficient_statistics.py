@@ -10,7 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.validation import as_tensor, class_counts, finite_matrix, integer_labels
+from neuralcollapse.validation import (
+    as_tensor,
+    class_counts,
+    finite_matrix,
+    integer_labels,
+    occupied_labels,
+)
 
 
 @runtime_checkable
@@ -148,17 +154,7 @@ def sample_counts(labels: Int[Tensor, " N"]) -> Int[Tensor, " K"]:
     >>> sample_counts(torch.tensor([0, 1, 1]))
     tensor([1, 2])
     """
-    counts = torch.bincount(labels)
-    empty = (counts == 0).nonzero().flatten().tolist()
-    if empty:
-        raise NeuralCollapseError(
-            "labels", "a sample of every class", f"none of {empty}", "renumber the classes 0..K-1"
-        )
-    if len(counts) < 2:
-        raise NeuralCollapseError(
-            "labels", "at least 2 classes", str(len(counts)), "one class has no collapse to study"
-        )
-    return counts
+    return torch.bincount(occupied_labels("labels", labels))
 
 
 def class_means(

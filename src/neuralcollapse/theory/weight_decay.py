@@ -142,6 +142,8 @@ def weight_decay_optimum(
     """
     lambda_w, lambda_h = positive("lambda_w", lambda_w), positive("lambda_h", lambda_h)
     smoothing = smoothing_share(label_smoothing)
+    num_classes = whole_number("num_classes", num_classes, 2)
+    samples_per_class = whole_number("samples_per_class", samples_per_class)
     unit = separation_optimum([samples_per_class] * num_classes, dim)
     strength = math.sqrt(lambda_w * lambda_h)
     pull = strength * math.sqrt(samples_per_class) + smoothing / num_classes

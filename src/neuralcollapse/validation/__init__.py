@@ -18,6 +18,7 @@ from neuralcollapse.validation.counts import (
     real_number,
     simplex_dim,
     smoothing_share,
+    strength_pair,
     whole_number,
 )
 from neuralcollapse.validation.labels import (
@@ -49,5 +50,6 @@ __all__ = [
     "real_number",
     "simplex_dim",
     "smoothing_share",
+    "strength_pair",
     "whole_number",
 ]

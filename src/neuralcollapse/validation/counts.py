@@ -185,6 +185,37 @@ def positive(argument: str, value: float) -> float:
     return number
 
 
+def strength_pair(argument: str, value: Any) -> tuple[float, float]:
+    """Return `value` as two strengths of decay (lambda_W, lambda_H), of head and features.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        Two numbers above 0.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If they are not two, such as the one decay of a network, or not above 0.
+
+    Examples
+    --------
+    >>> strength_pair("weight_decay", (0.1, 1))
+    (0.1, 1.0)
+    """
+    pair = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise NeuralCollapseError(
+            argument,
+            "two strengths (lambda_W, lambda_H), of head and features",
+            shortened(pair) if isinstance(pair, (tuple, list)) else repr(pair),
+            "a network is told the first alone; implied_feature_decay finds the other",
+        )
+    return positive("lambda_W", pair[0]), positive("lambda_H", pair[1])
+
+
 def smoothing_share(value: float) -> float:
     """Return a label smoothing s in [0, 1), the share of the target spread over all classes.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -211,17 +212,19 @@ def occupied_labels(argument: str, value: Any, num_classes: int | None = None) -
     if num_classes is not None:
         num_classes = whole_number("num_classes", num_classes)
     labels = integer_labels(argument, value, None, num_classes)
-    sizes = torch.bincount(labels, minlength=num_classes or 0)
-    if len(sizes) < 2:
+    known = max(num_classes or 0, int(labels.max()) + 1 if len(labels) else 0)
+    if known < 2:
         raise NeuralCollapseError(
-            argument, "at least 2 classes", str(len(sizes)), "one class has nothing to separate"
+            argument, "at least 2 classes", str(known), "one class has nothing to separate"
         )
-    empty = (sizes == 0).nonzero().flatten().tolist()
-    if empty:
+    there = set(labels.unique().tolist())
+    if len(there) < known:
+        empty = list(islice((k for k in range(known) if k not in there), 10))
+        more = known - len(there) - len(empty)
         raise NeuralCollapseError(
             argument,
-            f"a sample of each of {len(sizes)} classes",
-            f"none of {shortened(empty)}",
+            f"a sample of each of {known} classes",
+            f"none of [{', '.join(map(str, empty))}{f', ... {more} more' if more else ''}]",
             "drop the absent classes and number the others 0..K-1",
         )
     return labels

@@ -71,14 +71,14 @@ def cantelli_upper(margins: Any, ceiling: float, confidence: float = 0.95) -> An
     """
     level = math.log(2 / failure_probability(confidence))
     c = positive("ceiling", ceiling)
-    clipped = np.clip(finite_margins("margins", margins), 0, c)
+    clipped = np.clip(finite_margins("margins", margins) / c, 0, 1)  # in units of c
     n = clipped.shape[-1]
     if n < 2:
         raise NeuralCollapseError(
             "margins", "at least 2 samples for a variance", "1", "hold out more of the data"
         )
-    deviation = clipped.std(-1, ddof=1) + c * math.sqrt(2 * level / (n - 1))
-    mean = clipped.mean(-1) - deviation * math.sqrt(2 * level / n) - c * level / (3 * n)
+    deviation = clipped.std(-1, ddof=1) + math.sqrt(2 * level / (n - 1))
+    mean = clipped.mean(-1) - deviation * math.sqrt(2 * level / n) - level / (3 * n)
     return number_or_array(_cantelli(mean, deviation**2))
 
 
@@ -115,6 +115,8 @@ def cantelli_plug_in(margins: Any) -> Any:
     0.200000
     """
     sample = finite_margins("margins", margins)
+    largest = np.abs(sample).max()
+    sample = sample / largest if largest else sample  # no square is lost, however large or small
     return number_or_array(_cantelli(sample.mean(-1), sample.var(-1)))
 
 

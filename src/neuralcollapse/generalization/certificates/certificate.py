@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from neuralcollapse.measurement.report_text import ties_told
 from neuralcollapse.wording import at_least, at_most, count, listed, share
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class ErrorCertificate:
     tolerance
         The error that each class was tested against, or None; the column ``within`` of
         `per_class` has the outcome.
+    ties
+        Held-out samples of margin 0, whose largest logits tie; they are among the errors.
 
     Examples
     --------
@@ -74,6 +77,7 @@ class ErrorCertificate:
     per_class: pd.DataFrame | None
     refused: dict[str, str]
     tolerance: float | None = None
+    ties: int = 0
 
     @property
     def error_rate(self) -> float:
@@ -90,6 +94,7 @@ class ErrorCertificate:
             "confidence": self.confidence,
             "errors": self.errors,
             "n": self.n,
+            "ties": self.ties,
             "error_rate": self.error_rate,
             "floor": self.floor,
             "methods": self.table.reset_index().to_dict(orient="records"),
@@ -155,6 +160,8 @@ class ErrorCertificate:
     def _parts(self) -> Iterator[Table | str]:
         yield self.sentence
         yield ASSUMPTION
+        if said := ties_told(self.ties, self.n, "held-out "):
+            yield said
         table = Table("method", box=SIMPLE_HEAD)
         table.add_column("error at most", justify="right")
         table.add_column("certifies")

@@ -136,6 +136,7 @@ def error_certificate(
         classes,
         refused,
         tolerance,
+        int((held_out == 0).sum()),
     )
 
 

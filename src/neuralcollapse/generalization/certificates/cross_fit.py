@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -104,11 +105,12 @@ def cross_fit_certificate(
     0.0453
     """
     delta = failure_probability(confidence)
-    if len(fold_margins) < 2:
+    num_folds = len(fold_margins) if np.iterable(fold_margins) else 0
+    if num_folds < 2:
         raise NeuralCollapseError(
             "fold_margins",
             "at least 2 folds",
-            str(len(fold_margins)),
+            str(num_folds),
             "use error_certificate for one held-out sample",
         )
     folds = [

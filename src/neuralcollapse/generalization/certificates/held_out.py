@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ def check_never_trained_on(held_out_ids: Any, train_ids: Any, num_held_out: int)
         raise NeuralCollapseError(
             missing, "ids of both samples or of neither", "one of them", f"pass {missing} as well"
         )
-    held_out, train = (_names(ids) for ids in (held_out_ids, train_ids))
+    held_out, train = _names("held_out_ids", held_out_ids), _names("train_ids", train_ids)
     if len(held_out) != num_held_out:
         raise NeuralCollapseError(
             "held_out_ids", f"{num_held_out}, one a margin", str(len(held_out)), "pass one a margin"
@@ -144,5 +145,15 @@ def number_or_array(values: Any) -> Any:
     return float(values) if np.ndim(values) == 0 else values
 
 
-def _names(ids: Any) -> list:
-    return ids.tolist() if hasattr(ids, "tolist") else list(ids)
+def _names(argument: str, ids: Any) -> list:
+    """Return names that can be compared: NaN is not the same as itself."""
+    names = ids.tolist() if hasattr(ids, "tolist") else ids
+    proper = isinstance(names, Iterable) and not isinstance(names, str)
+    if proper:
+        names = list(names)
+        proper = all(isinstance(name, Hashable) and name == name for name in names)
+    if not proper:
+        raise NeuralCollapseError(
+            argument, "one name a sample: numbers, text or tuples", type(ids).__name__, "list them"
+        )
+    return names

@@ -11,7 +11,7 @@ import pandas as pd
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization.certificates.clopper_pearson import clopper_pearson_upper
 from neuralcollapse.generalization.certificates.held_out import failure_probability
-from neuralcollapse.validation import integer_labels
+from neuralcollapse.validation import check_class_names, integer_labels, real_number
 
 
 def class_uppers(
@@ -62,7 +62,8 @@ def class_uppers(
     1      1  2       0         0.0  0.8419
     """
     delta = failure_probability(confidence)
-    num_classes = None if class_names is None else len(class_names)
+    given = None if class_names is None else list(class_names) if np.iterable(class_names) else []
+    num_classes = None if given is None else len(given)
     true = integer_labels("labels", labels, len(margins), num_classes).numpy()
     counts = np.bincount(true, minlength=num_classes or 0)
     if len(counts) < 2:
@@ -74,7 +75,7 @@ def class_uppers(
     upper = clopper_pearson_upper(
         np.where(counts, errors, 1), np.maximum(counts, 1), 1 - delta / len(counts)
     )
-    names = range(len(counts)) if class_names is None else class_names
+    names = range(len(counts)) if given is None else check_class_names(given, len(counts))
     table = pd.DataFrame(
         {
             "class": list(names),
@@ -94,7 +95,7 @@ def _below(tolerance: float, errors: np.ndarray, counts: np.ndarray, delta: floa
     from scipy.stats import binom
     from statsmodels.stats.multitest import multipletests  # takes a second
 
-    if not 0 < tolerance < 1:
+    if not 0 < real_number("tolerance", tolerance) < 1:
         raise NeuralCollapseError(
             "tolerance", "a number in (0, 1)", str(tolerance), "use 0.1 for an error of 10 %"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -26,6 +26,7 @@ MANY_PAIRS = (
     f"more than {MOST_PAIRED:,} classes, whose pairs would all be formed again without each group"
 )
 FEW_FREE = "so few samples do not tell how their scatter varies"
+ALWAYS = "two vectors are always an ETF"
 TRAINED_ON = "the network was fitted to these samples: of them the share is exact"
 
 
@@ -62,9 +63,9 @@ class Estimate:
     reason: str = ""
     words: str = ""
     doubt: str = ""
-    replicates: tuple[float, ...] = ()
-    corrected_by: Corrected | None = None
-    scaled: float = math.nan
+    replicates: tuple[float, ...] = field(default=(), repr=False)
+    corrected_by: Corrected | None = field(default=None, repr=False)
+    scaled: float = field(default=math.nan, repr=False)
 
     @property
     def has_interval(self) -> bool:
@@ -122,6 +123,8 @@ def estimates(
         value = values[row.name]
         if row.corrected is not None and sample is None:
             found[row.name] = Estimate(value, reason=reason)
+        elif row.corrected is not None and row.group.startswith("NC2") and len(sample or ()) == 2:
+            found[row.name] = Estimate(value, reason=ALWAYS)
         elif row.corrected is not None:
             each = _estimate(value, row.corrected, sample, replicates, reason, state.looked)
             if sample is not None and not math.isnan(each.corrected):

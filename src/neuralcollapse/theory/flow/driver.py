@@ -227,7 +227,7 @@ def _problem(W0: Any, H0: Any, labels: Any) -> tuple[FlowField, Array]:
 
 
 def _log_times(log_times: Any) -> Array:
-    times = np.atleast_1d(as_tensor("log_times", log_times).double().cpu().numpy())
+    times = np.atleast_1d(as_tensor("log_times", log_times).detach().double().cpu().numpy())
     if times.ndim != 1 or not times.size:
         raise NeuralCollapseError(
             "log_times", "a list of log times", f"shape {times.shape}", "pass at least one"

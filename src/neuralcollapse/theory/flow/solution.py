@@ -142,7 +142,7 @@ def _gap_grew(log_times: Array, gap: Array) -> bool:
 def _drift(start: tuple[Array, Array], end: tuple[Array, Array]) -> tuple[float, float]:
     before, after = conserved(*start), conserved(*end)
     return _balance_drift(start, before, after), float(
-        np.linalg.norm(after.mean_row - before.mean_row) / np.linalg.norm(start[0])
+        np.linalg.norm(after.mean_row - before.mean_row) / (np.linalg.norm(start[0]) or 1.0)
     )
 
 

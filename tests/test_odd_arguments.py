@@ -1,0 +1,168 @@
+"""Arguments of odd kinds and sizes end in a right number or in one clear error."""
+
+import math
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import neuralcollapse as nc
+from neuralcollapse import ClassMoments, generalization, theory
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.geometry import (
+    one_vs_rest_margin,
+    orthant_margins,
+    simplex_encoded_labels,
+    simplex_etf,
+)
+from neuralcollapse.metrics import preset, summarize
+from neuralcollapse.ood import Mahalanobis, ViM, fpr_at_tpr, ood_scores
+
+NAN, INF = math.nan, math.inf
+GENERATOR = torch.Generator().manual_seed(0)
+Y = torch.arange(12) % 3
+X = 3 * torch.eye(3, 4)[Y] + torch.randn(12, 4, generator=GENERATOR)
+W = torch.randn(3, 4, generator=GENERATOR)
+MOMENTS = ClassMoments(3, 4).update(X, Y)
+H, LABELS = torch.randn(6, 4, generator=GENERATOR).double(), [0, 0, 1, 1, 2, 2]
+PLANE = torch.tensor([[1.0, 0], [-0.5, 0.5], [-0.5, -0.5]]).double()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: preset("papyan2020", MOMENTS, W, [NAN, 0, 0]), "bias: expected finite"),
+        (lambda: summarize(MOMENTS, W[None]), "weight: expected a matrix"),
+        (lambda: ViM(MOMENTS, W, [1e200] * 3, alpha=1.0), "weight and bias: squares"),
+        (lambda: ViM(MOMENTS, W, train_features=torch.tensor(1.0)), "train_features"),
+        (lambda: Mahalanobis(MOMENTS, shrinkage=1j), "shrinkage: expected a number"),
+        (lambda: generalization.alignment_power(INF, 5, 3), "ratio: expected a finite number"),
+        (lambda: generalization.calibration(W, [0, 1, 2]), "n >= 4"),
+        (lambda: generalization.calibration(X, Y, bins=NAN), "bins: expected a whole number"),
+        (lambda: generalization.calibration(X, Y, bins=10**9), "bins: expected at most"),
+        (lambda: generalization.cross_fit_certificate(torch.tensor(1.0)), "at least 2 folds"),
+        (
+            lambda: generalization.error_certificate([1.0] * 12, labels=Y, class_names=object()),
+            "class_names|labels",
+        ),
+        (
+            lambda: generalization.error_certificate([1.0] * 12, labels=Y, tolerance=1j),
+            "tolerance: expected a number",
+        ),
+        (
+            lambda: generalization.error_certificate(
+                [1.0, 2.0], held_out_ids=[NAN, NAN], train_ids=[1.0]
+            ),
+            "held_out_ids: expected one name a sample",
+        ),
+        (
+            lambda: generalization.error_certificate(
+                [1.0, 2.0], held_out_ids=[1, 2], train_ids=[[3]]
+            ),
+            "train_ids: expected one name a sample",
+        ),
+        (lambda: theory.LayerPeeledModel([0, 1], NAN), "dim: expected a whole number"),
+        (lambda: theory.sufficient_statistics(H, [0, 1, 2, 0, 1, 2**62]), "a sample of each"),
+        (lambda: simplex_encoded_labels([0, 2**62]), "a sample of each of 4611686018427387905"),
+        (lambda: theory.polygon_kkt_point(4, NAN), "samples_per_class: expected a whole"),
+        (lambda: theory.paired_kkt_point(1, NAN), "dim: expected a whole number"),
+        (lambda: theory.simplex_groups_kkt_point(["a", "b"]), "group_sizes: expected real"),
+        (lambda: theory.simplex_groups_kkt_point([[2, 2]]), "group_sizes: expected at least two"),
+        (lambda: theory.weight_decay_optimum(NAN, 1, 3, 0.1, 0.1), "num_classes: expected a whole"),
+        (
+            lambda: theory.predicted_within_ratio(H[:, :1].expand(6, 4), LABELS, 1e-300, 0.1, 1.0),
+            "above the round-off of the features' squares",
+        ),
+        (
+            lambda: nc.predicted_geometry([2, 3], 2, weight_decay=5e-4),
+            r"weight_decay: expected two strengths \(lambda_W, lambda_H\)",
+        ),
+        (
+            lambda: nc.measure_regression(X, 1e200 * X[:, :2].double(), W[:2]),
+            "squares of the targets",
+        ),
+        (lambda: nc.measure_regression(X, 1e-200 * X[:, :2].double(), W[:2]), "a double holds"),
+        (
+            lambda: nc.measure_regression(X, X[:, :2], W[:2], weight_decay=5e-4),
+            "weight_decay: expected two strengths",
+        ),
+    ],
+)
+def test_one_clear_error(call, message):
+    with pytest.raises(NeuralCollapseError, match=message):
+        call()
+
+
+def test_numbers_of_any_kind_count():
+    assert fpr_at_tpr([3.0, 2.0], [1.0, 2.0], torch.tensor(0.95)) == 0.5
+    for method in ("neco", "vim"):
+        more = {"alpha": 1.0} if method == "vim" else {}
+        whole, given = (
+            ood_scores(MOMENTS, W, None, X, method, num_components=n, **more)
+            for n in (2, np.float32(2))
+        )
+        torch.testing.assert_close(whole, given)
+    sizes = [pd.Series([2, 3], index=[5, 6]), np.array([2.0, 3.0]), torch.tensor([2, 3])]
+    values = {theory.simplex_groups_kkt_point(s).value for s in sizes}
+    assert len(values) == 1
+    operator = theory.GeneralPerturbationOperator(
+        H.clone().requires_grad_(), LABELS, 0.5, 0.5, torch.tensor(1.0)
+    )
+    assert np.isfinite(operator.features).all()
+
+
+def test_what_lies_beyond_doubles_goes_to_its_limit():
+    assert generalization.center_deviation_probability(3, 10, 1.0, 1e-300) == 0
+    assert generalization.etf_error(3, 1e-300) == 0
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_bounds_of_margins_do_not_depend_on_their_scale(scale):
+    margins = np.array([1.0, 2.0, 3.0, -0.5, 4.0] * 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plug_in = generalization.cantelli_plug_in(scale * margins)
+        upper = generalization.cantelli_upper(scale * margins[:50], 1e50) if scale == 1 else None
+    assert plug_in == pytest.approx(generalization.cantelli_plug_in(margins), rel=1e-12)
+    assert upper is None or 0 < upper <= 1
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_margins_of_heads_scale_with_them(scale):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = one_vs_rest_margin(scale * PLANE)
+        behind = orthant_margins(scale * PLANE)
+    whole = one_vs_rest_margin(PLANE)
+    assert found.lower == pytest.approx(scale * whole.lower, rel=1e-9)
+    torch.testing.assert_close(found.margins, scale * whole.margins)
+    torch.testing.assert_close(behind.margins, scale * orthant_margins(PLANE).margins)
+
+
+def test_calibration_takes_what_still_has_a_gradient():
+    logits = X[:, :3].clone().requires_grad_()
+    found = generalization.calibration(logits, Y)
+    assert found.ece == generalization.calibration(logits.detach(), Y).ece
+
+
+def test_ties_are_told():
+    certificate = generalization.error_certificate([0.0] * 3 + [1.0] * 97)
+    assert certificate.ties == certificate.errors == 3
+    assert "The largest logits of 3 of 100 held-out samples tie." in " ".join(
+        str(certificate).split()
+    )
+    assert "tie" not in str(generalization.error_certificate([-1.0] * 3 + [1.0] * 97))
+
+
+def test_two_vectors_have_no_interval_of_their_shape():
+    labels = torch.arange(40) % 2
+    report = nc.measure_features(torch.randn(40, 3, generator=GENERATOR), labels)
+    assert report.estimates["nc2_etf"].reason == "two vectors are always an ETF"
+    assert report.estimates["nc1_trace_ratio"].has_interval
+    assert "replicates" not in repr(report.estimates)
+
+
+def test_simplices_of_the_line():
+    assert simplex_etf(2, 1).abs().flatten().tolist() == pytest.approx([1, 1])
