@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import _global_forward_hooks
 
+import neuralcollapse as nc
 from neuralcollapse import FeatureTap
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.training import NETWORKS, build_network
@@ -129,6 +130,16 @@ class Distilled(nn.Module):
         return (self.head(x) + self.head_dist(x)) / 2
 
 
+def test_the_classifier_that_a_model_names_is_its_head_though_another_agrees_by_chance():
+    model, inputs = Distilled(both=False), torch.ones(1, 4)
+    with torch.no_grad():  # of one sample, the other head's logits have the order of the average
+        model.head.weight.copy_(torch.tensor([[0.0], [1.0], [0.0]]).expand(3, 4))
+        model.head_dist.weight.copy_(torch.tensor([[2.0], [4.0], [6.0]]).expand(3, 4))
+    with FeatureTap(model) as tap:
+        model(inputs)
+    assert tap.name == "head"
+
+
 def test_the_classifier_that_a_model_names_is_its_head(generator):
     inputs = torch.randn(5, 4, generator=generator)
     with FeatureTap(Distilled(both=False)) as tap:
@@ -245,3 +256,38 @@ def test_what_cannot_be_tapped_is_said(model, inputs, head, message):
 def test_the_head_is_unknown_before_the_first_pass():
     with pytest.raises(NeuralCollapseError, match="a network that has run once"):
         _ = FeatureTap(nn.Linear(2, 2)).weight
+
+
+class _LowRank(nn.Module):
+    """An adapter of one's own, around the layer that it adapts."""
+
+    def __init__(self, base, rank=2, bend=False):
+        super().__init__()
+        self.base, self.bend = base, bend
+        self.down = nn.Linear(base.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, base.out_features, bias=False)
+
+    def forward(self, x):
+        low = self.down(x)
+        return self.base(x) + self.up(low.relu() if self.bend else low)
+
+
+def test_a_module_around_linear_layers_may_be_the_head():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), _LowRank(nn.Linear(8, 3)))
+    head, inputs = model[2], torch.randn(20, 5)
+    with pytest.raises(NeuralCollapseError, match="or the module around them that makes the"):
+        nc.extract_features(model, [(inputs, torch.zeros(20))])
+    with FeatureTap(model, "2") as tap:
+        logits = model(inputs)
+        features, heard = tap.take()
+        torch.testing.assert_close(heard, logits.detach())
+        torch.testing.assert_close(features @ tap.weight.T + tap.bias, logits.detach())
+        whole = head.base.weight + head.up.weight @ head.down.weight
+        torch.testing.assert_close(tap.weight, whole.detach())
+    head.bend = True
+    with (
+        FeatureTap(model, head),
+        pytest.raises(NeuralCollapseError, match=r"got _LowRank '2'; its output is no h W\^T"),
+    ):
+        model(inputs)

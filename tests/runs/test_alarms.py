@@ -192,3 +192,17 @@ def test_values_that_have_no_number():
     found = find_alarms(situation({"cdnv": math.inf, "nc3_product": math.nan}))
     assert [alarm.kind for alarm in found] == ["values_dropped"]
     assert found[0].message.startswith("cdnv, nc3_product: no finite value")
+
+
+def test_the_words_of_no_generalization_follow_the_numbers():
+    """Where only accuracy falls behind, no smaller spread stands after a "but"."""
+    apart, together = (
+        next(
+            alarm.message
+            for alarm in find_alarms(situation({"test_accuracy": 0.6, "test_nc1_trace_ratio": nc1}))
+            if alarm.kind == "no_generalization"
+        )
+        for nc1 in (0.4, 0.04)
+    )
+    assert "0.05 of that between them on training data, but 0.4 on test data, and" in apart
+    assert "0.05 of that between them on training data, and 0.04 on test data, but" in together

@@ -55,7 +55,8 @@ class FeatureTap:
         The network.
     head
         The last linear layer, or its name as in ``model.named_modules()``: any module with a
-        weight of shape (K, d) that is called with features. Or the name of a matrix that the
+        weight of shape (K, d) that is called with features, or one around linear layers that is
+        linear as a whole, such as a low-rank adapter of one's own. Or the name of a matrix that the
         network applies itself, as in ``model.named_parameters()``.
     optional
         Whether a network without a head is none the worse; see `found`.
@@ -237,6 +238,8 @@ class FeatureTap:
         head, self._reading = read_head(call)
         self._scale = None if head is None else head.scale
         self._form = replace(call, features=_no_rows(call.features), logits=_no_rows(call.logits))
+        if head is None and not may_be_head(call.module):
+            raise _no_head(self.name, call.module, "its output is no h W^T + b of its input")
         if head is None:
             warnings.warn(
                 f"the logits of the head {self.name!r} ({type(call.module).__name__}) are not "
@@ -301,12 +304,16 @@ def _find(model: nn.Module, head: nn.Module | str) -> tuple[str, nn.Module]:
     listed = f"its linear layers are: {', '.join(map(repr, linear)) or 'none'}"
     if not found:
         raise NeuralCollapseError("head", "a layer of the model", repr(head), listed)
-    if not may_be_head(found[0][1]):
-        kind = type(found[0][1]).__name__
-        raise NeuralCollapseError(
-            "head", "a layer with a weight of shape (K, d)", f"{kind} {found[0][0]!r}", listed
-        )
-    return found[0]
+    name, module = found[0]
+    around = module is not model and any(map(is_linear, module.modules()))
+    if not may_be_head(module) and not around:
+        raise _no_head(name, module, listed)
+    return name, module
+
+
+def _no_head(name: str, module: nn.Module, remedy: str) -> NeuralCollapseError:
+    got = f"{type(module).__name__} {name!r}"
+    return NeuralCollapseError("head", "a layer with a weight of shape (K, d)", got, remedy)
 
 
 def _no_rows(part: Tensor) -> Tensor:

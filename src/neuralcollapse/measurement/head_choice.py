@@ -48,12 +48,14 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
     # What enters a layer whose output is returned is a feature that is returned, too.
     seen = [(t, found) for t, found in makers if not any(_same(t, c.features) for c in made)]
     rivals = list({call.module: call for _, found in seen for call in found}.values())
-    if len(rivals) == 1:
-        (head,) = rivals
-        if all(head in found for tensor, found in seen if _has_classes(tensor, head)):
-            return head
     classifier = getattr(model, "get_classifier", lambda: None)()
     told = [call for call in calls if call.module is classifier]
+    if len(rivals) == 1:
+        (head,) = rivals
+        # Of a few samples another layer may keep the order by chance; what the model names is none.
+        sure = not told or head in told or any(is_returned(head, tensor) for tensor in returned)
+        if sure and all(head in found for tensor, found in seen if _has_classes(tensor, head)):
+            return head
     if told:
         return told[-1]
     ran = dict.fromkeys(call.name for call in calls if is_linear(call.module))
@@ -62,7 +64,7 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
         "head",
         f"one linear layer whose output the model returns, to explain {what} of what it returns",
         f"{len(rivals)} of these candidates: {', '.join(map(repr, ran)) or 'none'}",
-        "pass one of them as head=",
+        "pass one of them as head=, or the module around them that makes the logits",
     )
 
 

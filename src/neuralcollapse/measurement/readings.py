@@ -74,6 +74,8 @@ def both(train: Reading, test: Reading | None, apart: bool, of_head: bool = Fals
     'on training data alone'
     >>> both(collapsed, noise, apart=False).words
     'collapsed; test on the way'
+    >>> both(noise, collapsed, apart=False).words
+    'on the way'
     """
     alone = apart and train.grade == "collapsed"
     if of_head:
@@ -83,6 +85,8 @@ def both(train: Reading, test: Reading | None, apart: bool, of_head: bool = Fals
         return replace(train, grade="on the way", words=ALONE)
     if test is None or train.words == test.words:
         return train
+    if test.words == "collapsed" and train.words == train.grade:
+        return train  # few samples make test data look more collapsed than it is
     return replace(train, words="; test ".join(filter(None, (train.words, test.words))))
 
 

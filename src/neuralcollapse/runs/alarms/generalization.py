@@ -42,11 +42,14 @@ def no_generalization(situation: Situation) -> str | None:
     spread = test["nc1_trace_ratio"]
     if not (spread >= 1 or gap >= GAP):
         return None
+    own = values["nc1_trace_ratio"]
+    follows = spread <= own
     return (
-        f"collapse without generalisation: the spread within classes is "
-        f"{values['nc1_trace_ratio']:.2g} of that between them on training data, but {spread:.2g} "
-        f"on {name}, and accuracy {share(values['accuracy'])} there, but {share(test['accuracy'])} "
-        "here; try more data, augmentation or weight decay, not longer training"
+        f"collapse without generalisation: the spread within classes is {own:.2g} of that between "
+        f"them on training data, {'and' if follows else 'but'} {spread:.2g} on {name}, "
+        f"{'but' if follows else 'and'} accuracy {share(values['accuracy'])} there and "
+        f"{share(test['accuracy'])} here; try more data, augmentation or weight decay, not longer "
+        "training"
     )
 
 
