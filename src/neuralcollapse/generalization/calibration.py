@@ -22,6 +22,8 @@ from neuralcollapse.metrics.decisions import decide, log_confidences
 from neuralcollapse.validation import finite_matrix, integer_labels
 from neuralcollapse.wording import number, share
 
+ROUND_OFF = 1e-2  # of a sum of probabilities, in bfloat16 too
+
 
 @dataclass(frozen=True, eq=False)
 class Calibration(TopLabelCalibration):
@@ -100,7 +102,8 @@ def calibration(
     Parameters
     ----------
     logits
-        (n, K) of samples that training never saw, K >= 2, n >= 4.
+        (n, K) of samples that training never saw, K >= 2, n >= 4; of a network that returns
+        probabilities, their logarithm.
     labels
         (n,) true classes in 0..K-1.
     bins
@@ -118,8 +121,8 @@ def calibration(
     NonFiniteError
         If a logit is NaN or infinite.
     NeuralCollapseError
-        If shapes or labels do not fit, there are fewer than 4 samples, or an option is out of
-        range.
+        If shapes or labels do not fit, there are fewer than 4 samples, all rows are
+        probabilities, or an option is out of range.
 
     References
     ----------
@@ -140,6 +143,13 @@ def calibration(
     if n < 4 or num_classes < 2:
         raise NeuralCollapseError(
             "logits", "shape (n, K), n >= 4, K >= 2", str(tuple(scores.shape)), "hold out more data"
+        )
+    if bool((scores >= 0).all() & ((scores.sum(1) - 1).abs() <= ROUND_OFF).all()):
+        raise NeuralCollapseError(
+            "logits",
+            "logits, of which the softmax is taken",
+            "probabilities: rows of at least 0 that sum to 1",
+            "pass their logarithm",
         )
     true = integer_labels("labels", labels, n, num_classes).cpu()
     margins = decide(scores, true)[0]

@@ -39,7 +39,8 @@ def as_tensor(argument: str, value: Any) -> Shaped[Tensor, "..."]:
     Raises
     ------
     NeuralCollapseError
-        If it holds complex numbers, or none at all: text, objects, rows of different lengths.
+        If it holds complex numbers, or none at all: text, objects, rows of different lengths; if
+        some are masked, or it is sparse or quantised.
 
     Examples
     --------
@@ -52,8 +53,11 @@ def as_tensor(argument: str, value: Any) -> Shaped[Tensor, "..."]:
         tensor = value
     else:
         tensor = from_array(argument, as_array(argument, value))
-    if tensor.is_complex():
+    if tensor.is_complex() or tensor.is_quantized:
         raise _no_numbers(argument, f"dtype {tensor.dtype}")
+    if tensor.layout != torch.strided or tensor.is_meta:
+        what = "a tensor on the meta device" if tensor.is_meta else f"layout {tensor.layout}"
+        raise _no_numbers(argument, what)
     return tensor
 
 
@@ -230,6 +234,8 @@ def check_finite(argument: str, values: Tensor) -> None:
 
 def as_array(argument: str, value: Any) -> np.ndarray:
     """Return what numpy takes for an array, of numbers or not."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise _no_numbers(argument, f"{np.ma.count_masked(value)} of them masked")
     try:
         return np.asarray(value)
     except ValueError as error:  # rows of different lengths

@@ -239,7 +239,10 @@ def _read(argument: str, value: Any) -> Tensor | np.ndarray:
     if array.dtype == object:  # as pandas keeps text, and integers that could be missing
         for kind, dtype in ((str, np.str_), ((int, np.integer), np.int64)):
             if all(isinstance(entry, kind) for entry in array.flat):
-                array = array.astype(dtype)
+                try:
+                    array = array.astype(dtype)
+                except OverflowError as error:
+                    raise _no_labels(argument, "object, numbers beyond 64 bits") from error
     if array.dtype.kind in "UST":
         return array.astype(np.str_)
     if not array.size:  # an empty list is one of floats to numpy

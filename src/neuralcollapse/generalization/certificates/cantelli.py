@@ -71,7 +71,7 @@ def cantelli_upper(margins: Any, ceiling: float, confidence: float = 0.95) -> An
     """
     level = math.log(2 / failure_probability(confidence))
     c = positive("ceiling", ceiling)
-    clipped = np.clip(finite_margins("margins", margins) / c, 0, 1)  # in units of c
+    clipped = np.clip(finite_margins("margins", margins), 0, c) / c
     n = clipped.shape[-1]
     if n < 2:
         raise NeuralCollapseError(
