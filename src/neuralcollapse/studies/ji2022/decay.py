@@ -40,8 +40,11 @@ def _label_smoothing() -> Iterator[Evidence]:
     value, W, H = _descended(K, n, dim, decays)
     note = f"K = {K}, n = {n}, s = {SMOOTHING:g}; all of W and H by L-BFGS, the loss of torch"
     yield Evidence("least loss over the closed form", value / best.value, 1, 1e-9, note=note)
-    logits = H @ W.T
-    gaps = _margins(logits, best.labels)
+    fit = cross_entropy(best.H @ best.W.T, best.labels, label_smoothing=SMOOTHING)
+    decay = decays[0] * best.W.square().sum() + decays[1] * best.H.square().sum()
+    own = float(fit + decay / 2) / best.value
+    yield Evidence("loss of its head and features over the closed form", own, 1, 1e-12)
+    gaps = _margins(H @ W.T, best.labels)
     words = "largest distance of a margin from the closed form"
     yield Evidence(words, float((gaps - best.margin).abs().max()), 0, 1e-4)
     strength = math.sqrt(decays[0] * decays[1]) + SMOOTHING / (K * math.sqrt(n))
@@ -128,6 +131,7 @@ def _depth() -> Iterator[Evidence]:
         words = f"least loss of trained factors over that of {winner}"
         yield Evidence(words, value / _least_loss(best.logits, M, n), 1, 1e-7, note=note)
         yield Evidence(f"{winner}: rank of the least cost", list(best.rivals).index(winner), 0)
+        yield Evidence("its cost among the rivals", best.rivals[winner] / best.cost, 1, 1e-12)
         classes = logits.reshape(K, n, K)
         within = float((classes - classes.mean(1, keepdim=True)).norm() / classes.norm())
         yield Evidence("NC1: spread of logits within classes, of their norm", within, 0, 1e-4)

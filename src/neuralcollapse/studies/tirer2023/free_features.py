@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,11 +79,17 @@ def _minimizers() -> Iterator[Evidence]:
         0.02,
         note="falls like sqrt(lambda_H): 0 is approached without being attained",
     )
-    loss = regularized_mse_loss(
-        [[1.0, 0.0], [0.0, 2.0]], [[1.0, 1.0], [0.0, 1.0]], [0, 1], 0.5, 2.0
-    )
+    pair: Any = ([[1.0, 0.0], [0.0, 2.0]], [[1.0, 1.0], [0.0, 1.0]], [0, 1], 0.5, 2.0)
     # residuals (0, 2) and (0, 1); ||W||^2 = 5, ||H||^2 = 3
-    yield Evidence("the loss of a pair, by hand", loss, (4 + 1 + 0.5 * 5 + 2 * 3) / 4, 1e-14)
+    by_hand = (4 + 1 + 0.5 * 5 + 2 * 3) / 4
+    yield Evidence("the loss of a pair, by hand", regularized_mse_loss(*pair), by_hand, 1e-14)
+    # c = 1: the least loss is 1/2, at 0; gradients ((1/4, 0), (1, 2)) and ((1, 3), (0, 2)).
+    known = {"gap": by_hand - 0.5, "gradient_norm": 19.0625**0.5, "frame": 7**0.5}
+    known["duality"] = 5**0.5
+    check = regularized_mse_optimality(*pair)
+    ratios = [getattr(check, name) / value for name, value in known.items()]
+    worst = max(ratios, key=lambda ratio: abs(ratio - 1))
+    yield Evidence("its distances from the least over those by hand", worst, 1, 1e-14)
 
 
 @study.claim(
