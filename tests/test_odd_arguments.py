@@ -84,7 +84,7 @@ PLANE = torch.tensor([[1.0, 0], [-0.5, 0.5], [-0.5, -0.5]]).double()
         (lambda: theory.weight_decay_optimum(NAN, 1, 3, 0.1, 0.1), "num_classes: expected a whole"),
         (
             lambda: theory.predicted_within_ratio(H[:, :1].expand(6, 4), LABELS, 1e-300, 0.1, 1.0),
-            "above the round-off of the features' squares",
+            "lambda_w, lambda_h and beta: expected strengths above the round-off",
         ),
         (
             lambda: nc.predicted_geometry([2, 3], 2, weight_decay=5e-4),
@@ -177,3 +177,8 @@ def test_two_vectors_have_no_interval_of_their_shape():
 
 def test_simplices_of_the_line():
     assert simplex_etf(2, 1).abs().flatten().tolist() == pytest.approx([1, 1])
+
+
+def test_saddles_that_only_round_off_sees_come_to_an_end():
+    found = theory.near_features_minimizer(1e-20 * H[:2], [0, 1], 1e-14, 1e-14, 1.0)
+    assert found.status == "not converged"

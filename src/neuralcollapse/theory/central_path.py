@@ -14,6 +14,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.landing import increasing_times, land_on
+from neuralcollapse.theory.round_off import regular_systems
 from neuralcollapse.theory.sufficient_statistics import (
     HasMoments,
     SufficientStatistics,
@@ -98,6 +99,7 @@ class CentralPath:
         return self.means[index][self.labels] + self.deviations @ self.propagators[index].T
 
 
+@regular_systems("lambda_w")
 def central_path(H0: Any, labels: Any, lambda_w: float, lambda_h: float, times: Any) -> CentralPath:
     r"""Follow the gradient flow of the regularised MSE loss, the head being optimal throughout.
 
@@ -188,6 +190,7 @@ def central_path(H0: Any, labels: Any, lambda_w: float, lambda_h: float, times: 
     )
 
 
+@regular_systems("lambda_w")
 def minimizing_head(H: Any, labels: Any, lambda_w: float) -> Float[Tensor, "K d"]:
     r"""Return the head that minimises the regularised MSE loss of given features.
 
@@ -231,6 +234,7 @@ def minimizing_head(H: Any, labels: Any, lambda_w: float) -> Float[Tensor, "K d"
     return torch.from_numpy(_head(means, within, weights, positive("lambda_w", lambda_w)))
 
 
+@regular_systems("lambda_w")
 def central_path_velocity(
     H: Any, labels: Any, lambda_w: float, lambda_h: float
 ) -> Float[Tensor, "N d"]:

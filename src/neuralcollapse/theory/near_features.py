@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from neuralcollapse.theory.near_features_objective import Expansion, NearFeaturesObjective
 from neuralcollapse.theory.near_features_start import closed_form_starts
+from neuralcollapse.theory.round_off import regular_systems
 from neuralcollapse.theory.sufficient_statistics import (
     HasMoments,
     sufficient_statistics,
@@ -29,6 +31,7 @@ PRECISION = 1e-12  # of the gradient norm, relative to 1 + beta ||H0|| / N
 FLAT = 1e-9  # a curvature this small beside the dominant part of the Hessian counts as zero
 TIE = 1e-12  # two values this close, relatively, count as equal
 MOST_ALTERNATIONS = 5_000
+MOST_STARTS = 64  # saddles that only round-off sees would go on for ever
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class NearFeaturesMinimizer:
     status: Status
 
 
+@regular_systems("lambda_w, lambda_h and beta")
 def near_features_minimizer(
     H0: Any,
     labels: Any,
@@ -203,7 +207,7 @@ def _lowest(
     starts = closed_form_starts(objective)
     starts += _reflection(starts[0])
     found = []
-    for start in starts:  # grows while saddles are met
+    for start in islice(starts, MOST_STARTS):  # grows while saddles are met
         point, iterations = descend(start)
         curvature, direction = _least_curvature(point)
         beside = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.sufficient_statistics import SufficientStatistics
 from neuralcollapse.validation import Array
 
@@ -57,12 +56,12 @@ class NearFeaturesObjective:
         """Return the optimal head for features of these class means and pooled scatter."""
         weighted = self.weights[:, None] * means
         gram = means.T @ weighted + len(means) * within + self.lambda_w * np.eye(means.shape[1])
-        return _solved(gram, weighted.T).T
+        return np.asarray(np.linalg.solve(gram, weighted.T).T, np.float64)
 
     def shrinkage(self, W: Array) -> Array:
         """Return G = (W^T W + mu I)^-1: the best features are H = (Y W + beta H0) G."""
         # Through the K x K inverse, which is well conditioned however large mu is.
-        inner = _solved(self.mu * np.eye(len(W)) + W @ W.T, W)
+        inner = np.linalg.solve(self.mu * np.eye(len(W)) + W @ W.T, W)
         return (np.eye(W.shape[1]) - W.T @ inner) / self.mu
 
     def best_moments(self, W: Array) -> tuple[Array, Array]:
@@ -129,16 +128,3 @@ class Expansion:
 
 def _twice_symmetric(matrix: Array) -> Array:
     return matrix + matrix.swapaxes(-1, -2)
-
-
-def _solved(matrix: Array, right: Array) -> Array:
-    """Solve a system that a decay makes regular, unless round-off swallows the decay."""
-    try:
-        return np.asarray(np.linalg.solve(matrix, right), np.float64)
-    except np.linalg.LinAlgError as error:
-        raise NeuralCollapseError(
-            "lambda_w, lambda_h and beta",
-            "strengths above the round-off of the features' squares",
-            "a system that is singular in doubles",
-            "rescale the features, or raise them",
-        ) from error

@@ -14,6 +14,7 @@ from scipy.sparse.linalg import LinearOperator, minres
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.theory.round_off import regular_systems
 from neuralcollapse.theory.unequal_objective import Bias, FactorPoint, Problem
 from neuralcollapse.validation import Array, class_counts, positive, smoothing_share, whole_number
 
@@ -106,6 +107,7 @@ class UnequalMinimizer:
         return list(groups.values())
 
 
+@regular_systems("lambda_w and lambda_h")
 def unequal_minimizer(
     class_sizes: Any,
     dim: int,

@@ -11,10 +11,12 @@ from scipy.sparse.linalg import LinearOperator, cg
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.near_features import near_features_minimizer
 from neuralcollapse.theory.near_features_objective import Expansion, NearFeaturesObjective
+from neuralcollapse.theory.round_off import regular_systems
 from neuralcollapse.theory.sufficient_statistics import SufficientStatistics, sufficient_statistics
 from neuralcollapse.validation import check_choice
 
 
+@regular_systems("lambda_w, lambda_h and beta")
 def predicted_within_ratio(
     H0: Any, labels: Any, lambda_w: float, lambda_h: float, beta: float, order: Literal[0, 1] = 1
 ) -> float:

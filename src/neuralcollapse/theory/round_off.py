@@ -1,0 +1,42 @@
+"""Systems that a strength of decay makes regular, unless round-off swallows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from neuralcollapse.errors import NeuralCollapseError
+
+
+@contextmanager
+def regular_systems(argument: str) -> Iterator[None]:
+    """Turn a system that is singular in doubles into an error that names the strengths at fault.
+
+    Parameters
+    ----------
+    argument
+        Name to use in the error.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If a factorisation in the block fails.
+
+    Examples
+    --------
+    >>> with regular_systems("lambda_w"):  # doctest: +ELLIPSIS
+    ...     np.linalg.solve(np.zeros((1, 1)), np.ones(1))
+    Traceback (most recent call last):
+    neuralcollapse.errors.NeuralCollapseError: lambda_w: expected strengths above the round-off ...
+    """
+    try:
+        yield
+    except np.linalg.LinAlgError as error:
+        raise NeuralCollapseError(
+            argument,
+            "strengths above the round-off of the squares that they are added to",
+            f"a matrix that doubles cannot factorise ({error})",
+            "rescale the features, or raise the strengths",
+        ) from error
