@@ -248,7 +248,7 @@ def call(**changes):
     ("changes", "message"),
     [
         ({"labels": [0, 1, 1]}, "labels: expected 2 labels, one a row"),
-        ({"labels": [1, 1]}, "labels: expected a sample of every class, got none of \\[0\\]"),
+        ({"labels": [1, 1]}, "a sample of each of 2 classes, got none of \\[0\\]"),
         ({"lambda_w": 0}, "lambda_w: expected a finite number above 0, got 0"),
         ({"lambda_h": -1}, "lambda_h: expected a finite number above 0, got -1"),
         ({"beta": math.inf}, "beta: expected a finite number above 0, got inf"),
