@@ -47,6 +47,19 @@ def test_every_public_name_is_there():
         assert getattr(neuralcollapse, name) is not None
 
 
+def test_public_names_are_few():
+    """What a function returns is found in the file of the function."""
+    stubs = (ROOT / "src/neuralcollapse").rglob("__init__.pyi")
+    lines = [line for stub in stubs for line in ast.parse(stub.read_text()).body]
+    names = {
+        alias.name
+        for line in lines
+        if isinstance(line, ast.ImportFrom) and line.module  # a package is no name of its own
+        for alias in line.names
+    }
+    assert 150 < len(names) <= 220
+
+
 def test_the_front_door_imports_nothing_heavy():
     code = "import sys, neuralcollapse; print(sorted({'torch', 'matplotlib'} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,5 +1,7 @@
 """The reference is written from the stubs, which say what is public: one page an object.
 
+What public functions return has a page too, by the name of the file that defines it.
+
 A page holds ``::: neuralcollapse.PACKAGE``. It becomes a list for each module, under the question
 that its docstring answers, of links to the pages of the objects, which are written to
 ``reference/api/``. ``::: neuralcollapse`` itself becomes a table of the front door,
@@ -43,14 +45,32 @@ def write_pages(app: Sphinx) -> None:
         (API / f"{path}.rst").write_text(_object_page(path))
 
 
-@functools.cache
 def public_paths() -> list[str]:
+    """Return every object that has a page: those with a public name, and what these return."""
+    return [*named_paths(), *returned_paths()]
+
+
+@functools.cache
+def named_paths() -> list[str]:
     """Return every public object once, by the first of its names as users write them."""
     packages = sorted(stub.parent.name for stub in (SOURCE / "neuralcollapse").glob("*/*.pyi"))
     names = ["neuralcollapse", *(f"neuralcollapse.{package}" for package in packages)]
     seen: set[str] = set()
     paths = [path for name in names for path, _ in _names_once(name, seen)]
     return list({id(_object(path)): path for path in reversed(paths)}.values())[::-1]
+
+
+@functools.cache
+def returned_paths() -> list[str]:
+    """Return the classes that public functions return and that have no public name themselves."""
+    named = {id(_object(path)) for path in named_paths()}
+    found = [getattr(_object(path), "__globals__", {}).get(name) for name, path in _returns()]
+    ours = [
+        each
+        for each in dict.fromkeys(filter(inspect.isclass, found))
+        if each.__module__.startswith("neuralcollapse.") and id(each) not in named
+    ]
+    return [f"{each.__module__}.{each.__qualname__}" for each in ours]
 
 
 @functools.cache
@@ -63,12 +83,17 @@ def _object(path: str) -> Any:
 def _makers() -> dict[str, list[str]]:
     """Return the functions that return an object of a class, by the name of the class."""
     found: dict[str, list[str]] = {}
-    for path in public_paths():
+    for name, path in _returns():
+        found.setdefault(name, []).append(path)
+    return found
+
+
+def _returns() -> Iterator[tuple[str, str]]:
+    """Yield each name in what a public function returns, and the function."""
+    for path in named_paths():
         if inspect.isfunction(_object(path)):
             returned = str(_object(path).__annotations__.get("return", ""))
-            for name in re.findall(r"\w+", returned):
-                found.setdefault(name, []).append(path)
-    return found
+            yield from ((name, path) for name in re.findall(r"\w+", returned))
 
 
 def expand(app: Sphinx, document: str, source: list[str]) -> None:
@@ -165,8 +190,11 @@ def _package(package: str) -> Iterator[str]:
     """List the names of a package, and of those within it, under what their modules answer."""
     modules: dict[str, list[str]] = {}
     for path, definition in _names_once(package, set()):
-        if path in public_paths():
+        if path in named_paths():
             modules.setdefault(definition.rpartition(".")[0], []).append(path)
+    for path in returned_paths():
+        if path.startswith(f"{package}."):
+            modules.setdefault(path.rpartition(".")[0], []).append(path)
     for module, paths in modules.items():
         yield f"\n## {_first_line(module).removesuffix('.')}\n"
         for path in paths:

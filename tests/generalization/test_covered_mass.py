@@ -7,12 +7,12 @@ from scipy.stats import binom
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.generalization import (
-    CoveredMass,
     covered_mass,
     decision_radii,
     jacobian_norm,
     lipschitz_bound,
 )
+from neuralcollapse.generalization.covered_mass import CoveredMass
 from neuralcollapse.metrics import sample_margins
 from neuralcollapse.training import MLP
 

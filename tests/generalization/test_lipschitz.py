@@ -4,7 +4,8 @@ from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization import jacobian_norm, lipschitz_bound
-from neuralcollapse.training import MLP, SmallCNN
+from neuralcollapse.training import MLP
+from neuralcollapse.training.networks.small_cnn import SmallCNN
 
 
 class Residual(nn.Module):

@@ -7,7 +7,8 @@ from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.generalization import spectral_complexity_measure, whole_network_bound
-from neuralcollapse.training import MLP, SmallCNN
+from neuralcollapse.training import MLP
+from neuralcollapse.training.networks.small_cnn import SmallCNN
 
 
 def naive(matrices):

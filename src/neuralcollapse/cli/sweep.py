@@ -42,9 +42,9 @@ def sweep(
     neuralcollapse sweep grid.json --engine ray --address auto --gpus-per-run 1
     """
     from neuralcollapse.files import write_whole
-    from neuralcollapse.studies.sweep import progress_table
     from neuralcollapse.studies.sweep import sweep as train_all
     from neuralcollapse.studies.sweep.configs import read_sweep
+    from neuralcollapse.studies.sweep.progress_table import progress_table
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to stop as ctrl-C does
     try:

@@ -42,7 +42,7 @@ class MarginBound(FittedBound):
 
     Examples
     --------
-    >>> from neuralcollapse.generalization import MarginBound
+    >>> from neuralcollapse.generalization.margin_bound import MarginBound
     >>> print(MarginBound(0.01, 0.25, 0.06, 2.0, 5000, 10, 0.95, "head"))
     error at most 32 % at 95 % confidence: 1 % below the margin,
     25 % complexity, 6 % deviation

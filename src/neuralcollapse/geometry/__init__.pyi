@@ -1,17 +1,12 @@
 from .alignment import align as align
-from .one_vs_rest_margin import OneVsRestMargin as OneVsRestMargin
 from .one_vs_rest_margin import one_vs_rest_margin as one_vs_rest_margin
-from .orthant_margin import FittableETF as FittableETF
-from .orthant_margin import OrthantMargins as OrthantMargins
 from .orthant_margin import fittable_etf as fittable_etf
 from .orthant_margin import orthant_margins as orthant_margins
 from .rotation import random_isometry as random_isometry
 from .sel import simplex_encoded_labels as simplex_encoded_labels
 from .sel import simplex_encoded_spectrum as simplex_encoded_spectrum
-from .simplex_etf import NearestETF as NearestETF
 from .simplex_etf import etf_gram as etf_gram
 from .simplex_etf import nearest_etf as nearest_etf
 from .simplex_etf import simplex_etf as simplex_etf
 from .simplex_etf import standard_simplex as standard_simplex
-from .softmax_code import SoftmaxCode as SoftmaxCode
 from .softmax_code import softmax_code as softmax_code

@@ -8,12 +8,8 @@ from .feature_tap import FeatureTap as FeatureTap
 from .layer_choice import default_layers as default_layers
 from .layer_moments import LayerMoments as LayerMoments
 from .layer_profile import LayerProfile as LayerProfile
-from .layer_tap import LayerTap as LayerTap
 from .measure import measure as measure
 from .measure_features import measure_features as measure_features
-from .measure_head import HeadReport as HeadReport
 from .measure_head import measure_head as measure_head
 from .measure_layers import measure_layers as measure_layers
-from .measure_regression import RegressionReport as RegressionReport
 from .measure_regression import measure_regression as measure_regression
-from .separation_law import SeparationLaw as SeparationLaw

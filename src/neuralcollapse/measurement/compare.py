@@ -36,6 +36,18 @@ class Comparison:
     paired
         Whether both measured the same samples in the same order, as far as their labels tell:
         training and test data.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import neuralcollapse as nc
+    >>> labels = torch.arange(40) % 4
+    >>> features = torch.eye(4)[labels] + 0.1 * torch.randn(40, 4)
+    >>> compared = nc.compare(*(nc.measure_features(s * features, labels) for s in (1, 2)))
+    >>> compared.paired
+    {'training data': True}
+    >>> print(round(compared.table.loc["nc1_trace_ratio", "change"], 3))  # a scale changes nothing
+    1.0
     """
 
     table: pd.DataFrame

@@ -39,7 +39,7 @@ class LayerTap:
     --------
     >>> import torch
     >>> from torch import nn
-    >>> from neuralcollapse.measurement import LayerTap
+    >>> from neuralcollapse.measurement.layer_tap import LayerTap
     >>> model = nn.Sequential(nn.Conv2d(1, 3, 2), nn.ReLU(inplace=True))
     >>> with LayerTap(model, ["0", "1"]) as layers:
     ...     _ = model(torch.zeros(5, 1, 4, 4))

@@ -28,7 +28,6 @@ from .metric import Metric as Metric
 from .nearest_center import nc4_agreement as nc4_agreement
 from .nearest_center import ncc_accuracy as ncc_accuracy
 from .nearest_center import nearest_center as nearest_center
-from .pairwise import PairwiseCollapse as PairwiseCollapse
 from .pairwise import frequency_thirds as frequency_thirds
 from .pairwise import pairwise_collapse as pairwise_collapse
 from .presets import PRESETS as PRESETS

@@ -11,6 +11,5 @@ from .score import score as score
 from .scores import METHODS as METHODS
 from .scores import ood_scores as ood_scores
 from .second_moment import second_moment as second_moment
-from .selective import RiskCoverage as RiskCoverage
 from .selective import risk_coverage as risk_coverage
 from .vim import ViM as ViM

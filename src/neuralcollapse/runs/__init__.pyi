@@ -8,5 +8,3 @@ from .schedule import Schedule as Schedule
 from .snapshot_files import read_snapshots as read_snapshots
 from .snapshot_files import remove_snapshots as remove_snapshots
 from .snapshot_files import write_snapshot as write_snapshot
-from .snapshots import LayerBefore as LayerBefore
-from .snapshots import Snapshot as Snapshot

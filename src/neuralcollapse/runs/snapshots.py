@@ -40,7 +40,7 @@ class LayerBefore:
     Examples
     --------
     >>> import torch
-    >>> from neuralcollapse.runs import LayerBefore
+    >>> from neuralcollapse.runs.snapshots import LayerBefore
     >>> before = LayerBefore(torch.eye(2), 0.1 * torch.eye(2), torch.tensor([50, 50]))
     >>> round(float(before.within.trace() / before.means.square().sum()), 6)
     0.1

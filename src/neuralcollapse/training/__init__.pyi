@@ -6,7 +6,6 @@ from .data import from_hugging_face as from_hugging_face
 from .data import from_torch as from_torch
 from .data import load_dataset as load_dataset
 from .data import read_idx as read_idx
-from .ensemble import Ensemble as Ensemble
 from .ensemble import train_ensemble as train_ensemble
 from .epochs import sgd_epochs as sgd_epochs
 from .etf_placement import fix_head as fix_head
@@ -16,10 +15,6 @@ from .heads import dot_regression as dot_regression
 from .heads import etf_head as etf_head
 from .networks import MLP as MLP
 from .networks import NETWORKS as NETWORKS
-from .networks import VGG as VGG
-from .networks import DenseNet as DenseNet
-from .networks import ResNet as ResNet
-from .networks import SmallCNN as SmallCNN
 from .networks import build_network as build_network
 from .perceptron import PerceptronConfig as PerceptronConfig
 from .schedules import learning_rate as learning_rate

@@ -38,6 +38,16 @@ class Epoch:
         Learning rate of the last update.
     loss
         Mean loss of the epoch's samples, each at the weights it was trained on.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch.utils.data import TensorDataset
+    >>> from neuralcollapse.training import TrainConfig, sgd_epochs
+    >>> data = TensorDataset(torch.randn(30, 5), torch.arange(30) % 3)
+    >>> config = TrainConfig(epochs=2, batch_size=10)
+    >>> [(epoch.number, epoch.step) for epoch in sgd_epochs(torch.nn.Linear(5, 3), data, config)]
+    [(1, 3), (2, 6)]
     """
 
     number: int

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.geometry import OrthantMargins, align, orthant_margins, simplex_etf
+from neuralcollapse.geometry import align, orthant_margins, simplex_etf
+from neuralcollapse.geometry.orthant_margin import OrthantMargins
 from neuralcollapse.geometry.simplex_etf import Orientation
 from neuralcollapse.validation import finite_matrix, integer_labels, positive
 

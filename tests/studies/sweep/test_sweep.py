@@ -11,7 +11,8 @@ from rich.console import Console
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.runs.folder import FolderInUseError
-from neuralcollapse.studies.sweep import expand, progress_table, sweep
+from neuralcollapse.studies.sweep import expand, sweep
+from neuralcollapse.studies.sweep.progress_table import progress_table
 from neuralcollapse.training import DATASETS, train
 from neuralcollapse.training.run_folder import TrainingFolder
 from training_runs import running, wait_for

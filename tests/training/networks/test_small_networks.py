@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from neuralcollapse.training import MLP, SmallCNN, build_network
+from neuralcollapse.training import MLP, build_network
+from neuralcollapse.training.networks.small_cnn import SmallCNN
 
 CASES = [
     (lambda: MLP(64, [32, 16], 5), (7, 1, 8, 8), 16),

@@ -5,7 +5,6 @@ from .certify import certify_report as certify_report
 from .certify import error_certificate as error_certificate
 from .class_distance import cdnv_error_bound as cdnv_error_bound
 from .clopper_pearson import clopper_pearson_upper as clopper_pearson_upper
-from .cross_fit import CrossFitCertificate as CrossFitCertificate
 from .cross_fit import cross_fit_certificate as cross_fit_certificate
 from .floor import distribution_free_floor as distribution_free_floor
 from .margin_ramp import margin_ramp_upper as margin_ramp_upper

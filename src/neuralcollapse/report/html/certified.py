@@ -7,7 +7,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from neuralcollapse.generalization import Calibration, ErrorCertificate
+from neuralcollapse.generalization import ErrorCertificate
+from neuralcollapse.generalization.calibration import Calibration
 from neuralcollapse.generalization.certificates.certificate import ASSUMPTION, JOINT_LEVEL
 from neuralcollapse.report.html.calibration import trust_data
 from neuralcollapse.report.html.certificate import class_rows, method_rows

@@ -36,6 +36,14 @@ class Standing:
         thresholds of theory.
     text
         The sentence or two.
+
+    Examples
+    --------
+    >>> from neuralcollapse.report.html import verdicts
+    >>> from neuralcollapse.runs import Run
+    >>> (standing,) = verdicts(Run("run", [{"epoch": 1, "accuracy": 1.0}]))
+    >>> standing.group, standing.grade
+    ('Decisions', 'fitted')
     """
 
     group: str

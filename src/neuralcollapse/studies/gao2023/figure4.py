@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from neuralcollapse.figure_style import captioned, figure
 from neuralcollapse.files import write_whole
-from neuralcollapse.generalization import AlignmentEffects, alignment_effects
+from neuralcollapse.generalization import alignment_effects
+from neuralcollapse.generalization.alignment_effects import AlignmentEffects
 from neuralcollapse.generalization.alignment_figure import draw_alignments
 from neuralcollapse.geometry import orthant_margins
 from neuralcollapse.geometry.alignment import ALIGNMENT_RULES

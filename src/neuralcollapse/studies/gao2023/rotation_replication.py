@@ -45,7 +45,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from torch import Tensor
 
-from neuralcollapse.generalization import AlignmentEffects, alignment_effects
+from neuralcollapse.generalization import alignment_effects
+from neuralcollapse.generalization.alignment_effects import AlignmentEffects
 from neuralcollapse.geometry import orthant_margins, simplex_etf
 from neuralcollapse.studies.gao2023.alignment_runs import (
     Setting,

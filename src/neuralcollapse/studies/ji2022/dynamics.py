@@ -15,7 +15,6 @@ from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.ji2022.flows import Problem, exponent, separating_norm
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import (
-    FlowSolution,
     LayerPeeledModel,
     collapse_errors,
     flow_asymptotics,
@@ -24,6 +23,7 @@ from neuralcollapse.theory import (
     separation_optimum,
     separation_value,
 )
+from neuralcollapse.theory.flow.solution import FlowSolution
 
 SEEDS = (0, 1)
 LATE = np.geomspace(1e4, 1e8, 9)

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuralcollapse.theory import FlowSolution, gradient_flow
+from neuralcollapse.theory import gradient_flow
+from neuralcollapse.theory.flow.solution import FlowSolution
 
 Kind = Literal["generic", "balanced"]
 

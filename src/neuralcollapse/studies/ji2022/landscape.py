@@ -14,8 +14,6 @@ from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.ji2022.flows import separating_norm
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import (
-    EscapeDirection,
-    KKTPoint,
     LayerPeeledModel,
     escape_direction,
     gradient_flow,
@@ -28,6 +26,8 @@ from neuralcollapse.theory import (
     simplex_groups_kkt_point,
     weight_decay_optimum,
 )
+from neuralcollapse.theory.kkt_points import KKTPoint
+from neuralcollapse.theory.landscape import EscapeDirection
 
 LARGE = 30.0  # margin at which the loss itself is looked at
 SMALL = [(3, 2, 2), (4, 2, 5)]  # K, n, d

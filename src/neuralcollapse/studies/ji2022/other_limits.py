@@ -13,7 +13,8 @@ from neuralcollapse.geometry import simplex_encoded_labels
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.ji2022.flows import exponent
 from neuralcollapse.studies.ji2022.study import study
-from neuralcollapse.theory import FlowSolution, gradient_flow, polygon_kkt_point, separation_value
+from neuralcollapse.theory import gradient_flow, polygon_kkt_point, separation_value
+from neuralcollapse.theory.flow.solution import FlowSolution
 
 SIZES = (5, 3, 2, 1)
 TIMES = (1e4, 1e5, 1e6, 1e7, 1e8)

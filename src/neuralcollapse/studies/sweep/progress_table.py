@@ -44,7 +44,8 @@ def progress_table(runs: Sequence[SweepRun]) -> Table:
     Examples
     --------
     >>> from pathlib import Path
-    >>> from neuralcollapse.studies.sweep import SweepRun, progress_table
+    >>> from neuralcollapse.studies.sweep.progress_table import progress_table
+    >>> from neuralcollapse.studies.sweep.runs import SweepRun
     >>> from neuralcollapse.training import TrainConfig
     >>> progress_table([SweepRun(TrainConfig(seed=s), Path(f"none/{s}")) for s in (0, 1)]).title
     '2 runs: 2 waiting'

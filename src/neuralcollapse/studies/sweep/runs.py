@@ -39,7 +39,7 @@ class SweepRun:
     Examples
     --------
     >>> from pathlib import Path
-    >>> from neuralcollapse.studies.sweep import SweepRun
+    >>> from neuralcollapse.studies.sweep.runs import SweepRun
     >>> from neuralcollapse.training import TrainConfig
     >>> SweepRun(TrainConfig(epochs=3), Path("none/seed-0")).state
     'waiting'

@@ -34,7 +34,8 @@ class SweepReport:
     Examples
     --------
     >>> from pathlib import Path
-    >>> from neuralcollapse.studies.sweep import SweepReport, SweepRun
+    >>> from neuralcollapse.studies.sweep.runs import SweepRun
+    >>> from neuralcollapse.studies.sweep.sweep import SweepReport
     >>> from neuralcollapse.training import TrainConfig
     >>> runs = tuple(SweepRun(TrainConfig(seed=s), Path(f"none/{s}")) for s in (0, 1))
     >>> report = SweepReport(runs)

@@ -13,12 +13,12 @@ from torch import Tensor
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory import (
-    Optimality,
     near_features_minimizer,
     regularized_mse_loss,
     regularized_mse_minimizer,
     regularized_mse_optimality,
 )
+from neuralcollapse.theory.regularized import Optimality
 
 Problem = tuple[int, int, int, float, float]  # K, n, d, lambda_w, lambda_h
 Found = tuple[float, Tensor, Tensor]  # the least value, the point, the labels

@@ -13,7 +13,8 @@ from torch import Tensor
 from neuralcollapse.measurement import read_features
 from neuralcollapse.metrics.presets import preset
 from neuralcollapse.moments import ClassMoments
-from neuralcollapse.theory import NearFeaturesMinimizer, near_features_minimizer
+from neuralcollapse.theory import near_features_minimizer
+from neuralcollapse.theory.near_features import NearFeaturesMinimizer
 from neuralcollapse.validation import distinct_labels, finite_matrix, integer_labels
 
 TITLES = {

@@ -15,7 +15,6 @@ from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.tirer2023.features import next_features, random_features
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory import (
-    CentralPath,
     central_path,
     central_path_velocity,
     collapsed_path_time,
@@ -25,6 +24,7 @@ from neuralcollapse.theory import (
     sufficient_statistics,
     trace_ratio_falls_from,
 )
+from neuralcollapse.theory.central_path import CentralPath
 
 SIZES = [(2, 3, 2), (3, 5, 6), (4, 10, 10), (5, 2, 3), (10, 4, 16)]  # K, n, d: d < K among them
 STRENGTHS = [(0.5, 0.1), (0.05, 0.0), (2.0, 1.0), (0.005, 0.01)]  # lambda_w, lambda_h

@@ -76,7 +76,7 @@ class DenseNet(nn.Module):
 
     Examples
     --------
-    >>> from neuralcollapse.training import DenseNet
+    >>> from neuralcollapse.training.networks.densenet import DenseNet
     >>> DenseNet(3, 10, (12, 12, 12), growth=12, stem=16).head
     Linear(in_features=448, out_features=10, bias=True)
     """

@@ -89,7 +89,7 @@ class ResNet(nn.Module):
 
     Examples
     --------
-    >>> from neuralcollapse.training import ResNet
+    >>> from neuralcollapse.training.networks.resnet import ResNet
     >>> from neuralcollapse.training.networks.resnet import STAGES
     >>> ResNet(3, 10, *STAGES[50], width=0.25).head
     Linear(in_features=512, out_features=10, bias=True)

@@ -25,7 +25,7 @@ class SmallCNN(nn.Module):
 
     Examples
     --------
-    >>> from neuralcollapse.training import SmallCNN
+    >>> from neuralcollapse.training.networks.small_cnn import SmallCNN
     >>> SmallCNN(1, 10, width=16).head
     Linear(in_features=64, out_features=10, bias=True)
     """

@@ -51,7 +51,7 @@ class VGG(nn.Module):
 
     Examples
     --------
-    >>> from neuralcollapse.training import VGG
+    >>> from neuralcollapse.training.networks.vgg import VGG
     >>> from neuralcollapse.training.networks.vgg import STAGES
     >>> VGG(3, 10, STAGES[11], width=0.25).head
     Linear(in_features=128, out_features=10, bias=True)
