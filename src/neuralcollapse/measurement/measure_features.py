@@ -100,7 +100,7 @@ def measure_features(
     (0.25, ['cat', 'dog'])
     """
     own = own_metrics(metrics)
-    head = None if weight is None else finite_matrix("weight", weight)
+    head = None if weight is None else finite_matrix("weight", weight).detach()
     if bias is not None and head is None:
         raise NeuralCollapseError("bias", "a weight beside it", "no weight", "pass weight= too")
     offset = (
