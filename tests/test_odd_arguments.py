@@ -30,6 +30,11 @@ H, LABELS = torch.randn(6, 4, generator=GENERATOR).double(), [0, 0, 1, 1, 2, 2]
 PLANE = torch.tensor([[1.0, 0], [-0.5, 0.5], [-0.5, -0.5]]).double()
 
 
+BATCHES = [(X, Y)]
+MODEL = torch.nn.Linear(4, 3)
+REPORT = nc.measure_features(X, Y)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -74,6 +79,16 @@ PLANE = torch.tensor([[1.0, 0], [-0.5, 0.5], [-0.5, -0.5]]).double()
             "features: expected real numbers, got .* of them masked",
         ),
         (lambda: nc.measure_features(X, [10**30] * 12), "labels: .* beyond 64 bits"),
+        (lambda: nc.measure(MODEL, None), "loader: expected batches"),
+        (lambda: nc.watch(MODEL, None).epoch_end(), "loader: expected batches"),
+        (lambda: nc.measure(MODEL, BATCHES, max_batches=1.5), "max_batches: expected a whole"),
+        (lambda: nc.measure(MODEL, BATCHES, min_samples=-1), "min_samples: expected at least 0"),
+        (lambda: nc.measure(MODEL, BATCHES, feature_budget="x"), "feature_budget: expected a num"),
+        (lambda: nc.measure(MODEL, BATCHES, feature_budget=NAN), "feature_budget: expected a num"),
+        (lambda: nc.measure(MODEL, BATCHES, device="nope"), "device: expected a device of torch"),
+        (lambda: nc.CollapseMetrics(3, 4, head=3), r"head: expected shape \(3, 4\)"),
+        (lambda: REPORT.worst_pairs(0), "count: expected at least 1"),
+        (lambda: nc.compare(REPORT, None), "report_b: expected a report, got NoneType"),
         (lambda: theory.LayerPeeledModel([0, 1], NAN), "dim: expected a whole number"),
         (lambda: theory.sufficient_statistics(H, [0, 1, 2, 0, 1, 2**62]), "a sample of each"),
         (lambda: simplex_encoded_labels([0, 2**62]), "a sample of each of 4611686018427387905"),
@@ -182,3 +197,11 @@ def test_simplices_of_the_line():
 def test_saddles_that_only_round_off_sees_come_to_an_end():
     found = theory.near_features_minimizer(1e-20 * H[:2], [0, 1], 1e-14, 1e-14, 1.0)
     assert found.status == "not converged"
+
+
+def test_a_batch_without_samples_says_nothing():
+    empty = (X[:0], Y[:0])
+    found = nc.measure(MODEL, [empty, (X, Y), empty])
+    assert found.to_dict() == nc.measure(MODEL, BATCHES).to_dict()
+    with pytest.raises(KeyError, match="no metric 'nope' was measured"):
+        found.reading("nope")

@@ -111,7 +111,12 @@ def evaluating(
     model = checked_network(model)
     tensors = [*model.parameters(), *model.buffers()]
     home = tensors[0].device if tensors else torch.device("cpu")
-    where = home if device is None else torch.device(device)
+    try:
+        where = home if device is None else torch.device(device)
+    except RuntimeError as error:
+        raise NeuralCollapseError(
+            "device", "a device of torch", repr(device), "such as 'cpu' or 'cuda:0'"
+        ) from error
     with ExitStack() as stack:
         stack.enter_context(random_states(loaders))
         stack.enter_context(torch.inference_mode(False))  # or what is gathered could not be used

@@ -118,6 +118,11 @@ class CollapseValues(Mapping[str, float]):
         name
             Of a metric; what is said speaks of test data, too, if there is any.
 
+        Raises
+        ------
+        KeyError
+            If it was not measured.
+
         Examples
         --------
         >>> import torch
@@ -128,6 +133,9 @@ class CollapseValues(Mapping[str, float]):
         ('no better than chance', 'N ≤ d + 1: 0 for any features')
         """
         metric, of_head = self.metric(name), name.endswith("_head")
+        if name not in self.train.values:
+            known = ", ".join(self.train.values)
+            raise KeyError(f"no metric {name!r} was measured on training data; there are: {known}")
         train = metric.read(self.train.values[name], self.setting, self._departures[0].get(name))
         if self.tested is None:
             return train

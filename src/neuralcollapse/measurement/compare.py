@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.collapse_values import CollapseValues
 from neuralcollapse.metrics.estimates.estimate import Estimate
 from neuralcollapse.metrics.estimates.jackknife import interval, standard_error
 from neuralcollapse.wording import between, number
@@ -91,7 +92,7 @@ def compare(report_a: CollapseReport, report_b: CollapseReport) -> Comparison:
     Raises
     ------
     NeuralCollapseError
-        If the reports have no value in common.
+        If one is no report, or they have no value in common.
 
     References
     ----------
@@ -111,6 +112,11 @@ def compare(report_a: CollapseReport, report_b: CollapseReport) -> Comparison:
     """
     import pandas as pd
 
+    for argument, report in (("report_a", report_a), ("report_b", report_b)):
+        if not isinstance(report, CollapseValues):
+            raise NeuralCollapseError(
+                argument, "a report", type(report).__name__, "pass what measure returned"
+            )
     names = [name for name in report_a if name in report_b]
     if not names:
         raise NeuralCollapseError(

@@ -37,7 +37,7 @@ def read(
     Raises
     ------
     NeuralCollapseError
-        If the loader has no end, and none is set.
+        If the loader cannot be gone through, or has no end, and none is set.
 
     Examples
     --------
@@ -46,6 +46,10 @@ def read(
     """
     if most is None and isinstance(loader, (itertools.cycle, itertools.count, itertools.repeat)):
         raise _endless("an endless loader")
+    if not (hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")):
+        raise NeuralCollapseError(
+            "loader", "batches (inputs, labels) to go through", repr(loader), "pass a DataLoader"
+        )
     batches = itertools.islice(loader, most) if most is not None else _ending(loader)
     if not show:
         return batches
@@ -127,6 +131,8 @@ class FeaturePass:
         with nullcontext() if layers is None else layers.listening():
             for batch in read(self._loader, self._most, self._show, self._title):
                 inputs, labels, mask = samples.split(batch)
+                if hasattr(labels, "__len__") and not len(labels):
+                    continue  # what a network makes of no sample says nothing of its head
                 if layers is not None:
                     layers.expect(*samples.expected(labels, mask))
                 output = samples.run(self._model, moved(inputs, self._device))

@@ -26,7 +26,7 @@ from neuralcollapse.metrics.over_ranks import (
     shared,
 )
 from neuralcollapse.metrics.state import CollapseState
-from neuralcollapse.validation import as_tensor, check_class_names
+from neuralcollapse.validation import as_tensor, check_class_names, real_number, whole_number
 
 Scatter = Literal["pooled", "per_class"] | bool
 FEATURE_BUDGET = 2**30  # bytes of features kept, so that NC4 needs no second pass
@@ -50,6 +50,15 @@ class PassOptions:
     layers: Sequence[str] = ()
     metrics: OwnMetrics | None = None
     intervals: bool | None = None
+
+    def __post_init__(self) -> None:
+        whole_number("min_samples", self.min_samples, 0)
+        if self.max_batches is not None:
+            whole_number("max_batches", self.max_batches)
+        if not real_number("feature_budget", self.feature_budget) >= 0:
+            raise NeuralCollapseError(
+                "feature_budget", "a number of bytes", str(self.feature_budget), "0 keeps none"
+            )
 
     def samples(self, model: nn.Module) -> Samples:
         """Return how the batches of a network are read."""

@@ -12,6 +12,7 @@ from neuralcollapse.measurement.cautions import cautions
 from neuralcollapse.measurement.collapse_values import CollapseValues
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.validation import whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +65,7 @@ def pair_table(report: CollapseValues, count: int = 10) -> pd.DataFrame:
     import pandas as pd
 
     moments, names = report.train.moments, report.class_names
-    statistic = CDNVStatistic(moments, worst=count)
+    statistic = CDNVStatistic(moments, worst=whole_number("count", count))
     sweep_pairs(moments.centered_means(), [statistic])
     pairs = [(names[i], names[j], value) for i, j, value in statistic.worst_pairs]
     return pd.DataFrame(pairs, columns=["class i", "class j", "cdnv"])

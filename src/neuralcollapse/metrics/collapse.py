@@ -14,7 +14,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.catalogue import CATALOGUE, needed
 from neuralcollapse.metrics.nearest_center import NearestCenter
 from neuralcollapse.metrics.state import CollapseState
-from neuralcollapse.validation import check_shape
+from neuralcollapse.validation import as_tensor, check_shape
 
 Scatter = Literal["pooled", "per_class", False]
 
@@ -85,7 +85,7 @@ class CollapseMetrics(Metric):
             tensor = tensor.weight if isinstance(tensor, nn.Linear) else tensor
             if tensor is not None:
                 remedy = "pass one row a class, as wide as the features"
-                check_shape(name, tensor, (num_classes, dim), remedy)
+                check_shape(name, as_tensor(name, tensor), (num_classes, dim), remedy)
         self._sizes = (num_classes, dim, scatter)
         self._head = (head,)  # in a tuple: the layer belongs to the model, not to its metric
         self._nearest = None if centers is None else NearestCenter(centers)
