@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import warnings
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from PIL import Image
 import neuralcollapse
 from neuralcollapse import metrics
 from neuralcollapse.cli.demo import demo
+from neuralcollapse.glossary import GLOSSARY
 from neuralcollapse.metrics.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[1]
@@ -246,6 +248,15 @@ def test_the_gallery_shows_every_script_and_the_reference_leads_to_it(site, page
 def test_every_metric_of_a_report_is_explained(site):
     text = (site / "which_metric.html").read_text().partition('id="on-request"')[0]
     assert [row[0] for row in cells(text) if row and row[0] in CATALOGUE] == list(CATALOGUE)
+
+
+def test_the_glossary_has_every_term_with_its_meaning(site):
+    text = (site / "about/glossary.html").read_text()
+    told = re.findall(r"<dt[^>]*>(.*?)</dt><dd>(.*?)</dd>", text, re.DOTALL)
+    plain = [tuple(unescape(re.sub(r"<[^>]+>|¶", "", t)).split()) for row in told for t in row]
+    for term in GLOSSARY:
+        assert tuple(term.name.split()) in plain
+        assert tuple(term.meaning.split()) in plain
 
 
 def test_the_search_finds_what_readers_call_things(site):

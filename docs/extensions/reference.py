@@ -6,7 +6,8 @@ A page holds ``::: neuralcollapse.PACKAGE``. It becomes a list for each module, 
 that its docstring answers, of links to the pages of the objects, which are written to
 ``reference/api/``. ``::: neuralcollapse`` itself becomes a table of the front door,
 ``::: neuralcollapse.cli`` the commands, ``::: neuralcollapse.studies.PAPER`` a table of that
-paper's claims, and ``::: neuralcollapse.metrics.catalogue`` the metrics of a report.
+paper's claims, ``::: neuralcollapse.metrics.catalogue`` the metrics of a report, and
+``::: neuralcollapse.glossary`` the glossary.
 """
 
 import ast
@@ -144,6 +145,8 @@ def expanded(package: str) -> str:
         return "\n".join(_commands())
     if package == "neuralcollapse.metrics.catalogue":
         return "\n".join(_metrics())
+    if package == "neuralcollapse.glossary":
+        return "\n".join(_glossary())
     if package.startswith("neuralcollapse.studies."):
         return "\n".join(_claims(package.rpartition(".")[2]))
     return "\n".join(_package(package))
@@ -176,6 +179,16 @@ def _metrics() -> Iterator[str]:
             yield f"\n### {group}\n\n| metric | formula | says | caveat |\n|---|---|---|---|"
         cells = (f"`{metric.name}`", metric.formula, metric.note, metric.caveat)
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _glossary() -> Iterator[str]:
+    """List the terms with their meanings."""
+    from neuralcollapse.glossary import GLOSSARY
+
+    yield "```{glossary}"
+    for term in GLOSSARY:
+        yield f"{term.name}\n  {term.meaning}\n"
+    yield "```"
 
 
 def _front_door() -> Iterator[str]:

@@ -23,23 +23,31 @@ def run(*arguments):
     return CliRunner().invoke(app, ["data", *map(str, arguments)])
 
 
-def test_the_table_lists_every_set_with_its_place_or_its_origin(tmp_path, monkeypatch):
+def test_the_list_has_every_set_with_its_place_or_its_origin_unbroken(tmp_path, monkeypatch):
     (tmp_path / "cifar100").mkdir()
     for name in ("train.bin", "test.bin"):
         (tmp_path / "cifar100" / name).touch()
     (tmp_path / "svhn.safetensors").touch()
     monkeypatch.setitem(DATASETS, "mine", lambda root: None)
+    monkeypatch.setenv("COLUMNS", "80")
     result = run("--root", tmp_path)
     assert result.exit_code == 0, result.output
-    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.split()}
-    assert "scikit-learn" in lines["digits"]
-    assert str(tmp_path / "cifar100") in lines["cifar100"]
-    assert str(tmp_path / "svhn.safetensors") in lines["svhn"]
+    lines = result.stdout.splitlines()
+    assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
+    rows = {line.split()[0]: line for line in lines if line.split()}
+    first = {line.split()[0]: line for line in reversed(lines) if line.split()}
+    assert "scikit-learn" in first["digits"]
+    assert "registered here" in first["mine"]
+    for name, file in (("cifar100", "cifar100"), ("svhn", "svhn.safetensors")):
+        assert first[name].split()[-1] == "yes"
+        assert lines[lines.index(rows[f"{name}:"]) + 1].strip() == str(tmp_path / file)
     for name in ("mnist", "fashion-mnist", "kmnist", "cifar10", "stl10"):
         source = next(source for source in SOURCES if source.name == name)
-        assert source.origin in lines[name]
-        assert f"{source.sizes[0]:,}" in lines[name]
-    assert "registered here" in lines["mine"]
+        assert first[name].split()[-1] == "no"
+        assert f"{source.sizes[0]:,}" in first[name]
+        how, _, address = source.origin.removesuffix(")").partition(" (")
+        assert rows[f"{name}:"] == f"{name}: {how}"
+        assert not address or f"  {address}" in lines
 
 
 def test_one_set_is_described(monkeypatch):

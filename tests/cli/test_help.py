@@ -1,32 +1,43 @@
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 import neuralcollapse
 from cli_runner import run
+from neuralcollapse.cli import app
+
+COMMANDS = [
+    "demo", "measure", "measure-head", "certify", "compare", "ood", "train", "sweep", "report",
+    "data", "glossary", "study", "verify",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        [],
-        ["demo"],
-        ["measure"],
-        ["certify"],
-        ["compare"],
-        ["ood"],
-        ["measure-head"],
-        ["train"],
-        ["sweep"],
-        ["report"],
-        ["data"],
-        ["study"],
-        ["verify"],
-    ],
-)
+def test_every_command_is_looked_at_here():
+    assert sorted(vars(get_command(app))["commands"]) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_fits_80_columns_and_breaks_no_example(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run(*command, "--help").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    words = " ".join(shown.split())
+    for example in re.findall(r"neuralcollapse [a-z]\S*(?: [^\s,.()]+)*", about(command)):
+        assert example in words, example
+
+
+def about(command):
+    """Return what the source says of a command."""
+    found = get_command(app)
+    return found.help if not command else vars(found)["commands"][command[0]].help
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help_does_not_load_torch(command):
     arguments = [*command, "--help"]
     program = (

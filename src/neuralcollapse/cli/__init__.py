@@ -14,6 +14,7 @@ from neuralcollapse.cli import ood as ood
 from neuralcollapse.cli import train as train
 from neuralcollapse.cli import sweep as sweep
 from neuralcollapse.cli import report as report
+from neuralcollapse.cli import glossary as glossary
 from neuralcollapse.cli import data as data
 from neuralcollapse.cli import study as study
 from neuralcollapse.cli import verify as verify

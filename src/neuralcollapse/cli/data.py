@@ -37,7 +37,9 @@ def data(
             raise NeuralCollapseError(
                 "--download", "the name of a data set", "none", "run: neuralcollapse data NAME ..."
             )
-        Console(highlight=False).print(data_table(root))
+        table, places = data_table(root)
+        Console(highlight=False).print(table)
+        tell(places)
         return
     if download:
         path = download_dataset(name, root)

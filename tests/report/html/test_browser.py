@@ -1,5 +1,6 @@
 """The page in a real browser: it draws, answers to pointer and keys, and fits a phone."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -325,6 +326,35 @@ def test_layers_are_drawn_as_a_map_and_as_curves(visit, two_runs_file):
     before = block.locator(".heat svg").inner_html()
     block.locator("select").select_option(index=1)
     assert block.locator(".heat svg").inner_html() != before
+
+
+def test_the_map_of_layers_obeys_the_keyboard(visit, two_runs_file):
+    page = visit(two_runs_file)
+    page.locator("[name=run-layers][value='1']").check(force=True)
+    block = page.locator("#layers [data-run='1']")
+    block.locator(".heat svg").focus()
+    seen = []
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown"):
+        page.keyboard.press(key)
+        seen.append(block.locator(".readout").inner_text())
+        assert block.locator(".heat rect.read").count() == 1
+    assert len(set(seen)) == 3  # there are two layers: the last key has nowhere to go
+    assert all(re.fullmatch(r".+, epoch \d+: [\d.e−-]+", text) for text in seen)
+
+
+def test_a_word_is_explained_by_pointer_and_keys_until_escape(visit, page_file):
+    page = visit(page_file)
+    word, tip = page.locator("a.term").first, page.get_by_role("tooltip")
+    meaning = page.locator(f"{word.get_attribute('href')} dd").inner_text()
+    assert tip.count() == 0  # hidden
+    word.hover()
+    assert tip.inner_text() == meaning
+    page.keyboard.press("Escape")
+    assert tip.count() == 0
+    word.focus()
+    assert tip.inner_text() == meaning
+    word.press("Enter")
+    assert page.url.endswith(word.get_attribute("href"))
 
 
 def test_paper_has_every_run(visit, two_runs_file):

@@ -29,7 +29,7 @@ from neuralcollapse.runs.run import Run
 # One after the other in one script element: each file uses only those before it.
 SCRIPTS = (
     "draw", "scale", "chart", "save", "bands", "curves", "sweep", "layers", "gram", "space",
-    "geometry", "theory", "address", "page",
+    "geometry", "theory", "terms", "address", "page",
 )  # fmt: skip
 RELOAD = 5  # seconds between two looks of a live page
 NAMED = 3  # runs in the title

@@ -14,7 +14,14 @@ from markupsafe import Markup, escape
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import write_whole
+from neuralcollapse.glossary import GLOSSARY
 
+# The words by which texts of the page name a term, the longest first, and where it is explained.
+ANCHORS = {word.lower(): term.anchor for term in GLOSSARY for word in term.words if "_" not in word}
+WORDS = re.compile(
+    rf"(?<![\w<-])({'|'.join(map(re.escape, sorted(ANCHORS, key=len, reverse=True)))})(?![\w-])",
+    re.IGNORECASE,
+)
 MARK = b'<meta name="generator" content="neuralcollapse '  # by which we know our pages
 
 
@@ -47,6 +54,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["formula"] = formula
+    environment.filters["terms"] = terms
+    environment.globals["glossary"] = GLOSSARY
     return environment
 
 
@@ -59,6 +68,26 @@ def formula(text: str) -> Markup:
     Markup('tr Σ<sub>W</sub> / tr Σ<sub>B</sub> &lt;')
     """
     return Markup(re.sub(r"(?<=\S)_(\w+)", r"<sub>\1</sub>", str(escape(text))))
+
+
+def terms(text: str) -> Markup:
+    """Return a text in which each word of the glossary leads, where it first stands, to its line.
+
+    Examples
+    --------
+    >>> terms("a margin < 0 of all margins")
+    Markup('a <a class="term" href="#term-margin">margin</a> &lt; 0 of all margins')
+    """
+    seen = set()
+
+    def marked(found: re.Match[str]) -> str:
+        anchor = ANCHORS[found[0].lower()]
+        if anchor in seen:
+            return found[0]
+        seen.add(anchor)
+        return f'<a class="term" href="#{anchor}">{found[0]}</a>'
+
+    return Markup(WORDS.sub(marked, str(escape(text))))
 
 
 def write_html(path: str | Path, text: str) -> Path:

@@ -9,7 +9,8 @@ function setUpLayers(data) {
     const metric = () => layers.metrics[select.selectedIndex];
     const shades = () => layers.layers.map((_, i) => mix(themed("--c0"), themed("--half"), layers.layers.length > 1 ? i / (layers.layers.length - 1) : 0)).map((rgb) => css(rgb));
     const positive = () => metric().values.flat().filter((v) => v !== null && v > 0);
-    let root = null, chart = null;
+    const readout = block.querySelector(".readout");
+    let root = null, chart = null, boxes = [], at = null;
 
     function drawMap() {
       const { values, title } = metric(), width = map.clientWidth, count = layers.epoch.length;
@@ -17,7 +18,8 @@ function setUpLayers(data) {
       const letters = Math.floor((left - 12) / 6.4), cell = (width - left - 4) / count, height = ROW * layers.layers.length;
       const low = Math.min(...positive()), high = Math.max(...positive()), span = Math.log(high / low) || 1;
       const [pale, full] = ["--zero", "--cold"].map(themed);
-      root = svg("svg", { viewBox: `0 0 ${width} ${height + 36}`, height: height + 36, role: "img", "aria-label": `${title}, layers by epochs; the numbers are in the table below` });
+      root = svg("svg", { viewBox: `0 0 ${width} ${height + 36}`, height: height + 36, tabindex: 0, role: "img", "aria-label": `${title}, layers by epochs; arrow keys go from cell to cell` });
+      boxes = values.map((row) => row.map(() => null));
       layers.layers.forEach((name, i) => {
         const text = name.length > letters ? `…${name.slice(1 - letters)}` : name;
         root.append(svg("text", { x: left - 8, y: ROW * (i + 0.5) + 4, "text-anchor": "end" }, text));
@@ -25,7 +27,8 @@ function setUpLayers(data) {
           if (value === null) return;
           const share = value > 0 ? Math.log(value / low) / span : 0;
           const box = svg("rect", { x: left + e * cell, y: ROW * i, width: cell + 0.3, height: ROW - 1, style: `fill:${css(mix(pale, full, share))}` });
-          box.append(svg("title", {}, `${name}, epoch ${layers.epoch[e]}: ${shown(value)}`));
+          box.addEventListener("pointerenter", () => { if (boxes[at?.[0]]?.[at?.[1]] !== box) read([i, e]); });
+          boxes[i][e] = box;
           root.append(box);
         });
       });
@@ -34,9 +37,34 @@ function setUpLayers(data) {
         if (e % every === 0) root.append(svg("text", { x: left + (e + 0.5) * cell, y: height + 14, "text-anchor": "middle" }, shown(epoch)));
       });
       root.append(svg("text", { x: (left + width) / 2, y: height + 31, "text-anchor": "middle" }, "epoch, as measured"));
+      root.addEventListener("pointerleave", () => read(null));
+      root.addEventListener("blur", () => read(null));
+      root.addEventListener("keydown", step);
+      const focused = map.contains(document.activeElement);
       map.replaceChildren(root);
+      if (focused) root.focus();
+      read(at);
       const ends = block.querySelectorAll(".ramp span");
       [low, high].forEach((end, i) => { ends[i].textContent = shown(end); });
+    }
+
+    function read(place) {
+      if (at) boxes[at[0]][at[1]]?.classList.remove("read");
+      at = place;
+      if (!at) { readout.textContent = ""; return; }
+      const [i, e] = at, box = boxes[i][e], value = metric().values[i][e];
+      readout.textContent = `${layers.layers[i]}, epoch ${layers.epoch[e]}: ${value === null ? "not measured" : shown(value)}`;
+      if (!box) return;
+      box.classList.add("read");
+      root.append(box); // above its neighbours, so that its frame is whole
+    }
+
+    function step(event) {
+      const by = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+      if (!by) return;
+      event.preventDefault();
+      const last = [layers.layers.length - 1, layers.epoch.length - 1];
+      read(at ? at.map((k, axis) => Math.max(0, Math.min(last[axis], k + by[axis]))) : [0, 0]);
     }
 
     function drawCurves() {

@@ -51,6 +51,7 @@ wear(kept === "dark" || kept === "light" ? kept : null);
 if (kept) recolour();
 
 const keepChoices = setUpAddress();
+setUpTerms();
 
 // Of a run that goes on, unless something is open or held down.
 let held = false;
