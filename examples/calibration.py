@@ -42,7 +42,7 @@ for epoch, _ in enumerate(sgd_epochs(network, TensorDataset(*train), config), st
     rows.append((epoch, report, found))
     print(
         f"epoch {epoch:3}: training accuracy {report['accuracy']:.3f}, NC1 "
-        f"{report['nc1_trace_ratio']:.3f}, least margin {report['margin_min']:.2f}; new digits: "
+        f"{report['nc1_trace_ratio']:.3f}, minimum margin {report['margin_min']:.2f}; new digits: "
         f"accuracy {found.accuracy:.3f}, confidence {found.mean_confidence:.3f}, calibration error "
         f"{found.ece:.3f}, temperature {found.temperature:.2f}"
     )

@@ -102,7 +102,7 @@ REFUSING = {
     "head of an agreement": lambda bad: nc4_agreement(X, W, spoiled(W, bad)),
     "bias of an agreement": lambda bad: nc4_agreement(X, W, W, spoiled([0, 0], bad)),
     "margins": lambda bad: sample_margins(spoiled(X, bad), Y),
-    "least margin": lambda bad: margin_min(spoiled(X, bad), Y),
+    "minimum margin": lambda bad: margin_min(spoiled(X, bad), Y),
     "thirds": lambda bad: frequency_thirds(spoiled([1, 2], bad)),
     "point of a second moment": lambda bad: second_moment(MOMENTS, spoiled([0, 0], bad)),
     "alpha of nci": lambda bad: NCI(MOMENTS, W, alpha=bad),

@@ -232,6 +232,13 @@ def test_claims_are_listed_with_their_corrections(site):
     assert 5 < sum(listed.values()) < len(listed)
 
 
+def test_chapters_and_claims_have_no_plain_formula(site):
+    for page in sorted((site / "theory").glob("*.html")):
+        text = page.read_text().partition("<article")[2].partition("</article>")[0]
+        prose = re.sub(r"<(pre|code|svg)\b.*?</\1>|<[^>]+>", " ", text, flags=re.DOTALL)
+        assert re.findall(r"\S*(?:\^|\|\||sqrt\(|\blambda|[A-Zα-ω]_\w)\S*", prose) == []
+
+
 def test_the_gallery_shows_every_script_and_the_reference_leads_to_it(site, pages):
     gallery = (site / "gallery/index.html").read_text()
     scripts = {path.stem: path for path in (ROOT / "examples").glob("*.py")}
@@ -253,7 +260,9 @@ def test_every_metric_of_a_report_is_explained(site):
 def test_the_glossary_has_every_term_with_its_meaning(site):
     text = (site / "about/glossary.html").read_text()
     told = re.findall(r"<dt[^>]*>(.*?)</dt><dd>(.*?)</dd>", text, re.DOTALL)
-    plain = [tuple(unescape(re.sub(r"<[^>]+>|¶", "", t)).split()) for row in told for t in row]
+    plain = [
+        tuple(unescape(re.sub(r"<a .*?</a>|<[^>]+>", "", t)).split()) for row in told for t in row
+    ]
     for term in GLOSSARY:
         assert tuple(term.name.split()) in plain
         assert tuple(term.meaning.split()) in plain

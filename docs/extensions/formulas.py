@@ -35,6 +35,25 @@ REWRITES = [
     (r"&", ""),
 ]
 
+# Parts of a page in which a sign is no formula: code, addresses, and what is set already.
+KEPT = re.compile(
+    r"(```.*?^```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$|\]\([^)]*\)|<[^>]+>)", re.DOTALL | re.MULTILINE
+)
+GREEK = zip(
+    ("lambda", "sigma", "beta", "rho", "delta", "kappa", "tau", "Sigma"), "λσβρδκτΣ", strict=True
+)
+SIGNS = [
+    (r"(?:\\?\|){2}", "‖"),
+    (r"\bsqrt(?=\()", "√"),
+    (r"√\((\w)\)", r"√\1"),
+    (r"(?<![=<>-])(?:&gt;|>)=", "≥"),
+    (r"(?<![=<>-])(?:&lt;|<)=", "≤"),
+    *((rf"\b{name}(?![a-zA-Z])", sign) for name, sign in GREEK),
+]
+GROUP = r"\((?:[^()]|\([^()]*\))*\)"  # with one more pair in it
+RAISED = re.compile(rf"\^(?:\{{([^{{}}]+)\}}|({GROUP})|([-−]?\w+))")
+LOWERED = re.compile(r"(?<![A-Za-z`\\])([A-Za-zα-ωΑ-Ω‖])\\?_(min|max|[A-Za-z0-9]{1,2})(?![\w-])")
+
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Let Sphinx draw formulas by `drawing`."""
@@ -62,6 +81,28 @@ def drawing(tex: str, display: bool) -> str:
         log.warning("formula %r: %s", tex, str(error).splitlines()[-1])
         return f"<code>{html.escape(tex)}</code>"
     return f'<div class="formula">{drawn}</div>' if display else drawn
+
+
+def typeset(text: str) -> str:
+    """Return Markdown in which plain formulas are set: signs, what is raised, what is lowered.
+
+    Examples
+    --------
+    >>> typeset("||W||^2 >= (log t)^(-1/2), but `x^2`, and 2 lambda_W")
+    '‖W‖<sup>2</sup> ≥ (log t)<sup>−1/2</sup>, but `x^2`, and 2 λ<sub>W</sub>'
+    """
+    parts = KEPT.split(text)
+    parts[::2] = map(_set, parts[::2])
+    return "".join(parts)
+
+
+def _set(prose: str) -> str:
+    for pattern, sign in SIGNS:
+        prose = re.sub(pattern, sign, prose)
+    prose = RAISED.sub(
+        lambda m: f"<sup>{(m[1] or (m[2] or '')[1:-1] or m[3]).replace('-', '−')}</sup>", prose
+    )
+    return LOWERED.sub(r"\1<sub>\2</sub>", prose)
 
 
 def plain_tex(tex: str) -> str:

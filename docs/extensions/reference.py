@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from formulas import typeset
 from sphinx.application import Sphinx
 
 DOCS = Path(__file__).parents[1]
@@ -101,6 +102,8 @@ def expand(app: Sphinx, document: str, source: list[str]) -> None:
     """Expand each package that a page names, and lead links to files beside docs/ to pages."""
     text = DIRECTIVE.sub(lambda found: expanded(found[1]), source[0])
     up = "../" * document.count("/")
+    if document.startswith("theory/"):
+        text = typeset(text)
     source[0] = FILE.sub(
         lambda found: (
             f"]({up}gallery/{found[2]}.rst" if found[2] else f"]({up}about/{found[3].lower()}.md"

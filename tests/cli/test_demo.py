@@ -10,7 +10,7 @@ from training_runs import TINY, quiet
 def test_the_demo_trains_tells_and_draws(tmp_path, options):
     result = run("demo", "--epochs", 2, "--out", tmp_path / "demo", *options)
     assert result.exit_code == 0, result.output
-    assert "NC1 class spread" in result.stdout
+    assert "NC1 variability collapse" in result.stdout
     names = {path.name for path in (tmp_path / "demo").iterdir()} - {".lock"}
     figures = {"collapse.png", "accuracy.png", "margins.png"}
     run_folder = {"config.json", "history.jsonl", "checkpoint.pt", "model.safetensors"}

@@ -42,7 +42,7 @@ def test_it_passes_on_what_it_is_given(tmp_path):
     )  # fmt: skip
     result = run(*TINY, *options, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
-    assert "NC1 class spread" in result.stdout
+    assert "NC1 variability collapse" in result.stdout
     kept = json.loads((tmp_path / "run/config.json").read_text())
     assert kept["config"]["lr"] == 0.01
     assert kept["config"]["epochs"] == 3

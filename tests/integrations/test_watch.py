@@ -26,6 +26,11 @@ def train_epoch(network, batches, lr=0.05):
         optimizer.step()
 
 
+def test_it_has_one_documented_name_and_keeps_its_earlier_one():
+    assert nc.integrations.CollapseWatch is nc.integrations.watch is nc.watch
+    assert "CollapseWatch" not in nc.integrations.__all__
+
+
 def test_a_pass_gives_what_measure_gives(network, loader):
     train_epoch(network, loader)
     measured = measure(network, loader, test_loader=loader)

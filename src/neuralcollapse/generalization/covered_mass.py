@@ -101,7 +101,7 @@ def decision_radii(
 
     References
     ----------
-    Gao et al. 2023, Theorem 4.8, with the least margin of a pair in place of each sample's own.
+    Gao et al. 2023, Theorem 4.8, with the minimum margin of a pair in place of each sample's own.
 
     Examples
     --------

@@ -162,8 +162,8 @@ def fittable_etf(
     Returns
     -------
     FittableETF
-        The best one, and the least margin of every one drawn. Its margin can still be 0: then more
-        draws, more dimensions or the block orientation of `simplex_etf` are needed.
+        The best one, and the minimum margin of every one drawn. Its margin can still be 0: then
+        more draws, more dimensions or the block orientation of `simplex_etf` are needed.
 
     Raises
     ------

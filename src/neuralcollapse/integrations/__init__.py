@@ -1,5 +1,12 @@
 """Collapse measured where people train: plain loops, Lightning, Hugging Face."""
 
+from typing import Any
+
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+_found, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name; ``CollapseWatch``, as `watch` was called once, stays importable."""
+    return _found("watch" if name == "CollapseWatch" else name)

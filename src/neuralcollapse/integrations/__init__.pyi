@@ -1,5 +1,4 @@
 from .lightning import CollapseCallback as CollapseCallback
 from .loggers import sink as sink
 from .transformers import CollapseTrainerCallback as CollapseTrainerCallback
-from .watch import CollapseWatch as CollapseWatch
 from .watch import watch as watch

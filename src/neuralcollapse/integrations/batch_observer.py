@@ -29,9 +29,9 @@ class BatchObserver:
     """Catch features and logits of each training batch between `open` and `close`.
 
     The network moves between the batches, is in training mode, and sees augmented inputs. So class
-    means are those of a moving network, and the spread within classes includes its drift: expect a
-    larger NC1 than that of an evaluation pass. Decisions are judged against the class means of the
-    epoch before; in the first there are none, and NC4 is NaN.
+    means are those of a moving network, and the within-class variability includes its drift: expect
+    a larger NC1 than that of an evaluation pass. Decisions are judged against the class means of
+    the epoch before; in the first there are none, and NC4 is NaN.
 
     Parameters
     ----------

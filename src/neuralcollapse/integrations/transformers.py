@@ -49,7 +49,7 @@ class CollapseTrainerCallback(TrainerCallback):
         ``"pass"``: a pass of its own over the training data, in evaluation mode. ``"batches"``:
         the training batches themselves, at no extra pass; labels must reach the model, which
         they do not under label smoothing. The network moves between these batches, so their
-        spread within classes includes its drift: logged names say ``collapse_batches``.
+        within-class variability includes its drift: logged names say ``collapse_batches``.
     evaluation
         Whether to measure the trainer's ``eval_dataset`` too, if it has one or several by name.
     loader, val_loader

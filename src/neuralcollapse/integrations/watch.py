@@ -36,7 +36,7 @@ class CollapseWatch:
         ``"pass"``: a pass over the data at the end of each epoch due, in evaluation mode.
         ``"batches"``: the batches of training themselves, at no extra pass; iterate over
         ``collapse.batches()`` instead of the loader. The network moves between these batches, so
-        their spread within classes includes its drift; logged names say ``collapse_batches``.
+        their within-class variability includes its drift; logged names say ``collapse_batches``.
     schedule
         ``"economy"`` (log-spaced epochs), ``"business"`` (every epoch), ``"full"`` (every class
         and the worst pairs too), a number of epochs, or a `Schedule`.

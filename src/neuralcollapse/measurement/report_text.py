@@ -154,7 +154,7 @@ def _estimates(report: CollapseValues) -> Iterator[str | Table]:
             yield f"Do not lean on the corrected {name}: {each.doubt}."
     least = report.estimates.get("test_margin_min")
     if least is not None:
-        yield f"Least margin of test data: with 95 % confidence, {least.words}."
+        yield f"Minimum margin of test data: with 95 % confidence, {least.words}."
 
 
 def estimate_words(found: Estimate | None, kind: str) -> list[str]:
@@ -192,7 +192,7 @@ def _remarks(report: CollapseValues) -> Iterator[str]:
     per_class = class_table(report)
     if "margin_min" in per_class:
         least = per_class.iloc[0]
-        yield f"Class with the least margin: {plain(least['class'])} ({least['margin_min']:.4g})."
+        yield f"Class with the minimum margin: {plain(least['class'])} ({least['margin_min']:.4g})."
 
 
 def ties_told(ties: int, judged: int, part: str = "") -> str:

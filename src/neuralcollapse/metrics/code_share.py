@@ -27,7 +27,7 @@ class CodeShare:
     duality
         Mean cosine of class means and the features that attain the margin.
     means
-        Least margin of rows and class means, both at unit length, over that of the best code known.
+        Minimum margin of unit rows and unit class means, over that of the best code known.
     """
 
     margin: float

@@ -20,7 +20,7 @@ ROWS = 7
 
 
 class DecisionCounts:
-    """By class: samples that a head has judged, those it got right, ties, least margins; and NC4.
+    """By class: samples that a head has judged, those it got right, ties, minimum margins; and NC4.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class DecisionCounts:
     table : Tensor
         (8, K) float64. Rows: samples with logits; those right; those whose largest logits tie;
         samples whose nearest mean was sought; those nearest to their own; samples with both; those
-        on which both agree; and the least margin, inf where there is none.
+        on which both agree; and the minimum margin, inf where there is none.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class DecisionCounts:
         return [name for name, (_, total) in SHARES.items() if totals[total]]
 
     def shares(self) -> dict[str, float]:
-        """Return the shares that some sample tells, and the least margin beside the accuracy."""
+        """Return the shares that some sample tells, and the minimum margin beside the accuracy."""
         shares = {name: self.share(name) for name in self.told}
         return shares | {"margin_min": self.margin_min} if "accuracy" in shares else shares
 
@@ -112,7 +112,7 @@ class DecisionCounts:
 
     @property
     def margin_min(self) -> float:
-        """The least margin of all samples; NaN without logits."""
+        """The minimum margin of all samples; NaN without logits."""
         return float(self.table[ROWS].min()) if self.judged else math.nan
 
     @property
@@ -122,7 +122,7 @@ class DecisionCounts:
 
     @property
     def least_margins(self) -> Float[Tensor, " K"]:
-        """The least margin of each class, (K,); NaN where no sample tells."""
+        """The minimum margin of each class, (K,); NaN where no sample tells."""
         return self.table[ROWS].masked_fill(self.table[JUDGED] == 0, math.nan)
 
     def _count(self, labels: Tensor, first: int, *hits: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What a small cross-entropy says about the least margin, and the other way round."""
+"""What a small cross-entropy says about the minimum margin, and the other way round."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def cross_entropy_losses(logits: Any, labels: Any) -> Float[Tensor, " n"]:
 
 
 def margin_lower_bound(losses: Any, statistic: Literal["max", "sum"] = "max") -> float:
-    r"""Return the least margin that cross-entropies this small allow.
+    r"""Return the minimum margin that cross-entropies this small allow.
 
     .. math:: p_{\min} \;\ge\; -\log(e^{L} - 1), \qquad
         L = \max_i \ell_i \quad\text{or}\quad L = \sum_i \ell_i
@@ -124,12 +124,12 @@ def margin_lower_bound(losses: Any, statistic: Literal["max", "sum"] = "max") ->
 
 
 def margin_lower_bound_of_mean(mean_loss: float, num_samples: int) -> float:
-    r"""Return the least margin that a mean cross-entropy this small allows: N times it is the sum.
+    r"""Return the minimum margin that so small a mean cross-entropy allows: N times it is the sum.
 
     .. math:: p_{\min} \;\ge\; -\log(e^{N \bar\ell} - 1)
 
     The factor N cannot be left out: of scores (5, 0) three times and (0.2, 0) once, the mean loss
-    is 0.155, for which the formula without N gives 1.79, while the least margin is 0.2.
+    is 0.155, for which the formula without N gives 1.79, while the minimum margin is 0.2.
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ def margin_scale(moments: ClassMoments, weight: Any, bias: Any = None) -> float:
 
 
 def normalized_margin(margin: float, scale: float) -> float:
-    r"""Return q = p_min / tau, the least margin in units of its scale.
+    r"""Return q = p_min / tau, the minimum margin in units of its scale.
 
     Neither a larger head nor larger features change it. For classes of equal size it is at most
     `margin_ceiling`.
@@ -126,7 +126,7 @@ def normalized_margin(margin: float, scale: float) -> float:
 
 
 def margin_collapse_ratio(margin: float, scale: float, num_classes: int) -> float:
-    r"""Return the share of the ceiling that the least margin reaches, 1 exactly at collapse.
+    r"""Return the share of the ceiling that the minimum margin reaches, 1 exactly at collapse.
 
     .. math:: \frac{p_{\min}}{\tau} \Big/ \frac{K}{K-1} \;\in\; (-\infty, 1]
 
@@ -155,7 +155,7 @@ def margin_collapse_ratio(margin: float, scale: float, num_classes: int) -> floa
 
     Notes
     -----
-    Ours. The least margin is at most the mean of all m_ij, which is K/(K-1) times the mean of
+    Ours. The minimum margin is at most the mean of all m_ij, which is K/(K-1) times the mean of
     <m_y - mean, z>, and Cauchy-Schwarz does the rest.
 
     Examples

@@ -59,7 +59,7 @@ def sample_margins(logits: Any, labels: Any) -> Float[Tensor, " n"]:
 
 
 def margin_min(logits: Any, labels: Any) -> float:
-    r"""Return p_min, the least margin of all samples: above zero when every decision is right.
+    r"""Return p_min, the minimum margin of all samples: above zero when every decision is right.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def margin_min(logits: Any, labels: Any) -> float:
 
 
 def pair_margins(logits: Any, labels: Any) -> Float[Tensor, "K K"]:
-    r"""Return the least margin of each class against each other, over its samples.
+    r"""Return the minimum margin of each class against each other, over its samples.
 
     .. math:: \gamma_{ij} = \min_{x : y(x) = i} (s_i(x) - s_j(x))
 
@@ -107,7 +107,7 @@ def pair_margins(logits: Any, labels: Any) -> Float[Tensor, "K K"]:
     -------
     Tensor of shape (K, K), float64
         Not symmetric. NaN on the diagonal; inf in the row of an absent class. Its least entry is
-        p_min, the least margin.
+        p_min, the minimum margin.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def pair_margins(logits: Any, labels: Any) -> Float[Tensor, "K K"]:
 
 
 def lower_pairs(least: Tensor | None, scores: Tensor, labels: Tensor) -> Float[Tensor, "K K"]:
-    """Return the least margin of each class against each other, with a batch more in it.
+    """Return the minimum margin of each class against each other, with a batch more in it.
 
     Parameters
     ----------

@@ -112,7 +112,7 @@ class Measured:
 
     @cached_property
     def margin(self) -> float:
-        """The least margin over its scale."""
+        """The minimum margin over its scale."""
         return normalized_margin(
             self.shares["margin_min"], margin_scale(self.moments, self.head_vectors, self.bias)
         )

@@ -30,7 +30,7 @@ from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio
 from neuralcollapse.wording import share
 
-NC1 = "NC1 class spread"
+NC1 = "NC1 variability collapse"
 NC2 = "NC2 simplex ETF"
 NC3 = "NC3 self-duality"
 NC4 = "NC4 nearest mean"
@@ -84,10 +84,10 @@ def _cosine(value: float) -> str:
 
 ROWS = (
     Metric(
-        "nc1_pinv", NC1, "spread within classes, in units of that between them",
+        "nc1_pinv", NC1, "within-class variability, in units of that between classes",
         "tr(Σ_W Σ_B⁺)/K", ("scatter",), 0.0, spread.of_pinv, validity.spread, 1e-3, ("papyan2020",),
         lambda m: nc1_pinv(m.moments),
-        "spread within classes, measured by the spread between them",
+        "within-class variability, measured by that between classes",
         "The literature's NC1, in variants that differ many times over on unequal classes; needs a "
         "*d* × *d* scatter. One direction in which the means hardly differ can make most of it.",
         label="tr Σ$_W$Σ$_B^+$/K",
@@ -252,7 +252,7 @@ ROWS = (
         "share", _wrong,
     ),
     Metric(
-        "margin_min", DECISIONS, "least margin, in logits",
+        "margin_min", DECISIONS, "minimum margin, in logits",
         "minᵢ (s_y − maxⱼ sⱼ)", ("margin_min",), None, None, None, None, ("gao2023",),
         lambda m: m.shares["margin_min"],
         "grows without limit as norms grow",
@@ -261,7 +261,7 @@ ROWS = (
         "signed", _margin,
     ),
     Metric(
-        "margin_normalized", DECISIONS, "least margin over its scale",
+        "margin_normalized", DECISIONS, "minimum margin over its scale",
         "minᵢ (s_y − maxⱼ sⱼ) / τ", ("head", "margin_min"), _ceiling, None, None, None,
         ("gao2023",),
         lambda m: m.margin,
@@ -275,11 +275,11 @@ ROWS = (
         ("gao2023",),
         lambda m: m.margin / margin_ceiling(len(m.rows)),
         "the same as a share of its value at collapse: rises to 1",
-        "The least of all samples: one sample that is decided wrong keeps it below 0.",
+        "The least of all samples: one sample that is misclassified keeps it below 0.",
         "signed", _margin,
     ),
     Metric(
-        "margin_code", DECISIONS, "K > d + 1: least margin of the means over the best code's",
+        "margin_code", DECISIONS, "K > d + 1: minimum margin of the means over the best code's",
         "min ⟨wₖ − wⱼ, μₖ⟩ of unit vectors / ρ best known", ("best_code",), 1.0, None, None, None,
         ("jiang2023",),
         lambda m: m.code.means,

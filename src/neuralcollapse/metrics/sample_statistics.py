@@ -29,7 +29,7 @@ from neuralcollapse.metrics.sample_batch import (
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.moments.group_sums import GROUPS
 
-PAIR_CLASSES = 256  # up to so many, least margins of pairs cost little beside the scores
+PAIR_CLASSES = 256  # up to so many, minimum margins of pairs cost little beside the scores
 
 
 class SampleStatistics:

@@ -32,7 +32,7 @@ class CollapseState(SampleStatistics):
         (K, d) class means that are known beforehand, NaN for absent classes: of training data
         where these are test data, or of an earlier epoch. Samples are then settled as they pass.
     keep
-        Whether to remember margin and label of every sample, and least margins of pairs of up to
+        Whether to remember margin and label of every sample, and minimum margins of pairs of up to
         256 classes.
     feature_budget
         Bytes of features to keep for `settle`, without a copy.
@@ -55,7 +55,7 @@ class CollapseState(SampleStatistics):
     looked : Tensor
         (metrics, 16) sums of `SecondLook`; NaN till there was one.
     pairs : Tensor or None
-        (K, K) least margin of each class against each other, if they are kept.
+        (K, K) minimum margin of each class against each other, if they are kept.
 
     Raises
     ------
@@ -95,7 +95,7 @@ class CollapseState(SampleStatistics):
 
     @property
     def pair_margins(self) -> Float[Tensor, "K K"] | None:
-        """Least margin of each class against each other, as the function `pair_margins` has it.
+        """Minimum margin of each class against each other, as the function `pair_margins` has it.
 
         Inf in the row of a class without samples, NaN on the diagonal; None without logits, with
         more than 256 classes, or unless they are kept.
@@ -121,7 +121,7 @@ class CollapseState(SampleStatistics):
 
     @property
     def margin_min(self) -> float:
-        """The least margin p_min; NaN without logits."""
+        """The minimum margin p_min; NaN without logits."""
         return self.counts.margin_min
 
     @property
@@ -130,11 +130,11 @@ class CollapseState(SampleStatistics):
         return self.counts.ties
 
     def per_class(self) -> dict[str, Float[Tensor, " K"]]:
-        """Return accuracies and least margins of each class, (K,); NaN where no sample tells."""
+        """Return accuracies and minimum margins of each class, (K,); NaN where no sample tells."""
         return self.counts.per_class()
 
     def shares(self) -> dict[str, float]:
-        """Return accuracies, agreement and the least margin, of those that samples tell."""
+        """Return accuracies, agreement and the minimum margin, of those that samples tell."""
         return self.counts.shares()
 
     def values(

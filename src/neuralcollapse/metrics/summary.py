@@ -30,7 +30,7 @@ def summarize(
     weight, bias
         (K, d) and (K,) of the head.
     margin_min
-        p_min, the least margin of the samples.
+        p_min, the minimum margin of the samples.
 
     Returns
     -------

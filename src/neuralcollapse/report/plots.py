@@ -171,7 +171,7 @@ def accuracy_figure(records: Records) -> Figure:
 
 
 def margin_figure(records: Records) -> Figure:
-    """Draw the least margin against epochs: raw, and free of scale with its ceiling K/(K-1).
+    """Draw the minimum margin against epochs: raw, and free of scale with its ceiling K/(K-1).
 
     Parameters
     ----------
@@ -187,13 +187,13 @@ def margin_figure(records: Records) -> Figure:
     ... ]
     >>> figure = margin_figure(records)  # then figure.savefig("margins.png")
     >>> [axes.get_title(loc="left") for axes in figure.axes]
-    ['Least margin', 'Least margin, normalised']
+    ['Minimum margin', 'Minimum margin, normalised']
     """
     with figure(1, 2, 10.5, 3.5) as (drawing, panels):
         raw, normalized = panels
-        raw.set_title("Least margin")
+        raw.set_title("Minimum margin")
         raw.set_ylabel("units of the logits")
-        normalized.set_title("Least margin, normalised")
+        normalized.set_title("Minimum margin, normalised")
         for axes, key in ((raw, "margin_min"), (normalized, "margin_normalized")):
             axes.axhline(0, color=GREY, lw=0.8, label="_zero")
             _curve(axes, records, key, "train", BLUE)

@@ -118,7 +118,7 @@ def summary_text(records: Sequence[Record]) -> str:
         before, now = start["nc1_pinv"], last["nc1_pinv"]
         change = f"fell {_rounded(before / now)}-fold" if before > now > 0 else f"went to {now:.2g}"
         sentences.append(
-            f"From there to epoch {last['epoch']} the spread within classes (NC1) {change}, the "
+            f"From there to epoch {last['epoch']} the within-class variability (NC1) {change}, the "
             f"distance of the class means from a simplex ETF went from {start['nc2_etf']:.2g} to "
             f"{last['nc2_etf']:.2g} (NC2), and that of the head from the class means from "
             f"{start['nc3_self_duality']:.2g} to {last['nc3_self_duality']:.2g} (NC3)."

@@ -81,7 +81,7 @@ class Snapshot:
     margin_median
         Of all training samples; None without a head.
     pair_margins
-        (K, K) least margin of the training samples of class i against class j, see
+        (K, K) minimum margin of the training samples of class i against class j, see
         `CollapseState.pair_margins`; None without a head, or with too many classes.
     held_out_margins, held_out_labels
         (n',) margin and class of every test sample, of more than 100,000 those of so many drawn at

@@ -27,7 +27,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 def margins(logits: Array, labels: NDArray[np.int64]) -> Array:
-    """Return each sample's least margin, its own logit minus the largest other one."""
+    """Return each sample's minimum margin, its own logit minus the largest other one."""
     return -advantages(logits, labels).max(1)
 
 
@@ -151,7 +151,7 @@ class LayerPeeledModel:
         return torch.from_numpy(residual(self._logits(*self._point(W, H)), self._labels)[1])
 
     def margins(self, W: Any, H: Any) -> Float[Tensor, " N"]:
-        """Return each sample's least margin; all positive where (W, H) separates the classes."""
+        """Return each sample's minimum margin; all positive where (W, H) separates the classes."""
         return torch.from_numpy(margins(self._logits(*self._point(W, H)), self._labels))
 
     def gradient(self, W: Any, H: Any) -> Pair:

@@ -107,13 +107,13 @@ def separation_certificate(W: Any, H: Any, labels: Any) -> SeparationCertificate
 
 
 def positive_margin(model: LayerPeeledModel, W: Tensor, H: Tensor) -> float:
-    """Return the least margin of all samples, refusing a pair that does not separate."""
+    """Return the minimum margin of all samples, refusing a pair that does not separate."""
     least = float(model.margins(W, H).min())
     if least <= 0:
         raise NeuralCollapseError(
             "W, H",
             "positive margins: every sample on its own side",
-            f"a least margin of {least:.3g}",
+            f"a minimum margin of {least:.3g}",
             "train until all samples are classified correctly",
         )
     return least
@@ -126,7 +126,7 @@ class LeastMarginBound:
     Attributes
     ----------
     margin
-        The least margin q_min over samples and other classes.
+        The minimum margin q_min over samples and other classes.
     nuclear
         ||H W^T||_* / D.
     product
@@ -153,7 +153,7 @@ class LeastMarginBound:
 
 
 def least_margin_bound(W: Any, H: Any, labels: Any) -> LeastMarginBound:
-    r"""Bound the least margin by the norms of head and features.
+    r"""Bound the minimum margin by the norms of head and features.
 
     .. math:: q_{\min} \;\le\; \frac{\|H W^\top\|_*}{D} \;\le\; \frac{\|W\| \|H\|}{D} \;\le\;
         \frac{\|W\|^2 + \|H\|^2}{2 D}

@@ -35,7 +35,7 @@ class WeightDecayPoint:
     labels
         (N,) class-major.
     margin
-        q, the least margin, the same for every sample.
+        q, the minimum margin, the same for every sample.
     value
         f, in nats.
 

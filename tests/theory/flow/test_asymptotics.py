@@ -28,7 +28,7 @@ def test_constants_are_those_of_the_flow(size):
             assert float(error.max()) < 1e-12
             assert float(predicted.max()) < 1e-12
         elif not predicted.any():
-            # Without a complement to the means, the spread within classes falls faster than any
+            # Without a complement to the means, the within-class variability falls faster than any
             # power of log t: what is left is the integrator's, whose steps are held to 1e-12.
             assert (name, size[2]) == ("within_class", size[0] - 1)
             assert float(error.max()) < 1e-9

@@ -182,7 +182,7 @@ def _estimate(
 
 
 def _decided(state: CollapseState, plain: Mapping[str, float], fresh: bool) -> dict[str, Estimate]:
-    """Return shares of decisions, and what is known of the least margin."""
+    """Return shares of decisions, and what is known of the minimum margin."""
     found = {}
     for name in ("nc4_agreement", "ncc_accuracy", "accuracy"):
         hits, total = state.counts.hits(name)

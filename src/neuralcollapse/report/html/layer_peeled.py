@@ -164,7 +164,7 @@ def _margin_row(shot: Snapshot) -> list[Compared]:
     measured = f"{number(least)}, {number(100 * least / ceiling)} % of it" if ceiling else "0"
     return [
         Compared(
-            "least margin, at most ‖W‖ ‖H‖ / D",
+            "minimum margin, at most ‖W‖ ‖H‖ / D",
             number(ceiling),
             measured,
             "equal exactly at collapse, with these norms",

@@ -26,11 +26,11 @@ class Margins:
     epoch
         Of the snapshot.
     classes, range
-        Rows, least margin first, empty without a head; and the scale that their bars share.
+        Rows, minimum margin first, empty without a head; and the scale that their bars share.
     pairs, by
         Rows, worst first, and what they are ordered by.
     picture
-        Packed least margins of all pairs, or None.
+        Packed minimum margins of all pairs, or None.
     """
 
     epoch: float
@@ -55,7 +55,7 @@ def margin_data(shot: Snapshot) -> Margins:
         return Margins(shot.epoch, rows, scale, _pairs_by_distance(shot), "CDNV", None)
     pairs = _pairs_by_margin(shot, shot.pair_margins)
     picture = _picture(shot, shot.pair_margins)
-    return Margins(shot.epoch, rows, scale, pairs, "least margin", picture)
+    return Margins(shot.epoch, rows, scale, pairs, "minimum margin", picture)
 
 
 def _class_rows(shot: Snapshot) -> tuple[list[dict[str, Any]], float, float]:

@@ -157,7 +157,7 @@ def _margins(run: Run) -> Iterator[Standing]:
     if not math.isnan(margin):
         ceiling = reading_at_end(run, "margin_normalized")[0].target
         most = "" if ceiling is None else f"; at collapse it is {number(ceiling)}"
-        parts.append(f"The least margin, free of scale, is {number(margin)}{most}.")
+        parts.append(f"The minimum margin, free of scale, is {number(margin)}{most}.")
         grade = "on the way" if margin > 0 and ceiling is not None else grade
     parts.extend(_weakest(run.snapshots[-1:]))
     if "margin_collapse_ratio" in last:

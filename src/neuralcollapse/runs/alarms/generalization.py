@@ -45,8 +45,8 @@ def no_generalization(situation: Situation) -> str | None:
     own = values["nc1_trace_ratio"]
     follows = spread <= own
     return (
-        f"collapse without generalisation: the spread within classes is {own:.2g} of that between "
-        f"them on training data, {'and' if follows else 'but'} {spread:.2g} on {name}, "
+        f"collapse without generalisation: the within-class variability is {own:.2g} of that "
+        f"between classes on training data, {'and' if follows else 'but'} {spread:.2g} on {name}, "
         f"{'but' if follows else 'and'} accuracy {share(values['accuracy'])} there and "
         f"{share(test['accuracy'])} here; try more data, augmentation or weight decay, not longer "
         "training"

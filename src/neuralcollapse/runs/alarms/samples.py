@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from neuralcollapse.runs.alarms.situation import Situation
-from neuralcollapse.wording import share
+from neuralcollapse.wording import number, share
 
 # Rules of thumb of this library, not thresholds of theory.
 LATE = 0.8  # of the epochs
@@ -33,7 +33,7 @@ def negative_margins(situation: Situation) -> str | None:
         return None
     return (
         f"{share(1 - values['accuracy'])} of the training samples are still wrong at epoch "
-        f"{situation.epoch} of {last} (least margin {values['margin_min']:.3g}): "
+        f"{situation.epoch} of {last} (minimum margin {number(values['margin_min'])}): "
         "the phase that collapse is about begins when none is; train longer or check these labels"
     )
 

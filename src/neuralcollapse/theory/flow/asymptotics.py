@@ -27,7 +27,7 @@ class FlowAsymptotics:
     Attributes
     ----------
     coefficients
-        Each error times sigma = sqrt(n) q, q the least margin; those of `SQUARE_ROOTS` times
+        Each error times sigma = sqrt(n) q, q the minimum margin; those of `SQUARE_ROOTS` times
         sqrt(sigma).
     num_classes, per_class
         K and n.
@@ -45,7 +45,7 @@ class FlowAsymptotics:
     per_class: int
 
     def margin(self, log_t: Any) -> Float[Tensor, "*t"]:
-        r"""Return the least margin q at large log t.
+        r"""Return the minimum margin q at large log t.
 
         .. math:: q = \log t + \log(N (K-1)) + \log\frac{2 q}{(K-1) \sqrt n}
         """

@@ -25,7 +25,7 @@ from neuralcollapse.theory.layer_peeled import advantages
 from neuralcollapse.validation import Array
 
 WORKING = 1e4  # log t to which a late state is reduced
-SETTLED = 1.01  # largest over least margin at log t = 1e4 from which full size will do
+SETTLED = 1.01  # largest over minimum margin at log t = 1e4 from which full size will do
 ALIKE = (
     20.0  # spread of margins that growing back leaves as it is: weights e^-20 apart, and no more
 )
