@@ -73,7 +73,7 @@ GLOSSARY = (
     ),
     Term(
         "grade",
-        "*collapsed*, *on the way* or *no better than chance*: where a value lies between "
+        "“collapsed”, “on the way” or “no better than chance”: where a value lies between "
         "chance and target. A rule of thumb of this library.",
         ("grades", "grade", "collapsed"),
     ),
@@ -138,8 +138,8 @@ GLOSSARY = (
     ),
     Term(
         "simplex ETF",
-        "K unit vectors whose mutual cosines are all -1/(K - 1), the least that K vectors can "
-        "have in common; needs K - 1 dimensions.",
+        "K unit vectors whose mutual cosines are all −1/(K − 1), the least that K vectors can "
+        "have in common; needs K − 1 dimensions.",
         ("simplex ETF",),
     ),
     Term(
