@@ -16,6 +16,7 @@ import importlib
 import inspect
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ def named_paths() -> list[str]:
 def returned_paths() -> list[str]:
     """Return the classes that public functions return and that have no public name themselves."""
     named = {id(_object(path)) for path in named_paths()}
-    found = [getattr(_object(path), "__globals__", {}).get(name) for name, path in _returns()]
+    modules = ((name, sys.modules[_object(path).__module__]) for name, path in _returns())
+    found = [getattr(module, name, None) for name, module in modules]  # decorated or not
     ours = [
         each
         for each in dict.fromkeys(filter(inspect.isclass, found))
