@@ -1,4 +1,4 @@
-"""watch: the collapse of a network while a loop of one's own trains it."""
+"""watch: the collapse of a network while your own loop trains it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Loaders = Iterable[Any] | Mapping[str, Iterable[Any]] | None
 
 
 class CollapseWatch:
-    """A context in which a loop of one's own trains a network, and its collapse is measured.
+    """A context in which your own loop trains a network, and its collapse is measured.
 
     Call its ``epoch_end()`` after each epoch; ``records`` has everything. Measuring leaves training
     as it was: modes, random states and hooks are restored.

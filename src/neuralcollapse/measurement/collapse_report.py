@@ -132,7 +132,7 @@ class CollapseReport(CollapseValues):
         return report_latex(self, path)
 
     def save(self, path: str | Path) -> None:
-        """Write the report to a safetensors file, for `load_report`; functions of one's own stay.
+        """Write the report to a safetensors file, for `load_report`; functions of your own stay.
 
         Parameters
         ----------
@@ -187,7 +187,7 @@ def load_report(path: str | Path) -> CollapseReport:
     Returns
     -------
     CollapseReport
-        With the same values, estimates, tables and readings; metrics of one's own keep their
+        With the same values, estimates, tables and readings; metrics of your own keep their
         values, without their functions.
 
     Raises

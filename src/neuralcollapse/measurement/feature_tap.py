@@ -56,7 +56,7 @@ class FeatureTap:
     head
         The last linear layer, or its name as in ``model.named_modules()``: any module with a
         weight of shape (K, d) that is called with features, or one around linear layers that is
-        linear as a whole, such as a low-rank adapter of one's own. Or the name of a matrix that the
+        linear as a whole, such as a low-rank adapter of your own. Or the name of a matrix that the
         network applies itself, as in ``model.named_parameters()``.
     optional
         Whether a network without a head is none the worse; see `found`.

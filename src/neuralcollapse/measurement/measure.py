@@ -73,7 +73,7 @@ def measure(
     unpack
         From a batch to (inputs, labels), if batches are of another kind.
     metrics
-        Metrics of one's own, by name: functions of what was measured (`moments`, `weight`, `bias`,
+        Metrics of your own, by name: functions of what was measured (`moments`, `weight`, `bias`,
         `shares`), each to a number. `metrics.register` adds one everywhere.
     forward
         From the network and the inputs of a batch to its output, if not ``model(inputs)``.

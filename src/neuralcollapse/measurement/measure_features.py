@@ -70,7 +70,7 @@ def measure_features(
     scatter
         As in `ClassMoments`; False leaves out ``nc1_pinv`` and ``vci``, in O(K d) memory.
     metrics
-        Metrics of one's own, by name: functions of what was measured (`moments`, `weight`, `bias`,
+        Metrics of your own, by name: functions of what was measured (`moments`, `weight`, `bias`,
         `shares`), each to a number. `metrics.register` adds one everywhere.
     feature_budget
         Bytes of the features of a stream to keep; beyond, it is read a second time.

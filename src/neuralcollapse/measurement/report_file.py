@@ -1,4 +1,4 @@
-"""A report in a file: everything but functions of one's own, as tensors and words."""
+"""A report in a file: everything but functions of your own, as tensors and words."""
 
 from __future__ import annotations
 
