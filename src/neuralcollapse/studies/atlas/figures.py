@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from neuralcollapse.figure_style import BLUE, GREEN, ORANGE, PURPLE, captioned, figure
@@ -30,7 +31,7 @@ COLLAPSE = {
     "nc2_etf": "NC2",
     "nc3_self_duality": "NC3",
     "nc4_disagreement": "NC4, disagreement",
-    "margin_normalized": "least margin, normalised",
+    "margin_normalized": "minimum margin, normalised",
 }
 OUTCOMES = {
     "test_error": "test error",
@@ -88,8 +89,8 @@ def draw_where(job: FigureJob) -> list[Path]:
         right = (table["training_error"] == 0).sum()
     caption = _caption(
         len(table),
-        f"dot: a network, bar: the median of a level. {right} networks have every training image "
-        "right at the end.",
+        "dot: a network, bar: the median of a level; 0 stands at half of the least other value. "
+        f"{right} networks have every training image right at the end.",
     )
     path = job.folder / f"atlas_{job.scale}.csv"
     write_whole(path, table.to_csv(index=False, float_format="%.6g"))
@@ -109,6 +110,14 @@ def _levels(axes: Axes, table: pd.DataFrame, column: str) -> None:
                 axes.plot([values.median()] * 2, [place - 0.35, place + 0.35], color=color, lw=2.5)
             place += 1
     axes.set_xscale("log")
+    _decades(axes.xaxis)
+
+
+def _decades(axis: Axis) -> None:
+    """Write few plain numbers on a logarithmic axis."""
+    axis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_locator(NullLocator())
 
 
 @study.figure(2)
@@ -147,9 +156,8 @@ def _band(
     axes.plot(epochs, np.median(values, 0), color=color, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    for axis in (axes.xaxis, axes.yaxis):
+        _decades(axis)
 
 
 @study.figure(3)
@@ -166,8 +174,8 @@ def draw_correlations(job: FigureJob) -> list[Path]:
         for row in cells:
             place = list(OUTCOMES).index(row["effect"]), list(COLLAPSE).index(row["cause"])
             mark = "*" if row["p_holm"] < 0.05 else ""
-            text = "{rho:.2f}{mark}\n{low:.2f} to {high:.2f}".format(**row, mark=mark)
-            text = text.replace("-", "−")
+            rho, low, high = (f"{row[name]:.2f}" for name in ("rho", "low", "high"))
+            text = f"{rho}{mark}\n{low} to {high}".replace("-0.00", "0.00").replace("-", "−")
             dark = "white" if abs(row["rho"]) > 0.6 else "black"
             axes.text(*place, text, ha="center", va="center", size=8.5, color=dark)
         axes.set_xticks(range(len(OUTCOMES)), [fill(name, 16) for name in OUTCOMES.values()])
