@@ -32,6 +32,6 @@ from .sufficient_statistics import sufficient_statistics as sufficient_statistic
 from .trace_ratio import trace_ratio_falls_from as trace_ratio_falls_from
 from .unequal import unequal_minimizer as unequal_minimizer
 from .weight_decay import paired_critical_point as paired_critical_point
-from .weight_decay import weight_decay_escape as weight_decay_escape
 from .weight_decay import weight_decay_optimum as weight_decay_optimum
+from .weight_decay_escape import weight_decay_escape as weight_decay_escape
 from .within_ratio import predicted_within_ratio as predicted_within_ratio
