@@ -295,7 +295,8 @@ class ShiftedSums:
             difference = torch.sub(part, shift, out=shift)
             missed.index_add_(0, part_position, difference)
             if judging:
-                square.index_add_(0, part_position, _squared_norms(difference))
+                norms = torch.linalg.vector_norm(difference, dim=1).to(torch.float64)
+                square.index_add_(0, part_position, norms.square())
         count = self.count[classes] + incoming[classes]
         self._settled[classes] = count
         if self._recent_sum is not None:
@@ -340,10 +341,6 @@ class ShiftedSums:
         elif len(scatters) > 1:
             for k in labels.unique().tolist():
                 yield scatters[k], rows[labels == k]
-
-
-def _squared_norms(rows: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(rows, dim=1).to(torch.float64).square()
 
 
 def _panels(dim: int) -> Iterator[slice]:

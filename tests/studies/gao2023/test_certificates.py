@@ -10,13 +10,9 @@ from scipy.special import ndtr
 from scipy.stats import chi2
 
 from neuralcollapse.generalization import clopper_pearson_upper, distribution_free_floor
-from neuralcollapse.studies.gao2023.certificates import (
-    coverage_markdown,
-    coverage_table,
-    transfer_table,
-    transfer_words,
-)
+from neuralcollapse.studies.gao2023.certificates import coverage_markdown, coverage_table
 from neuralcollapse.studies.gao2023.held_out_worlds import WORLDS, World
+from neuralcollapse.studies.gao2023.transfer import transfer_table, transfer_words
 
 ROOT = Path(__file__).parents[3]
 CHAPTER = ROOT / "docs/theory/certificates.md"

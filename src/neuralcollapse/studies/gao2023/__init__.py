@@ -11,5 +11,6 @@ from neuralcollapse.studies.gao2023 import figure4 as figure4
 from neuralcollapse.studies.gao2023 import loss_and_margin as loss_and_margin
 from neuralcollapse.studies.gao2023 import margin_bounds as margin_bounds
 from neuralcollapse.studies.gao2023 import orthant as orthant
+from neuralcollapse.studies.gao2023 import transfer as transfer
 from neuralcollapse.studies.gao2023 import whole_network as whole_network
 from neuralcollapse.studies.gao2023.study import study as study

@@ -10,33 +10,25 @@ import pandas as pd
 import torch
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
-from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 
 from neuralcollapse.generalization.certificates import (
     cantelli_plug_in,
     cantelli_upper,
     cdnv_error_bound,
-    certify_report,
     clopper_pearson_upper,
     distribution_free_floor,
     margin_ramp_upper,
 )
 from neuralcollapse.geometry import simplex_etf
-from neuralcollapse.measurement import measure
-from neuralcollapse.metrics import sample_margins
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.gao2023.held_out_worlds import NUM_CLASSES, WORLDS, World
 from neuralcollapse.studies.gao2023.study import study
-from neuralcollapse.training import MLP, TrainConfig, build_network, load_dataset, sgd_epochs
-from neuralcollapse.wording import at_most, between, number, share
+from neuralcollapse.wording import number
 
 CONFIDENCE = 0.95
 REPLICATES = 2000
 RARE = 1e-4  # how often a count may leave the limits set for it, if the statement is true
-
-Samples = tuple[Tensor, Tensor]  # inputs and labels
 
 # Name -> bounds of margins (replicates, n), given a scale from training margins.
 Method = Callable[[np.ndarray, float], np.ndarray]
@@ -244,78 +236,6 @@ def _floor() -> Iterator[Evidence]:
     )
 
 
-@study.claim(
-    "collapse-does-not-transfer",
-    "Ours: collapse is deeper on training samples than on held-out ones, so that the error it "
-    "seems to allow does not carry over; the certificate from the held-out count does.",
-)
-def _digits() -> Iterator[Evidence]:
-    table = transfer_table()
-    yield Evidence(
-        "error on 597 more digits, over its certificate from 600: largest of 3 seeds",
-        float((table["error"] / table["certificate"]).max()),
-        1,
-        relation="<=",
-        note=f"errors {_listed(table['error'])}, certificates {_listed(table['certificate'])}; "
-        "fixed ETF head",
-    )
-    for name in ("Cantelli's plug-in", "CDNV"):
-        comparison = f"{name}, training over held-out: largest of 3 seeds"
-        yield Evidence(comparison, float(table[name].max()), 1, relation="<=")
-
-
-def transfer_table(seeds: Sequence[int] = (0, 1, 2)) -> pd.DataFrame:
-    """Train on 600 digits, certify by 600 others, and look at the other 597.
-
-    Parameters
-    ----------
-    seeds
-        Of the splits and the networks.
-
-    Returns
-    -------
-    DataFrame
-        One row a seed: ``error`` on the 597, ``certificate`` from the 600; ``Cantelli's plug-in``
-        and ``CDNV``, their values on training over held-out samples.
-    """
-    rows = []
-    for seed in seeds:
-        network, train, held_out, test = _trained_on_digits(seed)
-        report = measure(network, [train], test_loader=[held_out], progress=False)
-        assert report.test is not None
-        inputs, labels = test
-        with torch.no_grad():
-            wrong = sample_margins(network(inputs), labels) <= 0
-        plug_ins = [cantelli_plug_in(m) for m in (report.margins, report.test.state.margins)]
-        rows.append(
-            {
-                "error": float(wrong.double().mean()),
-                "certificate": certify_report(report).upper,
-                "Cantelli's plug-in": plug_ins[0] / plug_ins[1],
-                "CDNV": report["cdnv"] / report["test_cdnv"],
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def transfer_words(table: pd.DataFrame) -> str:
-    """Say a transfer table in words.
-
-    Parameters
-    ----------
-    table
-        Of `transfer_table`.
-    """
-    low, high = table.min().to_dict(), table.max().to_dict()
-    cantelli, cdnv = (between(low[name], high[name]) for name in ("Cantelli's plug-in", "CDNV"))
-    errors = f"{share(low['error'])} to {share(high['error'])}"
-    bounds = f"{at_most(low['certificate'])} to {at_most(high['certificate'])}"
-    return (
-        f"the error on new data is {errors}, the certificates are {bounds}. Cantelli's plug-in is "
-        f"{cantelli} times as large on training as on held-out samples, the CDNV {cdnv} times."
-    )
-
-
 def _by_method(world: World, n: int, column: str) -> dict[str, float]:
     """Return a column of the coverage table of one world, by method."""
     table = coverage_table([world], n)
@@ -346,35 +266,3 @@ def _chebyshev() -> tuple[float, float]:
     features, labels = torch.cat([own, gap - own]), torch.arange(2).repeat_interleave(n)
     share = float((features[:n] >= gap / 2 - 1e-12).double().mean())
     return share, cdnv_error_bound(ClassMoments(2, 1).update(features, labels))
-
-
-def _trained_on_digits(seed: int) -> tuple[nn.Module, Samples, Samples, Samples]:
-    """Return a network trained on 600 digits; these, 600 held out, and the other 597."""
-    data = load_dataset("digits")
-    inputs, labels = (
-        torch.cat(parts) for parts in zip(data.train.tensors, data.test.tensors, strict=True)
-    )
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    train, held_out, test = ((inputs[rows], labels[rows]) for rows in order.split(600))
-    config = TrainConfig(
-        width=0.25, epochs=60, batch_size=64, weight_decay=1e-3, head_bias=False, seed=seed
-    )
-    network = build_network(
-        config.net,
-        data.input_shape,
-        data.num_classes,
-        width=config.width,
-        head_bias=config.head_bias,
-        seed=seed,
-    )
-    assert isinstance(network, MLP)
-    with torch.no_grad():
-        network.head.weight.copy_(5 * simplex_etf(data.num_classes, 64, "block"))
-    network.head.weight.requires_grad_(False)
-    for _ in sgd_epochs(network, TensorDataset(*train), config):
-        pass
-    return network.eval(), train, held_out, test
-
-
-def _listed(shares: pd.Series) -> str:
-    return ", ".join(f"{share:.3f}" for share in shares)
