@@ -134,7 +134,9 @@ def test_bad_input_is_refused(function, head, features, labels, message):
 
 @pytest.mark.parametrize("function", [separation_certificate, kkt_residuals])
 def test_a_misclassified_sample_is_refused(function):
-    with pytest.raises(NeuralCollapseError, match=r"W, H: expected positive margins.*least .* -1"):
+    with pytest.raises(
+        NeuralCollapseError, match=r"W, H: expected positive margins.*minimum margin of -1"
+    ):
         function(W, H, [1, 0])
 
 

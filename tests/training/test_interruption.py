@@ -102,7 +102,7 @@ def test_an_interrupt_from_the_keyboard_leaves_a_folder_to_go_on_with(
 
 def test_a_finished_run_returns_its_records_without_the_data(tmp_path, monkeypatch):
     records = quiet(TINY, tmp_path)
-    monkeypatch.setattr("neuralcollapse.training.plan.load_dataset", None)
+    monkeypatch.setattr("neuralcollapse.training.network_and_data.load_dataset", None)
     assert quiet(TINY, tmp_path, resume=True) == records
     of_old = json.loads((tmp_path / "config.json").read_text())
     of_old["config"]["schedule"] = of_old["config"].pop("lr_schedule")  # as 0.1.0 called it
