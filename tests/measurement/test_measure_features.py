@@ -121,6 +121,16 @@ def test_logits_alone_number_the_classes():
         nc.measure_features(features, labels + 1, logits=logits)
 
 
+@pytest.mark.parametrize("prefix", ["", "test_"])
+def test_logits_of_other_samples_are_refused_by_their_own_name(prefix):
+    features, labels = torch.eye(4), torch.arange(4)
+    given = {"features": features, "labels": labels, "weight": torch.eye(4)}
+    tested = {"test_features": features, "test_labels": labels}
+    message = f"^{prefix}logits: expected 4 rows, one a sample, got 3"
+    with pytest.raises(NeuralCollapseError, match=message):
+        nc.measure_features(**given, **tested, **{f"{prefix}logits": torch.eye(4)[:3]})
+
+
 def test_one_logit_decides_between_two_classes():
     features = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
     labels = features[:, 1] > 0

@@ -120,8 +120,7 @@ def measure_features(
     if (test_features is None) != (test_labels is None):
         missing = "test_features" if test_features is None else "test_labels"
         raise NeuralCollapseError(missing, "both, of test data", "only one", f"pass {missing}= too")
-    scores = None if logits is None else read_scores("logits", logits)
-    test_scores = None if test_logits is None else read_scores("test_logits", test_logits)
+    scores = _given_scores("logits", logits, rows)
     numbered = head is None and class_names is None
     if numbered and scores is not None and isinstance(label_values("labels", labels), Tensor):
         class_names = [str(k) for k in range(scores.shape[1])]
@@ -147,12 +146,26 @@ def measure_features(
             num_classes, rows.shape[1], scatter, centers=means, keep=True,
             feature_budget=rows.nbytes, intervals=intervals, confidences=True,
         )  # fmt: skip
-        parts = _batches(rows, true, test_scores, num_classes, BATCH_ROWS, layer)
+        scores = _given_scores("test_logits", test_logits, rows)
+        parts = _batches(rows, true, scores, num_classes, BATCH_ROWS, layer)
         for part, decided, classes in parts:
             state.gather(part, classes, decided)
         state.look_again()
         test = SplitReport.of(state, head, offset, own)
     return CollapseReport(train, names, head, offset, test, own)
+
+
+def _given_scores(argument: str, logits: Any, rows: Tensor) -> Tensor | None:
+    """Return logits of the network, one row a sample, if they are given."""
+    scores = None if logits is None else read_scores(argument, logits)
+    if scores is not None and len(scores) != len(rows):
+        raise NeuralCollapseError(
+            argument,
+            f"{len(rows)} rows, one a sample",
+            str(len(scores)),
+            "pass those of the features",
+        )
+    return scores
 
 
 def _batches(
@@ -164,13 +177,6 @@ def _batches(
     head: Head | None = None,
 ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
     """Yield features, logits (those given, or else those of a head) and labels."""
-    if scores is not None and len(scores) != len(rows):
-        raise NeuralCollapseError(
-            "logits",
-            f"{len(rows)} rows, one a sample",
-            str(len(scores)),
-            "pass those of the features",
-        )
     size = max(1, min(most, BATCH_LOGITS // num_classes))
     given = repeat(None) if scores is None else scores.split(size)
     for part, true, logits in zip(rows.split(size), labels.split(size), given, strict=False):

@@ -9,7 +9,7 @@ from neuralcollapse.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Alarm:
+class RungAlarm:
     """One kind of alarm that rang: what it said last, when it rang, and whether it still does."""
 
     title: str
@@ -18,7 +18,7 @@ class Alarm:
     rings: bool
 
 
-def alarm_data(run: Run) -> list[Alarm] | None:
+def alarm_data(run: Run) -> list[RungAlarm] | None:
     """Return one row an alarm that rang, those that ring at the end first.
 
     Parameters
@@ -28,14 +28,14 @@ def alarm_data(run: Run) -> list[Alarm] | None:
 
     Returns
     -------
-    list of Alarm or None
+    list of RungAlarm or None
         None if the run recorded no alarms.
 
     Examples
     --------
     >>> records = [{"epoch": e, "alarms": {"loss_of_rank": "few"} if e > 2 else {}} for e in (1, 3)]
     >>> alarm_data(Run("run", records))
-    [Alarm(title='loss of rank', text='few', when='since epoch 3', rings=True)]
+    [RungAlarm(title='loss of rank', text='few', when='since epoch 3', rings=True)]
     """
     told = [record for record in run.records if "alarms" in record]
     if not told:
@@ -46,7 +46,7 @@ def alarm_data(run: Run) -> list[Alarm] | None:
         rings = rang[-1] is told[-1]
         title = kind.replace("_", " ")
         text = rang[-1]["alarms"][kind].removeprefix(f"{title}: ")
-        rows.append(Alarm(title, text, _when(told, rang, rings), rings))
+        rows.append(RungAlarm(title, text, _when(told, rang, rings), rings))
     return sorted(rows, key=lambda row: not row.rings)
 
 

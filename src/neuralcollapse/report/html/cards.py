@@ -291,4 +291,4 @@ def _advices(run: Run, standing: Standing) -> Iterator[str]:
     if group == DECISIONS and accuracy < 1:
         yield "Look at the samples that are wrong: too short a training, or wrong labels?"
     if group == DECISIONS and last.get("test_accuracy", 1.0) < 1:
-        yield "See which classes have the minimum margins on test data."
+        yield "See which classes have the smallest margins on test data."

@@ -91,7 +91,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunTable:
     """The table of runs by settings and metrics.
 
     Attributes
@@ -110,7 +110,7 @@ class Comparison:
     rows: list[tuple[str, list[str], list[Cell]]]
 
 
-def comparison_data(runs: Sequence[Run], uppers: Sequence[str | None]) -> Comparison:
+def comparison_data(runs: Sequence[Run], uppers: Sequence[str | None]) -> RunTable:
     """Return the table of runs by settings and metrics.
 
     Parameters
@@ -133,7 +133,7 @@ def comparison_data(runs: Sequence[Run], uppers: Sequence[str | None]) -> Compar
         (run.name, [values[i] for values in columns.values()], [column[i] for column in cells])
         for i, run in enumerate(runs)
     ]
-    return Comparison(sentence, [name.replace("_", " ") for name in columns], metrics, rows)
+    return RunTable(sentence, [name.replace("_", " ") for name in columns], metrics, rows)
 
 
 def _sentence(runs: Sequence[Run], settings: list[str], cells: dict[str, list[Cell]]) -> str:

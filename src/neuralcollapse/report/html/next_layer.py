@@ -17,7 +17,7 @@ BETAS = np.geomspace(1e-3, 1e2, 11).tolist()
 
 
 @dataclass(frozen=True)
-class NextLayer:
+class NextLayerCurve:
     """The near-features model of one more layer.
 
     Attributes
@@ -40,7 +40,7 @@ class NextLayer:
     unproved: int
 
 
-def next_layer_data(shot: Snapshot) -> NextLayer | None:
+def next_layer_data(shot: Snapshot) -> NextLayerCurve | None:
     """Predict the within-class scatter of a layer from the one before, over the pull beta.
 
     Parameters
@@ -50,7 +50,7 @@ def next_layer_data(shot: Snapshot) -> NextLayer | None:
 
     Returns
     -------
-    NextLayer or None
+    NextLayerCurve or None
         None if the layer before was not recorded, or a class is absent.
     """
     layer = shot.before
@@ -62,7 +62,7 @@ def next_layer_data(shot: Snapshot) -> NextLayer | None:
     before = trace_ratio(layer.means, float(layer.within.trace()))
     after = trace_ratio(shot.rows, within)
     nearest = min(zip(predicted, BETAS, strict=True), key=lambda pair: abs(pair[0] - after))
-    return NextLayer(
+    return NextLayerCurve(
         text=(
             f"From this layer to the next, tr Σ_W / tr Σ_B went from {number(before)} to "
             f"{number(after)}. Of β from {number(BETAS[0])} to {number(BETAS[-1])}, the model "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from neuralcollapse.report.html.alarms import Alarm, alarm_data
+from neuralcollapse.report.html.alarms import RungAlarm, alarm_data
 from neuralcollapse.report.html.calibration import Trust, calibration_data
 from neuralcollapse.report.html.cards import Card, cards, figures, lead
 from neuralcollapse.report.html.certificate import CertifiedError, certificate_data
@@ -13,7 +13,7 @@ from neuralcollapse.report.html.estimates import EstimateRow, estimate_rows
 from neuralcollapse.report.html.layer_peeled import LayerPeeled, layer_peeled_data
 from neuralcollapse.report.html.layers import LayerTable, layer_data
 from neuralcollapse.report.html.margins import Margins, margin_data
-from neuralcollapse.report.html.next_layer import NextLayer, next_layer_data
+from neuralcollapse.report.html.next_layer import NextLayerCurve, next_layer_data
 from neuralcollapse.runs.optimizer import decay_of
 from neuralcollapse.runs.run import Run
 
@@ -40,11 +40,11 @@ class RunSection:
     cards: list[Card]
     cautions: list[str]
     estimates: list[EstimateRow]
-    alarms: list[Alarm] | None
+    alarms: list[RungAlarm] | None
     layers: LayerTable | None
     margins: Margins | None
     layer_peeled: LayerPeeled | None
-    next_layer: NextLayer | None
+    next_layer: NextLayerCurve | None
     certificate: CertifiedError | None
     calibration: Trust | None
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import safetensors.torch
 import torch
+from torch.utils.data import TensorDataset
 
 from neuralcollapse.generalization import calibration, cdnv_error_bound, certify_report
 from neuralcollapse.measurement import measure
 from neuralcollapse.studies.sweep.runs import SweepRun
-from neuralcollapse.training import ImageData, TrainConfig, build_network, load_dataset
+from neuralcollapse.training.network_and_data import network_and_data
 
 Outcomes = dict[str, float]
 
@@ -30,17 +31,13 @@ def network_outcomes(run: SweepRun) -> Outcomes:
         training features allow, see `cdnv_error_bound`; ``certificate``: an upper bound on the
         error at 95 % from the test margins, see `certify_report`.
     """
-    config = run.config
-    data = _data(config)
-    model = build_network(
-        config.net, data.input_shape, data.num_classes, width=config.width,
-        head_bias=config.head_bias,
-    )  # fmt: skip
+    model, *splits, _ = network_and_data(run.config)
     model.load_state_dict(safetensors.torch.load_file(run.folder / "model.safetensors"))
-    train, test = ([part.tensors] for part in (data.train, data.test))
-    report = measure(model, train, test_loader=test, progress=False)
+    train, test = (split.tensors for split in splits if isinstance(split, TensorDataset))
+    report = measure(model, [train], test_loader=[test], progress=False)
+    inputs, labels = test
     with torch.no_grad():
-        logits, labels = model.eval()(data.test.tensors[0]), data.test.tensors[1]
+        logits = model.eval()(inputs)
     trust = calibration(logits, labels)
     scaled = trust.judged.to_dict("index")["scaled"]
     return {
@@ -50,15 +47,3 @@ def network_outcomes(run: SweepRun) -> Outcomes:
         "cdnv_promise": cdnv_error_bound(report.train.moments),
         "certificate": float(certify_report(report).upper),
     }
-
-
-def _data(config: TrainConfig) -> ImageData:
-    return load_dataset(
-        config.data,
-        config.data_root,
-        per_class=config.per_class,
-        test_per_class=config.test_per_class,
-        imbalance=config.imbalance,
-        label_noise=config.label_noise,
-        seed=config.seed,
-    )
