@@ -127,7 +127,7 @@ class FittableETF:
     orthant
         Its orthant margins.
     least
-        (draws,) the least orthant margin of every ETF drawn; the largest is the chosen one's.
+        (draws,) the minimum orthant margin of every ETF drawn; the largest is the chosen one's.
 
     Examples
     --------

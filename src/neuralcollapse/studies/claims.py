@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -61,6 +61,24 @@ class Evidence:
         elif self.relation == ">=":
             excess = -excess
         return bool(excess <= self.tolerance)  # numpy has a truth value of its own
+
+
+def farthest(values: Iterable[float], expected: float = 1.0) -> float:
+    """Return the value that is farthest from the one expected: if it holds, all hold.
+
+    Parameters
+    ----------
+    values
+        At least one.
+    expected
+        The number that all should be near.
+
+    Examples
+    --------
+    >>> farthest([0.9, 1.3, 1.1])
+    1.3
+    """
+    return max(values, key=lambda value: abs(value - expected))
 
 
 Check = Callable[[], Iterator[Evidence]]

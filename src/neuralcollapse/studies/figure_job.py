@@ -18,6 +18,13 @@ from neuralcollapse.validation import check_choice
 Scale = Literal["quick", "small", "medium", "paper"]
 # Of the networks at the scale small: 2,000 images, a quarter of the channels.
 SMALL: dict[str, Any] = {"width": 0.25, "per_class": 200}
+# Of most figures with networks.
+SEEDS: dict[Scale, tuple[int, ...]] = {
+    "quick": (0, 1, 2),
+    "small": (0, 1, 2),
+    "medium": (0,),
+    "paper": (0, 1, 2),
+}
 
 Judge = Callable[[SweepRun], dict[str, float]]
 

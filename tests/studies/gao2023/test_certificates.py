@@ -118,11 +118,11 @@ def test_the_caption_of_the_certificate_has_its_counts(tmp_path, monkeypatch, ca
 @pytest.mark.slow
 def test_the_temperatures_of_the_chapter_are_those_of_the_example(tmp_path, monkeypatch, capsys):
     text = printed("calibration.py", tmp_path, monkeypatch, capsys)
-    line = r"epoch +{}: training accuracy 1.000, NC1 ([\d.]+), least margin ([\d.]+);.*?"
+    line = r"epoch +{}: training accuracy 1.000, NC1 ([\d.]+), minimum margin ([\d.]+);.*?"
     line += r"calibration error ([\d.]+), temperature ([\d.]+)"
     first, last = (numbers_of(line.format(epoch), text) for epoch in (8, 200))
     told = numbers_of(
-        r"NC1 fell from ([\d.]+) to ([\d.]+), its least margin rose from ([\d.]+) to ([\d.]+), "
+        r"NC1 fell from ([\d.]+) to ([\d.]+), its minimum margin rose from ([\d.]+) to ([\d.]+), "
         r".* ask for from ([\d.]+) to ([\d.]+); "
         r"the calibration error was ([\d.]+) % and is ([\d.]+) %"
     )

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from neuralcollapse.figure_style import BLUE, GREEN, ORANGE, PURPLE, captioned, figure
 from neuralcollapse.files import write_whole
@@ -22,6 +20,7 @@ from neuralcollapse.studies.atlas.design import COMMON, FACTORS, atlas_design
 from neuralcollapse.studies.atlas.outcomes import network_outcomes
 from neuralcollapse.studies.atlas.study import study
 from neuralcollapse.studies.figure_job import FigureJob
+from neuralcollapse.studies.panels import log_ticks, share_limits
 
 # Columns of the table, and how they are called in figures. All are the smaller the more collapse,
 # or the better the network, but for the margin.
@@ -110,14 +109,7 @@ def _levels(axes: Axes, table: pd.DataFrame, column: str) -> None:
                 axes.plot([values.median()] * 2, [place - 0.35, place + 0.35], color=color, lw=2.5)
             place += 1
     axes.set_xscale("log")
-    _decades(axes.xaxis)
-
-
-def _decades(axis: Axis) -> None:
-    """Write few plain numbers on a logarithmic axis."""
-    axis.set_major_locator(LogLocator(subs=(1, 3)))
-    axis.set_major_formatter(FormatStrFormatter("%g"))
-    axis.set_minor_locator(NullLocator())
+    log_ticks(axes.xaxis, (1, 3))
 
 
 @study.figure(2)
@@ -136,10 +128,7 @@ def draw_over_time(job: FigureJob) -> list[Path]:
             axes.set_xlabel("epoch")
         panels[0].set_ylabel("NC1, trace ratio")
         panels[0].legend(loc="lower left")
-        low = min(axes.get_ylim()[0] for axes in panels)
-        high = max(axes.get_ylim()[1] for axes in panels)
-        for axes in panels:
-            axes.set_ylim(low, high)
+        share_limits(panels)
     words = "line: median, bands: middle half and middle nine tenths of the networks."
     path = job.folder / f"figure2_{job.scale}.png"
     return captioned(drawing, path, _caption(len(table), words))
@@ -157,7 +146,7 @@ def _band(
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
-        _decades(axis)
+        log_ticks(axis, (1, 3))
 
 
 @study.figure(3)

@@ -141,7 +141,7 @@ def _planted() -> Iterator[Evidence]:
 
 
 def _rotations() -> Iterator[Evidence]:
-    """Compare the rotations of the largest and the least orthant margin, seed by seed."""
+    """Compare the rotations of the largest and the smallest orthant margin, seed by seed."""
     candidates = alignments("rotations", NARROW, 50)
     least = {name: orthant_margins(head).least for name, head in candidates.items()}
     best, worst = max(least, key=least.__getitem__), min(least, key=least.__getitem__)
@@ -151,7 +151,7 @@ def _rotations() -> Iterator[Evidence]:
     )
     note = (
         f"24 seeds, 16 features behind a ReLU; of 50 rotations those with the largest "
-        f"({least[best]:.2f}) and the least ({least[worst]:.2f}) orthant margin"
+        f"({least[best]:.2f}) and the smallest ({least[worst]:.2f}) orthant margin"
     )
     compared = compare_rules(runs, ["best"]).to_dict("index")["best"]
     words = "gain in test accuracy by the better rotation, points"

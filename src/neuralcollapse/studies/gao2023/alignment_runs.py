@@ -15,7 +15,8 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from neuralcollapse.geometry import align
-from neuralcollapse.training import PerceptronConfig, load_dataset, train_ensemble
+from neuralcollapse.studies.gao2023.digits import all_digits
+from neuralcollapse.training import PerceptronConfig, train_ensemble
 from neuralcollapse.training.ensemble import Ensemble
 from neuralcollapse.training.perceptron import initial_means
 
@@ -70,10 +71,7 @@ def digits_split(split_seed: int) -> Data:
     split_seed
         Determines which.
     """
-    data = load_dataset("digits")
-    images, labels = (
-        torch.cat(part) for part in zip(data.train.tensors, data.test.tensors, strict=True)
-    )
+    images, labels = all_digits()
     train, test = train_test_split(
         range(len(labels)), train_size=TRAIN_IMAGES, random_state=split_seed, stratify=labels
     )

@@ -21,7 +21,7 @@ from neuralcollapse.generalization.certificates import (
 )
 from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.moments import ClassMoments
-from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.claims import Evidence, farthest
 from neuralcollapse.studies.gao2023.held_out_worlds import NUM_CLASSES, WORLDS, World
 from neuralcollapse.studies.gao2023.study import study
 from neuralcollapse.wording import number
@@ -142,7 +142,7 @@ def _spent() -> Iterator[Evidence]:
     delta, n = 1 - CONFIDENCE, 1000
     tails = [binom.cdf(k, n, clopper_pearson_upper(k, n)) / delta for k in (0, 3, 200)]
     words = "Clopper-Pearson: P(no more errors than seen) at the bound, over delta"
-    yield Evidence(words, max(tails, key=lambda tail: abs(tail - 1)), 1, 1e-9, note="binomial sums")
+    yield Evidence(words, farthest(tails), 1, 1e-9, note="binomial sums")
     thresholds = 0.5 ** np.arange(5)
     bound = margin_ramp_upper(np.full(n, 2.0), thresholds)
     words = "margin ramp, no error seen: chance of that at the bound, five thresholds, over delta"

@@ -100,7 +100,7 @@ class CoveringRanks:
         The factor on all radii with which `bounds` are taken: their median then reaches the
         nearest training image of the same class.
     bounds, margins, accuracy
-        (seeds, alignments, orders); margins are the least of the training data.
+        (seeds, alignments, orders); margins are the minimum margins of the training data.
     """
 
     smallest: float
@@ -169,7 +169,7 @@ def agreement(
     "4.8) generalise better.",
     correction="computed from the training sample the bound is 1/2 for every network and ranks "
     "none. With all radii enlarged by one factor, so that it can differ, it ranks rotations in 16 "
-    "features behind a ReLU partly as test accuracy does, no better than the least margin alone; "
+    "features behind a ReLU partly as test accuracy does, no better than the minimum margin alone; "
     "there many runs do not fit. Of permutations in 64 features, which all fit, no such ranking is "
     "seen, although another order of the data ranks them alike",
 )
@@ -194,7 +194,7 @@ def _ranks() -> Iterator[Evidence]:
         if kind == "rotations":
             yield Evidence(ranked, low, 0, 0, ">=", note)
             alone = agreement(margins, accuracy)[0]
-            yield Evidence("the same of the least margin alone", alone, mean, 0.1, ">=")
+            yield Evidence("the same of the minimum margin alone", alone, mean, 0.1, ">=")
         else:
             yield Evidence(ranked, low, 0, 0, "<=", note)
             yield Evidence("and the upper limit", high, 0.9, 0, "<=")

@@ -18,6 +18,15 @@ ALL, HALF = 139, 50  # images of each class: as many as the smallest has, and so
 NOTE = f"perceptron on {10 * ALL} digits, {EPOCHS} epochs"
 
 
+def all_digits() -> tuple[Tensor, Tensor]:
+    """Return the images and labels of the digits, training images first, then test images."""
+    data = load_dataset("digits")
+    images, labels = (
+        torch.cat(parts) for parts in zip(data.train.tensors, data.test.tensors, strict=True)
+    )
+    return images, labels
+
+
 @dataclass(frozen=True)
 class EpochOutcome:
     """The training set as a network sees it after an epoch.

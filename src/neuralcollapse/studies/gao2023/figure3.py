@@ -1,4 +1,4 @@
-"""Figure 3: least margin and test accuracy against epochs, before and after all is fitted."""
+"""Figure 3: minimum margin and test accuracy against epochs, before and after all is fitted."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, captioned, figure
 from neuralcollapse.files import write_npz
 from neuralcollapse.plain_text import unmathed
-from neuralcollapse.studies.figure_job import SMALL, FigureJob, Scale
+from neuralcollapse.studies.figure_job import SEEDS, SMALL, FigureJob, Scale
 from neuralcollapse.studies.gao2023.study import study
+from neuralcollapse.studies.panels import Curves, curves_by_case, share_limits
 from neuralcollapse.training import TrainConfig
 
 METRICS = {
-    "margin_min": ("Least margin p_min", BLUE),
+    "margin_min": ("Minimum margin p_min", BLUE),
     "margin_collapse_ratio": ("Share of the margin's ceiling", GREEN),
     "test_accuracy": ("Test accuracy", ORANGE),
 }
@@ -63,14 +64,6 @@ CASES: dict[Scale, dict[str, dict[str, Any]]] = {
         for data, name in (("cifar10", "CIFAR-10"), ("cifar100", "CIFAR-100"))
     },
 }
-SEEDS: dict[Scale, tuple[int, ...]] = {
-    "quick": (0, 1, 2),
-    "small": (0, 1, 2),
-    "medium": (0,),
-    "paper": (0, 1, 2),
-}
-
-Record = dict[str, NDArray[np.float64]]
 
 
 def margin_configs(
@@ -96,7 +89,7 @@ def margin_configs(
 
 def record_margins(
     names: Sequence[str], histories: Sequence[Sequence[Mapping[str, Any]]]
-) -> Record:
+) -> Curves:
     """Gather margins and accuracies of the runs.
 
     Parameters
@@ -112,18 +105,10 @@ def record_margins(
         ``epochs`` (T,); ``{case}_{metric}`` (seeds, T) for the metrics of `METRICS` and
         ``accuracy``, that of the training images.
     """
-    keys = (*METRICS, "accuracy")
-    curves = np.array([[[r[key] for key in keys] for r in run] for run in histories], float)
-    cases = curves.reshape(len(names), -1, *curves.shape[1:])
-    epochs = np.array([record["epoch"] for record in histories[0]], float)
-    return {"epochs": epochs} | {
-        f"{name}_{key}": cases[i, ..., j]
-        for i, name in enumerate(names)
-        for j, key in enumerate(keys)
-    }
+    return curves_by_case(names, (*METRICS, "accuracy"), histories)
 
 
-def fitted_epochs(record: Record, case: str) -> NDArray[np.float64]:
+def fitted_epochs(record: Curves, case: str) -> NDArray[np.float64]:
     """Return the first epoch of each seed after which all training images are right, and stay so.
 
     Parameters
@@ -143,7 +128,7 @@ def fitted_epochs(record: Record, case: str) -> NDArray[np.float64]:
     return np.where(stays.any(1), record["epochs"][stays.argmax(1)], np.nan)
 
 
-def rises_after_fit(record: Record, case: str) -> NDArray[np.float64]:
+def rises_after_fit(record: Curves, case: str) -> NDArray[np.float64]:
     """Return by how much test accuracy rises from that epoch to the last, for each seed.
 
     Parameters
@@ -159,7 +144,7 @@ def rises_after_fit(record: Record, case: str) -> NDArray[np.float64]:
     return accuracy[:, -1] - at
 
 
-def plot_margins(record: Record, names: Sequence[str]) -> Figure:
+def plot_margins(record: Curves, names: Sequence[str]) -> Figure:
     """Draw the margins and the test accuracy against epochs, one network a column.
 
     Parameters
@@ -180,7 +165,7 @@ def plot_margins(record: Record, names: Sequence[str]) -> Figure:
             if name == names[0]:
                 axes.set_ylabel(title)
         for row in range(3):
-            _share_limits(panels[columns * row : columns * (row + 1)])
+            share_limits(panels[columns * row : columns * (row + 1)])
         for axes in panels[: 2 * columns]:
             axes.axhline(0, color=GREY, lw=1)
         last = np.concatenate([record[f"{name}_test_accuracy"][:, -1] for name in names])
@@ -191,7 +176,7 @@ def plot_margins(record: Record, names: Sequence[str]) -> Figure:
     return drawing
 
 
-def _curves(axes: Axes, record: Record, name: str, metric: str, color: str) -> None:
+def _curves(axes: Axes, record: Curves, name: str, metric: str, color: str) -> None:
     epochs, seeds = record["epochs"], record[f"{name}_{metric}"]
     for values in seeds:
         axes.plot(epochs, values, color=color, lw=0.9, alpha=0.45)
@@ -211,13 +196,6 @@ def _curves(axes: Axes, record: Record, name: str, metric: str, color: str) -> N
         )
 
 
-def _share_limits(panels: list[Axes]) -> None:
-    low = min(axes.get_ylim()[0] for axes in panels)
-    high = max(axes.get_ylim()[1] for axes in panels)
-    for axes in panels:
-        axes.set_ylim(low, high)
-
-
 @study.figure(3)
 def draw(job: FigureJob) -> list[Path]:
     """Train the networks, and write the record and the figure."""
@@ -232,7 +210,7 @@ def draw(job: FigureJob) -> list[Path]:
     return [path, *captioned(plot_margins(record, names), stem.with_suffix(".png"), caption)]
 
 
-def _caption(configs: Sequence[TrainConfig], names: Sequence[str], record: Record) -> str:
+def _caption(configs: Sequence[TrainConfig], names: Sequence[str], record: Curves) -> str:
     rises = "; ".join(
         f"{name} {100 * rise.mean():+.1f} points (from {100 * rise.min():+.1f} to "
         f"{100 * rise.max():+.1f})"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from neuralcollapse.figure_style import captioned, figure
@@ -30,6 +29,7 @@ from neuralcollapse.studies.gao2023.alignment_networks import alignment_configs,
 from neuralcollapse.studies.gao2023.alignment_runs import to_record
 from neuralcollapse.studies.gao2023.rotation_figure import record_replication
 from neuralcollapse.studies.gao2023.study import study
+from neuralcollapse.studies.panels import share_limits
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Panel:
     effects
         The analysis of the runs.
     margins
-        The heads' least orthant margins in words; nothing if they are not known.
+        The heads' minimum orthant margins in words; nothing if they are not known.
     record
         What is kept of the setting and of the runs, JSON-ready.
     """
@@ -115,8 +115,8 @@ def plot_figure4(panels: Sequence[Panel]) -> Figure:
             account = axes.text(0, 1.02, _account(panel), transform=axes.transAxes)
             account.set(size=8.5, in_layout=False)
             axes.set_ylabel("test accuracy, %")
-        for left, right in zip(places[::2], places[1::2], strict=True):
-            _share_limits(left, right)
+        for row in zip(places[::2], places[1::2], strict=True):
+            share_limits(row)
     return drawing
 
 
@@ -147,12 +147,6 @@ def _account(panel: Panel) -> str:
     )
 
 
-def _share_limits(left: Axes, right: Axes) -> None:
-    limits = [*left.get_ylim(), *right.get_ylim()]
-    for axes in (left, right):
-        axes.set_ylim(min(limits), max(limits))
-
-
 _LEGEND = (
     "Bar: mean; dots: its cells, hollow where a run did not fit its training data; grey: where 95 "
     "% of such means lie, sorted, if alignments (or seeds) do nothing, by shuffling them. "
@@ -166,7 +160,7 @@ def _perceptron_caption(found: AlignmentEffects, dim: int) -> str:
     config = shared.config
     a, b, r = found.design.values.shape
     return (
-        f"{_LEGEND}; orthant margin: the head's least. "
+        f"{_LEGEND}; orthant margin: the head's minimum. "
         f"The paper trains one network an alignment. Ours: digits, 300 training and 1,497 test "
         f"images, perceptron 64-64-64-D, ReLU features, fixed ETF of norm {shared.scale:g}, "
         f"SGD {config.lr:g}, momentum {config.momentum:g}, batches of {config.batch_size}, "

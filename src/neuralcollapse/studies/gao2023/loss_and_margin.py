@@ -33,7 +33,7 @@ ROUND_OFF = 1e-12
 
 @study.claim(
     "thm4.1",
-    "Minimising the cross-entropy once all samples are right enlarges the least margin: "
+    "Minimising the cross-entropy once all samples are right enlarges the minimum margin: "
     "p_min >= -log(e^L - 1), where L is the sum or the largest of the losses.",
     correction="with L the mean of the losses, which is what training reports, it is false: four "
     "samples refute it. Proved, for every table of scores, with L the sum or the largest; with the "
@@ -43,7 +43,7 @@ def _loss_bounds_margin() -> Iterator[Evidence]:
     scores = torch.tensor([[5.0, 0.0]] * 3 + [[0.2, 0.0]], dtype=torch.float64)
     losses = cross_entropy_losses(scores, [0] * 4)
     yield Evidence(
-        "refuted with the mean: its bound, over the true least margin",
+        "refuted with the mean: its bound, over the true minimum margin",
         margin_lower_bound_of_mean(float(losses.mean()), 1) / margin_min(scores, [0] * 4),
         8,
         relation=">=",
@@ -70,7 +70,7 @@ def _loss_bounds_margin() -> Iterator[Evidence]:
         relation="<=",
     )
     growth = right[-1].margin / right[0].margin
-    yield Evidence("least margin, likewise", growth, 1, relation=">=")
+    yield Evidence("minimum margin, likewise", growth, 1, relation=">=")
 
 
 def _tight() -> float:
@@ -174,7 +174,7 @@ def _largest_share(generator: torch.Generator) -> float:
 
 @study.claim(
     "fig3",
-    "The least margin goes on rising once every training image is right, its normalised form too; "
+    "The minimum margin, and its normalised form, go on rising once every training image is right; "
     "ours: on data that the classifier cannot fit it stays below 0.",
 )
 def _margin_over_epochs() -> Iterator[Evidence]:

@@ -41,7 +41,7 @@ def record_replication(folder: Path, progress: bool = False) -> list[Path]:
 
 
 def plot_replication(record: dict[str, Any]) -> Figure:
-    """Draw the outcome of every rotation against its least orthant margin.
+    """Draw the outcome of every rotation against its minimum orthant margin.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def plot_replication(record: dict[str, Any]) -> Figure:
             _scatter(axes, margins, values, color)
             axes.set_title(title)
             axes.set_ylabel(label)
-            axes.set_xlabel("least orthant margin of the head")
+            axes.set_xlabel("minimum orthant margin of the head")
     return drawing
 
 

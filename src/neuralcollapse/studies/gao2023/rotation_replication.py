@@ -2,10 +2,10 @@
 
 Does the rotation matter, and does the orthant margin say how? An exploration (30 Haar rotations, 5
 seeds) found that it does when the features are few: with D = 16 a main effect of the rotation of
-2.2 points of test accuracy (F = 3.7), which the least orthant margin predicted (Spearman 0.68 over
-all rotations; 0.35 over the 15 that always fitted, which is compatible with none). What follows is
-the design of a replication, fixed before its first run, with a split, rotations, initial weights
-and orders not used before.
+2.2 points of test accuracy (F = 3.7), which the minimum orthant margin predicted (Spearman 0.68
+over all rotations; 0.35 over the 15 that always fitted, which is compatible with no correlation).
+What follows is the design of a replication, fixed before its first run, with a split, rotations,
+initial weights and orders not used before.
 
 Design
     Digits, 300 training images drawn by class and the other 1,497 for testing, split by
@@ -21,7 +21,7 @@ Hypotheses, each with its statistic and p-value
     H1. The rotation has a main effect: F = MS(rotation) / MS(rotation x seed) on the mean over
         orders; the larger of the p-values of the F distribution and of permuting the rotations
         within seeds (`PERMUTATIONS` times).
-    H2. Test accuracy rises with the least orthant margin: Spearman's correlation over rotations
+    H2. Test accuracy rises with the minimum orthant margin: Spearman's correlation over rotations
         between min_y omega_y and the mean test accuracy; one-sided, by permuting rotations.
     H3. The same as H2 among the rotations whose every run fits (training accuracy 1 at the end).
         Not decided if fewer than 10 rotations do.
@@ -81,7 +81,7 @@ def replicate(progress: bool = False) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON-ready: ``setting``, ``margins`` (least orthant margin of every rotation) and ``runs``.
+        JSON-ready: ``setting``, ``margins`` (minimum orthant margin of each rotation) and ``runs``.
     """
     setting = Setting(CONFIG, SCALE, SEEDS, ORDERS, SPLIT_SEED)
     heads = rotations()

@@ -14,8 +14,10 @@ from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.measurement import measure
 from neuralcollapse.metrics import sample_margins
 from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.gao2023.digits import all_digits
 from neuralcollapse.studies.gao2023.study import study
-from neuralcollapse.training import MLP, TrainConfig, build_network, load_dataset, sgd_epochs
+from neuralcollapse.training import MLP, TrainConfig, sgd_epochs
+from neuralcollapse.training.network_and_data import network_and_data
 from neuralcollapse.wording import at_most, between, share
 
 Samples = tuple[Tensor, Tensor]  # inputs and labels
@@ -95,26 +97,16 @@ def transfer_words(table: pd.DataFrame) -> str:
 
 def _trained_on_digits(seed: int) -> tuple[nn.Module, Samples, Samples, Samples]:
     """Return a network trained on 600 digits; these, 600 held out, and the other 597."""
-    data = load_dataset("digits")
-    inputs, labels = (
-        torch.cat(parts) for parts in zip(data.train.tensors, data.test.tensors, strict=True)
-    )
+    inputs, labels = all_digits()
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     train, held_out, test = ((inputs[rows], labels[rows]) for rows in order.split(600))
     config = TrainConfig(
         width=0.25, epochs=60, batch_size=64, weight_decay=1e-3, head_bias=False, seed=seed
     )
-    network = build_network(
-        config.net,
-        data.input_shape,
-        data.num_classes,
-        width=config.width,
-        head_bias=config.head_bias,
-        seed=seed,
-    )
+    network, *_ = network_and_data(config)
     assert isinstance(network, MLP)
     with torch.no_grad():
-        network.head.weight.copy_(5 * simplex_etf(data.num_classes, 64, "block"))
+        network.head.weight.copy_(5 * simplex_etf(10, 64, "block"))
     network.head.weight.requires_grad_(False)
     for _ in sgd_epochs(network, TensorDataset(*train), config):
         pass

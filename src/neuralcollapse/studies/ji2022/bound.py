@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.geometry import simplex_etf
-from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.claims import Evidence, farthest
+from neuralcollapse.studies.ji2022.flows import margins_of_pairs
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import least_margin_bound, separation_optimum
 
@@ -35,7 +36,7 @@ def _simplex() -> Iterator[Evidence]:
 
 @study.claim(
     "thm3.1",
-    "The least margin is at most (||W||^2 + ||H||^2) / (2 (K-1) sqrt(n)), with equality exactly "
+    "The minimum margin is at most (||W||^2 + ||H||^2) / (2 (K-1) sqrt(n)), with equality exactly "
     "at neural collapse with ||W|| = ||H||.",
 )
 def _margin() -> Iterator[Evidence]:
@@ -82,7 +83,7 @@ def _margin() -> Iterator[Evidence]:
         relation="<=",
     )
     yield Evidence(
-        "least margin found by descent on (||W||^2 + ||H||^2) / 2, times D / norm",
+        "minimum margin found by descent on (||W||^2 + ||H||^2) / 2, times D / norm",
         _searched(),
         1,
         0.01,
@@ -112,12 +113,12 @@ def _margin_of_any_sizes() -> Iterator[Evidence]:
         hot = np.repeat(np.eye(len(sizes)), sizes, axis=0)
         values = np.linalg.svd(hot - hot.mean(1, keepdims=True), compute_uv=False)
         apart.append(separation_optimum(sizes, dim).value / values.sum())
-    worst = max(apart, key=lambda ratio: abs(ratio - 1))
-    yield Evidence("least norm over the sum of singular values, the farthest", worst, 1, 1e-12)
+    words = "least norm over the sum of singular values, the farthest"
+    yield Evidence(words, farthest(apart), 1, 1e-12)
 
 
 def _searched() -> float:
-    """Maximise the smoothed least margin at a given norm, with gradients by autograd."""
+    """Maximise the smoothed minimum margin at a given norm, with gradients by autograd."""
     labels = torch.arange(3).repeat_interleave(2)
     best = -np.inf
     for seed in range(2):
@@ -127,10 +128,8 @@ def _searched() -> float:
         for sharpness in (5.0, 50.0, 500.0):
             for _ in range(150):
                 W, H = (point / point.norm()).split([3, 6])
-                logits = H @ W.T
-                margins = logits.gather(1, labels[:, None]) - logits
-                others = torch.nn.functional.one_hot(labels, 3) == 0
-                loss = torch.logsumexp(-sharpness * margins[others], 0) / sharpness
+                margins = margins_of_pairs(H @ W.T, labels)
+                loss = torch.logsumexp(-sharpness * margins, 0) / sharpness
                 descent.zero_grad()
                 loss.backward()
                 descent.step()

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, figure, label_ends, save
 from neuralcollapse.metrics import etf_distance
 from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.descent import minimize_flat, train_on_all
 from neuralcollapse.studies.figure_job import FigureJob
+from neuralcollapse.studies.ji2022.flows import margins_of_pairs
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import deep_separation, weight_decay_optimum
 from neuralcollapse.training import load_dataset
@@ -24,6 +26,7 @@ from neuralcollapse.training import load_dataset
 SMOOTHING = 0.1
 SEEDS = (0, 1, 2)
 DECAY = 1e-3
+DESCENT: dict[str, Any] = {"maxfun": 10000, "ftol": 1e-15, "gtol": 1e-9}
 DEEP = [(6, 3, 2, "pairs"), (6, 4, 1, "pairs"), (4, 2, 2, "simplex")]  # K, M, n, winner
 DEPTHS = range(2, 11)
 NAMES = {"simplex": BLUE, "pairs": ORANGE, "polygon": GREEN, "code in 3 dimensions": PURPLE}
@@ -44,7 +47,7 @@ def _label_smoothing() -> Iterator[Evidence]:
     decay = decays[0] * best.W.square().sum() + decays[1] * best.H.square().sum()
     own = float(fit + decay / 2) / best.value
     yield Evidence("loss of its head and features over the closed form", own, 1, 1e-12)
-    gaps = _margins(H @ W.T, best.labels)
+    gaps = margins_of_pairs(H @ W.T, best.labels)
     words = "largest distance of a margin from the closed form"
     yield Evidence(words, float((gaps - best.margin).abs().max()), 0, 1e-4)
     strength = math.sqrt(decays[0] * decays[1]) + SMOOTHING / (K * math.sqrt(n))
@@ -64,35 +67,20 @@ def _descended(
 ) -> tuple[float, Tensor, Tensor]:
     """Minimise the smoothed loss over head and features from a random start."""
     labels = torch.arange(num_classes).repeat_interleave(per_class)
-    rows, split = num_classes + len(labels), num_classes * dim
+    rows = [num_classes, len(labels)]
 
     def loss(flat: Tensor) -> Tensor:
-        W, H = flat[:split].view(-1, dim), flat[split:].view(-1, dim)
+        W, H = flat.view(-1, dim).split(rows)
         fit = cross_entropy(H @ W.T, labels, label_smoothing=SMOOTHING)
         return fit + decays[0] / 2 * W.square().sum() + decays[1] / 2 * H.square().sum()
 
-    flat, value = _least(loss, rows * dim, 0)
-    return value, flat[:split].view(-1, dim), flat[split:].view(-1, dim)
+    value, flat = minimize_flat(loss, _start(sum(rows) * dim, 0), **DESCENT)
+    W, H = flat.view(-1, dim).split(rows)
+    return value, W, H
 
 
-def _least(loss: Callable[[Tensor], Tensor], size: int, seed: int) -> tuple[Tensor, float]:
-    """Minimise a function of a flat tensor by L-BFGS from a random start."""
-
-    def both(x: np.ndarray) -> tuple[float, np.ndarray]:
-        flat = torch.from_numpy(x).requires_grad_()
-        value = loss(flat)
-        return float(value.detach()), torch.autograd.grad(value, flat)[0].numpy()
-
-    start = np.random.default_rng(seed).normal(size=size) / 2
-    options: Any = {"maxiter": 5000, "maxfun": 10000, "ftol": 1e-15, "gtol": 1e-9}
-    found = minimize(both, start, jac=True, method="L-BFGS-B", options=options)
-    return torch.from_numpy(found.x), float(found.fun)
-
-
-def _margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return every margin of every sample against another class, flat."""
-    others = one_hot(labels, logits.shape[1]) == 0
-    return (logits.gather(1, labels[:, None]) - logits)[others]
+def _start(size: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=size) / 2
 
 
 def _smoothed_network() -> tuple[Tensor, float]:
@@ -103,16 +91,14 @@ def _smoothed_network() -> tuple[Tensor, float]:
         network = nn.Sequential(
             *(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10))
         )
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 600)
-    for _ in range(600):
-        optimizer.zero_grad()
-        cross_entropy(network(inputs), labels, label_smoothing=SMOOTHING).backward()
-        optimizer.step()
-        schedule.step()
+    train_on_all(
+        network.parameters(),
+        lambda: cross_entropy(network(inputs), labels, label_smoothing=SMOOTHING),
+        steps=600,
+    )
     with torch.no_grad():
         logits = network(inputs)
-    return _margins(logits, labels), float((logits.argmax(1) == labels).double().mean())
+    return margins_of_pairs(logits, labels), float((logits.argmax(1) == labels).double().mean())
 
 
 @study.claim(
@@ -156,7 +142,7 @@ def _costs() -> Iterator[Evidence]:
         product = torch.linalg.multi_dot(chain)
         squares = sum(float(part.square().sum()) for part in chain)
         worst = max(worst, abs(squares / best.cost - 1), float((product - best.logits).norm()))
-        excess = max(excess, 1 - float(_margins(best.logits, torch.arange(K)).min()))
+        excess = max(excess, 1 - float(margins_of_pairs(best.logits, torch.arange(K)).min()))
     yield Evidence("cost over that of a balanced chain of factors, less 1", worst, 0, 1e-7)
     yield Evidence("largest lack of a margin to 1", excess, 0, 1e-9, "<=", "four K and M")
     for K, (before, after) in ((4, (3, 4)), (6, (2, 3))):
@@ -187,7 +173,7 @@ def _deep_factors(
     def loss(flat: Tensor) -> Tensor:
         return cross_entropy(logits(flat), labels) + DECAY / 2 * flat.square().sum()
 
-    flat, value = _least(loss, sum(sizes), seed)
+    value, flat = minimize_flat(loss, _start(sum(sizes), seed), **DESCENT)
     return value, logits(flat)
 
 

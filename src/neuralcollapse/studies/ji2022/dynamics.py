@@ -11,8 +11,14 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.ji2022.flows import Problem, exponent, separating_norm
+from neuralcollapse.studies.claims import Evidence, farthest
+from neuralcollapse.studies.ji2022.flows import (
+    Problem,
+    exponent,
+    follow_classes,
+    margins_of_pairs,
+    separating_norm,
+)
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import (
     LayerPeeledModel,
@@ -80,10 +86,7 @@ def _direction() -> Iterator[Evidence]:
     words = "KKT residual at log t = 1e4 over the one recomputed with autograd"
     yield Evidence(words, residual[0] / naive[0], 1, 1e-6)
     yield from _known_residuals()
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(3).repeat_interleave(torch.tensor([4, 2, 1]))
-    W, H = (torch.randn(rows, 3, generator=generator, dtype=torch.float64) for rows in (3, 7))
-    imbalanced = gradient_flow(W, H, labels, [1e6])
+    imbalanced, _ = follow_classes([4, 2, 1], 3, 0, [1e6])
     yield Evidence(
         "relative duality gap at log t = 1e6, classes of 4, 2 and 1",
         float(imbalanced.gap[-1]),
@@ -123,11 +126,7 @@ def _relative_gap(W: Tensor, H: Tensor, labels: Tensor) -> float:
     """Return upper over lower bound, less 1: the dual point is made of the weights e^-margin."""
     logits = H @ W.T
     dual = torch.zeros_like(logits)
-    least = float(
-        (logits.gather(1, labels[:, None]) - logits)
-        .masked_fill(torch.nn.functional.one_hot(labels, len(W)) == 1, math.inf)
-        .min()
-    )
+    least = float(margins_of_pairs(logits, labels).min())
     for i, y in enumerate(labels):
         for j in range(len(W)):
             if j != y:
@@ -140,11 +139,9 @@ def _relative_gap(W: Tensor, H: Tensor, labels: Tensor) -> float:
 def _stationarity(W: Tensor, H: Tensor, labels: Tensor) -> float:
     """Return how far (W, H) is from the direction of -grad log L, relative to its norm."""
     point = torch.cat([W, H]).requires_grad_()
-    logits = point[len(W) :] @ point[: len(W)].T
-    others = torch.nn.functional.one_hot(labels, len(W)) == 0
+    margins = margins_of_pairs(point[len(W) :] @ point[: len(W)].T, labels)
     # log L = log sum_i e^{-margins}, to all digits at margins of thousands
-    gaps = (logits.gather(1, labels[:, None]) - logits)[others]
-    gradient = -torch.autograd.grad(torch.logsumexp(-gaps, 0), point)[0]
+    gradient = -torch.autograd.grad(torch.logsumexp(-margins, 0), point)[0]
     point = point.detach()
     fitted = (point * gradient).sum() / gradient.square().sum() * gradient
     return float((point - fitted).norm() / point.norm())
@@ -184,9 +181,10 @@ def _rates() -> Iterator[Evidence]:
     flows = [_late_flow(seed) for seed in SEEDS]
     for name, exact in EXACT_EXPONENTS.items():
         fits = [exponent(LATE, getattr(flow.errors, name), 1e4, 1e8) for flow in flows]
-        worst = max(fits, key=lambda fit: abs(fit - exact))
         words = f"exponent of {name.replace('_', ' ')} in log t"
-        yield Evidence(words, worst, exact, 2e-3, note="the farther of two starts, 1e4 to 1e8")
+        yield Evidence(
+            words, farthest(fits, exact), exact, 2e-3, note="the farther of two starts, 1e4 to 1e8"
+        )
     yield from _errors_by_loops()
 
 
@@ -210,9 +208,8 @@ def _errors_by_loops() -> Iterator[Evidence]:
         by_hand[f"cosines_{name}"] = sum(abs(cosine + 1 / 2) for cosine in cosines) / 3
     errors = collapse_errors(W, H, labels)
     ratios = [float(getattr(errors, name)) / by_hand[name] for name in EXACT_EXPONENTS]
-    worst = max(ratios, key=lambda ratio: abs(ratio - 1))
     note = "each of the eight, the farthest; a random state of three classes"
-    yield Evidence("an error over that by loops", worst, 1, 1e-12, note=note)
+    yield Evidence("an error over that by loops", farthest(ratios), 1, 1e-12, note=note)
 
 
 @study.claim(
@@ -241,7 +238,7 @@ def _balanced() -> Iterator[Evidence]:
             flow = Problem(K, 5, K + 2).follow("balanced", seed, log_times)
             power = flow.errors.within_class.log() + (-flow.log_loss).log() / 2
             slopes.append(float(np.polyfit(flow.log_loss, power, 1)[0]))
-        worst = max(slopes, key=lambda slope: abs(slope - 1 / (2 * K)))
+        worst = farthest(slopes, 1 / (2 * K))
         note = f"the farther of two starts, log t from {25 * K} to {40 * K}"
         yield Evidence(f"exponent of L, K = {K}", worst, 1 / (2 * K), 1e-3, note=note)
 

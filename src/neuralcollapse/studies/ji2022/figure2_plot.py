@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, figure
 from neuralcollapse.studies.ji2022.flows import exponent
+from neuralcollapse.studies.panels import band, share_limits
 
 FAR = 1e3  # log t beyond which the closed form is drawn
 FLOOR = 3e-10  # balanced starts go on down to rounding
@@ -65,9 +66,7 @@ def plot_dynamics(
             axes.text(s="\n".join(lines), transform=axes.transAxes, fontsize=8.5, **place)
             ticks = [1, 1e2, 1e4, 1e6, 1e8] if extended else [1, 2, 3, 5, 10, 15]
             axes.set_xticks(np.log(ticks), [_number(tick) for tick in ticks])
-        limits = [limit for axes in panels for limit in axes.get_ylim()]
-        for axes in panels:
-            axes.set_ylim(min(limits), max(limits))
+        share_limits(panels)
         for axes in panels[2:]:
             axes.set_xlabel("log t, on a log scale")
         drawing.legend(handles=_keys(extended), loc="outside upper center", ncols=6)
@@ -90,9 +89,7 @@ def _panel(
     x = np.log(record["log_t"][shown])
     for name, (_, color) in curves.items():
         for kind, style in (("generic", "-"), ("balanced", "--")):
-            values = record[f"{kind}_{name}"][:, shown]
-            ax.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
-            ax.plot(x, np.median(values, 0), style, color=color, lw=1.6)
+            band(ax, x, record[f"{kind}_{name}"][:, shown], color, ls=style, lw=1.6)
         if extended:
             limit = np.median(record[f"limit_{name}"][:, shown], 0)
             ax.plot(x, limit, ":", color="black", lw=1.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from neuralcollapse.theory import gradient_flow
 from neuralcollapse.theory.flow.solution import FlowSolution
@@ -58,10 +60,31 @@ def exponent(x: Any, y: Any, low: float, high: float) -> float:
     return float(np.polyfit(np.log(x[chosen]), np.log(y[chosen]), 1)[0])
 
 
+def follow_classes(
+    sizes: Sequence[int], dim: int, seed: int, log_times: Sequence[float]
+) -> tuple[FlowSolution, Tensor]:
+    """Follow the flow for classes of these sizes from a normal start; return it and the labels."""
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    generator = torch.Generator().manual_seed(seed)
+    W, H = (
+        torch.randn(rows, dim, generator=generator, dtype=torch.float64)
+        for rows in (len(sizes), len(labels))
+    )
+    return gradient_flow(W, H, labels, log_times), labels
+
+
+def margins_of_pairs(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the margin of every sample against every other class, flat."""
+    others = one_hot(labels, logits.shape[1]) == 0
+    return (logits.gather(1, labels[:, None]) - logits)[others]
+
+
 def separating_norm(W: Tensor, H: Tensor, labels: Tensor) -> float:
     """Return half the squared norm at margin 1, sample by sample."""
-    logits = H @ W.T
-    gaps = [
-        logits[i, y] - logits[i, j] for i, y in enumerate(labels) for j in range(len(W)) if j != y
-    ]
-    return float((W.square().sum() + H.square().sum()) / 2 / min(gaps))
+    minimum = min(
+        row[y] - row[j]
+        for row, y in zip((H @ W.T).tolist(), labels.tolist(), strict=True)
+        for j in range(len(W))
+        if j != y
+    )
+    return float(W.square().sum() + H.square().sum()) / 2 / minimum

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.claims import Evidence, farthest
 from neuralcollapse.studies.ji2022.flows import separating_norm
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import (
@@ -30,6 +30,7 @@ from neuralcollapse.theory.kkt_points import KKTPoint
 from neuralcollapse.theory.landscape import EscapeDirection
 
 LARGE = 30.0  # margin at which the loss itself is looked at
+ANGLE = 0.1  # radians along the great circle
 SMALL = [(3, 2, 2), (4, 2, 5)]  # K, n, d
 MODERATE = (1.0, 2.0, 3.0)  # margins at which every term of the Hessian counts
 
@@ -50,7 +51,7 @@ def _escape(point: KKTPoint) -> EscapeDirection:
 
 
 def _scaled(point: KKTPoint, margin: float = LARGE) -> tuple[Tensor, Tensor]:
-    """Return (W, H) with this least margin."""
+    """Return (W, H) with this minimum margin."""
     return math.sqrt(margin) * point.W, math.sqrt(margin) * point.H
 
 
@@ -110,9 +111,8 @@ def _suboptimal_kkt_points() -> Iterator[Evidence]:
     note = f"{len(points)} points, K to 10"
     yield Evidence("largest KKT residual, with multipliers", residual, 0, 1e-13, note=note)
     values = [p.value / separating_norm(p.W, p.H, p.labels) for p in points]
-    worst = max(values, key=lambda value: abs(value - 1))
     words = "value over half the squared norm at margin 1, the farthest"
-    yield Evidence(words, worst, 1, 1e-12, note="by brute force on the logits")
+    yield Evidence(words, farthest(values), 1, 1e-12, note="by brute force on the logits")
     yield Evidence("least value / optimal value", ratio, 1.01, relation=">=")
     yield from _pairs_with_decay()
 
@@ -181,37 +181,14 @@ def _tangent() -> Iterator[Evidence]:
 )
 def _descent() -> Iterator[Evidence]:
     points = suboptimal_points()
-    rises = []
-    for point in points:
-        found = _escape(point)
-        W, H = _scaled(point)
-        model, radius = (
-            LayerPeeledModel(point.labels, W.shape[1]),
-            math.sqrt(_inner((W, H), (W, H))),
-        )
-        angle = 0.1
-        moved = (
-            math.cos(angle) * start + math.sin(angle) * radius * direction
-            for start, direction in ((W, found.dW), (H, found.dH))
-        )
-        rises.append(model.log_loss(*moved) - model.log_loss(W, H))
-    note = f"{len(points)} points, margin {LARGE:g}, 0.1 rad along the great circle"
+    rises = [_change(point, _escape(point), LARGE)[0] for point in points]
+    note = f"{len(points)} points, margin {LARGE:g}, {ANGLE} rad along the great circle"
     yield Evidence("largest change of log L", max(rises), -1e-3, relation="<=", note=note)
     two = paired_kkt_point(2)
     found = _at_finite_norm(two, 2.0)
-    W, H = _scaled(two, 2.0)
-    model, radius, angle = LayerPeeledModel(two.labels, 3), math.sqrt(_inner((W, H), (W, H))), 0.1
-    turned = [
-        math.cos(angle) * start + math.sin(angle) * radius * direction
-        for start, direction in ((W, found.dW), (H, found.dH))
-    ]
-    change = model.log_loss(*turned) - model.log_loss(W, H)
-    yield Evidence(
-        "change of log L from the two pairs over curvature x arc^2 / 2, margin 2",
-        change / (found.curvature * (angle * radius) ** 2 / 2),
-        1,
-        0.02,
-    )
+    change, arc = _change(two, found, 2.0)
+    words = "change of log L from the two pairs over curvature x arc^2 / 2, margin 2"
+    yield Evidence(words, change / (found.curvature * arc**2 / 2), 1, 0.02)
     yield Evidence(
         "tangential share of the gradient at groups of 2 and 3",
         _at_finite_norm(simplex_groups_kkt_point([2, 3])).stationarity,
@@ -222,6 +199,17 @@ def _descent() -> Iterator[Evidence]:
     )
     pairs = _at_finite_norm(paired_kkt_point())
     yield Evidence("and at the two pairs", pairs.stationarity, 0, 1e-12)
+
+
+def _change(point: KKTPoint, found: EscapeDirection, margin: float) -> tuple[float, float]:
+    """Return the change of log L along the great circle from a point, and the length of the arc."""
+    W, H = _scaled(point, margin)
+    model, radius = LayerPeeledModel(point.labels, W.shape[1]), math.sqrt(_inner((W, H), (W, H)))
+    moved = (
+        math.cos(ANGLE) * start + math.sin(ANGLE) * radius * direction
+        for start, direction in ((W, found.dW), (H, found.dH))
+    )
+    return model.log_loss(*moved) - model.log_loss(W, H), ANGLE * radius
 
 
 @study.claim(

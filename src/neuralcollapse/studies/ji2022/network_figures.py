@@ -10,13 +10,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    FixedLocator,
-    FormatStrFormatter,
-    FuncFormatter,
-    LogLocator,
-    NullLocator,
-)
 from numpy.typing import NDArray
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, captioned, figure, label_ends
@@ -32,6 +25,7 @@ from neuralcollapse.studies.ji2022.network_runs import (
     theory_clock,
 )
 from neuralcollapse.studies.ji2022.study import study
+from neuralcollapse.studies.panels import band, fixed_ticks, log_ticks
 from neuralcollapse.training import TrainConfig
 
 PANELS = {
@@ -67,11 +61,15 @@ def plot_networks(runs: dict[str, Seeds]) -> Figure:
                 _log_log_axis(above, _steps(seeds[0]))
                 above.set_xlabel("steps, on a log log scale")
                 _panel(below, seeds, curves, theory_clock)
-                _clock_axis(below)
+                below.set_xscale("log")
+                fixed_ticks(below.xaxis, CLOCK)
+                below.set_xlabel("−log L, the theory's log t")
                 _references(below, seeds, curves)
                 above.set_title(heading)
                 for axes in (above, below):
-                    _error_axis(axes)
+                    axes.set_yscale("log")
+                    log_ticks(axes.yaxis, (1, 2, 3, 5, 7))
+                    label_ends(axes)
             for row in rows:
                 row[0].set_ylabel(title)
     return drawing
@@ -97,8 +95,7 @@ def _panel(
             np.exp(np.interp(np.log(grid), np.log(t), np.log(error_curve(records, key))))
             for t, records in zip(times, late, strict=True)
         ]
-        axes.fill_between(grid, np.min(rows, 0), np.max(rows, 0), color=color, alpha=0.2, lw=0)
-        axes.plot(grid, np.median(rows, 0), color=color, label=label)
+        band(axes, grid, rows, color, alpha=0.2, label=label)
     found = [(time(records), first_right(records)) for records in seeds]
     right = [clock[first] for clock, first in found if first is not None]
     if right:
@@ -146,26 +143,7 @@ def _range(values: Sequence[float]) -> str:
 
 def _log_log_axis(axes: Axes, steps: NDArray[np.float64]) -> None:
     axes.set_xscale("function", functions=(_log_log, _exp_exp))
-    ticks = [tick for tick in STEPS if steps[0] <= tick <= steps[-1]]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:,.0f}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _clock_axis(axes: Axes) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(CLOCK))
-    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("−log L, the theory's log t")
-
-
-def _error_axis(axes: Axes) -> None:
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
-    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    axes.yaxis.set_minor_locator(NullLocator())
-    label_ends(axes)
+    fixed_ticks(axes.xaxis, [tick for tick in STEPS if steps[0] <= tick <= steps[-1]])
 
 
 def _log_log(steps: Any) -> Any:

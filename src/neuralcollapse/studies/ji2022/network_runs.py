@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralcollapse.runs.record import Record
-from neuralcollapse.studies.figure_job import SMALL, Scale
+from neuralcollapse.studies.figure_job import SEEDS, SMALL, Scale
 from neuralcollapse.training import TrainConfig
 
 # Network and data of each figure. The paper shows further pairs as its Figures 6 to 8; which they
@@ -35,12 +35,6 @@ STAND_INS: dict[Scale, dict[str, str]] = {
     "small": {"mnist": "mnist-5k", "cifar10": "fashion-mnist", "kmnist": "mnist-5k"},
     "medium": dict.fromkeys(("mnist", "cifar10", "kmnist"), "fashion-mnist"),
     "paper": {},
-}
-SEEDS: dict[Scale, tuple[int, ...]] = {
-    "quick": (0, 1, 2),
-    "small": (0, 1, 2),
-    "medium": (0,),
-    "paper": (0, 1, 2),
 }
 # What is drawn, and the exponent in log t that the theory's flow gives it. The rows of the
 # classifier are centred, as softmax sees them; uncentred ones would fall like those of distances.

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from neuralcollapse.geometry import simplex_encoded_labels
 from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.ji2022.flows import exponent
+from neuralcollapse.studies.ji2022.flows import (
+    exponent,
+    follow_classes,
+    margins_of_pairs,
+    separating_norm,
+)
 from neuralcollapse.studies.ji2022.study import study
-from neuralcollapse.theory import gradient_flow, polygon_kkt_point, separation_value
-from neuralcollapse.theory.flow.solution import FlowSolution
+from neuralcollapse.theory import polygon_kkt_point, separation_value
 
 SIZES = (5, 3, 2, 1)
 TIMES = (1e4, 1e5, 1e6, 1e7, 1e8)
@@ -29,23 +32,23 @@ BEST_FOUND = 4.89453  # K = 5 in three dimensions, n = 1
     "of Thrampoulidis et al. 2022, as slowly as 1 / log t, and its gap closes.",
 )
 def _unequal() -> Iterator[Evidence]:
-    flow, labels = _follow(SIZES, len(SIZES), 0, TIMES)
+    flow, labels = follow_classes(SIZES, len(SIZES), 0, TIMES)
     note = f"classes of {', '.join(map(str, SIZES))}, d = {len(SIZES)}"
     yield Evidence("relative duality gap at log t = 1e8", float(flow.gap[-1]), 1e-7, 0, "<=", note)
-    logits = flow.H[-1] @ flow.W[-1].T
-    gaps = logits.gather(1, labels[:, None]) - logits
-    margin = float(gaps[torch.nn.functional.one_hot(labels, len(SIZES)) == 0].min())
-    yield Evidence("least margin over log t, at log t = 1e8", margin / 1e8, 1, 1e-5)
+    W, H = flow.W[-1], flow.H[-1]
+    margin = float(margins_of_pairs(H @ W.T, labels).min())
+    yield Evidence("minimum margin over log t, at log t = 1e8", margin / 1e8, 1, 1e-5)
     optimum = separation_value(SIZES)
-    value = _values(flow, labels)[-1]
+    value = separating_norm(W, H, labels)
     words = "(||W||^2 + ||H||^2) / (2 q_min) over the least, less 1, by brute force"
     yield Evidence(words, value / optimum - 1, 0, 1e-7)
     target = simplex_encoded_labels(labels)
-    far = np.array([_distance(H @ (W - W.mean(0)).T, target) for W, H in _states(flow)])
+    states = zip(flow.W, flow.H, strict=True)
+    far = np.array([_distance(H @ (W - W.mean(0)).T, target) for W, H in states])
     yield Evidence("distance from the simplex-encoded labels, log t = 1e8", far[-1], 0, 1e-6)
     fitted = exponent(TIMES, far, 1e4, 1e8)
     yield Evidence("exponent of that distance in log t", fitted, -1, 0.01)
-    lengths = (flow.W[-1] - flow.W[-1].mean(0)).norm(dim=1)
+    lengths = (W - W.mean(0)).norm(dim=1)
     words = "length of the longest row of the head over that of the shortest: no simplex ETF"
     yield Evidence(words, float(lengths.max() / lengths.min()), 1.1, 0, ">=")
 
@@ -58,47 +61,21 @@ def _unequal() -> Iterator[Evidence]:
 def _few_dimensions() -> Iterator[Evidence]:
     polygon = polygon_kkt_point(5).value
     for seed in SEEDS[:2]:
-        flow, labels = _follow([1] * 5, 2, seed, [1e6])
         words = f"norm at margin 1 over that of the pentagon, start {seed}"
-        yield Evidence(words, _values(flow, labels)[0] / polygon, 1, 1e-6, note="K = 5, d = 2")
+        yield Evidence(words, _limit_norm(2, seed) / polygon, 1, 1e-6, note="K = 5, d = 2")
     words = "gap there against the convex bound, which no plane figure attains"
     gap = 1 / (2 * math.sin(math.pi / 5) ** 2) * 5 / 4 - 1
     yield Evidence(words, polygon / separation_value([1] * 5) - 1, gap, 1e-12)
-    ends = [_values(*_follow([1] * 5, 3, seed, [1e6]))[0] for seed in SEEDS]
+    ends = [_limit_norm(3, seed) for seed in SEEDS]
     note = f"the best of {len(SEEDS)} starts; the worst is {max(ends):.4f}"
     words = "norm at margin 1 in three dimensions over the best found by descent"
     yield Evidence(words, min(ends) / BEST_FOUND, 1, 1e-4, note=note)
 
 
-def _follow(
-    sizes: Sequence[int], dim: int, seed: int, log_times: Sequence[float]
-) -> tuple[FlowSolution, Tensor]:
-    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    generator = torch.Generator().manual_seed(seed)
-    W, H = (
-        torch.randn(rows, dim, generator=generator, dtype=torch.float64)
-        for rows in (len(sizes), len(labels))
-    )
-    return gradient_flow(W, H, labels, log_times), labels
-
-
-def _states(flow: FlowSolution) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(flow.W, flow.H, strict=True)
-
-
-def _values(flow: FlowSolution, labels: Tensor) -> list[float]:
-    """Return half the squared norm at margin 1 of each state, sample by sample."""
-    found = []
-    for W, H in _states(flow):
-        logits = (H @ W.T).tolist()
-        least = min(
-            row[y] - row[j]
-            for row, y in zip(logits, labels.tolist(), strict=True)
-            for j in range(len(row))
-            if j != y
-        )
-        found.append(float(W.square().sum() + H.square().sum()) / 2 / least)
-    return found
+def _limit_norm(dim: int, seed: int) -> float:
+    """Return half the squared norm at margin 1 that five classes come to by log t = 1e6."""
+    flow, labels = follow_classes([1] * 5, dim, seed, [1e6])
+    return separating_norm(flow.W[0], flow.H[0], labels)
 
 
 def _distance(a: Tensor, b: Tensor) -> float:

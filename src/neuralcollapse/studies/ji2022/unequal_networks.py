@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from neuralcollapse.figure_style import figure, save
 from neuralcollapse.metrics import etf_distance, gram_distance
 from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.descent import train_on_all
 from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import implied_feature_decay, predicted_geometry, unequal_minimizer
@@ -64,16 +65,13 @@ def _train(decays: tuple[float, float], bias: bool) -> tuple[Tensor, Tensor]:
         torch.manual_seed(0)
         body = nn.Sequential(nn.Linear(64, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, WIDTH))
         head = nn.Linear(WIDTH, len(SIZES), bias=bias)
-    optimizer = torch.optim.Adam([*body.parameters(), *head.parameters()], lr=3e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-    for _ in range(STEPS):
-        optimizer.zero_grad()
+
+    def loss() -> Tensor:
         features = body(images)
-        loss = cross_entropy(head(features), labels)
-        loss = loss + decays[0] / 2 * head.weight.square().sum()
-        (loss + decays[1] / 2 * features.square().sum()).backward()
-        optimizer.step()
-        schedule.step()
+        fit = cross_entropy(head(features), labels) + decays[0] / 2 * head.weight.square().sum()
+        return fit + decays[1] / 2 * features.square().sum()
+
+    train_on_all([*body.parameters(), *head.parameters()], loss, STEPS)
     with torch.no_grad():
         features = body(images).double()
     means = torch.stack([features[labels == k].mean(0) for k in range(len(SIZES))])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, figure, save
@@ -19,6 +17,7 @@ from neuralcollapse.studies.language_model.collapse_by_frequency import THIRDS
 from neuralcollapse.studies.language_model.runs import Design, Record, finished
 from neuralcollapse.studies.language_model.study import study
 from neuralcollapse.studies.language_model.text import corpus, documents
+from neuralcollapse.studies.panels import band, share_limits
 from neuralcollapse.validation import check_choice
 
 DESIGNS = {
@@ -47,25 +46,29 @@ def draw_collapse(job: FigureJob) -> list[Path]:
             for axes, (key, (title, scale)) in zip(
                 panels[row * len(PANELS) :], PANELS.items(), strict=False
             ):
+                runs = histories[tied]
+                steps = [record["step"] for record in runs[0]]
                 for third in THIRDS:
-                    _band(axes, histories[tied], f"{key}_{third}", COLORS[third])
-                if key == "nc2_interference_std":
-                    _reference(axes, histories[tied], "interference_least_frequent")
+                    name = f"{key}_{third}"
+                    rows = [[record.get(name, np.nan) for record in run] for run in runs]
+                    band(axes, steps, rows, COLORS[third], alpha=0.2)
+                least = runs[0][-1].get("interference_least_frequent")
+                if key == "nc2_interference_std" and least is not None:
+                    axes.axhline(least, color=GREY, ls="--", lw=1.2)
                 axes.set_yscale(scale)
-                axes.set_xscale("symlog", linthresh=max(1, histories[tied][0][1]["step"]))
-                axes.set_xlim(0, histories[tied][0][-1]["step"])
+                axes.set_xscale("symlog", linthresh=max(1, steps[1]))
+                axes.set_xlim(0, steps[-1])
                 axes.set_title(title if row == 0 else "")
                 axes.set_xlabel("step" if row else "")
         for row, name in enumerate(("untied head", "tied head")):
             panels[row * len(PANELS)].set_ylabel(name)
         for column in range(len(PANELS)):
-            _one_scale(panels[column], panels[column + len(PANELS)])
+            share_limits(panels[column :: len(PANELS)])
         lines = [Line2D([], [], color=COLORS[third], label=f"{third} words") for third in THIRDS]
         lines.append(Line2D([], [], color=GREY, ls="--", label="least spread of any rows"))
         panels[0].legend(handles=lines, loc="best")
     path = job.folder / f"language_model_{job.scale}.csv"
     table = _table(histories)
-    job.folder.mkdir(parents=True, exist_ok=True)
     write_whole(path, table.to_csv(index=False, float_format="%.4g"))
     return [path, save(drawing, job.folder / f"figure1_{job.scale}.png")]
 
@@ -86,24 +89,6 @@ def _histories(job: FigureJob) -> Histories:
         for tied in (False, True):
             found[tied].append(finished(replace(design, tied=tied, seed=seed), text, runs))
     return found
-
-
-def _band(axes: Axes, histories: Sequence[Sequence[Record]], key: str, color: str) -> None:
-    steps = [record["step"] for record in histories[0]]
-    values = np.array([[record.get(key, np.nan) for record in run] for run in histories])
-    axes.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.2, lw=0)
-    axes.plot(steps, np.median(values, 0), color=color)
-
-
-def _reference(axes: Axes, histories: Sequence[Sequence[Record]], key: str) -> None:
-    if key in histories[0][-1]:
-        axes.axhline(histories[0][-1][key], color=GREY, ls="--", lw=1.2)
-
-
-def _one_scale(above: Axes, below: Axes) -> None:
-    limits = np.array([above.get_ylim(), below.get_ylim()])
-    for axes in (above, below):
-        axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())
 
 
 def _table(histories: Histories) -> pd.DataFrame:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, captioned, figure, label_ends
 from neuralcollapse.files import write_npz
 from neuralcollapse.studies.figure_job import FigureJob
+from neuralcollapse.studies.panels import fixed_ticks
 from neuralcollapse.studies.tirer2023.regularization import LAMBDA_H, LAMBDA_W, NOISE, within_ratios
 from neuralcollapse.studies.tirer2023.setting import Setting
 from neuralcollapse.studies.tirer2023.study import study
@@ -121,7 +119,8 @@ def plot_strengths(record: Record) -> Figure:
                 axes.plot(FACTORS, curve[:, 1], color=color, label=strength)
                 axes.plot(FACTORS, curve[:, 0], "o", ms=4, color=color, label="_")
             axes.set_title(title)
-            _factors(axes, (0.25, 0.5, 1, 2, 4))
+            axes.set_xscale("log")
+            fixed_ticks(axes.xaxis, (0.25, 0.5, 1, 2, 4))
             axes.set_xlabel("factor on one strength")
             axes.set_ylim(0.9 * lowest, 1.05 * highest)
             label_ends(axes)
@@ -136,13 +135,6 @@ def _styles(line: str, other: str, style: str) -> list[Line2D]:
         Line2D([], [], color=GREY, label=line),
         Line2D([], [], color=GREY, label=other, **marks),
     ]
-
-
-def _factors(axes: Axes, ticks: Sequence[float]) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
 
 
 @study.figure(1)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.figure_style import BLUE, ORANGE, captioned, figure, label_ends
 from neuralcollapse.files import write_npz
 from neuralcollapse.studies.figure_job import FigureJob, Scale
+from neuralcollapse.studies.panels import band, share_limits
 from neuralcollapse.studies.sweep import run_name
 from neuralcollapse.studies.tirer2023.layerwise import (
     collapse_by_depth,
@@ -111,25 +111,19 @@ def plot_depths(record: Record) -> Figure:
     with figure(1, 2, 10.5, 4.2) as (drawing, panels):
         for axes, (way, title) in zip(panels, titles.items(), strict=True):
             for name, (label, color) in CURVES.items():
-                _band(axes, record[f"{way}_{name}"], label, color)
+                values = record[f"{way}_{name}"]
+                depths = np.arange(1, values.shape[1] + 1)
+                band(axes, depths, values, color, marker=".", ms=7, label=label)
             axes.set_title(title)
             axes.set_xlabel("depth of the hidden layer")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_yscale("log")
-        low = min(axes.get_ylim()[0] for axes in panels)
-        high = max(axes.get_ylim()[1] for axes in panels)
+        share_limits(panels)
         for axes in panels:
-            axes.set_ylim(low, high)
             axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             label_ends(axes)
         panels[0].set_ylabel("collapse of the training features")
     return drawing
-
-
-def _band(axes: Axes, values: NDArray[np.float64], label: str, color: str) -> None:
-    depths = np.arange(1, values.shape[1] + 1)
-    axes.fill_between(depths, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
-    axes.plot(depths, np.median(values, 0), ".-", ms=7, color=color, label=label)
 
 
 @study.figure(2)

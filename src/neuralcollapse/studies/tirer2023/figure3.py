@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
-from numpy.typing import NDArray
 
 from neuralcollapse.figure_style import BLUE, ORANGE, captioned, figure, label_ends
 from neuralcollapse.files import write_npz
-from neuralcollapse.studies.figure_job import SMALL, FigureJob, Scale
+from neuralcollapse.studies.figure_job import SEEDS, SMALL, FigureJob, Scale
+from neuralcollapse.studies.panels import Curves, band, curves_by_case, log_ticks
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.training import TrainConfig
 
@@ -69,14 +67,6 @@ SCALES: dict[Scale, dict[str, Any]] = {
         "epochs": 120,
     },
 }
-SEEDS: dict[Scale, tuple[int, ...]] = {
-    "quick": (0, 1, 2),
-    "small": (0, 1, 2),
-    "medium": (0,),
-    "paper": (0, 1, 2),
-}
-
-Record = dict[str, NDArray[np.float64]]
 
 
 def decay_configs(base: TrainConfig, seeds: Sequence[int]) -> list[TrainConfig]:
@@ -102,7 +92,7 @@ def decay_configs(base: TrainConfig, seeds: Sequence[int]) -> list[TrainConfig]:
     ]
 
 
-def record_decays(histories: Sequence[Sequence[Mapping[str, Any]]]) -> Record:
+def record_decays(histories: Sequence[Sequence[Mapping[str, Any]]]) -> Curves:
     """Gather the curves of the runs.
 
     Parameters
@@ -115,17 +105,13 @@ def record_decays(histories: Sequence[Sequence[Mapping[str, Any]]]) -> Record:
     dict of arrays
         ``epochs`` (T,); ``{loss}_{metric}`` (decays, seeds, T), in the order of `DECAYS`.
     """
-    curves = np.array([[[r[name] for name in METRICS] for r in run] for run in histories])
-    cases = curves.reshape(len(LOSSES), len(DECAYS), -1, *curves.shape[1:])
-    epochs = np.array([record["epoch"] for record in histories[0]], float)
-    return {"epochs": epochs} | {
-        f"{loss}_{name}": cases[i, ..., j]
-        for i, loss in enumerate(LOSSES)
-        for j, name in enumerate(METRICS)
-    }
+    curves = curves_by_case(list(LOSSES), METRICS, histories)
+    epochs = curves.pop("epochs")
+    shape = len(DECAYS), -1, len(epochs)
+    return {"epochs": epochs} | {name: rows.reshape(shape) for name, rows in curves.items()}
 
 
-def final_effects(record: Record, loss: str, metric: str) -> dict[str, tuple[float, ...]]:
+def final_effects(record: Curves, loss: str, metric: str) -> dict[str, tuple[float, ...]]:
     """Return by what factor each decay changes a metric's last value: (median, least, largest).
 
     Above 1 the decay has raised it. A seed is compared with the baseline of the same seed.
@@ -146,7 +132,7 @@ def final_effects(record: Record, loss: str, metric: str) -> dict[str, tuple[flo
     }
 
 
-def plot_decays(record: Record) -> Figure:
+def plot_decays(record: Curves) -> Figure:
     """Draw NC1 and NC2 against epochs, squared error above, cross-entropy below.
 
     Parameters
@@ -157,24 +143,16 @@ def plot_decays(record: Record) -> Figure:
     with figure(2, 2, 10.5, 7.6) as (drawing, panels):
         places = itertools.product(LOSSES.items(), (("nc1_pinv", "NC1"), ("nc2_etf", "NC2")))
         for axes, ((loss, title), (metric, name)) in zip(panels, places, strict=True):
-            _curves(axes, record["epochs"], record[f"{loss}_{metric}"])
+            for decay, seeds in zip(DECAYS, record[f"{loss}_{metric}"], strict=True):
+                band(axes, record["epochs"], seeds, alpha=0.12, label=decay, **STYLES[decay])
+            axes.set_yscale("log")
+            log_ticks(axes.yaxis, (1, 2, 3, 5))
+            axes.set_xlim(0, record["epochs"][-1])
+            label_ends(axes)
             axes.set_title(f"{title}: {name}")
         for axes in panels[2:]:
             axes.set_xlabel("epoch")
     return drawing
-
-
-def _curves(axes: Axes, epochs: NDArray[np.float64], values: NDArray[np.float64]) -> None:
-    for name, seeds in zip(DECAYS, values, strict=True):
-        color = STYLES[name]["color"]
-        axes.fill_between(epochs, seeds.min(0), seeds.max(0), color=color, alpha=0.12, lw=0)
-        axes.plot(epochs, np.median(seeds, 0), label=name, **STYLES[name])
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(0, epochs[-1])
-    label_ends(axes)
 
 
 @study.figure(3)
@@ -190,7 +168,7 @@ def draw(job: FigureJob) -> list[Path]:
     return [path, *captioned(plot_decays(record), stem.with_suffix(".png"), caption)]
 
 
-def _caption(base: TrainConfig, seeds: Sequence[int], record: Record) -> str:
+def _caption(base: TrainConfig, seeds: Sequence[int], record: Curves) -> str:
     ours = (
         f"{base.data}, {base.net} of width × {base.width:g}, batches of {base.batch_size}, "
         f"{base.epochs} epochs, weight decay {base.weight_decay:g}"
@@ -203,7 +181,7 @@ def _caption(base: TrainConfig, seeds: Sequence[int], record: Record) -> str:
     return f"{settings} {_effects(record)}"
 
 
-def _effects(record: Record) -> str:
+def _effects(record: Curves) -> str:
     """Say by what factor each decay changed NC1 at the end, and whether all was fitted there."""
     sentences = ["Last NC1 over the baseline's of the same seed, median (range); below 1: closer."]
     for loss, title in LOSSES.items():

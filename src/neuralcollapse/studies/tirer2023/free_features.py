@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
-from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.claims import Evidence, farthest
+from neuralcollapse.studies.descent import minimize_flat
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory import (
     near_features_minimizer,
@@ -88,8 +88,8 @@ def _minimizers() -> Iterator[Evidence]:
     known["duality"] = 5**0.5
     check = regularized_mse_optimality(*pair)
     ratios = [getattr(check, name) / value for name, value in known.items()]
-    worst = max(ratios, key=lambda ratio: abs(ratio - 1))
-    yield Evidence("its distances from the least over those by hand", worst, 1, 1e-14)
+    words = "its distances from the least over those by hand"
+    yield Evidence(words, farthest(ratios), 1, 1e-14)
 
 
 @study.claim(
@@ -128,7 +128,7 @@ def _descend(problem: Problem, seed: int) -> Optimality:
     """Minimise over W and H at once from a random start, and judge the point found."""
     K, n, d, lambda_w, lambda_h = problem
     _, found, labels = _minimize(problem, seed)
-    W, H = found[: K * d].reshape(K, d), found[K * d :].reshape(K * n, d)
+    W, H = found.view(-1, d).split([K, K * n])
     return regularized_mse_optimality(W, H, labels, lambda_w, lambda_h)
 
 
@@ -137,29 +137,21 @@ def _least_found(problem: Problem) -> float:
 
 
 def _minimize(problem: Problem, seed: int, H0: Tensor | None = None, beta: float = 0.0) -> Found:
-    """Minimise by L-BFGS over W and H, with gradients by autograd."""
+    """Minimise over W and H by descent from a random start."""
     K, n, d, lambda_w, lambda_h = problem
     labels = torch.arange(K).repeat_interleave(n)
     targets = torch.eye(K, dtype=torch.float64)[labels]
 
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        x = torch.from_numpy(flat).requires_grad_()
-        W, H = x[: K * d].reshape(K, d), x[K * d :].reshape(K * n, d)
+    def loss(flat: Tensor) -> Tensor:
+        W, H = flat.view(-1, d).split([K, K * n])
         value = ((H @ W.T - targets).square().sum() + lambda_h * H.square().sum()) / (2 * K * n)
         value = value + lambda_w / (2 * K) * W.square().sum()
         if H0 is not None:
             value = value + beta / (2 * K * n) * (H - H0).square().sum()
-        return value.item(), torch.autograd.grad(value, x)[0].numpy()
+        return value
 
     start = np.random.default_rng(seed).normal(size=(K + K * n) * d)
-    found = minimize(
-        loss,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        options={"ftol": 0, "gtol": 1e-13, "maxiter": 5000, "maxcor": 30},
-    )
-    return float(found.fun), torch.from_numpy(found.x), labels
+    return *minimize_flat(loss, start, ftol=0, gtol=1e-13, maxcor=30), labels
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.tirer2023.features import next_features, random_features
+from neuralcollapse.studies.tirer2023.features import random_features
 from neuralcollapse.studies.tirer2023.setting import LAMBDA_W, Setting
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory import GeneralPerturbationOperator, near_features_minimizer
@@ -61,7 +62,8 @@ def _map() -> Iterator[Evidence]:
         note="true minimisers: the error is of second order",
     )
     answer = setting.operator().classifier_response(change)
-    error = _head_error(setting, change, answer)
+    strengths = setting.lambda_w, setting.lambda_h, setting.beta
+    error = _error(_slopes(H, labels, change, strengths)[0], answer)
     note = "central differences of the minimising heads, step 1e-4"
     yield Evidence("relative error of the head's linear answer", error, 0, 1e-6, note=note)
     worst = 0.0
@@ -79,16 +81,20 @@ def _map() -> Iterator[Evidence]:
     )
 
 
-def _head_error(setting: Setting, change: torch.Tensor, answer: torch.Tensor) -> float:
-    _, H, labels = setting.optimum()
+def _slopes(
+    H0: Tensor, labels: Tensor, change: Tensor, strengths: tuple[float, float, float]
+) -> tuple[Tensor, Tensor]:
+    """Return the derivatives of the minimising head and features by central differences."""
     step = 1e-4
     ahead, behind = (
-        near_features_minimizer(
-            H + sign * step * change, labels, setting.lambda_w, setting.lambda_h, setting.beta
-        ).W
-        for sign in (1, -1)
+        near_features_minimizer(H0 + sign * step * change, labels, *strengths) for sign in (1, -1)
     )
-    slope = (ahead - behind) / (2 * step)
+    assert ahead.H is not None  # it is None for moments only
+    assert behind.H is not None
+    return (ahead.W - behind.W) / (2 * step), (ahead.H - behind.H) / (2 * step)
+
+
+def _error(slope: Tensor, answer: Tensor) -> float:
     return float((slope - answer).norm() / slope.norm())
 
 
@@ -99,22 +105,14 @@ def _head_error(setting: Setting, change: torch.Tensor, answer: torch.Tensor) ->
 )
 def _general_map() -> Iterator[Evidence]:
     H0, labels = random_features(3, 4, 5, 0)
-    operator = GeneralPerturbationOperator(H0, labels, 0.5, 0.1, 1.0)
+    strengths = 0.5, 0.1, 1.0
+    operator = GeneralPerturbationOperator(H0, labels, *strengths)
     change = torch.randn(H0.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    step = 1e-4
-    ahead, behind = (
-        next_features(H0 + sign * step * change, labels, 0.5, 0.1, 1.0) for sign in (1, -1)
-    )
-    slope = (ahead - behind) / (2 * step)
-    error = float((slope - operator.apply(change)).norm() / slope.norm())
+    head, features = _slopes(H0, labels, change, strengths)
+    error = _error(features, operator.apply(change))
     yield Evidence("relative error against central differences of true minimisers", error, 0, 1e-7)
-    ahead, behind = (
-        near_features_minimizer(H0 + sign * step * change, labels, 0.5, 0.1, 1.0).W
-        for sign in (1, -1)
-    )
-    slope = (ahead - behind) / (2 * step)
-    error = float((slope - operator.classifier_response(change)).norm() / slope.norm())
-    yield Evidence("the same of the head's answer", error, 0, 1e-7)
+    error = _error(head, operator.classifier_response(change))
+    yield Evidence("the same of the head's response", error, 0, 1e-7)
     apart = []
     for beta in (100.0, 200.0):
         exact, first = (

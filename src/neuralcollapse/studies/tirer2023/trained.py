@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from neuralcollapse.runs.record import Record
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.figure_job import FigureJob
+from neuralcollapse.studies.panels import Curves
 from neuralcollapse.studies.tirer2023 import figure2, figure3
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.training import TrainConfig
@@ -98,7 +99,7 @@ def _trained(decay: float, names: Sequence[str], losses: Sequence[str]) -> list[
 
 
 def _factors(
-    record: figure3.Record, loss: str, change: str
+    record: Curves, loss: str, change: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Last NC1 over the baseline's, a seed each: features' decay changed, and the head's."""
     last = record[f"{loss}_nc1_pinv"][:, :, -1]
