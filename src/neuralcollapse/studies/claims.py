@@ -29,8 +29,8 @@ class Evidence:
     expected
         The number that the statement gives.
     tolerance
-        Absolute, >= 0: how far `measured` may lie on the wrong side, or off if they are to be
-        equal.
+        Absolute, >= 0: how far `measured` may lie on the wrong side of `expected`, or from it if
+        the two should be equal.
     relation
         How `measured` should stand to `expected`.
     note
@@ -221,7 +221,7 @@ class Study:
     claims
         In the order registered.
     figures
-        By their number in the paper. Each does a `FigureJob`, and returns the files written.
+        By their number in the paper. Each takes a `FigureJob` and returns the files written.
 
     Examples
     --------

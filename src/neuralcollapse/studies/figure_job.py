@@ -1,4 +1,4 @@
-"""A figure to be drawn: where its files go, at what scale, and by what its networks are trained."""
+"""A figure to draw: where its files go, at what scale, and how its networks are trained."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from neuralcollapse.training import TrainConfig
 from neuralcollapse.validation import check_choice
 
 Scale = Literal["quick", "small", "medium", "paper"]
-# Of the networks at the scale small: 2,000 images, a quarter of the channels.
+# Networks at the scale small: 2,000 images, a quarter of the channels.
 SMALL: dict[str, Any] = {"width": 0.25, "per_class": 200}
-# Of most figures with networks.
+# Seeds of most figures with networks.
 SEEDS: dict[Scale, tuple[int, ...]] = {
     "quick": (0, 1, 2),
     "small": (0, 1, 2),
@@ -31,7 +31,7 @@ Judge = Callable[[SweepRun], dict[str, float]]
 
 @dataclass(frozen=True)
 class FigureJob:
-    """What a figure's function is given. Figures of the theory's models need the folder alone.
+    """How a figure is to be drawn. Figures of the theory's models need the folder alone.
 
     Attributes
     ----------
@@ -48,16 +48,16 @@ class FigureJob:
     workers
         Further arguments of `sweep`: engine, workers, address, gpus_per_run, retry.
     seeds
-        Of the networks, instead of those of the scale.
+        Seeds of the networks, in place of those of the scale.
     kept
-        Folder of runs kept for good, without weights: they are not trained again, and what
-        finishes is added. ``kept/`` in the folder if None.
+        Folder of runs kept for good, without weights. Runs found there are not trained again, and
+        runs that finish are added. ``kept/`` inside `folder` if None.
     training
-        Whether to train what is neither there nor kept.
+        Whether to train the networks whose runs are neither in the folder nor kept.
     settings
-        Of `TrainConfig`, which take the place of those of the figure in every network.
+        Values of `TrainConfig` that replace the figure's own in every network.
     dry
-        Train each network for two steps, a tiny one on a few digits: to see that all runs.
+        Train a tiny version of each network for two steps on a few digits, to see that all runs.
     text
         File of text for the language models; Python's documentation strings if None.
 
@@ -107,13 +107,13 @@ class FigureJob:
     def train(self, configs: Sequence[TrainConfig], **options: Any) -> list[list[Record]]:
         """Train the networks of the figure; what earlier calls have finished is not trained again.
 
-        Whatever their order, first all at the first seed, so that a study that is stopped has
-        whole seeds.
+        All networks of the first seed come first, whatever the order of `configs`, so that a study
+        that is stopped has complete seeds.
 
         Parameters
         ----------
         configs
-            One a network.
+            One for each network.
         options
             Further arguments of `training.train`.
 
@@ -125,22 +125,22 @@ class FigureJob:
         Raises
         ------
         NeuralCollapseError
-            If a run failed, and the message has its error; or is missing, and not to be trained.
-            What is finished is kept.
+            If a run failed, with its error in the message, or is missing although nothing is to be
+            trained. Finished runs are kept.
         """
         return [records for _, records in self._finished(configs, None, options)]
 
     def train_and_judge(
         self, configs: Sequence[TrainConfig], judge: Judge, **options: Any
     ) -> tuple[list[list[Record]], list[dict[str, float]]]:
-        """Train as `train` does, and return what a function says of each finished run besides.
+        """Train as `train` does, and also return what a function says of each finished run.
 
         Parameters
         ----------
         configs, options
             As in `train`.
         judge
-            From a finished run, weights and all, to numbers by name, which are kept with it.
+            Takes a finished run with its weights; returns numbers by name, which are kept with it.
         """
         found = self._finished(configs, judge, options)
         return [records for _, records in found], [made["outcomes"] for made, _ in found]
@@ -184,6 +184,6 @@ class FigureJob:
         return self.folder / "runs"
 
     def _kept_path(self, config: TrainConfig) -> Path:
-        # Where the data lies is another matter on another machine.
+        # The same run on another machine may have its data elsewhere.
         name = run_name(replace(config, data_root=None))
         return (self.kept or self.folder / "kept") / f"{name}.jsonl.gz"

@@ -27,7 +27,7 @@ def keep_run(path: Path, run: SweepRun, outcomes: Mapping[str, float] | None = N
     run
         A finished one.
     outcomes
-        What else is known of it, added to its config.json.
+        Further numbers to keep with it, added to its config.json.
     """
     made: dict[str, Any] = json.loads((run.folder / "config.json").read_text())
     if outcomes is not None:
@@ -57,7 +57,7 @@ def read_kept_run(path: Path) -> tuple[dict[str, Any], list[Record]]:
     except (OSError, EOFError, ValueError) as error:
         raise _damaged(path, str(error)) from error
     if len(content) > LIMIT or not isinstance(made, dict) or "config" not in made:
-        raise _damaged(path, "other content" if len(content) <= LIMIT else "too much of it")
+        raise _damaged(path, "other content" if len(content) <= LIMIT else "more than 64 MiB")
     return made, parse_history(path, rest)
 
 

@@ -63,7 +63,7 @@ def verify(paper: str | None = None, progress: bool = False) -> list[Verdict]:
     Returns
     -------
     list of Verdict
-        One a claim, in the order of the papers. See `verdict_table` and `exit_status`.
+        One for each claim, in the order of the papers. See `verdict_table` and `exit_status`.
 
     Raises
     ------

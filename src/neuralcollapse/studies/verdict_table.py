@@ -29,7 +29,8 @@ def verdict_table(verdicts: Iterable[Verdict], details: bool = True) -> Table:
     verdicts
         From `verify`.
     details
-        Else one line a claim: its id, the verdict, how much evidence, and the first failing.
+        Whether to list the evidence. Otherwise each claim has one line: its id, its verdict, how
+        many numbers were compared, and the first that fails.
 
     Returns
     -------

@@ -108,7 +108,11 @@ def tiny(monkeypatch):
 
 
 def test_networks_are_trained_and_drawn_with_their_record(tiny, tmp_path):
-    path, picture, caption = figure4.draw(FigureJob(tmp_path, "medium", workers={"workers": 1}))
+    job = FigureJob(
+        tmp_path, "medium", workers={"workers": 1}, seeds=(3, 4), settings={"momentum": 0.5}
+    )
+    path, picture, caption = figure4.draw(job)
+    assert "momentum 0.5" in caption.read_text()
     assert (path.name, picture.name) == ("figure4_medium.json", "figure4_medium.png")
     assert "2 alignments × 2 seeds, crossed" in caption.read_text()
     assert picture.stat().st_size > 20000
@@ -119,7 +123,8 @@ def test_networks_are_trained_and_drawn_with_their_record(tiny, tmp_path):
     assert not record
     for panel in (permuted, rotated):
         assert panel["effects"]["alignments"] == panel["effects"]["seeds"] == 2
-        assert [c["seed"] for c in panel["configs"]] == panel["runs"]["seed"] == [0, 1, 0, 1]
+        assert [c["seed"] for c in panel["configs"]] == panel["runs"]["seed"] == [3, 4, 3, 4]
+        assert {c["momentum"] for c in panel["configs"]} == {0.5}
     values = permuted["runs"]["value"], rotated["runs"]["value"]
     assert values[0][:2] == values[1][:2]
     assert values[0][2:] != values[1][2:]

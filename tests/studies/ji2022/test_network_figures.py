@@ -79,14 +79,16 @@ def test_figure_1_is_drawn_and_drawn_again_from_kept_runs(tmp_path, monkeypatch)
     tiny = {"width": 0.125, "per_class": 10, "epochs": 8, "lr": 0.02, "batch_size": 50}
     monkeypatch.setitem(network_runs.SCALES, "quick", tiny)
     kept = tmp_path / "kept"
-    first = FigureJob(tmp_path / "a", workers={"workers": 1}, seeds=(0, 1), kept=kept)
+    common = {"seeds": (0, 1), "kept": kept, "settings": {"momentum": 0.5}}
+    first = FigureJob(tmp_path / "a", workers={"workers": 1}, **common)
     picture, caption = network_figures.draw(1, first)
     assert "width × 0.125, 10 training images" in caption.read_text()
+    assert "momentum 0.5" in caption.read_text()
     height, width = imread(picture).shape[:2]
     assert width >= 900
     assert height >= 500
     assert len(list(kept.iterdir())) == 2  # one data set stands for both
-    again = FigureJob(tmp_path / "b", seeds=(0, 1), kept=kept, training=False)
+    again = FigureJob(tmp_path / "b", training=False, **common)
     copy, _ = network_figures.draw(1, again)
     assert np.array_equal(imread(copy), imread(picture))
     assert not (tmp_path / "b/runs").exists()

@@ -25,8 +25,8 @@ def stratified_correlations(
 
     .. math:: \rho = \operatorname{corr}(u, v), \qquad u_i = \frac{r_i - 1/2}{n_s} - \frac12
 
-    with r_i the rank of sample i among the n_s of its stratum s: Spearman's correlation where
-    there is one stratum. What the strata themselves do to either column is left out.
+    with r_i the rank of network i among the n_s of its stratum s: Spearman's correlation where
+    there is one stratum. Differences between strata do not enter.
 
     Parameters
     ----------
@@ -35,16 +35,16 @@ def stratified_correlations(
     causes, effects, strata
         Names of its columns.
     resamples
-        Of the bootstrap within strata, and of the permutations within them.
+        Number of bootstrap samples and of permutations, both drawn within strata.
     seed
-        Of both.
+        Seed of both.
 
     Returns
     -------
     DataFrame
-        ``cause``, ``effect``, ``rho``, ``low`` and ``high`` (95 % bootstrap interval, each alone),
-        ``p`` (permutation, two-sided), ``p_holm`` (times tried, see Holm 1979), ``n``. Where a
-        column is constant, ``rho`` is NaN and p 1.
+        ``cause``, ``effect``, ``rho``, ``low`` and ``high`` (95 % bootstrap interval, for each pair
+        alone), ``p`` (permutation, two-sided), ``p_holm`` (corrected for all pairs, Holm 1979),
+        ``n``. Where a column is constant, ``rho`` is NaN and ``p`` is 1.
     """
     random = np.random.default_rng(seed)
     groups = [np.asarray(rows) for rows in table.groupby(list(strata)).indices.values()]

@@ -41,9 +41,9 @@ def atlas_design(scale: Scale, data_root: str | None = None) -> list[tuple[Level
     Parameters
     ----------
     scale
-        Says how many of all combinations; the first so many of one random order.
+        Decides how many of all combinations there are: the first of one fixed random order.
     data_root
-        Of the data's files.
+        Folder of the data's files, see `load_dataset`.
 
     Examples
     --------

@@ -22,8 +22,8 @@ from neuralcollapse.studies.atlas.study import study
 from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.panels import log_ticks, share_limits
 
-# Columns of the table, and how they are called in figures. All are the smaller the more collapse,
-# or the better the network, but for the margin.
+# Columns of the table and their names in figures. All but the margin are smaller the more a network
+# has collapsed, or the better it is.
 COLLAPSE = {
     "nc1_trace_ratio": "NC1, trace ratio",
     "nc1_pinv": "NC1, pinv",
@@ -45,7 +45,7 @@ STRATA = ("data", "label noise")
 
 
 def atlas_table(job: FigureJob) -> tuple[pd.DataFrame, list[list[Record]]]:
-    """Train the networks, and return one row each, and their histories.
+    """Train the networks; return a table with one row for each, and their histories.
 
     Parameters
     ----------

@@ -46,8 +46,8 @@ def setting(
 def alignments(kind: Kind, dim: int, count: int = 12) -> dict[Any, Tensor]:
     """Return unit ETF heads: permutations of one, itself the first, or Haar rotations.
 
-    The permuted one is the best of 50 rotations by orthant margin: of a head that is all but
-    unfittable one would see only which runs fit.
+    The permuted ETF has the largest orthant margin of 50 rotations: with a head that can hardly be
+    fitted, one would only see which runs fit.
 
     Parameters
     ----------

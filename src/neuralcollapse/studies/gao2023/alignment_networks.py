@@ -63,7 +63,7 @@ def alignment_configs(
     case
         A key of `CASES`.
     data_root
-        Of the data's files.
+        Folder of the data's files, see `load_dataset`.
     seeds
         Those of the scale if None.
     """

@@ -64,12 +64,12 @@ class Setting:
 
 @cache
 def digits_split(split_seed: int) -> Data:
-    """Return training inputs and labels, 300 by class, and the other 1,497 for testing.
+    """Return 300 training inputs and labels, stratified by class, and the other 1,497 for testing.
 
     Parameters
     ----------
     split_seed
-        Determines which.
+        Determines which images are trained on.
     """
     images, labels = all_digits()
     train, test = train_test_split(

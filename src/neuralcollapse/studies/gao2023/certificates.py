@@ -46,12 +46,12 @@ PLUG_INS: dict[str, Method] = {
 def coverage_table(
     worlds: Sequence[World] = WORLDS, n: int = 400, replicates: int = REPLICATES, seed: int = 0
 ) -> pd.DataFrame:
-    """Draw held-out samples again and again, and count how often each bound is one.
+    """Draw held-out samples again and again, and count how often each bound holds.
 
     Parameters
     ----------
     worlds
-        Where the samples come from.
+        Distributions of the samples, with known errors.
     n
         Held-out samples.
     replicates
@@ -118,7 +118,7 @@ def _slack(share: float, replicates: int = REPLICATES) -> float:
     "certificate-coverage",
     "Ours: Clopper-Pearson's bound, the squared margin ramp and Cantelli's on clipped margins hold "
     "with 95 % probability in every one of five worlds: normal, heavy tails, wrong-class atoms, "
-    "deep collapse, and deep collapse with atoms; and each spends its 5 % wholly.",
+    "deep collapse, and deep collapse with atoms; and each spends its whole 5 %.",
 )
 def _coverage() -> Iterator[Evidence]:
     for n in (100, 400):

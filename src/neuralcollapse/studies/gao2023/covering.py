@@ -72,7 +72,7 @@ def _two_cells() -> Iterator[Evidence]:
 
 
 def _line() -> Iterator[Evidence]:
-    """Certify a classifier that covering can: two intervals, the sign, and L = 1."""
+    """Certify a classifier for which covering works: two intervals, the sign, and L = 1."""
     rng = np.random.default_rng(1)
 
     def draw(n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,7 +81,7 @@ def _line() -> Iterator[Evidence]:
 
     (train, labels), (new, truth) = draw(50), draw(1000)
     radii = decision_radii(train, labels, [[-1.0], [1.0]], lipschitz=1.0)
-    # Each ball ends where the decision does: 0.1 % less far nothing changes, 0.1 % farther it does.
+    # Each ball ends where the decision does: 0.1 % nearer nothing changes, 0.1 % farther it does.
     for share, expected, words in ((0.999, 0, "within"), (1.001, len(train), "just beyond")):
         moved = train[:, 0] - share * radii * torch.sign(train[:, 0])
         changed = float(((moved > 0) != (labels == 1)).sum())

@@ -2,7 +2,7 @@
 
 The bound of Theorem 4.8, the sum of the covering numbers of the classes over twice the number of
 samples, depends on the alignment of labels and head through the margins. Alignments crossed with
-seeds tell whether, of those of one seed, the ones with a smaller bound test better.
+seeds tell whether, at the same seed, those with a smaller bound have a higher test accuracy.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def agreement(
 ) -> tuple[float, float, float]:
     """Return how alike two outcomes rank the alignments of a seed, with its 97.5 % limits.
 
-    There are two designs: of both statements about them 95 % hold together.
+    There are two designs, so both statements hold together with 95 % confidence.
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ class TrainedDigits:
     test_inputs, test_labels
         Test images.
     history
-        One snapshot an epoch.
+        One outcome for each epoch.
     """
 
     network: MLP

@@ -50,7 +50,7 @@ CASES: dict[Scale, dict[str, dict[str, Any]]] = {
     "small": {
         f"{title}, {name}": {"net": net, "data": data, "width": width}
         for data, name in (("fashion-mnist", "Fashion-MNIST"), ("mnist-5k", "MNIST"))
-        # A quarter of the small CNN does not fit the garments.
+        # A small CNN of a quarter of the width does not fit Fashion-MNIST.
         for net, title, width in (
             ("resnet18", "ResNet18", 0.25),
             ("vgg13", "VGG13", 0.25),
@@ -76,7 +76,7 @@ def margin_configs(
     scale
         See `FigureJob`.
     data_root
-        Of the data's files.
+        Folder of the data's files, see `load_dataset`.
     seeds
         Those of the scale if None.
     """
@@ -109,7 +109,7 @@ def record_margins(
 
 
 def fitted_epochs(record: Curves, case: str) -> NDArray[np.float64]:
-    """Return the first epoch of each seed after which all training images are right, and stay so.
+    """Return, for each seed, the first epoch from which all training images stay right.
 
     Parameters
     ----------
@@ -200,8 +200,8 @@ def _curves(axes: Axes, record: Curves, name: str, metric: str, color: str) -> N
 def draw(job: FigureJob) -> list[Path]:
     """Train the networks, and write the record and the figure."""
     names = list(CASES[job.scale])
-    configs = margin_configs(job.scale, job.data_root, job.seeds)
-    # On few images a measurement takes as long as an epoch: there, even in the logarithm of time.
+    configs = [job.planned(c) for c in margin_configs(job.scale, job.data_root, job.seeds)]
+    # On few images a measurement takes as long as an epoch, so there they are even in log time.
     often = {} if job.scale == "small" else {"measure_every": 1}
     record = record_margins(names, job.train(configs, **often))
     stem = job.folder / f"figure3_{job.scale}"

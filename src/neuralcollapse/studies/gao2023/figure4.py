@@ -45,9 +45,9 @@ class Panel:
     effects
         The analysis of the runs.
     margins
-        The heads' minimum orthant margins in words; nothing if they are not known.
+        The heads' minimum orthant margins in words; empty if they are not known.
     record
-        What is kept of the setting and of the runs, JSON-ready.
+        The setting and the runs, JSON-ready.
     """
 
     kind: Kind
@@ -79,7 +79,7 @@ def perceptron_panels(progress: bool = False) -> list[Panel]:
 
 
 def network_panels(job: FigureJob) -> list[Panel]:
-    """Train the networks of the scales medium and paper.
+    """Train the networks of every scale but ``"quick"``.
 
     Parameters
     ----------
@@ -89,9 +89,9 @@ def network_panels(job: FigureJob) -> list[Panel]:
     panels = []
     for (kind, case), runs in run_networks(job).items():
         effects = alignment_effects(runs)
-        configs = alignment_configs(kind, job.scale, case)
+        configs = alignment_configs(kind, job.scale, case, seeds=job.seeds)
         record = {
-            "configs": [config.to_dict() for config in configs],
+            "configs": [job.planned(config).to_dict() for config in configs],
             "effects": effects.to_dict(),
             "runs": runs.to_dict("list"),
         }

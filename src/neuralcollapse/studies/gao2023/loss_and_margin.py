@@ -197,7 +197,7 @@ def _margin_over_epochs() -> Iterator[Evidence]:
 
 
 def _hard_margins() -> list[float]:
-    """Return p_min every 50 steps of a classifier that some random labels are too much for."""
+    """Return p_min every 50 steps of a classifier that cannot fit some random labels."""
     images, labels = load_dataset("digits", per_class=50).standardized().train.tensors
     images, labels = images.flatten(1).double(), labels.clone()
     generator = torch.Generator().manual_seed(0)

@@ -131,7 +131,7 @@ def _depth() -> Iterator[Evidence]:
 
 
 def _costs() -> Iterator[Evidence]:
-    """Hold costs against chains of factors, margins by brute force, and the exchange of winners."""
+    """Compare costs with chains of factors, margins with brute force; find where winners change."""
     worst = excess = 0.0
     for K, M in ((4, 5), (6, 3), (6, 6), (7, 3)):
         best = deep_separation(K, M)

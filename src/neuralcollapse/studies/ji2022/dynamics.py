@@ -96,7 +96,7 @@ def _direction() -> Iterator[Evidence]:
 
 
 def _clock() -> Iterator[Evidence]:
-    """Hold the flow against the same flow in ordinary time, and its clock against the loss."""
+    """Compare the flow with the same flow in ordinary time, and its clock with the loss."""
     labels, (W, H) = Problem().labels, Problem().start("generic", 0)
     head, time = W.numel(), 100.0
 

@@ -118,7 +118,7 @@ def _suboptimal_kkt_points() -> Iterator[Evidence]:
 
 
 def _pairs_with_decay() -> Iterator[Evidence]:
-    """Pairs of opposite classes are critical with decay too, and no minimum."""
+    """Show that pairs of opposite classes are critical with decay too, and no minimum."""
     decays, n = (0.02, 0.05), 3
     point = paired_critical_point(*decays, samples_per_class=n, dim=5, num_classes=6)
     W, H = point.W.clone().requires_grad_(), point.H.clone().requires_grad_()

@@ -64,7 +64,7 @@ def configs(
     scale
         Below ``"paper"`` other data stands in for the paper's, so that a network may come once.
     data_root
-        Of the data's files.
+        Folder of the data's files, see `load_dataset`.
     seeds
         Of every network, the seed fastest; those of the scale if None.
 

@@ -1,4 +1,4 @@
-"""What of collapse is seen among frequent, middling and rare words."""
+"""How far frequent, middling and rare words have collapsed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from neuralcollapse.metrics import frequency_thirds, preset
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.moments import ClassMoments
 
-ENOUGH = 5  # tokens of a word from which its mean and spread say something
+ENOUGH = 5  # tokens of a word; with fewer, its mean and spread say little
 THIRDS = ("rare", "middling", "frequent")
 
 
 def by_frequency(report: CollapseReport, weight: Tensor) -> dict[str, float]:
-    """Return the numbers of Wu & Papyan of each third, and decisions on test text.
+    """Return the measures of Wu & Papyan for each third of the words, and decisions on test text.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def by_frequency(report: CollapseReport, weight: Tensor) -> dict[str, float]:
 
 
 def least_interference(num_vectors: int, dim: int) -> float:
-    """Return the least root mean square of cosines between so many vectors (Welch's bound)."""
+    """Return the least root mean square of the cosines between vectors (Welch's bound)."""
     if num_vectors <= dim:
         return 0.0
     return math.sqrt((num_vectors - dim) / (dim * (num_vectors - 1)))

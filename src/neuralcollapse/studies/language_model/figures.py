@@ -26,7 +26,7 @@ DESIGNS = {
 }
 SEEDS = (0, 1, 2)
 COLORS = dict(zip(THIRDS, (BLUE, GREEN, ORANGE), strict=True))
-# Values of thirds: title, and how the axis runs.
+# Measures drawn for each third: title of the panel, scale of its axis.
 PANELS = {
     "cdnv": ("NC1: CDNV", "log"),
     "nc2_interference_std": ("NC2: spread of cosines", "linear"),
@@ -83,7 +83,7 @@ def _histories(job: FigureJob) -> Histories:
     if job.dry:
         text = replace(text, train=text.train[:64], test=text.test[:32])
     runs = job.folder / "runs"
-    # First all at the first seed, so that a study that is stopped has whole seeds.
+    # Seed by seed, so that a study that is stopped has complete seeds.
     found: Histories = {False: [], True: []}
     for seed in job.seeds_or(SEEDS):
         for tied in (False, True):

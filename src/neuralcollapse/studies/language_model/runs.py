@@ -24,16 +24,16 @@ Record = dict[str, float]
 
 @dataclass(frozen=True)
 class Design:
-    """The network and its training; all but the seed and the tie are one for all runs.
+    """The network and its training; runs of a study differ by the seed and the tie alone.
 
     Attributes
     ----------
     words, length
-        Size of the vocabulary; tokens of a sequence.
+        Size of the vocabulary; tokens in a sequence.
     dim, blocks, heads
         Width, transformer blocks, attention heads.
     epochs, batch, rate, decay
-        Passes over the text, sequences of a batch, highest learning rate (AdamW, one cycle), and
+        Passes over the text, sequences in a batch, highest learning rate (AdamW, one cycle), and
         weight decay of all weights.
     measurements
         How often collapse is measured, the start included.
@@ -61,7 +61,7 @@ class Design:
 
     @property
     def name(self) -> str:
-        """Of the file of its records."""
+        """Name of the file of its records, without the ending."""
         return f"{'tied' if self.tied else 'untied'}_seed{self.seed}"
 
 
@@ -89,13 +89,13 @@ def finished(design: Design, text: Corpus, folder: Path) -> list[Record]:
 
 
 def learning(design: Design, text: Corpus) -> Iterator[Record]:
-    """Train a network and yield a record a measurement, at times even in the logarithm."""
+    """Train a network and yield a record at steps that are even in their logarithm."""
     torch.manual_seed(design.seed)
     model = network(design, text.num_words)
     optimizer = torch.optim.AdamW(model.parameters(), lr=design.rate, weight_decay=design.decay)
     steps = len(text.train) // design.batch * design.epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, design.rate, total_steps=steps)
-    # Early things change fast: even in the logarithm of the step, from the start on.
+    # Most changes early.
     due = set(np.geomspace(max(1, steps // 100), steps, design.measurements - 1).round().tolist())
     entropy = unigram_entropy(text)
     step = 0
@@ -116,7 +116,7 @@ def learning(design: Design, text: Corpus) -> Iterator[Record]:
 
 
 def network(design: Design, num_words: int) -> Any:
-    """Return a causal transformer of Transformers' own configuration."""
+    """Return a causal transformer, GPT-2 of the library Transformers in small."""
     from transformers import GPT2Config, GPT2LMHeadModel  # seconds to import
 
     config: Any = GPT2Config(
@@ -129,7 +129,7 @@ def network(design: Design, num_words: int) -> Any:
 
 
 def state_of(model: Any, design: Design, text: Corpus, head: bool) -> Record:
-    """Return losses, what of collapse is seen in each third, and, if asked, what the head says."""
+    """Return losses, the collapse of each third of the words and, if asked, of the head alone."""
     parts = [text.train[: design.measured], text.test[: design.measured]]
     loaders = [
         [{"input_ids": rows, "labels": rows} for rows in part.split(design.batch)] for part in parts
@@ -151,7 +151,7 @@ def state_of(model: Any, design: Design, text: Corpus, head: bool) -> Record:
 
 
 def unigram_entropy(text: Corpus) -> float:
-    """Return the entropy of single words of the training text, in nats: no context goes below."""
+    """Return the entropy of single training words in nats, the least loss without context."""
     counts = torch.bincount(text.train.flatten(), minlength=text.num_words).double()
     return float(torch.special.entr(counts / counts.sum()).sum())
 
@@ -163,5 +163,5 @@ def _loss(model: Any, loader: list[dict[str, Tensor]]) -> float:
     model.train()
     loss = math.fsum(losses) / sum(len(batch["labels"]) for batch in loader)
     if not math.isfinite(loss):
-        raise NeuralCollapseError("rate", "a loss that falls", str(loss), "train more slowly")
+        raise NeuralCollapseError("rate", "a finite loss", str(loss), "lower the learning rate")
     return loss

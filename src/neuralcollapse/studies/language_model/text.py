@@ -32,7 +32,7 @@ class Corpus:
     num_words
         Size of the vocabulary.
     characters
-        Of all documents.
+        Number of characters of all documents.
     """
 
     train: Int[Tensor, "s length"]
@@ -106,7 +106,7 @@ def corpus(texts: Sequence[str], num_words: int, length: int) -> Corpus:
     NeuralCollapseError
         If the text is too short for one sequence of each part.
     MissingLibrary
-        If Transformers, and with it the tokenizers, are not there.
+        If Transformers, which brings the tokenizers, is not installed.
     """
     try:
         from tokenizers import ByteLevelBPETokenizer

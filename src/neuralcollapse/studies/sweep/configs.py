@@ -91,11 +91,11 @@ def read_sweep(path: str | Path) -> list[TrainConfig]:
 
 
 def run_name(config: TrainConfig) -> str:
-    """Return the folder name of a run: the same for the same configuration, else another.
+    """Return the folder name of a run, the same for equal configurations and for no others.
 
     It depends only on the values that differ from the defaults, so that a run is still found when
-    a later version knows more options, or calls one otherwise. Names of data and networks that are
-    paths lose what a folder cannot be called.
+    a later version has more options or renames one. Where data or network is named by a path, the
+    characters that a folder's name cannot have are left out.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def run_name(config: TrainConfig) -> str:
 
 
 def _folder_word(name: str) -> str:
-    """Return what of a name can be part of the name of one folder."""
+    """Return a name without the characters that a folder's name cannot have."""
     return re.sub(r"[^\w.-]+", "-", name).strip(".-")[-40:] or "run"
 
 

@@ -12,11 +12,11 @@ SECONDS = 1.0  # between two looks
 
 @contextmanager
 def ending_with(parent: int | None) -> Iterator[None]:
-    """End this process in the block, at once, when its parent is gone, or was so before.
+    """End this process at once if its parent has ended, before the block or during it.
 
-    Joblib's processes are children of the sweep, which an operating system of the POSIX family
-    gives to another parent when the sweep ends. On Windows, and in Ray's workers, whose parent is
-    Ray, nothing changes: Ray ends them itself. A run that ends so goes on from its checkpoint.
+    Joblib's processes are children of the sweep, and a POSIX system gives them another parent when
+    the sweep ends. On Windows, and in Ray's workers, whose parent is Ray, nothing changes: Ray ends
+    them itself. A run that was ended in this way resumes from its last checkpoint.
 
     Parameters
     ----------

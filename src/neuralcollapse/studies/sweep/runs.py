@@ -21,7 +21,7 @@ from neuralcollapse.studies.sweep.parent import SECONDS, ending_with
 from neuralcollapse.training import DATASETS, ImageData, TrainConfig, train
 from neuralcollapse.training.run_folder import TrainingFolder
 
-ORPHANS = 5  # looks, until which workers of a killed sweep have ended
+ORPHANS = 5  # tries, by which time the workers of a killed sweep have ended
 State = Literal["waiting", "begun", "finished", "failed"]
 
 
@@ -101,13 +101,13 @@ class SweepRun:
         Parameters
         ----------
         threads
-            For this process, beside others on the same machine.
+            Threads of torch for this process, one of several on the machine.
         options
             Further arguments of `train`.
         parent
             Process number of the sweep, with which this process ends.
         datasets
-            That were put into `DATASETS` where the sweep was called.
+            Those that the process calling `sweep` had added to `DATASETS`.
         """
         DATASETS.update(datasets or {})
         before = torch.get_num_threads()

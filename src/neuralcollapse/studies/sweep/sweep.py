@@ -1,4 +1,4 @@
-"""sweep: many training runs at once; what is finished is skipped, what failed is told."""
+"""sweep: many training runs at once; finished ones are skipped, failed ones are reported."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def sweep(
     Raises
     ------
     NeuralCollapseError
-        If there is no configuration, or the engine is not to be had. What a run raises is in its
-        folder, and in the report.
+        If there is no configuration, or the engine is not available. What a run raises is in its
+        folder and in the report.
 
     Examples
     --------

@@ -158,7 +158,8 @@ def plot_decays(record: Curves) -> Figure:
 @study.figure(3)
 def draw(job: FigureJob) -> list[Path]:
     """Train the networks, and write the records and the figure."""
-    base = TrainConfig.from_dict({"data_root": job.data_root} | COMMON | SCALES[job.scale])
+    settings = {"data_root": job.data_root} | COMMON | SCALES[job.scale]
+    base = job.planned(TrainConfig.from_dict(settings))
     seeds = job.seeds_or(SEEDS[job.scale])
     histories = job.train(decay_configs(base, seeds), measure_every=MEASURE_EVERY)
     record = record_decays(histories)

@@ -1,4 +1,4 @@
-"""Theorems 4.1 and 4.2: the linear answer of the minimiser to a change of collapsed H0."""
+"""Theorems 4.1 and 4.2: the linear response of the minimiser to a change of collapsed H0."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _map() -> Iterator[Evidence]:
     strengths = setting.lambda_w, setting.lambda_h, setting.beta
     error = _error(_slopes(H, labels, change, strengths)[0], answer)
     note = "central differences of the minimising heads, step 1e-4"
-    yield Evidence("relative error of the head's linear answer", error, 0, 1e-6, note=note)
+    yield Evidence("relative error of the head's linear response", error, 0, 1e-6, note=note)
     worst = 0.0
     for beta in (1.0, 10.0, 1000.0):
         near = Setting(beta=beta)

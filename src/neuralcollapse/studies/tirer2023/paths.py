@@ -70,7 +70,7 @@ def _path() -> Iterator[Evidence]:
 
 
 def _rates_of_the_path() -> Iterator[Evidence]:
-    """Hold the rates against differences of the path, and their strict sign against its values."""
+    """Compare the rates with differences of the path, and their strict sign with its values."""
     H0, labels = random_features(4, 10, 10, 0)
     step, middle = 1e-4, 0.5
     path = central_path(H0, labels, 0.5, 0.1, [middle - step, middle, middle + step])
@@ -238,7 +238,7 @@ def _one_layer() -> Iterator[Evidence]:
 
 
 def _worst_point() -> Iterator[Evidence]:
-    """Meet the constant with a stationary point: small means turned round, noise orthogonal."""
+    """Attain the constant at a stationary point: small means turned round, noise orthogonal."""
     K, d, lambda_w, lambda_h, size = 3, 5, 0.5, 0.1, 1e-3
     labels = torch.arange(K).repeat_interleave(2)
     beta = max(trace_ratio_falls_from(lambda_w, lambda_h), 1e-3)
