@@ -53,9 +53,20 @@ def unmathed(text: object, most: int | None = None) -> str:
     \$\frac\$ a cla… name
     """
     whole = plain(text)
-    if most is not None and len(whole) > most:
-        whole = f"{whole[: most // 2]}…{whole[most // 2 + 1 - most :]}"
-    return whole.replace("$", r"\$")
+    return (whole if most is None else brief(whole, most)).replace("$", r"\$")
+
+
+def brief(text: str, most: int) -> str:
+    """Return a text without its middle where it is longer than so many characters.
+
+    Names that begin alike often end differently, so both ends are kept.
+
+    Examples
+    --------
+    >>> brief("a class of a long name", 11), brief("short", 11)
+    ('a cla… name', 'short')
+    """
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[most // 2 + 1 - most :]}"
 
 
 def _steers(character: str) -> bool:

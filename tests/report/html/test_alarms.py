@@ -52,7 +52,8 @@ def test_what_rings_at_the_end_comes_first():
 def test_the_page_says_what_rang_that_none_did_or_that_none_is_known():
     assert "class &lt;b&gt; at 6" in render_page([run_of([6])])
     assert "None rang." in render_page([run_of([])])
-    assert "This history records no alarms." in render_page([Run("run", [{"epoch": 1}])])
+    unknown = [Run(name, [{"epoch": 1}]) for name in "ab"]
+    assert render_page(unknown).count("No alarms were recorded.") == 1
 
 
 def test_layers_beside_what_they_were():

@@ -63,10 +63,10 @@ def test_the_first_sentence_says_what_collapsed_and_where(values, sentence):
 def test_three_numbers_say_most():
     run = run_of(**COLLAPSED, test_accuracy=0.9, test_nc1_trace_ratio=2e-2)
     assert figures(run, CERTIFIED) == [
-        ("90 %", "of the test data is right, and 100 % of the training data"),
+        ("90 %", "accuracy on test data; on training data 100 %"),
         (
             "200 ×",
-            "NC1 on test data, over that on training data, by the measure of it that differs most",
+            "NC1 on test data, relative to training data, by the measure of it that differs most",
         ),
         ("≤ 3 %", "error on new data, at 95 % confidence, if the test data chose nothing"),
     ]
@@ -130,6 +130,8 @@ def test_advice_rests_on_what_was_measured():
     again = cards(Run("run", [record(1), record(2, nc4_agreement=0.9)]))[0]
     assert once.advice == ""
     assert again.advice.startswith("See when the nearest mean began")
+    unfitted = run_of(nc1_trace_ratio=0.3, test_nc1_trace_ratio=30.0, accuracy=0.01)
+    assert cards(unfitted)[0].advice.startswith("Train until every training sample is right")
     two = {"num_classes": 2, "setting": Setting((50, 50), dim=5).to_record()}
     (pair,) = cards(Run("run", [{"epoch": 1, "nc2_etf": 0.0, **two}]))
     assert pair.standing.grade == "not graded"

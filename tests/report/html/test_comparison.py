@@ -35,6 +35,10 @@ def test_what_differs_stands_first_and_what_does_not_is_left_out():
     assert table.settings == ["lr", "seed"]
     assert table.rows[2][1] == ["0.2", "0"]
     assert table.sentence.startswith("4 runs, which differ in lr and seed.")
+    accurate = [run_of(f"run-{s}", {"seed": s}, test_accuracy=s / 8) for s in (1, 2)]
+    assert comparison_data(accurate, [None] * 2).sentence.endswith(
+        "Highest test accuracy: seed 2 (25.00 %)."  # as the rest of the page calls that run
+    )
 
 
 def test_the_best_is_marked_where_there_is_one():
@@ -55,10 +59,7 @@ def test_the_best_is_marked_where_there_is_one():
         "error at most": [False] * 3,  # bounds of one confidence each
     }
     assert [cells[0].text for _, _, cells in table.rows] == ["0.500", "0.100", "–"]
-    assert (
-        table.sentence
-        == "3 runs. Test accuracy is highest in a (90.00 %). NC1 is least in b (0.100)."
-    )
+    assert table.sentence == "3 runs. Highest test accuracy: a (90.00 %). Smallest NC1: b (0.100)."
 
 
 def test_a_column_has_one_precision_and_rounds_nothing_to_all_or_none():

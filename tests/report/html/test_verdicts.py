@@ -1,12 +1,16 @@
 import math
+import re
 
 import pytest
 import torch
 
 from made_up_run import write_run
 from neuralcollapse.metrics.setting import Setting
+from neuralcollapse.plain_text import brief
 from neuralcollapse.report.html import verdicts
+from neuralcollapse.report.html.verdicts import LONGEST, reading_at_end
 from neuralcollapse.runs import Run, read_run
+from neuralcollapse.wording import number
 
 
 def run_of(name, *values, **last):
@@ -60,6 +64,31 @@ def test_the_alignment_of_the_head(value, sentence, grade):
     assert verdict.grade == grade
 
 
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (0.05, "The head is aligned with the class means more closely than is predicted for thes"),
+        (0.5, "The head is not yet aligned with the class means, as far as is predicted for the"),
+    ],
+)
+def test_the_head_of_unequal_classes_is_held_against_their_own_target(tmp_path, value, sentence):
+    run = read_run(write_run(tmp_path / "run", epochs=2, snapshots=1, sizes=[60, 40, 20, 6]))
+    run.records[-1]["nc3_self_duality"] = value
+    (text,) = (found.text for found in verdicts(run) if found.group.startswith("NC3"))
+    assert text.startswith(sentence)
+    target = number(reading_at_end(run, "nc3_self_duality")[0].target)
+    assert f"(predicted {target}, by chance " in text
+
+
+def test_of_a_long_name_both_ends_are_told(tmp_path):
+    names = ["a-name-of-a-class-without-any-place-to-break-it-" + letter * 30 for letter in "abcd"]
+    run = read_run(write_run(tmp_path / "run", epochs=2, snapshots=1, class_names=names))
+    texts = " ".join(found.text for found in verdicts(run))
+    quoted = re.findall("“(.*?)”", texts)
+    assert len(quoted) == 3  # the closest pair, and the weakest class
+    assert all(re.fullmatch(r"a-name-of-a-cla…([a-d])\1{13}", name) for name in quoted)
+
+
 def test_a_single_measurement_has_no_movement():
     (verdict,) = verdicts(Run("run", [{"epoch": 1, "nc1_trace_ratio": 0.5}]))
     assert verdict.text == "Within-class scatter: tr Σ_W / tr Σ_B is 0.5."
@@ -101,8 +130,8 @@ def test_the_closest_pair_and_the_weakest_class_are_named(tetrahedron):
     shot = run.snapshots[-1]
     cosines = torch.nn.functional.cosine_similarity(shot.rows[:, None], shot.rows[None], dim=-1)
     i, j = divmod(int(cosines.fill_diagonal_(-2).argmax()), 4)
-    names = f"“{shot.class_names[i]}” and “{shot.class_names[j]}”"
+    names = " and ".join(f"“{brief(shot.class_names[k], LONGEST)}”" for k in (i, j))
     assert f"Classes {names} are the closest pair, with a cosine of" in found["NC2 simplex ETF"]
-    weakest = shot.class_names[int(shot.margin_levels[:, 0].argmin())]
-    assert found["Decisions"].endswith(f"Class “{weakest}” has the least one.")
+    weakest = brief(shot.class_names[int(shot.margin_levels[:, 0].argmin())], LONGEST)
+    assert found["Decisions"].endswith(f"Class “{weakest}” has the smallest.")
     assert "(in the ETF −0.333)" in found["NC2 simplex ETF"]

@@ -156,20 +156,20 @@ def figures(run: Run, certificate: CertifiedError | None) -> list[tuple[str, str
     Examples
     --------
     >>> figures(Run("run", [{"epoch": 1, "accuracy": 1.0, "test_accuracy": 0.9}]), None)
-    [('90 %', 'of the test data is right, and 100 % of the training data')]
+    [('90 %', 'accuracy on test data; on training data 100 %')]
     """
     last, found = run.records[-1], []
     right = {name: last.get(name, math.nan) for name in ("accuracy", "test_accuracy")}
     trained, tested = right.values()
     if math.isfinite(tested):
-        beside = f", and {share(trained)} of the training data" if math.isfinite(trained) else ""
-        found.append((share(tested), f"of the test data is right{beside}"))
+        beside = f"; on training data {share(trained)}" if math.isfinite(trained) else ""
+        found.append((share(tested), f"accuracy on test data{beside}"))
     elif math.isfinite(trained):
-        found.append((share(trained), "of the training data is right"))
+        found.append((share(trained), "accuracy on training data"))
     ratio = nc1_on_test(last)
     if 0 < ratio < math.inf:
         by = ", by the measure of it that differs most" if record_apart(last) else ""
-        words = f"NC1 on test data, over that on training data{by}"
+        words = f"NC1 on test data, relative to training data{by}"
         found.append((f"{number(float(f'{ratio:.2g}'))} ×", words))
     if certificate:
         words = f"error on new data, at {certificate.confidence} confidence"
@@ -269,21 +269,23 @@ def _advices(run: Run, standing: Standing) -> Iterator[str]:
     """Yield what to do next, the most pressing first."""
     last, group, grade = run.records[-1], standing.group, standing.grade
     accuracy, classes = last.get("accuracy", math.nan), len(run.class_names)
-    ratio = nc1_on_test(last)
+    ratio, target = nc1_on_test(last), reading_at_end(run, SHOWN[group])[0].target
+    if group in UNSEEN and accuracy < 1 and grade in ("on the way", "no better than chance"):
+        yield "Train until every training sample is right: collapse is about what comes after."
     if grade == ALONE or (group == NC1 and ratio > MUCH_LARGER):
         times = times_larger(last)
         why = f"NC1 is {times} there" if times else "it does not follow"
         yield f"Judge the network by its test data: {why}."
     if grade == "no better than chance" and accuracy == 1:
         yield UNSEEN[group]
-    if grade == "no better than chance" and accuracy < 1:
-        yield "Train until every training sample is right: collapse is about what comes after."
     if grade == "on the way" and "still falls" in standing.text:
         yield "Train on: it still falls."
     if group == NC1 and grade == "on the way":
         yield "See which classes are widest, and whether it still falls in the layers before."
     if group == NC2 and grade in ("on the way", "not graded") and classes > 2:
         yield "See which pairs of classes are closer than the others."
+    if group == NC3 and grade == "on the way" and target:
+        yield "Compare the lengths of its rows with those predicted for these class sizes."
     if group == NC3 and grade == "on the way":
         yield "See which rows of the head lean away from their class."
     if group == NC4 and grade != "collapsed" and len(run.records) > 1:

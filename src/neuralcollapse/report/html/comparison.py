@@ -97,7 +97,7 @@ class RunTable:
     Attributes
     ----------
     sentence
-        What sets the runs apart, and which is the first in what matters most.
+        What sets the runs apart, and which is the best in what matters most.
     settings, metrics
         Headings; of the metrics, title and formula.
     rows
@@ -124,7 +124,8 @@ def comparison_data(runs: Sequence[Run], uppers: Sequence[str | None]) -> RunTab
     last = [run.records[-1] for run in runs]
     measured = [name for name in COLUMNS if any(name in record for record in last)]
     cells = [_column(name, [record.get(name, math.nan) for record in last]) for name in measured]
-    sentence = _sentence(runs, list(columns), dict(zip(measured, cells, strict=True)))
+    names = [run.name for run in called_by_what_differs(runs)]
+    sentence = _sentence(names, list(columns), dict(zip(measured, cells, strict=True)))
     metrics = [(_title(name), metric_named(name).heading) for name in measured]
     if any(uppers):
         cells.append([Cell(upper or "–") for upper in uppers])
@@ -136,20 +137,20 @@ def comparison_data(runs: Sequence[Run], uppers: Sequence[str | None]) -> RunTab
     return RunTable(sentence, [name.replace("_", " ") for name in columns], metrics, rows)
 
 
-def _sentence(runs: Sequence[Run], settings: list[str], cells: dict[str, list[Cell]]) -> str:
-    """Say what sets the runs apart, and which is the first in what matters most."""
-    said = [f"{len(runs)} runs."]
+def _sentence(names: list[str], settings: list[str], cells: dict[str, list[Cell]]) -> str:
+    """Say what sets the runs apart, and which is the best in what matters most."""
+    said = [f"{len(names)} runs."]
     if 0 < len(settings) <= MOST_NAMED:
-        names = listed([name.replace("_", " ") for name in settings])
-        said = [f"{len(runs)} runs, which differ in {names}."]
+        differ = listed([name.replace("_", " ") for name in settings])
+        said = [f"{len(names)} runs, which differ in {differ}."]
     for name, words in (
-        ("test_accuracy", "Test accuracy is highest in"),
-        ("nc1_trace_ratio", "NC1 is least in"),
+        ("test_accuracy", "Highest test accuracy"),
+        ("nc1_trace_ratio", "Smallest NC1"),
     ):
         best = [i for i, cell in enumerate(cells.get(name, ())) if cell.best]
         if 0 < len(best) <= MOST_NAMED / 2:
-            found = listed([runs[i].name for i in best])
-            said.append(f"{words} {found} ({cells[name][best[0]].text}).")
+            found = listed([names[i] for i in best])
+            said.append(f"{words}: {found} ({cells[name][best[0]].text}).")
     return " ".join(said)
 
 

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import write_whole
 from neuralcollapse.glossary import GLOSSARY
+from neuralcollapse.plain_text import brief
 
 # The words by which texts of the page name a term, the longest first, and where it is explained.
 ANCHORS = {word.lower(): term.anchor for term in GLOSSARY for word in term.words if "_" not in word}
@@ -22,6 +23,7 @@ WORDS = re.compile(
     rf"(?<![\w<-])({'|'.join(map(re.escape, sorted(ANCHORS, key=len, reverse=True)))})(?![\w-])",
     re.IGNORECASE,
 )
+LONGEST = 40  # characters of a name in a table
 MARK = b'<meta name="generator" content="neuralcollapse '  # by which we know our pages
 
 
@@ -55,6 +57,7 @@ def _environment() -> Environment:
     )
     environment.filters["formula"] = formula
     environment.filters["terms"] = terms
+    environment.filters["named"] = named
     environment.globals["glossary"] = GLOSSARY
     return environment
 
@@ -68,6 +71,23 @@ def formula(text: str) -> Markup:
     Markup('tr Σ<sub>W</sub> / tr Σ<sub>B</sub> &lt;')
     """
     return Markup(re.sub(r"(?<=\S)_(\w+)", r"<sub>\1</sub>", str(escape(text))))
+
+
+def named(text: str) -> Markup:
+    """Return a name for a table: one that is long without its middle, and whole on pointing at it.
+
+    Examples
+    --------
+    >>> named("cat")
+    Markup('cat')
+    >>> print(named("class " + 40 * "x"))
+    <span title="class xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx">class xxxxxxxxxxxxxx…\
+xxxxxxxxxxxxxxxxxxx</span>
+    """
+    short = brief(text, LONGEST)
+    if short == text:
+        return escape(text)
+    return Markup('<span title="{}">{}</span>').format(text, short)
 
 
 def terms(text: str) -> Markup:

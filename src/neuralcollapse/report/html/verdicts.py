@@ -13,6 +13,7 @@ from neuralcollapse.measurement.readings import ALONE, ratio_on_test, record_apa
 from neuralcollapse.metrics.catalogue import FIRST, metric_named
 from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.metrics.rows import DECISIONS, NC1, NC2, NC3, NC4
+from neuralcollapse.plain_text import brief
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.run import Run
 from neuralcollapse.runs.snapshots import Snapshot, recorded_settings
@@ -20,6 +21,7 @@ from neuralcollapse.wording import listed, number, share
 
 RECENT = 0.75  # of the epochs: what happened after that is "still"
 MOVED = 0.05  # a relative change below this since then is none
+LONGEST = 30  # characters of a class name in a sentence
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,13 @@ def _nc3(run: Run) -> Iterator[Standing]:
             "no better than chance": "The head is not clearly nearer to the class means than a "
             "random one",
         }.get(reading.grade, "The alignment of the head with the class means is not graded")
+        if reading.target and reading.grade in ("collapsed", "on the way"):
+            aligned = (
+                "The head is aligned with the class means more closely than is predicted for these "
+                "class sizes"
+                if run.records[-1][name] < reading.target
+                else f"{aligned}, as far as is predicted for these class sizes"
+            )
         text = f"{aligned}: distance {_moving(run, name, reading)}."
         yield _standing(NC3, reading, alone, text)
 
@@ -186,7 +195,7 @@ def _closest(run: Run) -> str:
             if not bool(torch.isfinite(cosines).all()):
                 return ""
             i, j = divmod(int(cosines.argmax()), len(rows))
-            names = listed([f"“{shot.class_names[shot.present[k]]}”" for k in (i, j)])
+            names = listed([_quoted(shot.class_names[shot.present[k]]) for k in (i, j)])
             rank = len(shot.present) - 1
             etf = f" (in the ETF {number(-1 / rank)})" if rank <= shot.rows.shape[1] else ""
             return (
@@ -201,7 +210,11 @@ def _weakest(shots: Sequence[Snapshot]) -> Iterator[str]:
         if shot.margin_levels is not None:
             least = shot.margin_levels[:, 0].nan_to_num(math.inf)
             k = int(least.argmin())
-            yield f"Class “{shot.class_names[k]}” has the least one."
+            yield f"Class {_quoted(shot.class_names[k])} has the smallest."
+
+
+def _quoted(name: str) -> str:
+    return f"“{brief(name, LONGEST)}”"
 
 
 def _movement(records: Sequence[Record], name: str) -> tuple[str, str]:
@@ -285,7 +298,11 @@ def times_larger(record: Record) -> str:
 
 
 def _chance(reading: Reading) -> str:
-    return "" if reading.chance is None else f" (by chance {number(reading.chance)})"
+    """Return in brackets what theory predicts, where that is not 0, and what chance gives."""
+    parts = [f"predicted {number(reading.target)}"] if reading.target else []
+    if reading.chance is not None:
+        parts.append(f"by chance {number(reading.chance)}")
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _standing(group: str, reading: Reading, alone: bool, text: str) -> Standing:

@@ -50,6 +50,11 @@ function shown(value) {
   return text.replace("-", "−");
 }
 
+// A long name without its middle: names that begin alike often end differently.
+function brief(name, most) {
+  return name.length <= most ? name : `${name.slice(0, most >> 1)}…${name.slice((most >> 1) + 1 - most)}`;
+}
+
 function unpack(text, Type) {
   const binary = atob(text);
   const bytes = Uint8Array.from(binary, (character) => character.charCodeAt(0));

@@ -58,7 +58,7 @@ function setUpGeometry(data) {
   }
 
   function values(at) {
-    const names = { nc1_trace_ratio: "within-class variability, tr Σ_W / tr Σ_B", nc2_etf: "distance of the means from an ETF", nc3_self_duality: "head against means" };
+    const names = { nc1_trace_ratio: "within-class over between-class scatter", nc2_etf: "distance of the means from an ETF", nc3_self_duality: "head against means" };
     element("geometry-values").replaceChildren(...Object.entries(names).filter(([name]) => at[name] !== null).map(([name, title]) => {
       const part = html("span", `${title} `);
       part.append(html("b", shown(at[name])));

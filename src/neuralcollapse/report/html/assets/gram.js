@@ -63,9 +63,9 @@ class Matrix {
   }
 
   #cut(context, name, width) {
-    let text = name;
-    while (text.length > 1 && context.measureText(text).width > width) text = `${text.slice(0, -2)}…`;
-    return text;
+    let most = name.length;
+    while (most > 3 && context.measureText(brief(name, most)).width > width) most--;
+    return brief(name, most);
   }
 
   #frame(context, i, j, colour, width) {

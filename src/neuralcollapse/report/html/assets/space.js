@@ -98,8 +98,7 @@ class Space {
     for (const k of order) {
       const right = at[k].x >= centre.x;
       context.textAlign = right ? "left" : "right";
-      const name = this.names[classes[k]];
-      const text = name.length > 14 ? `${name.slice(0, 13)}…` : name;
+      const text = brief(this.names[classes[k]], 14);
       const width = context.measureText(text).width + 2;
       const x = right ? Math.min(at[k].x + 9, size - width) : Math.max(at[k].x - 9, width);
       context.lineWidth = 3;

@@ -53,7 +53,7 @@ function drawAngles(plot, { edges, shares, predicted }) {
 function drawNorms(plot, { names, sizes, vectors }) {
   const all = Object.values(vectors).flatMap(({ predicted, measured }) => [...predicted, ...measured]);
   const low = Math.min(...all, 0.9), high = Math.max(...all, 1.1), count = names.length;
-  const ticks = names.map((name, k) => [k, name.length > 10 ? `${name.slice(0, 9)}…` : name]);
+  const ticks = names.map((name, k) => [k, brief(name, 10)]);
   const chart = new Chart(plot, {
     xScale: (from, to) => ({ ...linearScale(-0.6, count - 0.4, from, to), ticks }),
     yScale: (from, to) => linearScale(low - 0.02, high + 0.02, from, to, 4),
@@ -83,7 +83,7 @@ function drawTrust(plot, bins) {
   const low = Math.min(...bins.flatMap(({ confidence, lower }) => [confidence, lower]));
   const chart = new Chart(plot, {
     xScale: (from, to) => linearScale(low, 1, from, to), yScale: (from, to) => linearScale(low, 1, from, to),
-    height: 240, label: "Accuracy over confidence, in bins", xLabel: "confidence", yLabel: "share that is right",
+    height: 240, label: "Accuracy over confidence, in bins", xLabel: "confidence", yLabel: "accuracy",
   });
   chart.curve([low, 1], [low, 1], "var(--good)");
   for (const { confidence, accuracy, lower, upper } of bins) {
