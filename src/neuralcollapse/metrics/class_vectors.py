@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.shifted_sums import PART
+from neuralcollapse.moments.upper_product import add_upper_product, mirror
 from neuralcollapse.validation import check_shape, finite_matrix, finite_tensor
 
 
@@ -62,8 +63,8 @@ class ClassVectors:
             return self._second_moment()
         total = self.rows.new_zeros(self.rows.shape[1], self.rows.shape[1])
         for part in self.rows.split(PART):  # a product of all rows takes several times as long
-            total.addmm_(part.T, part)
-        return total
+            add_upper_product(total, part)
+        return mirror(total)
 
 
 def centered_rows(vectors: Any, center: Any = None) -> Float[Tensor, "K d"]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_sums import ClassSums
 from neuralcollapse.moments.shifted_sums import PART
+from neuralcollapse.moments.upper_product import add_upper_product, mirror
 
 Weighting = Literal["pooled", "balanced"]
 Center = Literal["class_mean", "sample_mean"]
@@ -288,8 +289,8 @@ class ClassMoments(ClassSums):
             total = rows.new_zeros(self.dim, self.dim)
             parts = zip(rows.split(PART), weights[self.present].split(PART), strict=True)
             for part, weight in parts:
-                total.addmm_(part.T, part * weight[:, None])
-            return total
+                add_upper_product(total, part, weight)
+            return mirror(total)
 
         return self.remembered(("between", weighting, center), compute).clone()
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from neuralcollapse.moments.group_sums import GroupSums, deal
 from neuralcollapse.moments.precision import drowns
 from neuralcollapse.moments.slab import SLAB_ROWS, part_rows
+from neuralcollapse.moments.upper_product import add_upper_product, column_panels, mirror
 from neuralcollapse.validation import integer_labels
 
 FLUSH_ROWS = 16384  # float32 sums run over at most so many rows, then move to float64
@@ -99,9 +100,7 @@ class ShiftedSums:
         self._recent_sum.index_add_(0, cells, padded)  # ten times slower without the padding
         with torch.autocast(rows.device.type, enabled=False):  # it would multiply in half precision
             for scatter, group in self._by_scatter(self._recent_scatter, rows, labels):
-                for panel in _panels(rows.shape[1]):
-                    right = group[:, panel.start :]
-                    scatter[panel, panel.start :].addmm_(group[:, panel].T, right)
+                add_upper_product(scatter, group)
         self.coarse = self.coarse or (rows.dtype == torch.float32 and len(self.scatter) > 0)
         self._recent_rows += len(rows)
         # Narrow sums flush sooner, at no cost beside the products: their BLAS adds row after row.
@@ -116,7 +115,7 @@ class ShiftedSums:
                 self.sum += part
                 if self.groups is not None:
                     self.groups.sum[group] += part
-            for panel in _panels(self.shift.shape[1]):
+            for panel in column_panels(self.shift.shape[1]):
                 upper = (slice(None), panel, slice(panel.start, None))
                 self.scatter[upper] += self._recent_scatter[upper]
         self._recent_rows, self._recent_sum, self._recent_scatter = 0, None, None
@@ -168,8 +167,7 @@ class ShiftedSums:
 
     def centered_scatter(self) -> Tensor:
         """Return the scatters about the class means, (scatters, d, d) float64, symmetric."""
-        self._mirror()
-        centered = self.scatter.clone()
+        centered = mirror(self.scatter).clone()
         if len(centered) == 1:
             for total, count in zip(self.sum.split(PART), self.count.split(PART), strict=True):
                 centered[0].addmm_((total / count[:, None].clamp_min(1)).T, total, alpha=-1)
@@ -180,16 +178,8 @@ class ShiftedSums:
     def centered_trace(self, rows: Tensor) -> Tensor:
         """Return tr(R S R^T) of each centred scatter S, (scatters,), without forming S."""
         correction = (rows @ self.miss().T).square_().sum(0) * self.count
-        self._mirror()
-        traces = [(rows @ scatter).mul_(rows).sum() for scatter in self.scatter]
+        traces = [(rows @ scatter).mul_(rows).sum() for scatter in mirror(self.scatter)]
         return torch.stack(traces) - (correction.sum() if len(traces) == 1 else correction)
-
-    def _mirror(self) -> None:
-        """Copy the upper triangles, which alone are kept up to date, onto the lower ones."""
-        for panel in _panels(self.shift.shape[1]):
-            below, block = slice(panel.stop, None), self.scatter[:, panel, panel]
-            self.scatter[:, below, panel] = self.scatter[:, panel, below].mT
-            block.copy_(block.triu() + block.triu(1).mT)
 
     def _all_classes(self) -> Tensor:
         return torch.arange(len(self.count), device=self.count.device)
@@ -341,9 +331,3 @@ class ShiftedSums:
         elif len(scatters) > 1:
             for k in labels.unique().tolist():
                 yield scatters[k], rows[labels == k]
-
-
-def _panels(dim: int) -> Iterator[slice]:
-    """Column panels whose products make up the upper triangle; the widths keep BLAS efficient."""
-    width = min(max(64, dim // 4), 256)
-    return (slice(start, min(start + width, dim)) for start in range(0, dim, width))
