@@ -45,10 +45,10 @@ def test_no_effect_has_the_level_as_power():
         ),
         (lambda: alignment_power(0.5, 1, 12), "alignments: expected at least 2, got 1"),
         (lambda: alignment_power(-0.5, 3, 3), "ratio: expected a finite number above 0, got -0.5"),
-        (lambda: alignment_power(0.5, 3, 3, 5.0), r"level and power: expected numbers in \(0, 1\)"),
+        (lambda: alignment_power(0.5, 3, 3, 5.0), r"level: expected a number in \(0, 1\)"),
         (lambda: seeds_needed(0.0, 3), "ratio: expected a finite number above 0"),
         (lambda: seeds_needed(1e-9, 3), "power: expected one that 1000000 seeds reach"),
-        (lambda: seeds_needed(0.5, 3, power=1.0), r"level and power: expected numbers in \(0, 1\)"),
+        (lambda: seeds_needed(0.5, 3, power=1.0), r"power: expected a number in \(0, 1\)"),
     ],
 )
 def test_bad_input_is_refused(call, message):

@@ -145,7 +145,7 @@ def test_nan_and_misshapen_multipliers_are_refused():
         least_margin_bound(W, H * math.nan, [0, 1])
     with pytest.raises(NeuralCollapseError, match=r"multipliers: expected shape \(2, 2\)"):
         kkt_residuals(W, H, [0, 1], torch.ones(2, 3))
-    with pytest.raises(NeuralCollapseError, match="a positive multiplier, got none but zeros"):
+    with pytest.raises(NeuralCollapseError, match="a positive multiplier, got only zeros"):
         kkt_residuals(W, H, [0, 1], torch.eye(2))
 
 

@@ -28,7 +28,7 @@ SHOWN = 10  # alignments with runs that did not fit
 
 @dataclass(frozen=True)
 class AlignmentEffects:
-    """How much of the spread of an outcome is alignment's, and how much seed's and order's.
+    """How much of the spread of an outcome is due to alignment, to seed and to order.
 
     Printing it gives the whole account.
 
@@ -39,7 +39,7 @@ class AlignmentEffects:
     anova
         From `crossed_anova`, of all runs, those that did not fit their training data included.
     permutation_p
-        Of no main effect of alignment, from `within_seed_permutation`.
+        p-value of no main effect of alignment, from `within_seed_permutation`.
     fits
         One row an alignment: ``runs``, ``converged``, ``mean`` of all, and the means of those that
         converged and those that did not (NaN if there are none).
@@ -86,7 +86,7 @@ class AlignmentEffects:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """95 % limits of the standard deviation of alignment, the interaction's taken as found."""
+        """95 % limits of the standard deviation of alignment, given that of a cell as estimated."""
         a, b, r = self.design.values.shape
         rows = self.anova.to_dict("index")
         low, high = ratio_interval(rows["alignment"]["F"], a, b, CONFIDENCE)
@@ -195,9 +195,9 @@ def alignment_effects(
 ) -> AlignmentEffects:
     """Tell what alignments do to an outcome apart from what seeds and orders of the data do.
 
-    One run for each alignment cannot: its spread is that of alignments and seeds together. Hence
-    a crossed design, every alignment trained from the same seeds, and two tests of its main effect,
-    of which the second needs no normal law.
+    One run for each alignment cannot: its spread is that of alignments and seeds together. So the
+    design is crossed, every alignment is trained from the same seeds, and there are two tests of
+    its main effect, of which the second needs no normal distribution.
 
     Parameters
     ----------
@@ -244,7 +244,7 @@ def alignment_effects(
     >>> round(float(effects.components.loc["alignment", "sd"]), 1)  # of 0, 1, 2, 3
     1.3
     """
-    # First of all, whether the table is whole: rules and random alignments together.
+    # This also checks that the whole table is complete, rules and random alignments together.
     compared = compare_rules(table, rules) if len(rules) else None
     random = table if compared is None else table[~table["alignment"].isin(list(rules))]
     design = crossed_design(random)

@@ -37,11 +37,11 @@ class Calibration(TopLabelCalibration):
         Mean squared distance between probabilities and the true class, in [0, 2].
     temperature
         By which the logits of one half of the samples are best divided, from 0.001 to 1000: near
-        the least if that half is all right, for then colder is always better.
+        the smallest if that whole half is right, as a lower temperature is then always better.
     judged
         On the other half, ``nll`` and ``ece`` before (``"as it is"``) and after (``"scaled"``).
     n, confidence, accuracy, mean_confidence, ece, lower, upper, chance
-        Of the class decided for, see `TopLabelCalibration`, as the following.
+        Of the predicted class, see `TopLabelCalibration`, as the following.
     reliability, resolution, uncertainty, nll, bins
         Parts of the Brier score of being right, negative log-likelihood, and bins of confidence.
 
@@ -97,7 +97,7 @@ def calibration(
 
     over bins b of the confidence, the largest softmax probability. Training past 100 % accuracy
     lets margins grow with the norm of the head, and confidence with them, right or wrong; dividing
-    the logits by one temperature takes that back.
+    the logits by one temperature can undo that.
 
     Parameters
     ----------

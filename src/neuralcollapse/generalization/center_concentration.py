@@ -1,4 +1,4 @@
-"""How fast class means of fresh samples settle, and what the nearest of them then gets wrong."""
+"""How fast class means of fresh samples converge, and how often the nearest of them is wrong."""
 
 from __future__ import annotations
 

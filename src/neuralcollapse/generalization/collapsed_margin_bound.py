@@ -1,4 +1,4 @@
-"""The margin bound at collapse: the best that training can make of it, and when it says a thing."""
+"""The margin bound at collapse: the best that training can make of it, and when it is below 1."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from neuralcollapse.generalization.margin_bound import MarginBound
 from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.validation import whole_number
 
-MOST_CLASSES = 2**24  # of which some 2^52 samples are needed
+MOST_CLASSES = 2**24  # which need some 2^52 samples
 
 
 def collapsed_margin_bound(
@@ -73,8 +73,8 @@ def informative_sample_size(num_classes: int, confidence: float = 0.95) -> int:
 
     .. math:: n > \Bigl(4 (K-1)^{3/2} K^{-1/2} + 3 \sqrt{\tfrac12 \ln\tfrac2\delta}\Bigr)^2
 
-    No other margin of a collapsed classifier does with fewer: below its own the complexity grows,
-    above it the ramp loss grows by more than the complexity falls.
+    No other margin of a collapsed classifier needs fewer samples: below its own the complexity
+    grows, above it the ramp loss grows by more than the complexity falls.
 
     Parameters
     ----------

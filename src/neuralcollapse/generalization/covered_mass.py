@@ -1,4 +1,4 @@
-"""Which new data lie so near to training data that they must be decided alike."""
+"""Which new data lie so near to training data that they must get the same decision."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def covered_mass(
     .. math:: P(\text{error}) \;\le\; \eta = P\bigl(\nexists\, i : y_i = y,\
         \|x - x_i\| < \epsilon_i\bigr) \;\le\; \mathrm{CP}(\hat\eta)
 
-    A point in such a ball is decided like the training point, hence rightly. The probability of
+    A point in such a ball is decided like the training point, so correctly. The probability of
     the others is bounded by counting those of a held-out sample (Clopper-Pearson). No covering
     number is needed, and no assumption.
 
@@ -150,7 +150,7 @@ def covered_mass(
     NonFiniteError
         If an entry is NaN or infinite.
     NeuralCollapseError
-        If there is no sample on one side, the shapes differ, or the confidence is out of range.
+        If either sample is empty, the shapes differ, or the confidence is out of range.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Analysis of variance of a crossed design: how much of the spread is alignment's, how much seed's.
+"""Analysis of variance of a crossed design: which spread is due to alignment, and which to seed.
 
 The model is that of random effects,
 y_pso = mu + A_p + B_s + C_o(s) + (AB)_ps + E_pso,
@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.generalization.certificates.held_out import failure_probability
 from neuralcollapse.validation import finite_array, whole_number
 
 SOURCES = ("alignment", "seed", "order", "alignment x seed", "error")
@@ -29,7 +30,7 @@ def crossed_anova(values: Any) -> pd.DataFrame:
         \hat\sigma_{AB}^2 = \frac{MS_{AB} - MS_E}{r}, \qquad F_A = MS_A / MS_{AB}
 
     The components are unbiased, hence not clipped: a negative one says that the true one is
-    small. Under the null and normal effects, F of the alignment has the law
+    small. Under the null and normal effects, F of the alignment has the distribution
     F(a - 1, (a - 1)(b - 1)).
 
     Parameters
@@ -43,8 +44,8 @@ def crossed_anova(values: Any) -> pd.DataFrame:
         Rows ``alignment``, ``seed``, ``order`` (within the seed), ``alignment x seed`` and
         ``error``; columns ``df``, ``mean_square``, ``variance`` (the component, unclipped), ``F``
         and ``p``. With one order the rows ``order`` and ``error`` are missing: the first is then
-        part of the seed, the second of the interaction. The seed has no exact F test, NaN; so
-        has what has nothing to be compared with.
+        part of the seed, the second of the interaction. The seed has no exact F test, so its
+        ``F`` and ``p`` are NaN, as are those of a source with nothing to compare it with.
 
     Raises
     ------
@@ -127,7 +128,7 @@ def ratio_interval(
     Returns
     -------
     tuple of float
-        Lower and upper limit, 0 where the data are compatible with none; NaN if F is.
+        Lower and upper limit; 0 where the data are compatible with no effect, NaN if F is.
 
     Raises
     ------
@@ -144,12 +145,8 @@ def ratio_interval(
     >>> low, round(high, 3)
     (0.0, 0.442)
     """
-    if not 0 < confidence < 1:
-        raise NeuralCollapseError(
-            "confidence", "a number in (0, 1)", str(confidence), "use 0.95 for 95 %"
-        )
+    tail = failure_probability(confidence) / 2
     df = alignments - 1, (alignments - 1) * (seeds - 1)
-    tail = (1 - confidence) / 2
     low, high = (
         math.sqrt(max(F / stats.f.ppf(q, *df) - 1, 0.0) / seeds) if F == F else math.nan
         for q in (1 - tail, tail)

@@ -28,14 +28,14 @@ from neuralcollapse.validation import (
 
 @dataclass(frozen=True, eq=False)
 class Decided:
-    """What a classifier made of held-out samples.
+    """The decisions of a classifier on held-out samples.
 
     Attributes
     ----------
     logits, labels
         (n, K) and (n,).
     class_names
-        (K,), one a class: their numbers if the file has no names.
+        (K,), one for each class: their numbers if the file has no names.
     train_margins
         Margins of training samples, if the file has them beside test data.
     """
@@ -52,18 +52,18 @@ class Decided:
 
 
 def read_decided(path: str | Path, class_names: Sequence[str] | None = None) -> Decided:
-    """Read what a classifier made of samples that it was not trained on.
+    """Read the decisions of a classifier on samples that it was not trained on.
 
     Parameters
     ----------
     path
         As in `read_arrays`, with ``test_logits`` (or ``test_features`` and a head ``weight``,
         ``bias``) and ``test_labels``; what has no prefix is then training data. Without them,
-        ``logits`` (or ``features``) and ``labels`` are the held-out samples. One logit z a sample,
-        (n,) or (n, 1), stands for -z/2 and z/2.
+        ``logits`` (or ``features``) and ``labels`` are the held-out samples. A single logit z a
+        sample, (n,) or (n, 1), stands for -z/2 and z/2.
     class_names
-        One a class, if they are not in the file. Labels that are words and name every class do
-        without: the columns of the logits are then read in the order of the alphabet.
+        One for each class, if they are not in the file. They are not needed where the labels are
+        words that name every class: the columns of the logits are then in alphabetical order.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def _logits(arrays: dict[str, Any], prefix: str, path: Path) -> Tensor | None:
 def _labels(
     given: Any, logits: Tensor, names: Sequence[str] | None
 ) -> tuple[Tensor, Sequence[str] | None]:
-    """Return labels in 0..K-1; names that all occur stand in the order of the alphabet."""
+    """Return labels in 0..K-1; names that all occur are in alphabetical order."""
     num_rows, num_classes = logits.shape
     values = label_values("labels", given, num_classes)
     if not isinstance(values, Tensor) and names is None:

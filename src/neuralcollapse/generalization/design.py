@@ -48,7 +48,7 @@ def crossed_design(table: pd.DataFrame) -> CrossedDesign:
     Returns
     -------
     CrossedDesign
-        Names sorted as their first appearance.
+        Names in the order of their first appearance.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def crossed_design(table: pd.DataFrame) -> CrossedDesign:
             "table",
             f"the columns {', '.join(COLUMNS)}",
             f"none called {', '.join(missing)}",
-            "one run a row, named so",
+            "pass one run a row, with these columns",
         )
     names = [tuple(table[name].drop_duplicates()) for name in COLUMNS[:3]]
     for name, levels in zip(("alignments", "seeds"), names, strict=False):

@@ -23,8 +23,8 @@ def etf_error(
     for features x = w_y + sigma z, w_k the unit rows of the ETF and z standard normal: exact for
     any K and d >= K - 1, and the least error of any classifier; Phi(-1/sigma) for K = 2.
 
-    With `samples_per_class` and `dim`, what is left of it when the class means are estimated from n
-    samples each, and samples go to the nearest: the learning curve. With
+    With `samples_per_class` and `dim`, the error when class means are estimated from n samples each
+    and a sample goes to the nearest of them: the learning curve. With
     tau^2 = sigma^2/n and c^2 = K/(K-1) the score of the own class then has the variance
     v = sigma^2 c^2 + d tau^2 (sigma^2 + tau^2/2), that of another v + 2 c^2 tau^2, at a distance of
     c^2:
@@ -32,8 +32,8 @@ def etf_error(
     .. math:: \varepsilon_n \approx 1 - \int \varphi(t)\,
         \Phi\!\left(\frac{t \sqrt v + c^2}{\sqrt{v + 2 c^2 \tau^2}}\right)^{K-1} dt
 
-    which takes sums over d features for normal: within 3 % of itself where it was tried (d of 30 to
-    300, K to 10), and exact as n grows.
+    which treats sums over d features as normal: off by at most 3 % of the error where it was tried
+    (d of 30 to 300, K to 10), and exact as n grows.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def etf_error(
     Returns
     -------
     float
-        The error, from 0 to 1 - 1/K; to 1e-12 of itself without `samples_per_class`.
+        The error, from 0 to 1 - 1/K; to a relative 1e-12 without `samples_per_class`.
 
     Raises
     ------

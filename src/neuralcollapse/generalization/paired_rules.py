@@ -71,11 +71,11 @@ def compare_rules(
             "rules",
             f"alignments in the table ({', '.join(map(str, known))})",
             ", ".join(map(repr, unknown)),
-            "name the runs of a rule by it in the column alignment",
+            "give the runs of a rule its name in the column alignment",
         )
     if len(set(known) - set(rules)) < 1:
         raise NeuralCollapseError(
-            "table", "at least 1 random alignment", "none", "a rule needs something beside it"
+            "table", "at least 1 random alignment", "none", "add runs of random alignments"
         )
     design = crossed_design(table)
     cells = pd.DataFrame(design.values.mean(2), index=pd.Index(design.alignments))

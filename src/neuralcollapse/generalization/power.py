@@ -9,6 +9,7 @@ from __future__ import annotations
 from scipy import stats
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.generalization.certificates.held_out import fraction
 from neuralcollapse.validation import positive, real_number, whole_number
 
 MOST_SEEDS = 10**6
@@ -49,7 +50,7 @@ def alignment_power(ratio: float, alignments: int, seeds: int, level: float = 0.
     >>> alignment_power(0.5, 12, 9) > 0.8
     True
     """
-    _check_level(level)
+    fraction("level", level, "use 0.05 for 5 %")
     for name, value in (("alignments", alignments), ("seeds", seeds)):
         if whole_number(name, value, 1) < 2:
             raise NeuralCollapseError(
@@ -91,13 +92,13 @@ def seeds_needed(ratio: float, alignments: int, power: float = 0.8, level: float
     [17, 9, 5]
     """
     positive("ratio", ratio)
-    _check_level(power)
+    fraction("power", power, "use 0.8 for 80 %")
     high = 2  # the power rises with the seeds: by doubling, then by halving
     while alignment_power(ratio, alignments, high, level) < power:
         high *= 2
         if high > MOST_SEEDS:
             raise NeuralCollapseError(
-                "power", f"one that {MOST_SEEDS} seeds reach", str(power), "look for more effect"
+                "power", f"one that {MOST_SEEDS} seeds reach", str(power), "use more alignments"
             )
     low = high // 2  # not enough, or below two
     while high - low > 1:
@@ -105,10 +106,3 @@ def seeds_needed(ratio: float, alignments: int, power: float = 0.8, level: float
         enough = alignment_power(ratio, alignments, middle, level) >= power
         low, high = (low, middle) if enough else (middle, high)
     return high
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise NeuralCollapseError(
-            "level and power", "numbers in (0, 1)", str(level), "use 0.05 and 0.8"
-        )

@@ -25,8 +25,8 @@ def spectral_complexity_measure(network: nn.Module | Iterable[Any]) -> float:
 
     A *measure* of a trained network, to set beside its margins: R_A ||X||_F / (g n) orders
     networks by how hard the theory finds them. It is not a bound on the error. With the constants
-    of the theorem it appears in, the bound exceeds 1 by four or five powers of ten on small
-    networks, and no margin of the training sample makes it a statement about new data.
+    of the theorem it appears in, the bound is above 2 million for a perceptron trained on 500
+    digits, and no margin of the training sample makes it a statement about new data.
 
     Parameters
     ----------
@@ -86,8 +86,8 @@ def whole_network_bound(
         + 3 \sqrt{\frac{\ln(2/\delta)}{2n}}
 
     with W the largest width. As written it is for norms and a margin fixed beforehand; for those of
-    a trained network a union over a grid about doubles it. On small networks it exceeds 1 by four
-    or five powers of ten: it is here to be seen, not to be used.
+    a trained network a union over a grid about doubles it. For a perceptron trained on 500 digits
+    it is above 2 million: it is here to be seen, not to be used.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Calibration of the class decided for: all that confidences and decisions tell."""
+"""Calibration of the predicted class: all that confidences and decisions tell."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BINS = 15
 
 @dataclass(frozen=True, eq=False)
 class TopLabelCalibration:
-    """How far the confidence in the class decided for may be trusted.
+    """How far the confidence in the predicted class may be trusted.
 
     Attributes
     ----------
@@ -35,9 +35,9 @@ class TopLabelCalibration:
     confidence
         Of the interval.
     accuracy, mean_confidence
-        Share that is right, and the mean probability of the class decided for.
+        Share that is right, and the mean probability of the predicted class.
     ece
-        Expected calibration error of the class decided for: mean over bins of confidence of the
+        Expected calibration error of the predicted class: mean over bins of confidence of the
         distance between confidence and accuracy.
     lower, upper
         The distance for the true accuracies of the bins lies between them: Clopper and Pearson's
@@ -89,7 +89,7 @@ class TopLabelCalibration:
     def table(self) -> pd.DataFrame:
         """Return one row a quantity, with its value in words."""
         rows = {
-            "calibration error of the class decided for": share(self.ece),
+            "calibration error of the predicted class": share(self.ece),
             "by chance, if confidences were right, below": at_most(self.chance),
             "reliability, a part of its Brier score (0 is best)": number(self.reliability),
             "resolution, a part of it (more is better)": number(self.resolution),
@@ -120,7 +120,7 @@ class TopLabelCalibration:
 def top_label_calibration(
     log_confidences: Tensor, margins: Tensor, bins: int = BINS, confidence: float = 0.95
 ) -> TopLabelCalibration:
-    """Measure whether the confidence in the class decided for can be trusted.
+    """Measure whether the confidence in the predicted class can be trusted.
 
     Parameters
     ----------

@@ -101,7 +101,7 @@ class CentralPath:
 
 @regular_systems("lambda_w")
 def central_path(H0: Any, labels: Any, lambda_w: float, lambda_h: float, times: Any) -> CentralPath:
-    r"""Follow the gradient flow of the regularised MSE loss, the head being optimal throughout.
+    r"""Follow the gradient flow of the regularised MSE loss with the optimal head throughout.
 
     .. math:: \dot H = -N \nabla L(H), \qquad L(H) = \min_W f(W, H)
 
@@ -138,8 +138,9 @@ def central_path(H0: Any, labels: Any, lambda_w: float, lambda_h: float, times: 
     Raises
     ------
     NeuralCollapseError
-        If labels and features do not match, a strength or a time is out of range or of reach, or
-        all class means of H0 are equal: they then stay equal for ever, and nothing collapses.
+        If labels and features do not match, a strength or a time is out of range, the flow does
+        not reach a time, or all class means of H0 are equal: they then stay equal for ever, and
+        nothing collapses.
     NonFiniteError
         If a number is NaN or infinite.
 
@@ -238,7 +239,7 @@ def minimizing_head(H: Any, labels: Any, lambda_w: float) -> Float[Tensor, "K d"
 def central_path_velocity(
     H: Any, labels: Any, lambda_w: float, lambda_h: float
 ) -> Float[Tensor, "N d"]:
-    r"""Return how features move along the central path, the head being optimal.
+    r"""Return how features move along the central path, with the optimal head.
 
     .. math:: \dot H = -N \nabla L(H) = (Y - H W^\top) W - \lambda_H H, \qquad W = W^*(H)
 

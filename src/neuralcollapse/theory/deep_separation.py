@@ -26,7 +26,7 @@ class DeepSeparation:
     Attributes
     ----------
     logits
-        (K, K) the scores of each class (row), margins at least 1, rows of zero sum or of a code.
+        (K, K) scores of each class (row), with margins of at least 1.
     singular_values
         Of `logits`, those above zero, descending, for one sample a class.
     cost
@@ -56,7 +56,7 @@ class DeepSeparation:
 
 
 def deep_separation(num_classes: int, factors: int, samples_per_class: int = 1) -> DeepSeparation:
-    r"""Return the configuration of least norm that a chain of M factors separates classes by.
+    r"""Return the configuration of least norm with which a chain of M factors separates classes.
 
     .. math:: \min_{Z} \; M \sum_i s_i(Z)^{2/M} \quad \text{such that} \quad
         z_{kk} - z_{kj} \ge 1, \qquad
@@ -67,9 +67,9 @@ def deep_separation(num_classes: int, factors: int, samples_per_class: int = 1) 
     beat the simplex for M > 2 log 2 / log(2 (K - 1)/K), which is below 3 from six classes on.
     Samples of a class still share one feature: NC1 survives depth, NC2 does not.
 
-    Tried are the simplex, pairs (with one row alone if K is odd), the polygon, and the softmax
-    codes of each dimension between, their rows bent to lower the cost. That nothing costs less is
-    known for M <= 2 alone.
+    The configurations tried are the simplex, pairs (with one row alone if K is odd), the polygon,
+    and the softmax codes of each dimension between, with rows bent to lower the cost. Only for
+    M <= 2 is it known that nothing costs less.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ def known_variant(variant: str) -> str:
 
 
 class FeatureResponse(ABC):
-    """How minimising features and head answer a small change of H0."""
+    """How minimising features and head respond to a small change of H0."""
 
     @property
     @abstractmethod
@@ -31,11 +31,11 @@ class FeatureResponse(ABC):
 
     @abstractmethod
     def _features(self, change: Tensor) -> Tensor:
-        """Answer a change of that shape by that of the features, (N, d)."""
+        """Return the change of the features, (N, d), for a change of H0."""
 
     @abstractmethod
     def _head(self, change: Tensor) -> Tensor:
-        """Answer a change of that shape by that of the head, (K, d)."""
+        """Return the change of the head, (K, d), for a change of H0."""
 
     def apply(self, dH0: Any) -> Float[Tensor, "N d"]:
         """Map a change of H0 to the change of the minimising features.

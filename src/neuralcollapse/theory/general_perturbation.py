@@ -1,4 +1,4 @@
-"""How the near-features minimiser answers a small change of any features."""
+"""How the near-features minimiser responds to a small change of any features."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class GeneralPerturbationOperator(FeatureResponse):
         return change - (pull + self.residual @ dW + self.features @ dW.T @ self.W) / self.beta
 
     def _respond(self, change: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Features' answer at fixed head, and the head's answer."""
+        """Return the response of the features at a fixed head, and that of the head."""
         direct = self.beta * change.numpy() @ self.shrinkage
         force = (direct @ self.W.T).T @ self.features + self.residual.T @ direct
         mean_count = len(direct) / len(self.W)

@@ -1,4 +1,4 @@
-"""How weight decay takes the mean row of a head away, step by step."""
+"""How weight decay shrinks the mean row of a head, step by step."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def head_mean_path(
     Parameters
     ----------
     lr
-        eta, one number or one a step.
+        eta, one number, or one for each step.
     momentum, dampening, nesterov
-        beta in [0, 1), delta, and the kind of momentum, as in ``torch.optim.SGD``.
+        beta and delta in [0, 1], and the kind of momentum, as in ``torch.optim.SGD``.
     decay
         lambda >= 0, the (coupled) weight decay; without it the mean row stays.
     steps
@@ -52,7 +52,7 @@ def head_mean_path(
     Raises
     ------
     NeuralCollapseError
-        If the steps are not said or above 100 million, or a setting is out of range.
+        If the number of steps is missing or above 100 million, or a setting is out of range.
 
     References
     ----------
@@ -68,16 +68,16 @@ def head_mean_path(
     if rates.ndim == 0:
         if steps is None:
             raise NeuralCollapseError(
-                "steps", "a number of steps", "None", "say how many, or pass one lr a step"
+                "steps", "a number of steps", "None", "say how many, or pass one lr for each step"
             )
         rates = np.full(whole_number("steps", steps, 0, MOST_STEPS), rates)
     settings = {"momentum": momentum, "decay": decay, "dampening": dampening}
     for name, given in settings.items():
         value = float(real_number(name, given))
-        if not (math.isfinite(value) and value >= 0 and (name == "decay" or value <= 1)):
-            raise NeuralCollapseError(
-                name, "a finite number of at least 0", str(value), "pass the optimiser's setting"
-            )
+        decays = name == "decay"
+        if not (math.isfinite(value) and 0 <= value <= (value if decays else 1)):
+            expected = "a finite number of at least 0" if decays else "a number in [0, 1]"
+            raise NeuralCollapseError(name, expected, str(value), "pass the optimiser's setting")
     mean, velocity = 1.0, None
     path = [mean]
     for rate in rates.tolist():

@@ -58,8 +58,8 @@ def kkt_residuals(W: Any, H: Any, labels: Any, multipliers: Any = None) -> KKTRe
         A_{ij} = -\lambda_{ij} \le 0 \ (j \ne y_i), \quad A \mathbf 1 = 0, \quad
         q_{ij} \ge 1, \quad \lambda_{ij} (q_{ij} - 1) = 0
 
-    Zero residuals say a KKT point, not an optimum: there are others (`paired_kkt_point`), which
-    the spectral norm of A tells apart (`escape_direction`).
+    Zero residuals mean a KKT point, which need not be an optimum (see `paired_kkt_point`): the
+    spectral norm of A tells (see `escape_direction`).
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def kkt_residuals(W: Any, H: Any, labels: Any, multipliers: Any = None) -> KKTRe
         check_shape("multipliers", weights, (len(H), len(W)), "give one for each sample and class")
         if not weights.any():
             raise NeuralCollapseError(
-                "multipliers", "a positive multiplier", "none but zeros", "omit them for the loss's"
+                "multipliers", "a positive multiplier", "only zeros", "omit them to use the loss's"
             )
     W, H = W / scale, H / scale
     dual = dual_matrix(weights, model.labels)

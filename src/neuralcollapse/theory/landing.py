@@ -40,8 +40,7 @@ def land_on(velocity: Callable[[float, Array], Array], start: Array, times: Arra
     Raises
     ------
     NeuralCollapseError
-        If the flow does not get to a time in 100,000 evaluations of its velocity, or leaves the
-        numbers there are.
+        If the flow does not reach a time in 100,000 evaluations of its velocity, or overflows.
 
     Examples
     --------
@@ -72,7 +71,7 @@ def land_on(velocity: Callable[[float, Array], Array], start: Array, times: Arra
 def _unreached(target: float, got: str) -> NeuralCollapseError:
     return NeuralCollapseError(
         "times",
-        f"times that the flow gets to, such as t = {target:.3g}",
+        f"times that the flow reaches, such as t = {target:.3g}",
         got,
         "end earlier: by then it has long come to rest, or never does",
     )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from neuralcollapse.theory.near_features_objective import Expansion, NearFeaturesObjective
 from neuralcollapse.theory.near_features_start import closed_form_starts
+from neuralcollapse.theory.regularized import joint_gradient_norm
 from neuralcollapse.theory.round_off import regular_systems
 from neuralcollapse.theory.sufficient_statistics import (
     HasMoments,
@@ -53,7 +54,7 @@ class NearFeaturesMinimizer:
     iterations
         Newton steps (alternations) taken from the start that led here.
     unique
-        Whether beta and lambda_h prove that there is no other stationary point.
+        Whether the strengths prove that there is no other stationary point.
     status
         ``"unique"``: proved the only one. ``"strict local minimum"``: the Hessian is positive
         definite and no lower point was found, but nothing proves that there is none.
@@ -166,7 +167,8 @@ def near_features_minimizer(
         rows, target = finite_matrix("H0", H0).cpu(), integer_labels("labels", labels, num_samples)
         shrinkage = torch.from_numpy(objective.shrinkage(best.argument))
         H = (W[target] + beta * rows) @ shrinkage
-        gradient_norm = _joint_gradient_norm(W, H, rows, target, lambda_w, lambda_h, beta)
+        pull = lambda_h * H + beta * (H - rows)
+        gradient_norm = joint_gradient_norm(W, H, target, lambda_w, pull)
     status: Status = "strict local minimum" if strict else "not unique"
     if gradient_norm > tolerance:
         status = "not converged"
@@ -263,19 +265,3 @@ def _beside(saddle: Expansion, direction: Array) -> Array | None:
         if saddle.objective.expand(point).value < saddle.value * (1 - TIE):
             return point
     return None
-
-
-def _joint_gradient_norm(
-    W: Tensor,
-    H: Tensor,
-    H0: Tensor,
-    labels: Tensor,
-    lambda_w: float,
-    lambda_h: float,
-    beta: float,
-) -> float:
-    residual = H @ W.T
-    residual[torch.arange(len(H)), labels] -= 1
-    by_head = residual.T @ H / len(H) + lambda_w / len(W) * W
-    by_features = (residual @ W + lambda_h * H + beta * (H - H0)) / len(H)
-    return math.hypot(float(by_head.norm()), float(by_features.norm()))

@@ -1,4 +1,4 @@
-"""How the near-features minimiser answers a small change of collapsed features."""
+"""How the near-features minimiser responds to a small change of collapsed features."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class PerturbationOperator(PerturbationRatio, FeatureResponse):
     -----
     UserWarning
         If the first-order variant is asked for with beta <= max lambda, where it is singular or
-        turns changes round.
+        reverses changes.
 
     References
     ----------

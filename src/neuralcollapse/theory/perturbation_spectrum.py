@@ -1,4 +1,4 @@
-"""The eigenvalues by which the near-features minimiser answers a change of collapsed features."""
+"""Eigenvalues of the response of the near-features minimiser to a change of collapsed features."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class PerturbationSpectrum:
         References
         ----------
         Tirer, Huang & Niles-Weed 2023, Theorem 4.2. Every value, and its condition (the paper's
-        least value needs n >= 2, and beta >= g at first order), ours.
+        least value needs n >= 2, and beta >= g at first order), are ours.
         """
         (num_classes, dim), n = self.frame.shape, int(self.counts[0])
         for argument, label in (("k", k), ("j", j)):

@@ -16,7 +16,7 @@ CODES = "with fewer dimensions the optimum is a softmax code, which has no close
 
 @dataclass(frozen=True, eq=False)
 class PredictedGeometry:
-    """Head and class means at given decay, or in the limit of weak decay, scaled to margins of 1.
+    """Head and class means at a given decay, or in the limit of none, scaled to margins of 1.
 
     Gram matrices, lengths and cosines are those of rows about their mean row, which is how they
     are measured; both sets of vectors are determined up to one common rotation and their scales.
@@ -103,8 +103,8 @@ def predicted_geometry(
     bias
         Whether the head has a bias, itself without decay: for unequal classes it changes the shape.
     weight_decay
-        (lambda_W, lambda_H), as in `unequal_minimizer`, or None for the limit. A network is told
-        the first alone; `implied_feature_decay` finds the other.
+        (lambda_W, lambda_H), as in `unequal_minimizer`, or None for the limit. A network is trained
+        with the first alone; `implied_feature_decay` finds the other.
 
     Returns
     -------

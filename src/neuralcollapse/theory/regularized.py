@@ -239,19 +239,45 @@ def regularized_mse_optimality(
     counts = balanced_counts(labels)
     gap = regularized_mse_loss(W, H, labels, lambda_w, lambda_h)
     gap -= _least_value(num_classes, dim, lambda_w, lambda_h)
-    residual = _residual(W, H, labels)
-    gradient_w = residual.T @ H / len(H) + lambda_w / num_classes * W
-    gradient_h = (residual @ W + lambda_h * H) / len(H)
     means = class_means(H, labels, counts)
     gram = means @ means.T if num_classes <= dim else means.T @ means
     optimal = _radius_squared(lambda_w, lambda_h) * torch.eye(len(gram), dtype=torch.float64)
     return Optimality(
         gap=gap,
-        gradient_norm=math.hypot(float(gradient_w.norm()), float(gradient_h.norm())),
+        gradient_norm=joint_gradient_norm(W, H, labels, lambda_w, lambda_h * H),
         within=float((H - means[labels]).norm()) / math.sqrt(len(H)),
         frame=float((gram - optimal).norm()),
         duality=float((W - math.sqrt(lambda_h / lambda_w) * means).norm()),
     )
+
+
+def joint_gradient_norm(
+    W: Float[Tensor, "K d"],
+    H: Float[Tensor, "N d"],
+    labels: Int[Tensor, " N"],
+    lambda_w: float,
+    pull: Float[Tensor, "N d"],
+) -> float:
+    """Return the norm of the gradient of a regularised MSE loss over head and features together.
+
+    Parameters
+    ----------
+    W, H, labels, lambda_w
+        As in `regularized_mse_loss`, checked.
+    pull
+        (N, d) N times the gradient of what else the loss has by the features: their decay, and
+        what holds them.
+
+    Examples
+    --------
+    >>> H, labels = torch.eye(2).double(), torch.tensor([0, 1])
+    >>> joint_gradient_norm(H / 2, H, labels, 1.0, H / 4)  # of the optimal head, at rest
+    0.0
+    """
+    residual = _residual(W, H, labels)
+    by_head = residual.T @ H / len(H) + lambda_w / len(W) * W
+    by_features = (residual @ W + pull) / len(H)
+    return math.hypot(float(by_head.norm()), float(by_features.norm()))
 
 
 def balanced_counts(labels: Int[Tensor, " N"]) -> Int[Tensor, " K"]:

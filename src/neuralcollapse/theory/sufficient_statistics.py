@@ -21,7 +21,7 @@ from neuralcollapse.validation import (
 
 @runtime_checkable
 class HasMoments(Protocol):
-    """Whatever carries the first two class moments, however it came by them.
+    """Any object that has the first two class moments.
 
     ``means``: (K, d) class means; ``within``: (d, d) pooled within-class scatter, the sum over all
     samples divided by N; ``counts``: (K,) samples in each class.
@@ -206,7 +206,7 @@ def _checked(moments: HasMoments, labels: Any) -> SufficientStatistics:
         )
     if num_classes < 2 or not bool((counts >= 1).all()):
         raise NeuralCollapseError(
-            "counts", "at least 2 classes, each with a sample", str(counts.tolist()), "drop them"
+            "counts", "at least 2 classes, each with a sample", str(counts.tolist()), "leave it out"
         )
     counts = class_counts("counts", counts)
     values, vectors = torch.linalg.eigh(within)

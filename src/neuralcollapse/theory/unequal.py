@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.round_off import regular_systems
-from neuralcollapse.theory.unequal_objective import Bias, FactorPoint, Problem
+from neuralcollapse.theory.unequal_objective import Bias, ConvexProblem, FactorPoint
 from neuralcollapse.validation import Array, class_counts, positive, smoothing_share, whole_number
 
 NEARLY = 1e-5  # gradient at which Newton's method takes over, until rounding stops it
@@ -43,10 +43,10 @@ class UnequalMinimizer:
     strength
         r = sqrt(lambda_W lambda_H).
     merge_strength
-        (K,) the r from which on a class is one with the others of its size and weight; infinite
-        where there is none, or the loss merges none.
+        (K,) the r from which on a class has merged with the others of its size and weight;
+        infinite where there are no others.
     status
-        ``"minimum"``, ``"origin"`` where the decay leaves nothing but the bias, or ``"best found"``
+        ``"minimum"``, ``"origin"`` where the decay leaves only the bias, or ``"best found"``
         where d < K - 1 leaves local minima.
     class_sizes
         (K,).
@@ -138,12 +138,12 @@ def unequal_minimizer(
     class_sizes
         (K,) samples n_k >= 1 of each class.
     dim
-        d >= 1. Below K - 1 (K with the squared loss without a bias: then it stays closed), several
-        starts are tried and the best is returned.
+        d >= 1. With cross-entropy and d < K - 1 several starts are tried and the best is returned;
+        the squared loss has a closed form for every d.
     lambda_w, lambda_h
         Strengths of decay, above 0.
     bias
-        None, ``"free"``, or its decay lambda_b > 0. The squared loss knows the first two.
+        None, ``"free"``, or its decay lambda_b > 0, which the squared loss does not take.
     label_smoothing
         s in [0, 1): targets (1 - s) e_k + s/K. Cross-entropy alone.
     class_weights
@@ -161,8 +161,8 @@ def unequal_minimizer(
     Raises
     ------
     NeuralCollapseError
-        If a size, strength, weight or smoothing is out of range, or the squared loss is asked for
-        what it has no closed form for.
+        If a size, strength, weight or smoothing is out of range, or the squared loss has no closed
+        form for what is asked.
 
     References
     ----------
@@ -185,7 +185,7 @@ def unequal_minimizer(
     if isinstance(bias, (int, float)):
         bias = positive("bias", bias)
     shares = _shares(class_weights, sizes)
-    problem = Problem(sizes.numpy().astype(float), shares, label_smoothing, strength, bias)
+    problem = ConvexProblem(sizes.numpy().astype(float), shares, label_smoothing, strength, bias)
     if loss == "mse":
         _require_plain(bias, label_smoothing, class_weights)
         product, offset, value, gap, status = _squared_loss(problem, dim)
@@ -214,7 +214,7 @@ def unequal_minimizer(
 Solution = tuple[Array, Array, float, float, Literal["minimum", "origin", "best found"]]
 
 
-def _cross_entropy(problem: Problem, dim: int) -> Solution:
+def _cross_entropy(problem: ConvexProblem, dim: int) -> Solution:
     """Return D^{1/2} M^T, the bias, value, gap and status."""
     num = len(problem.sizes)
     roots = np.sqrt(problem.sizes)[:, None]
@@ -237,7 +237,7 @@ def _cross_entropy(problem: Problem, dim: int) -> Solution:
     return product, bias, value, gap, "minimum" if dim >= num - 1 else "best found"
 
 
-def _descend(problem: Problem, start: Array) -> FactorPoint:
+def _descend(problem: ConvexProblem, start: Array) -> FactorPoint:
     """Go most of the way by L-BFGS, which is cheap, and the rest by Newton's method."""
 
     def value_and_gradient(argument: Array) -> tuple[float, Array]:
@@ -258,7 +258,7 @@ def _descend(problem: Problem, start: Array) -> FactorPoint:
     return best
 
 
-def _starts(problem: Problem, width: int) -> list[Array]:
+def _starts(problem: ConvexProblem, width: int) -> list[Array]:
     """Simplex-encoded labels at the size of the optimum; with few dimensions, random ones too."""
     num = len(problem.sizes)
     size = max(1.0, math.log(1 / problem.strength))
@@ -275,7 +275,7 @@ def _starts(problem: Problem, width: int) -> list[Array]:
     return [np.concatenate([a.ravel(), b.ravel(), offset]) for a, b in factors]
 
 
-def _squared_loss(problem: Problem, dim: int) -> Solution:
+def _squared_loss(problem: ConvexProblem, dim: int) -> Solution:
     """Shrink the singular values of the centred targets by N r, and keep the d largest."""
     num, sizes = len(problem.sizes), problem.sizes
     total = sizes.sum()
@@ -293,7 +293,7 @@ def _squared_loss(problem: Problem, dim: int) -> Solution:
     return product, offset, value, 0.0, "minimum" if kept.any() else "origin"
 
 
-def _merge_strength(problem: Problem, loss: str) -> Float[Tensor, " K"]:
+def _merge_strength(problem: ConvexProblem, loss: str) -> Float[Tensor, " K"]:
     pairs = np.stack([problem.sizes, problem.shares], 1)
     _, group, count = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
     threshold = (1 - problem.smoothing) * problem.shares / np.sqrt(problem.sizes)

@@ -1,4 +1,4 @@
-r"""Cross-entropy with weight decay, reduced to one feature a class: a convex form and its dual.
+r"""Cross-entropy with weight decay and one feature for each class: a convex form and its dual.
 
 With M the K x K logits of the classes (column k those of class k, without bias), X = M D^{1/2},
 c_k the share of class k in the loss, t_k its target and r = sqrt(lambda_W lambda_H),
@@ -27,8 +27,8 @@ Bias = Literal["free"] | float | None
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Class sizes n_k, shares c_k, smoothing s, strength r, and what the bias costs."""
+class ConvexProblem:
+    """The convex form for sizes n_k, shares c_k, smoothing s, strength r and a bias's cost."""
 
     sizes: Array
     shares: Array
@@ -105,7 +105,7 @@ class FactorPoint:
     nuclear norm is the least (||A||^2 + ||B||^2)/2 of all factors, so no spurious minima arise.
     """
 
-    def __init__(self, problem: Problem, argument: Array) -> None:
+    def __init__(self, problem: ConvexProblem, argument: Array) -> None:
         num = len(problem.sizes)
         self.problem, self.argument = problem, argument
         self.width = (argument.size - (num if problem.bias is not None else 0)) // (2 * num)

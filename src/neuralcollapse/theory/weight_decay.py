@@ -1,4 +1,4 @@
-"""The layer-peeled model with weight decay: its optimum, and the pairs, a point that is none."""
+"""The layer-peeled model with weight decay: its optimum, and a critical point that is none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class WeightDecayPoint:
     Attributes
     ----------
     W
-        (K, d) head; rotations of it are as good.
+        (K, d) head; a rotation of it and of the features changes nothing.
     H
         (N, d) features, one point per class.
     labels

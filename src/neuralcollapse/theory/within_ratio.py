@@ -72,7 +72,7 @@ def predicted_within_ratio(
     spread = float(moments.within.trace())
     if spread <= 0:
         raise NeuralCollapseError(
-            "H0", "features that deviate from their class means", "collapsed ones", "add some"
+            "H0", "features that deviate from their class means", "collapsed ones", "pass others"
         )
     nothing = torch.zeros_like(moments.within)
     collapsed = SufficientStatistics(moments.means, nothing, moments.counts)

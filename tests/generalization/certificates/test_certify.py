@@ -273,7 +273,7 @@ def test_a_report_without_test_data_or_head_certifies_nothing(options, message):
         (
             [1.0],
             {"held_out_ids": [1, 2], "train_ids": [3]},
-            "held_out_ids: expected 1, one a margin, got 2; pass one a margin",
+            "held_out_ids: expected 1, one for each margin, got 2; pass all ids",
         ),
         (
             [1.0, 1.0],

@@ -25,7 +25,7 @@ from neuralcollapse.studies.gao2023.rotation_replication import (
     SCALE,
     SEEDS,
     SPLIT_SEED,
-    Setting,
+    AlignmentSetting,
     decide,
     rotations,
 )
@@ -168,7 +168,9 @@ def test_the_replication_is_drawn_from_its_record(monkeypatch, tmp_path):
 
 def test_the_published_record_is_of_the_design():
     record = json.loads(RECORD.read_text())
-    asked = json.loads(json.dumps(Setting(CONFIG, SCALE, SEEDS, ORDERS, SPLIT_SEED).to_dict()))
+    asked = json.loads(
+        json.dumps(AlignmentSetting(CONFIG, SCALE, SEEDS, ORDERS, SPLIT_SEED).to_dict())
+    )
     for name in ("config", "scale", "seeds", "orders", "split_seed", "train_images"):
         assert record["setting"][name] == asked[name]
     margins = [orthant_margins(head).least for head in rotations().values()]

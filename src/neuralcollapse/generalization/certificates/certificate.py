@@ -44,7 +44,7 @@ class ErrorCertificate:
     errors, n
         Misclassified held-out samples (ties among them), and all.
     floor
-        What the median of any distribution-free bound from n samples is at least.
+        Lower limit of the median of any distribution-free bound from n samples.
     table
         One row a method: ``upper``, ``covers`` (whether it is an upper bound with probability
         `confidence` under every distribution; the other rows explain and certify nothing),

@@ -1,4 +1,4 @@
-"""The floor: what no method can promise less than, without assuming something of the data."""
+"""The floor: the least that a method can promise without assumptions on the data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from neuralcollapse.validation import whole_number
 
 
 def distribution_free_floor(num_samples: int, confidence: float = 0.95) -> float:
-    r"""Return what the median of every distribution-free upper bound on the error is at least.
+    r"""Return a lower limit of the median of every distribution-free upper bound on the error.
 
     .. math:: \mathrm{median}\, U \;\ge\; 1 - (2 \delta)^{1/n} \;\approx\; \ln(1 / 2\delta) / n
 

@@ -30,11 +30,34 @@ def failure_probability(confidence: float) -> float:
     >>> failure_probability(0.75)
     0.25
     """
-    if not 0 < real_number("confidence", confidence) < 1:
-        raise NeuralCollapseError(
-            "confidence", "a number in (0, 1)", str(confidence), "use 0.95 for 95 %"
-        )
-    return 1 - float(confidence)
+    return 1 - fraction("confidence", confidence, "use 0.95 for 95 %")
+
+
+def fraction(argument: str, value: float, remedy: str) -> float:
+    """Return a number that must lie in (0, 1).
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        The number.
+    remedy
+        What the error proposes.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is no number in (0, 1).
+
+    Examples
+    --------
+    >>> fraction("level", 0.05, "use 0.05 for 5 %")
+    0.05
+    """
+    if not 0 < real_number(argument, value) < 1:
+        raise NeuralCollapseError(argument, "a number in (0, 1)", str(value), remedy)
+    return float(value)
 
 
 def finite_margins(argument: str, value: Any, axes: int | None = None) -> np.ndarray:
@@ -114,7 +137,10 @@ def check_never_trained_on(held_out_ids: Any, train_ids: Any, num_held_out: int)
     held_out, train = _names("held_out_ids", held_out_ids), _names("train_ids", train_ids)
     if len(held_out) != num_held_out:
         raise NeuralCollapseError(
-            "held_out_ids", f"{num_held_out}, one a margin", str(len(held_out)), "pass one a margin"
+            "held_out_ids",
+            f"{num_held_out}, one for each margin",
+            str(len(held_out)),
+            "pass all ids",
         )
     if len(set(held_out)) < len(held_out):
         raise NeuralCollapseError(

@@ -10,8 +10,8 @@ import pandas as pd
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization.certificates.clopper_pearson import clopper_pearson_upper
-from neuralcollapse.generalization.certificates.held_out import failure_probability
-from neuralcollapse.validation import check_class_names, integer_labels, real_number
+from neuralcollapse.generalization.certificates.held_out import failure_probability, fraction
+from neuralcollapse.validation import check_class_names, integer_labels
 
 
 def class_uppers(
@@ -95,9 +95,6 @@ def _below(tolerance: float, errors: np.ndarray, counts: np.ndarray, delta: floa
     from scipy.stats import binom
     from statsmodels.stats.multitest import multipletests  # takes a second
 
-    if not 0 < real_number("tolerance", tolerance) < 1:
-        raise NeuralCollapseError(
-            "tolerance", "a number in (0, 1)", str(tolerance), "use 0.1 for an error of 10 %"
-        )
+    fraction("tolerance", tolerance, "use 0.1 for an error of 10 %")
     # Without a sample the probability of at most 0 errors of 0 is 1: such a class is never shown.
     return multipletests(binom.cdf(errors, counts, tolerance), delta, method="holm")[0]

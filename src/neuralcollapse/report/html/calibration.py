@@ -37,7 +37,7 @@ class Trust:
 
 
 def calibration_data(shot: Snapshot) -> Trust | None:
-    """Measure the calibration of the class decided for, on the test samples of a snapshot.
+    """Measure the calibration of the predicted class, on the test samples of a snapshot.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def trust_data(found: TopLabelCalibration) -> Trust:
     Parameters
     ----------
     found
-        From `calibration`, or of the class decided for alone.
+        From `calibration`, or of the predicted class alone.
     """
     rows = found.bins.to_dict(orient="records")
     bins = [

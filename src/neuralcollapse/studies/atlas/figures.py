@@ -88,8 +88,8 @@ def draw_where(job: FigureJob) -> list[Path]:
         right = (table["training_error"] == 0).sum()
     caption = _caption(
         len(table),
-        "dot: a network, bar: the median of a level; 0 stands at half of the least other value. "
-        f"{right} networks have every training image right at the end.",
+        "dot: a network, bar: the median of a level; zeros are drawn at half the smallest other "
+        f"value. {right} networks have every training image right at the end.",
     )
     path = job.folder / f"atlas_{job.scale}.csv"
     write_whole(path, table.to_csv(index=False, float_format="%.6g"))

@@ -14,7 +14,7 @@ from neuralcollapse.generalization import alignment_effects, compare_rules
 from neuralcollapse.geometry import fittable_etf, orthant_margins, simplex_etf
 from neuralcollapse.geometry.alignment import ALIGNMENT_RULES
 from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.gao2023.alignment_runs import Setting, run_alignments
+from neuralcollapse.studies.gao2023.alignment_runs import AlignmentSetting, run_alignments
 from neuralcollapse.studies.gao2023.study import study
 from neuralcollapse.training import PerceptronConfig
 
@@ -25,7 +25,7 @@ CLASSES = 10
 
 def setting(
     dim: int, seeds: int = 10, orders: int = 2, relu_features: bool = True, epochs: int = 150
-) -> Setting:
+) -> AlignmentSetting:
     """Return the setting of Figure 4 with this dimension of the features.
 
     Parameters
@@ -40,7 +40,7 @@ def setting(
         Of the training.
     """
     config = PerceptronConfig(dim=dim, relu_features=relu_features, epochs=epochs)
-    return Setting(config, seeds=tuple(range(seeds)), orders=orders)
+    return AlignmentSetting(config, seeds=tuple(range(seeds)), orders=orders)
 
 
 def alignments(kind: Kind, dim: int, count: int = 12) -> dict[Any, Tensor]:

@@ -25,7 +25,7 @@ TRAIN_IMAGES = 300
 
 
 @dataclass(frozen=True)
-class Setting:
+class AlignmentSetting:
     """What all runs of a design share.
 
     Attributes
@@ -80,7 +80,7 @@ def digits_split(split_seed: int) -> Data:
 
 
 def train_alignments(
-    setting: Setting,
+    setting: AlignmentSetting,
     heads: Mapping[Any, Tensor],
     rules: Sequence[str] = (),
     progress: bool = False,
@@ -127,7 +127,7 @@ def train_alignments(
 
 
 def run_alignments(
-    setting: Setting,
+    setting: AlignmentSetting,
     heads: Mapping[Any, Tensor],
     rules: Sequence[str] = (),
     progress: bool = False,

@@ -49,7 +49,7 @@ from neuralcollapse.generalization import alignment_effects
 from neuralcollapse.generalization.alignment_effects import AlignmentEffects
 from neuralcollapse.geometry import orthant_margins, simplex_etf
 from neuralcollapse.studies.gao2023.alignment_runs import (
-    Setting,
+    AlignmentSetting,
     from_record,
     run_alignments,
     to_record,
@@ -83,7 +83,7 @@ def replicate(progress: bool = False) -> dict[str, Any]:
     dict
         JSON-ready: ``setting``, ``margins`` (minimum orthant margin of each rotation) and ``runs``.
     """
-    setting = Setting(CONFIG, SCALE, SEEDS, ORDERS, SPLIT_SEED)
+    setting = AlignmentSetting(CONFIG, SCALE, SEEDS, ORDERS, SPLIT_SEED)
     heads = rotations()
     margins = [orthant_margins(head).least for head in heads.values()]
     runs = run_alignments(setting, heads, progress=progress)

@@ -15,7 +15,7 @@ from neuralcollapse.files import write_npz
 from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.panels import fixed_ticks
 from neuralcollapse.studies.tirer2023.regularization import LAMBDA_H, LAMBDA_W, NOISE, within_ratios
-from neuralcollapse.studies.tirer2023.setting import Setting
+from neuralcollapse.studies.tirer2023.setting import LinearMapSetting
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory.feature_response import Variant
 
@@ -67,7 +67,7 @@ def record_spectra() -> Record:
 
 
 def _spectrum(lambda_h: float, beta: float, variant: Variant) -> list[float]:
-    operator = Setting(lambda_h, beta).operator(variant)
+    operator = LinearMapSetting(lambda_h, beta).operator(variant)
     return [value for value, many in operator.block_singular_values(0, 0) for _ in range(many)]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.tirer2023.features import random_features
-from neuralcollapse.studies.tirer2023.setting import LAMBDA_W, Setting
+from neuralcollapse.studies.tirer2023.setting import LAMBDA_W, LinearMapSetting
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory import GeneralPerturbationOperator, near_features_minimizer
 from neuralcollapse.theory.feature_response import Variant
@@ -31,7 +31,7 @@ LAMBDA_H = (0.01, 0.1, 0.3, 0.6)
     "not unique",
 )
 def _map() -> Iterator[Evidence]:
-    setting = Setting()
+    setting = LinearMapSetting()
     worst = 0.0
     generator = torch.Generator().manual_seed(1)
     for variant in VARIANTS:
@@ -68,7 +68,7 @@ def _map() -> Iterator[Evidence]:
     yield Evidence("relative error of the head's linear response", error, 0, 1e-6, note=note)
     worst = 0.0
     for beta in (1.0, 10.0, 1000.0):
-        near = Setting(beta=beta)
+        near = LinearMapSetting(beta=beta)
         norm = float(np.linalg.norm(near.dense() - near.dense("first-order"), 2))
         x = near.g / beta
         worst = max(worst, abs(norm / (x * x / (1 + x)) - 1))
@@ -137,7 +137,7 @@ def _blocks() -> Iterator[Evidence]:
     error = extreme = between = 0.0
     for lambda_h in LAMBDA_H:
         for variant in VARIANTS:
-            setting = Setting(lambda_h)
+            setting = LinearMapSetting(lambda_h)
             operator, dense = setting.operator(variant), setting.dense(variant)
             for k, j in ((0, 0), (2, 2), (0, 1), (3, 1)):
                 block = dense[100 * k : 100 * k + 100, 100 * j : 100 * j + 100]
@@ -156,12 +156,14 @@ def _blocks() -> Iterator[Evidence]:
     yield Evidence("largest error of 1 and 1 - g / beta", extreme, 0, 1e-13, note=note)
     yield Evidence("largest error of the norm and the rank between classes", between, 0, 1e-13)
     yield Evidence("ours: largest error of any singular value, both variants", error, 0, 1e-13)
-    values = np.linalg.svd(Setting().dense("first-order")[:100, :100], compute_uv=False)
+    values = np.linalg.svd(LinearMapSetting().dense("first-order")[:100, :100], compute_uv=False)
     ones = int((np.abs(values - 1) < 1e-12).sum())
     yield Evidence("singular values 1, of 100", ones, 6, note="(1 - K/d) / n of them: 6 in 100")
-    told = Setting().operator("first-order").block_singular_values(0, 0)[0].multiplicity
+    told = LinearMapSetting().operator("first-order").block_singular_values(0, 0)[0].multiplicity
     yield Evidence("their number by the closed form", told, ones)
-    single = np.linalg.svd(Setting(per_class=1).dense("first-order")[:10, :10], compute_uv=False)
+    single = np.linalg.svd(
+        LinearMapSetting(per_class=1).dense("first-order")[:10, :10], compute_uv=False
+    )
     c = np.sqrt(0.1 * LAMBDA_W)
     yield Evidence(
         "least value at n = 1, over 1 - 4 lambda_H (1 - c) / beta",
@@ -169,7 +171,7 @@ def _blocks() -> Iterator[Evidence]:
         1,
         1e-12,
     )
-    least = np.linalg.svd(Setting(0.5, 5.0, 3, 2, 4, 0.02).dense("first-order"))[1][-1]
+    least = np.linalg.svd(LinearMapSetting(0.5, 5.0, 3, 2, 4, 0.02).dense("first-order"))[1][-1]
     yield Evidence(
         "least singular value at beta = g = 5, lambda_H = 0.5",
         least,
@@ -179,7 +181,7 @@ def _blocks() -> Iterator[Evidence]:
     )
     turn = 4 / (9 * LAMBDA_W)
     norms = [
-        np.linalg.norm(Setting(turn * s).dense("first-order")[:100, 100:200], 2)
+        np.linalg.norm(LinearMapSetting(turn * s).dense("first-order")[:100, 100:200], 2)
         for s in (0.9, 1.0, 1.1)
     ]
     yield Evidence(
@@ -189,7 +191,7 @@ def _blocks() -> Iterator[Evidence]:
         relation="<=",
     )
     for lambda_h in (1e-4, 1e-2, 0.3):
-        dense = Setting(lambda_h).dense("first-order")
+        dense = LinearMapSetting(lambda_h).dense("first-order")
         inside = np.linalg.svd(dense[:100, :100], compute_uv=False)[-1]
         yield Evidence(
             f"sigma_max(F_kl) over sigma_min(F_kk), lambda_H = {lambda_h:g}",
@@ -198,7 +200,7 @@ def _blocks() -> Iterator[Evidence]:
             relation="<=",
             note="far below: the paper reads the map as one within classes",
         )
-    near = Setting(0.3, 1.0)
+    near = LinearMapSetting(0.3, 1.0)
     dense = near.dense()
     yield Evidence(
         "the same of the exact map at beta = 1, lambda_H = 0.3",

@@ -17,7 +17,7 @@ LAMBDA_W = math.sqrt(2)
 
 
 @dataclass(frozen=True)
-class Setting:
+class LinearMapSetting:
     """The collapsed optimum of Figure 1, and a pull towards it."""
 
     lambda_h: float = 0.1

@@ -144,7 +144,7 @@ def flow_asymptotics(W: Any, H: Any, labels: Any) -> FlowAsymptotics:
     lean = ratio * frame @ (span.T @ W.mean(0))
     pairs = lean[:, None] + lean[None, :]
     cosine_rows = ratio * pairs.fill_diagonal_(0.0).abs().sum() / (num_classes * (num_classes - 1))
-    frozen = (H - class_means(H, model.labels, model.labels.bincount())[model.labels]) @ rest
+    frozen = (H - class_means(H, model.labels, sizes)[model.labels]) @ rest
     coefficients = CollapseErrors(
         equinorm_means=equinorm,
         equinorm_head=equinorm,

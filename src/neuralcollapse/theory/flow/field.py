@@ -51,7 +51,7 @@ class FlowField:
         return Evaluation(log_loss, ghat, self.join(ghat.T @ H, ghat @ W))
 
     def log_time_velocity(self, log_t: float, state: Array) -> Array:
-        """Return d(theta)/d log t = -t grad L; NaN where a solver's trial state is off the map."""
+        """Return d(theta)/d log t = -t grad L; NaN at a trial state far out of range."""
         if not np.abs(state).max() < 1e100:
             return np.full_like(state, np.nan)
         here = self.evaluate(state)

@@ -26,9 +26,7 @@ from neuralcollapse.validation import Array
 
 WORKING = 1e4  # log t to which a late state is reduced
 SETTLED = 1.01  # largest over minimum margin at log t = 1e4 from which full size will do
-ALIKE = (
-    20.0  # spread of margins that growing back leaves as it is: weights e^-20 apart, and no more
-)
+ALIKE = 20.0  # spread of margins that growing back leaves as it is: weights within e^20
 GROWTH = 1.25
 SHORT = 0.97  # share of a log time that is left to full size
 RELAXED = 50.0  # log t in which weights find their places after a change of scale
