@@ -59,7 +59,10 @@ def test_constant_rate_in_closed_form():
         ({"lr": 0.1, "steps": 2**63}, "steps: expected at most 100,000,000"),
         ({"lr": "x", "steps": 3}, "lr: expected real numbers"),
         ({"lr": 0.1, "steps": 3, "decay": -1.0}, "decay: expected a finite number of at least 0"),
-        ({"lr": 0.1, "steps": 3, "momentum": 2.0}, "momentum: expected"),
+        (
+            {"lr": 0.1, "steps": 3, "momentum": 2.0},
+            r"momentum: expected a number in \[0, 1\], got 2.0",
+        ),
     ],
 )
 def test_bad_input_is_refused(arguments, message):
