@@ -61,13 +61,13 @@ REPORT = nc.measure_features(X, Y)
             lambda: generalization.error_certificate(
                 [1.0, 2.0], held_out_ids=[NAN, NAN], train_ids=[1.0]
             ),
-            "held_out_ids: expected one name a sample",
+            "held_out_ids: expected one name per sample",
         ),
         (
             lambda: generalization.error_certificate(
                 [1.0, 2.0], held_out_ids=[1, 2], train_ids=[[3]]
             ),
-            "train_ids: expected one name a sample",
+            "train_ids: expected one name per sample",
         ),
         (
             lambda: nc.measure_features(X.to_sparse(), Y),

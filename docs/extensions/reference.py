@@ -1,4 +1,4 @@
-"""The reference is written from the stubs, which say what is public: one page an object.
+"""The reference is written from the stubs, which say what is public: one page per object.
 
 What public functions return has a page too, by the name of the file that defines it.
 

@@ -69,7 +69,7 @@ GLOSSARY = (
     ),
     Term(
         "feature",
-        "What enters the last linear layer, one row a sample.",
+        "What enters the last linear layer, one row per sample.",
     ),
     Term(
         "grade",
@@ -79,7 +79,7 @@ GLOSSARY = (
     ),
     Term(
         "head (W, b)",
-        "The last linear layer: one row a class, and a bias.",
+        "The last linear layer: one row per class, and a bias.",
         ("head",),
     ),
     Term(

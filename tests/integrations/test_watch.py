@@ -221,7 +221,7 @@ def test_bad_input_is_refused(network, loader):
         NeuralCollapseError, match="mode: expected one of pass, batches, got 'both'"
     ):
         inspect.unwrap(CollapseRecorder.__init__)(object.__new__(CollapseRecorder), mode="both")
-    with pytest.raises(NeuralCollapseError, match="3 names, one a class, got 2"):
+    with pytest.raises(NeuralCollapseError, match="3 names, one per class, got 2"):
         nc.watch(network, loader, class_names="ab").epoch_end()
     with pytest.raises(NeuralCollapseError, match="training batches with labels between two"):
         nc.watch(network, loader, mode="batches").epoch_end()

@@ -161,7 +161,7 @@ def test_words_stand_for_columns_in_the_order_of_names(tmp_path):
         ),
         (
             {"logits": LOGITS, "labels": NUMBERS, "class_names": ["cat", "dog"]},
-            "class_names: expected 3 names, one a class, got 2",
+            "class_names: expected 3 names, one per class, got 2",
         ),
         (
             {"features": FEATURES, "labels": NUMBERS, "weight": np.eye(3), "bias": ["x"] * 3},

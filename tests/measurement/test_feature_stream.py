@@ -76,7 +76,7 @@ def test_a_stream_gives_the_report_of_the_whole(network, batches, logits, budget
 
 def test_streams_that_do_not_tell_enough_are_refused():
     rows = (np.ones((2, 3)), np.array([0, 1]))
-    with pytest.raises(NeuralCollapseError, match="one name a class, for a stream without"):
+    with pytest.raises(NeuralCollapseError, match="one name per class, for a stream without"):
         nc.measure_features([rows])
     with pytest.raises(
         NeuralCollapseError, match=r"batches \(features, labels\) or .* got ndarray"

@@ -84,7 +84,7 @@ def test_unknown_names_are_refused():
         (
             nn.Sequential(nn.Flatten(0)),
             1,
-            r"layer 0: expected features of shape \(4, d\), one row a sample, got \(8,\)",
+            r"layer 0: expected features of shape \(4, d\), one row per sample, got \(8,\)",
         ),
     ],
 )

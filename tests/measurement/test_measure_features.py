@@ -126,7 +126,7 @@ def test_logits_of_other_samples_are_refused_by_their_own_name(prefix):
     features, labels = torch.eye(4), torch.arange(4)
     given = {"features": features, "labels": labels, "weight": torch.eye(4)}
     tested = {"test_features": features, "test_labels": labels}
-    message = f"^{prefix}logits: expected 4 rows, one a sample, got 3"
+    message = f"^{prefix}logits: expected 4 rows, one per sample, got 3"
     with pytest.raises(NeuralCollapseError, match=message):
         nc.measure_features(**given, **tested, **{f"{prefix}logits": torch.eye(4)[:3]})
 

@@ -121,7 +121,7 @@ def test_command(tmp_path):
     ("arguments", "message"),
     [
         ({"bias": torch.ones(3)}, "bias"),
-        ({"class_names": ["a"]}, "class_names: expected 4 names, one a class, got 1"),
+        ({"class_names": ["a"]}, "class_names: expected 4 names, one per class, got 1"),
         ({"class_sizes": [1, 2]}, r"class_sizes: expected shape \(4,\), got \(2,\)"),
         ({"weight": torch.ones(1, 2)}, "weight: expected at least 2 rows"),
     ],

@@ -160,7 +160,9 @@ def test_few_samples_of_test_data_do_not_make_it_look_collapsed():
     assert report.apart > 100
     record = report.to_record()
     assert record_apart(record) == report.apart
-    assert "lower" not in record["estimates"]["test_nc1_trace_ratio"]  # below five samples a class
+    assert (
+        "lower" not in record["estimates"]["test_nc1_trace_ratio"]
+    )  # below five samples per class
 
 
 def test_cautions_name_what_could_mislead():
@@ -170,7 +172,7 @@ def test_cautions_name_what_could_mislead():
     assert "2 of 5 classes have one sample" in cautions
     assert "nearest to their own class mean whatever" in cautions
     assert report.reading("vci").words == "N ≤ d + 1: 0 for any features"
-    assert noise((1,) * 5, 3).reading("cdnv").words.startswith("one sample a class has no spread")
+    assert noise((1,) * 5, 3).reading("cdnv").words.startswith("one sample per class has no spread")
 
 
 def test_one_unit_that_makes_most_of_nc1_is_named():

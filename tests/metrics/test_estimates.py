@@ -197,7 +197,7 @@ def test_coverage_is_92_to_100_per_cent(name, per_class):
 
 @pytest.mark.parametrize("name", ["isotropic", "exact ETF", "unequal"])
 def test_corrected_values_have_a_small_part_of_the_bias_of_the_plain_ones(name):
-    """Cells of the tables of bias, five samples a class: means over draws against the truth."""
+    """Cells of the tables of bias, five samples per class: means over draws against the truth."""
     world, draws = World(name, 5), 50
     truth, found, plain = world.truth, [], []
     squares = ("nc2_equinorm", "nc2_equiangular", "nc3_self_duality")
@@ -238,7 +238,7 @@ def test_corrected_values_have_a_small_part_of_the_bias_of_the_plain_ones(name):
 
 
 def test_pinv_is_corrected_where_the_terms_are_small_and_withheld_elsewhere():
-    """An exact ETF, 10 samples a class: the plain value is low by what the terms say."""
+    """An exact ETF, 10 samples per class: the plain value is low by what the terms say."""
     world = World("exact ETF", 10)
     plain, fixed = [], []
     for _ in range(40):
@@ -408,7 +408,7 @@ def test_what_has_no_interval_says_why():
     bare = measure_features(x, y, scatter=False).estimates["cdnv"]
     assert bare.reason == "the within-class scatter was not kept"
     once = measure_features(world.means, torch.arange(K)).estimates["cdnv"]
-    assert once.reason == "one sample a class tells nothing of its spread"
+    assert once.reason == "one sample per class tells nothing of its spread"
     still = measure_features(world.means[y], y).estimates["cdnv"]
     assert still.reason == "there is no spread"
 

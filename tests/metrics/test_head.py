@@ -27,5 +27,5 @@ def test_a_cosine_head_sees_directions_alone(generator):
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(NeuralCollapseError, match=r"weight of the head 'fc': expected shape \(K"):
         Head("fc", torch.ones(3))
-    with pytest.raises(NeuralCollapseError, match="one entry a class"):
+    with pytest.raises(NeuralCollapseError, match="one entry per class"):
         Head("fc", torch.ones(3, 2), torch.ones(2))

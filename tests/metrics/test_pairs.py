@@ -109,7 +109,7 @@ def test_fifty_thousand_classes():
     features = torch.randn(num, dim, generator=torch.Generator().manual_seed(0))
     moments = ClassMoments(num, dim, scatter=False).update(features, torch.arange(num))
     with LargestTensor() as largest:
-        assert cdnv(moments) == 0  # one sample a class
+        assert cdnv(moments) == 0  # one sample per class
         assert equiangularity(moments.means) > 0.1
         assert etf_distance(moments.means) == pytest.approx(math.sqrt(2), rel=0.01)
         assert (nearest_center(features, moments.means) == torch.arange(num)).all()

@@ -213,11 +213,11 @@ def test_features_of_a_part_that_were_dropped_are_dropped_of_the_whole(case):
     ("batch", "message"),
     [
         ((torch.ones(2, 3), [0, 0]), r"features: expected shape \(n, 2\)"),
-        ((torch.ones(2, 2), [0]), "labels: expected 2 labels, one a row"),
+        ((torch.ones(2, 2), [0]), "labels: expected 2 labels, one per row"),
         ((torch.ones(2, 2), [0, 2]), "below num_classes = 2"),
         (
             (torch.ones(2, 2), [0, 1], torch.ones(2, 3)),
-            r"logits: expected shape \(2, 2\), got \(2, 3\); pass one column a class",
+            r"logits: expected shape \(2, 2\), got \(2, 3\); pass one column per class",
         ),
         ((torch.ones(2, 2) * math.nan, [0, 1], torch.eye(2)), "features in batch 0"),
         ((torch.ones(2, 2), [0, 1], torch.eye(2) * math.nan), "logits: expected a finite margin"),

@@ -247,7 +247,7 @@ def call(**changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": [0, 1, 1]}, "labels: expected 2 labels, one a row"),
+        ({"labels": [0, 1, 1]}, "labels: expected 2 labels, one per row"),
         ({"labels": [1, 1]}, "a sample of each of 2 classes, got none of \\[0\\]"),
         ({"lambda_w": 0}, "lambda_w: expected a finite number above 0, got 0"),
         ({"lambda_h": -1}, "lambda_h: expected a finite number above 0, got -1"),

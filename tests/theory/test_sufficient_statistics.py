@@ -53,7 +53,7 @@ def given_moments(**changes):
 @pytest.mark.parametrize(
     ("features", "labels", "message"),
     [
-        (torch.eye(2), [0, 1, 1], "labels: expected 2 labels, one a row, got shape \\(3,\\)"),
+        (torch.eye(2), [0, 1, 1], "labels: expected 2 labels, one per row, got shape \\(3,\\)"),
         (
             torch.eye(3),
             [0, 2, 2],

@@ -142,7 +142,7 @@ def test_a_network_that_diverged_has_nothing_right(problem):
         ),
         (lambda: _train(orders=[0]), "and 1 orders; pass one head"),
         (lambda: _train(labels=[0, 0, 2, 2]), r"labels: expected a sample of each of 3 classes"),
-        (lambda: _train(labels=[0, 1]), "labels: expected 4 labels, one a row"),
+        (lambda: _train(labels=[0, 1]), "labels: expected 4 labels, one per row"),
     ],
 )
 def test_bad_input_is_refused(call, message):

@@ -1,4 +1,4 @@
-"""The command line: one file a command, heavy imports inside it, so that help is instant.
+"""The command line: one file per command, heavy imports inside it, so that help is instant.
 
 The commands appear in the help in the order of the imports.
 """

@@ -30,7 +30,7 @@ def certify(
         int, typer.Option(help="Number of bins of confidence, for the calibration.")
     ] = 15,
     class_names: Annotated[
-        Path | None, typer.Option(help="A text file with one class name a line.")
+        Path | None, typer.Option(help="A text file with one class name per line.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write all values to this file.")] = None,
     html: Annotated[

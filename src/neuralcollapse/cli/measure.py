@@ -31,7 +31,7 @@ def measure(
         str | None, typer.Option(help="Also print a paper's numbers, such as papyan2020.")
     ] = None,
     class_names: Annotated[
-        Path | None, typer.Option(help="A text file with one class name a line.")
+        Path | None, typer.Option(help="A text file with one class name per line.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write all values to this file.")] = None,
     csv: Annotated[

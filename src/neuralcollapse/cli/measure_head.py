@@ -17,7 +17,7 @@ def measure_head(
         str | None, typer.Option(help="Name of the head's weight, such as lm_head.weight.")
     ] = None,
     names: Annotated[
-        Path | None, typer.Option(help="A text file with one class name a line.")
+        Path | None, typer.Option(help="A text file with one class name per line.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write all values to this file.")] = None,
 ) -> None:

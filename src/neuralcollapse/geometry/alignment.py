@@ -22,7 +22,7 @@ def align(vertices: Any, means: Any, rule: str) -> Float[Tensor, "K d"]:
     Parameters
     ----------
     vertices
-        (K, d) head, one row a class.
+        (K, d) head, one row per class.
     means
         (K, d) class means of the features the head will see. They are centred here.
     rule
@@ -150,6 +150,6 @@ def _centered_pair(vertices: Any, means: Any) -> tuple[Tensor, Tensor]:
         "means",
         points,
         head.shape,
-        "pass the means of the features that enter the head, one row a class",
+        "pass the means of the features that enter the head, one row per class",
     )
     return head, points.to(head.device) - points.to(head.device).mean(0)

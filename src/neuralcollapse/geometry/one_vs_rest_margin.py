@@ -64,7 +64,7 @@ def one_vs_rest_margin(weight: Any, every_class: bool = True) -> OneVsRestMargin
     Parameters
     ----------
     weight
-        (K, d) head, one row a class, K >= 2.
+        (K, d) head, one row per class, K >= 2.
     every_class
         Solve every class; False solves only those that can be the least, which is much faster for
         many classes.

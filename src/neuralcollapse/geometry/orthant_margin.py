@@ -75,7 +75,7 @@ def orthant_margins(weight: Any) -> OrthantMargins:
     Parameters
     ----------
     weight
-        (K, d) head, one row a class, K >= 2, without bias.
+        (K, d) head, one row per class, K >= 2, without bias.
 
     Returns
     -------

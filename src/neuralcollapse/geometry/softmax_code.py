@@ -38,7 +38,7 @@ class SoftmaxCode:
     vertices
         (K, d) unit rows.
     features
-        (K, d) the unit features that attain the margin, one a class.
+        (K, d) the unit features that attain the margin, one per class.
     margin
         Their one-vs-rest margin rho.
     upper

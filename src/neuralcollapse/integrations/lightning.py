@@ -75,7 +75,7 @@ class CollapseCallback(_Callback):
         Folder of the run: it gets config.json, history.jsonl and snapshots of the geometry, which
         `neuralcollapse report` draws. A full disk ends no training: records then wait in memory.
     class_names
-        One name a class; numbers if omitted.
+        One name per class; numbers if omitted.
     prefix
         Of logged names.
     include

@@ -58,7 +58,7 @@ class CollapseTrainerCallback(TrainerCallback):
         Folder of the run: it gets config.json, history.jsonl and snapshots of the geometry, which
         `neuralcollapse report` draws. A full disk ends no training: records then wait in memory.
     class_names
-        One name a class; those of the model's configuration if omitted.
+        One name per class; those of the model's configuration if omitted.
     prefix
         Of logged names.
     include

@@ -49,7 +49,7 @@ class CollapseWatch:
     log
         A logger, see `sink`.
     class_names
-        One name a class; numbers if omitted.
+        One name per class; numbers if omitted.
     prefix
         Of logged names.
     test_loader

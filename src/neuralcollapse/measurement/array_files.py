@@ -84,8 +84,8 @@ def read_arrays(path: str | Path, names: Collection[str] = ()) -> dict[str, Any]
 
 
 def read_class_names(path: str | Path) -> list[str]:
-    """Read the names of classes from a text file, one a line."""
-    with reading(path, "a text file with one class name a line", "check the name"):
+    """Read the names of classes from a text file, one per line."""
+    with reading(path, "a text file with one class name per line", "check the name"):
         return Path(path).read_text(encoding="utf-8").splitlines()
 
 
@@ -117,7 +117,7 @@ def _names(found: Any, path: Path) -> list[str]:
     names = found.tolist() if isinstance(found, (np.ndarray, Tensor)) else found
     if not isinstance(names, list) or any(isinstance(name, (list, dict)) for name in names):
         got = f"{' '.join(str(found).split())[:40]} in {path.name}"
-        raise NeuralCollapseError("class_names", "a row of names", got, "store one name a class")
+        raise NeuralCollapseError("class_names", "a row of names", got, "store one name per class")
     return [str(name) for name in names]
 
 

@@ -32,7 +32,7 @@ class CollapseReport(CollapseValues):
         The same on test data, or None. NC4 and nearest-mean accuracy judge test features by the
         class means of the training data; NC1 to NC3 describe the test features by themselves.
     class_names
-        One name a class.
+        One name per class.
     weight, bias
         The head, or None.
     own
@@ -65,7 +65,7 @@ class CollapseReport(CollapseValues):
 
     @property
     def per_class(self) -> pd.DataFrame:
-        """One row a class, worst margin first: samples, spread, distance, accuracies, margins."""
+        """One row per class, worst margin first: samples, spread, distance, accuracies, margins."""
         from neuralcollapse.measurement.report_tables import class_table
 
         return class_table(self)
@@ -88,7 +88,7 @@ class CollapseReport(CollapseValues):
         return pair_table(self, count)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a metric: values, estimates, target, chance, reading, what it measures."""
+        """Return one row per metric: values, estimates, target, chance, reading, what it measures."""
         from neuralcollapse.measurement.report_tables import report_frame
 
         return report_frame(self)

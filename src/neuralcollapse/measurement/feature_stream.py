@@ -128,7 +128,7 @@ def _num_classes(
         return logits.shape[1]
     raise NeuralCollapseError(
         "class_names",
-        "one name a class, for a stream without a weight or logits",
+        "one name per class, for a stream without a weight or logits",
         "none",
         "pass class_names=, from which the number of classes is known",
     )

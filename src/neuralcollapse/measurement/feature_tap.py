@@ -45,7 +45,7 @@ class FeatureTap:
     embedding, is found likewise, and is named as in ``model.named_parameters()``.
 
     A head that is applied to every token or pixel gives rows for all of them, (n, T, d) and
-    (n, T, K); where the network returns the logits of one token a sample, as decoders that
+    (n, T, K); where the network returns the logits of one token per sample, as decoders that
     classify do, that token. Nothing is stored in the network: it can be copied and pickled inside
     the context.
 

@@ -92,7 +92,7 @@ def keeps_order(call: LayerCall, tensor: Tensor) -> bool:
 
 
 def is_one_token(call: LayerCall, tensor: Tensor) -> bool:
-    """Whether the tensor is the output of the layer at one token a sample."""
+    """Whether the tensor is the output of the layer at one token per sample."""
     return one_token(call, tensor) is not None
 
 
@@ -130,7 +130,7 @@ def reduced(call: LayerCall, output: Any) -> LayerCall:
             return found
     raise NeuralCollapseError(
         "head",
-        "features of shape (n, d), one row a sample, or logits returned for every position",
+        "features of shape (n, d), one row per sample, or logits returned for every position",
         f"{tuple(call.features.shape)} into {call.name!r}",
         "pool tokens or positions before the head, or pass another head=",
     )

@@ -24,7 +24,7 @@ def plot_profile(
     Parameters
     ----------
     profile
-        One row a layer, the first one first, as `LayerProfile.to_frame` returns them.
+        One row per layer, the first one first, as `LayerProfile.to_frame` returns them.
     law
         Fitted to the layers, if it could be.
     num_samples, num_classes

@@ -40,7 +40,7 @@ class LayerMoments:
     Raises
     ------
     NeuralCollapseError
-        If a name is not in the model; in a pass, if a layer's output has not one row a sample, or
+        If a name is not in the model; in a pass, if a layer's output has not one row per sample, or
         a layer was not called once for each batch.
 
     Examples

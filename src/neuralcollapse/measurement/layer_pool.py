@@ -12,7 +12,7 @@ Pool = Literal["mean", "cls", "last", "max", "flatten"] | Callable[[Tensor], Ten
 
 
 def pooled(rows: Tensor, pool: Pool | None, mask: Tensor | None = None) -> Tensor:
-    """Return one row a sample, (n, d), of features at all positions.
+    """Return one row per sample, (n, d), of features at all positions.
 
     Parameters
     ----------

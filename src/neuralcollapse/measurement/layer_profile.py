@@ -108,7 +108,7 @@ class LayerProfile:
         return [layer for layer in self.layers if layer.dim < self.num_classes - 1]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a layer, numbered from 1 in the column ``depth``."""
+        """Return one row per layer, numbered from 1 in the column ``depth``."""
         rows = [{"depth": i, **asdict(layer)} for i, layer in enumerate(self.layers, 1)]
         return pd.DataFrame(rows)
 

@@ -123,7 +123,7 @@ class LayerTap:
             if (features.ndim != 2 and not positions) or len(features) != num_samples:
                 raise NeuralCollapseError(
                     f"layer {name}",
-                    f"features of shape ({num_samples}, d), one row a sample",
+                    f"features of shape ({num_samples}, d), one row per sample",
                     str(tuple(features.shape)),
                     "leave the layer out, or pass pool=, a function to (n, d)",
                 )

@@ -64,7 +64,7 @@ def measure(
     device
         Where to run; where the model is if omitted. The model is moved there and back.
     class_names
-        One name a class; numbers if omitted.
+        One name per class; numbers if omitted.
     scatter
         As in `ClassMoments`; False leaves out ``nc1_pinv`` and ``vci``, in O(K d) memory.
     feature_budget

@@ -66,7 +66,7 @@ def measure_features(
     test_features, test_labels, test_logits
         (N', d), (N',) and (N', K) of test data, judged against the class means of `features`.
     class_names
-        One name a class; the labels if omitted.
+        One name per class; the labels if omitted.
     scatter
         As in `ClassMoments`; False leaves out ``nc1_pinv`` and ``vci``, in O(K d) memory.
     metrics
@@ -116,7 +116,7 @@ def measure_features(
         return measure_stream(*stream, class_names, scatter, feature_budget, own, intervals)
     rows = as_matrix("features", features).detach()
     if not len(rows):
-        raise NeuralCollapseError("features", "at least one row", "none", "pass one row a sample")
+        raise NeuralCollapseError("features", "at least one row", "none", "pass one row per sample")
     if (test_features is None) != (test_labels is None):
         missing = "test_features" if test_features is None else "test_labels"
         raise NeuralCollapseError(missing, "both, of test data", "only one", f"pass {missing}= too")
@@ -156,12 +156,12 @@ def measure_features(
 
 
 def _given_scores(argument: str, logits: Any, rows: Tensor) -> Tensor | None:
-    """Return logits of the network, one row a sample, if they are given."""
+    """Return logits of the network, one row per sample, if they are given."""
     scores = None if logits is None else read_scores(argument, logits)
     if scores is not None and len(scores) != len(rows):
         raise NeuralCollapseError(
             argument,
-            f"{len(rows)} rows, one a sample",
+            f"{len(rows)} rows, one per sample",
             str(len(scores)),
             "pass those of the features",
         )

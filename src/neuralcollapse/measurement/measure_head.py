@@ -186,7 +186,7 @@ def measure_head(
     names = check_class_names(class_names, num)
     sizes = None if class_sizes is None else checked_counts("class_sizes", class_sizes).cpu()
     if sizes is not None:
-        check_shape("class_sizes", sizes, (num,), "pass one a class")
+        check_shape("class_sizes", sizes, (num,), "pass one per class")
     centered, norms = centered_rows(rows), rows.norm(dim=1)
     spectrum = torch.linalg.svdvals(centered)
     fits = num <= head.dim + 1

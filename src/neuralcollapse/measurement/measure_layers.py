@@ -93,7 +93,7 @@ def measure_layers(
     NonFiniteError
         If a layer gives NaN or infinity; which layer, which batch.
     NeuralCollapseError
-        If a name is not in the model, an output is no tensor with one row a sample, the moments
+        If a name is not in the model, an output is no tensor with one row per sample, the moments
         need more than their budget, a layer is not called alike in every batch, or as in
         `measure`.
 

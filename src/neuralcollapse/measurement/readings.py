@@ -28,7 +28,7 @@ def training_only(
         Metric name to value, of test data with the prefix ``test_``.
     estimates
         What `Estimate.numbers` returns, by the same names: corrected values are compared where
-        there are both, since few samples a class make test data look more collapsed than it is.
+        there are both, since few samples per class make test data look more collapsed than it is.
 
     Examples
     --------

@@ -23,7 +23,7 @@ PRINTED = ("train", "test", *ESTIMATED, "target", "chance")  # columns that a pa
 
 
 def report_frame(report: CollapseValues) -> pd.DataFrame:
-    """Return one row a metric, see `CollapseReport.to_frame`."""
+    """Return one row per metric, see `CollapseReport.to_frame`."""
     import pandas as pd
 
     rows = []
@@ -49,7 +49,7 @@ def report_frame(report: CollapseValues) -> pd.DataFrame:
 
 
 def class_table(report: CollapseValues) -> pd.DataFrame:
-    """Return one row a class, see `CollapseReport.per_class`."""
+    """Return one row per class, see `CollapseReport.per_class`."""
     import pandas as pd
 
     table = pd.DataFrame(report.train.columns(report.class_names))

@@ -104,7 +104,7 @@ class Samples:
     def rows(
         self, features: Tensor, logits: Tensor, labels: Any, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Any]:
-        """Return (features (n, d), logits (n, K), labels (n,)), one row a sample.
+        """Return (features (n, d), logits (n, K), labels (n,)), one row per sample.
 
         Parameters
         ----------

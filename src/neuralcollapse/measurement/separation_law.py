@@ -1,4 +1,4 @@
-"""The law of data separation: the fuzziness of a layer's classes falls by one factor a layer."""
+"""The law of data separation: the fuzziness of a layer's classes falls by one factor per layer."""
 
 from __future__ import annotations
 

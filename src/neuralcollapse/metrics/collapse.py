@@ -84,7 +84,7 @@ class CollapseMetrics(Metric):
         for name, tensor in (("head", head), ("centers", centers)):
             tensor = tensor.weight if isinstance(tensor, nn.Linear) else tensor
             if tensor is not None:
-                remedy = "pass one row a class, as wide as the features"
+                remedy = "pass one row per class, as wide as the features"
                 check_shape(name, as_tensor(name, tensor), (num_classes, dim), remedy)
         self._sizes = (num_classes, dim, scatter)
         self._head = (head,)  # in a tuple: the layer belongs to the model, not to its metric

@@ -28,7 +28,7 @@ def decide(
     labels
         (n,) int64 in 0..K-1, on the same device.
     slack
-        By how much scores must differ to be told apart, at least 0; or (n,), one a sample.
+        By how much scores must differ to be told apart, at least 0; or (n,), one per sample.
 
     Returns
     -------

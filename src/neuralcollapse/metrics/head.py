@@ -29,7 +29,7 @@ class Head:
     name
         As in ``model.named_modules()``; empty for a model that is its own head.
     weight
-        (K, d) one row a class, as it is applied: of a normalised, masked or adapted layer, what
+        (K, d) one row per class, as it is applied: of a normalised, masked or adapted layer, what
         these make of it; of a layer with one logit z, the rows -w/2 and w/2 of the logits -z/2
         and z/2.
     bias
@@ -41,7 +41,7 @@ class Head:
     Raises
     ------
     NeuralCollapseError
-        If the weight is no matrix, or the bias has not one entry a class.
+        If the weight is no matrix, or the bias has not one entry per class.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class Head:
 
     def __post_init__(self) -> None:
         argument = f"weight of the head {self.name!r}"
-        check_shape(argument, self.weight, ("K", "d"), "pass one row a class")
+        check_shape(argument, self.weight, ("K", "d"), "pass one row per class")
         if self.bias is not None:
             checked_bias(self.bias, self.weight)
 
@@ -196,7 +196,7 @@ def checked_head(moments: ClassMoments, weight: Any) -> Tensor:
 
 
 def checked_bias(bias: Any, weight: Tensor) -> Tensor:
-    """Return a bias in the dtype and on the device of the weights, if it has one entry a class.
+    """Return a bias in the dtype and on the device of the weights, if it has one entry per class.
 
     Raises
     ------
@@ -212,5 +212,5 @@ def checked_bias(bias: Any, weight: Tensor) -> Tensor:
     tensor([1., 2.])
     """
     offset = finite_tensor("bias", bias)
-    check_shape("bias", offset, weight.shape[:1], "one entry a class")
+    check_shape("bias", offset, weight.shape[:1], "one entry per class")
     return offset.detach().to(weight)

@@ -45,5 +45,7 @@ def head_mean(weight: Any) -> float:
     """
     rows = finite_matrix("weight", weight).detach()
     if not len(rows):
-        raise NeuralCollapseError("weight", "a row a class", "none", "pass the head of a network")
+        raise NeuralCollapseError(
+            "weight", "one row per class", "none", "pass the head of a network"
+        )
     return float(rows.sum(0).square().sum()) / len(rows)

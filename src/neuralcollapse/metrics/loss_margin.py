@@ -58,7 +58,7 @@ def cross_entropy_losses(logits: Any, labels: Any) -> Float[Tensor, " n"]:
     scores = finite_matrix("logits", logits)
     if scores.shape[1] < 2:
         raise NeuralCollapseError(
-            "logits", "shape (n, K), K >= 2", str(tuple(scores.shape)), "pass one column a class"
+            "logits", "shape (n, K), K >= 2", str(tuple(scores.shape)), "pass one column per class"
         )
     true = integer_labels("labels", labels, len(scores), scores.shape[1]).to(scores.device)
     excess = scores - scores.gather(1, true[:, None])

@@ -50,7 +50,7 @@ def sample_margins(logits: Any, labels: Any) -> Float[Tensor, " n"]:
     scores = as_tensor("logits", logits).detach()
     if scores.ndim != 2 or scores.shape[1] < 2:
         raise NeuralCollapseError(
-            "logits", "shape (n, K), K >= 2", str(tuple(scores.shape)), "pass one column a class"
+            "logits", "shape (n, K), K >= 2", str(tuple(scores.shape)), "pass one column per class"
         )
     true = integer_labels("labels", labels, len(scores), scores.shape[1])
     margins, _ = decide(scores, true.to(scores.device))

@@ -85,7 +85,7 @@ class Metric:
     words
         The words for a value that has no grade.
     corrected
-        What takes the bias of few samples a class out, if that is known.
+        What takes the bias of few samples per class out, if that is known.
 
     Examples
     --------

@@ -260,7 +260,7 @@ def frequency_thirds(counts: Any) -> Int[Tensor, " K"]:
     sizes = finite_tensor("counts", counts)
     if sizes.ndim != 1 or bool(((sizes < 0) | (sizes != sizes.round())).any()):
         raise NeuralCollapseError(
-            "counts", "whole numbers of at least 0, one a class", str(counts), "count the samples"
+            "counts", "whole numbers of at least 0, one per class", str(counts), "count the samples"
         )
     order = sizes.argsort(stable=True)
     order = order[sizes[order] > 0]

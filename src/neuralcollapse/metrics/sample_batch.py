@@ -47,7 +47,7 @@ def read_batch(
         features = features.cpu()
     shape = (len(features), num_classes)
     if logits is not None:
-        check_shape("logits", logits, shape, "pass one column a class")
+        check_shape("logits", logits, shape, "pass one column per class")
     there = isinstance(labels, Tensor) and not labels.is_cpu and labels.device == features.device
     if not there or labels.shape != shape[:1] or labels.is_floating_point():
         labels = integer_labels("labels", labels, *shape)

@@ -65,7 +65,7 @@ class SampleStatistics:
                 "centers",
                 f"shape {(num_classes, dim)}",
                 str((nearest.num_classes, nearest.dim)),
-                "pass one row a class, as wide as the features",
+                "pass one row per class, as wide as the features",
             )
         self.samples = KeptSamples(feature_budget) if keep or feature_budget else None
         self.left_out = torch.zeros(2, dtype=torch.int64)

@@ -11,7 +11,7 @@ CERTAIN = 0.9  # from which accuracy by chance the nearest mean of its own sampl
 def spread(s: Setting) -> str | None:
     """Refuse classes of one sample, which have no spread."""
     if s.num_samples == s.num_classes:
-        return "one sample a class has no spread"
+        return "one sample per class has no spread"
     return None
 
 

@@ -229,7 +229,7 @@ class ClassMoments(ClassSums):
         Parameters
         ----------
         rows
-            (r, d) float64, one direction a row.
+            (r, d) float64, one direction per row.
         weighting
             See `within_scatter`, which this does not form.
 

@@ -63,7 +63,7 @@ class ShiftedSums:
         self.coarse = False  # whether float32 products are in the scatters
         self.groups = GroupSums(num_classes, dim, device) if groups else None
         self._recent_rows = 0
-        self._recent_sum: Tensor | None = None  # a row a class, or a row a group and class
+        self._recent_sum: Tensor | None = None  # one row per class, or one per group and class
         self._recent_scatter: Tensor | None = None
 
     def add(self, padded: Tensor, labels: Tensor, norms: Tensor, centered: bool = False) -> None:

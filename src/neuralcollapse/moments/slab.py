@@ -82,7 +82,7 @@ class SlabBuffer:
         self.num_batches += 1
         if not self.filled:
             self._first_batch = self.num_batches - 1
-        size = features.shape[0]  # ten times as fast as len, here once a batch
+        size = features.shape[0]  # ten times as fast as len, here once per batch
         whole = size <= SLAB_ROWS - self.filled
         if not whole and features.is_cpu:  # before a part of it can leave the slab
             squares = [

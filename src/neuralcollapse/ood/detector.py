@@ -80,7 +80,7 @@ class Detector(ABC):
     def matrix(self, argument: str, features: Any) -> Tensor:
         """Return features as wide as those of training, in their own dtype, not yet checked."""
         rows = as_tensor(argument, features)
-        remedy = "pass the features that enter the head, one row a sample"
+        remedy = "pass the features that enter the head, one row per sample"
         check_shape(argument, rows, ("n", self.dim), remedy)
         return rows.detach()
 

@@ -30,9 +30,9 @@ def score_file(path: str | Path, methods: Sequence[str]) -> tuple[pd.DataFrame, 
     Returns
     -------
     table : DataFrame
-        One row a sample: ``data`` (test or foreign), ``row``, and a column a method.
+        One row per sample: ``data`` (test or foreign), ``row``, and one column per method.
     summary : DataFrame
-        One row a method: mean score of each part and, with both, ``auroc`` and ``fpr95``.
+        One row per method: mean score of each part and, with both, ``auroc`` and ``fpr95``.
 
     Raises
     ------

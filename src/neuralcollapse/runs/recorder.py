@@ -275,7 +275,7 @@ def _first_process() -> bool:
 
 
 def _classes(measured: CollapseReport, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return one row a class, in order."""
+    """Return one row per class, in order."""
     known = {"accuracy": [math.nan] * len(names)} | measured.train.columns(names)
     columns = {name: known[name] for name in CLASS_COLUMNS}
     if measured.test is not None:

@@ -79,7 +79,7 @@ class Schedule:
 
 # Of the epochs measured, those whose geometry is kept: 34 of 400.
 KEPT = Schedule(every=None, per_decade=15)
-# Economy costs a pass over the data at a few epochs, business one an epoch; full adds the classes.
+# Economy costs a pass over the data at a few epochs, business one per epoch; full adds the classes.
 SCHEDULES = {
     "economy": Schedule(every=None),
     "business": Schedule(every=1),

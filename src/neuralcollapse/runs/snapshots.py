@@ -60,7 +60,7 @@ class Snapshot:
     epoch
         After which it was measured.
     class_names
-        (K,) one a class.
+        (K,) one per class.
     counts
         (K,) training samples of each class.
     center

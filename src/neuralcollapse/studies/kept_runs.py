@@ -1,4 +1,4 @@
-"""Finished runs kept for good: settings and records without weights, one compressed file a run."""
+"""Finished runs kept for good: settings and records without weights, one compressed file per run."""
 
 from __future__ import annotations
 

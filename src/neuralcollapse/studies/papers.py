@@ -99,7 +99,7 @@ def run_study(paper: str, job: FigureJob, figure: int | None = None) -> list[Pat
     Returns
     -------
     list of Path
-        The files written: figures, their records, and ``claims.jsonl``, one claim a line.
+        The files written: figures, their records, and ``claims.jsonl``, one claim per line.
 
     Raises
     ------

@@ -28,7 +28,7 @@ class DeepSeparation:
     logits
         (K, K) scores of each class (row), with margins of at least 1.
     singular_values
-        Of `logits`, those above zero, descending, for one sample a class.
+        Of `logits`, those above zero, descending, for one sample per class.
     cost
         M sum s_i^(2/M), times n^(1/M): the least sum of squared norms of M factors with this
         product.

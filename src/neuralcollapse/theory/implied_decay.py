@@ -56,7 +56,7 @@ def implied_feature_decay(weight: Any, means: Any, class_sizes: Any, lambda_w: f
             "means",
             f"shape {tuple(W.shape)} and {len(W)} class sizes",
             f"{tuple(H.shape)} and {len(sizes)}",
-            "pass one row a class of both",
+            "pass one row per class of both",
         )
     product = (H.cpu() @ W.cpu().T) * sizes.sqrt()[:, None]
     nuclear = float(torch.linalg.svdvals(product).sum())

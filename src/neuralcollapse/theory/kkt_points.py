@@ -1,6 +1,6 @@
 """KKT points of minimum-norm separation that are not optimal, with their multipliers.
 
-All are balanced: a pair for one sample a class becomes one for n samples by repeating the features
+All are balanced: a pair for one sample per class becomes one for n samples by repeating the features
 and moving a factor n^{1/4} to the head.
 """
 
@@ -192,7 +192,7 @@ def polygon_kkt_point(
 def _balanced_point(
     vertices: Tensor, multipliers: Tensor, samples_per_class: int, dim: int | None
 ) -> KKTPoint:
-    """Lift W = H = vertices, one sample a class, to n samples a class in d dimensions."""
+    """Lift W = H = vertices, one sample per class, to n samples per class in d dimensions."""
     num_classes, least_dim = vertices.shape
     dim = num_classes - 1 if dim is None else whole_number("dim", dim)
     samples_per_class = whole_number("samples_per_class", samples_per_class)

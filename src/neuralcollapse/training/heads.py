@@ -36,7 +36,7 @@ class FixedHead(nn.Linear):
     Parameters
     ----------
     weight
-        (K, d), one row a class, K >= 2.
+        (K, d), one row per class, K >= 2.
     nonnegative
         Whether the features that enter are non-negative, such as those behind a ReLU. Then a
         head that cannot be fitted (see `orthant_margins`) is warned about.
@@ -74,7 +74,7 @@ class FixedHead(nn.Linear):
                 "weight",
                 "at least 2 rows",
                 str(len(matrix)),
-                "one row a class, two classes or more",
+                "one row per class, two classes or more",
             )
         self.out_features, self.in_features = matrix.shape
         self.nonnegative = nonnegative

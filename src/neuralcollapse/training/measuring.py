@@ -79,7 +79,7 @@ class RunMeasurement:
                         "data",
                         f"labels below {self.num_classes}, the number of logits",
                         f"{highest} among the {name} labels",
-                        "give the head one row a class",
+                        "give the head one row per class",
                     )
 
     def record(self) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def initial_weights(
     Returns
     -------
     tuple
-        Weights (in, out) and biases (1, out), one a layer.
+        Weights (in, out) and biases (1, out), one per layer.
     """
     generator = torch.Generator().manual_seed(seed)
     sizes = list(pairwise((inputs, *config.widths, config.dim)))

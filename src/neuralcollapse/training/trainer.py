@@ -66,7 +66,7 @@ def train(
         of data sets of inputs and labels.
     accelerator, devices, strategy
         As in `lightning_fabric.Fabric`: ``"cpu"``, ``"cuda"``, ...; how many; ``"ddp"``, which
-        runs the calling script once a process, ``"ddp_spawn"``, ... Processes share each batch.
+        runs the calling script once per process, ``"ddp_spawn"``, ... Processes share each batch.
         Batch norm uses the whole batch on GPUs, and on CPUs that of each process.
     compile
         Whether to train through `torch.compile`.

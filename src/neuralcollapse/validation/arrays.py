@@ -15,7 +15,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 
 Array = NDArray[np.float64]
-ROW_A_CLASS = "pass one row a class, of the layer that takes these features"
+ROW_A_CLASS = "pass one row per class, of the layer that takes these features"
 NUMBERS = (int, float, np.integer, np.floating)
 
 
@@ -167,7 +167,7 @@ def check_shape(argument: str, tensor: Tensor, shape: Sequence[int | str], remed
 
     Examples
     --------
-    >>> check_shape("features", torch.zeros(4, 2), ("n", 2), "pass one row a sample")
+    >>> check_shape("features", torch.zeros(4, 2), ("n", 2), "pass one row per sample")
     """
     got = tuple(tensor.shape)
     pairs = zip(got, shape, strict=False)

@@ -57,7 +57,7 @@ def label_values(argument: str, value: Any, num_classes: int | None = None) -> T
     if values.ndim != 1:
         raise NeuralCollapseError(
             argument,
-            "one label a row",
+            "one label per row",
             f"shape {tuple(values.shape)}",
             "pass class indices (n,) or (n, 1), or one-hot rows (n, K)",
         )
@@ -73,7 +73,7 @@ def integer_labels(
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Int[Tensor, " n"]:
-    """Return `value` as int64 labels, one a row, in 0..K-1; they are never renumbered.
+    """Return `value` as int64 labels, one per row, in 0..K-1; they are never renumbered.
 
     Parameters
     ----------
@@ -107,13 +107,13 @@ def integer_labels(
     tensor([1, 0])
     """
     if isinstance(value, Tensor) and value.ndim == 1 and value.dtype == torch.int64:
-        labels: Tensor | np.ndarray = value  # the common case, once a batch
+        labels: Tensor | np.ndarray = value  # the common case, once per batch
     else:
         labels = label_values(argument, value, num_classes)
     if num_rows is not None and len(labels) != num_rows:
         raise NeuralCollapseError(
             argument,
-            f"{num_rows} labels, one a row",
+            f"{num_rows} labels, one per row",
             f"shape {tuple(labels.shape)}",
             "pass one label for each sample",
         )
@@ -268,7 +268,7 @@ def _largest(argument: str, rows: Tensor, num_classes: int | None) -> Tensor:
             argument,
             f"one-hot rows of num_classes = {num_classes} columns",
             f"shape {tuple(rows.shape)}",
-            "pass one column a class, or class indices (n,)",
+            "pass one column per class, or class indices (n,)",
         )
     values = rows.to(torch.float64)
     proper = (values >= 0).all(1) & ((values.sum(1) - 1).abs() <= SOFT_SUM)  # NaN is neither
@@ -279,7 +279,7 @@ def _largest(argument: str, rows: Tensor, num_classes: int | None) -> Tensor:
             argument,
             "class indices, or rows of at least 0 that sum to 1 and have one largest entry",
             f"{len(bad)} other rows, such as {shortened(rows[bad[0]].tolist())}",
-            "pass one class a sample; of several, measure each in turn",
+            "pass one class per sample; of several, measure each in turn",
         )
     return values.argmax(1)
 
@@ -310,7 +310,7 @@ def _named(argument: str, labels: np.ndarray, class_names: Sequence[str] | None)
 
 
 def check_class_names(class_names: Sequence[Any] | None, num_classes: int) -> list[str]:
-    """Return one name a class: those given, or the numbers of the classes.
+    """Return one name per class: those given, or the numbers of the classes.
 
     Parameters
     ----------
@@ -331,11 +331,14 @@ def check_class_names(class_names: Sequence[Any] | None, num_classes: int) -> li
     """
     if not isinstance(class_names, (Iterable, type(None))):
         raise NeuralCollapseError(
-            "class_names", "one name a class", repr(class_names), "pass a list of text"
+            "class_names", "one name per class", repr(class_names), "pass a list of text"
         )
     names = list(map(str, range(num_classes) if class_names is None else class_names))
     if len(names) != num_classes:
         raise NeuralCollapseError(
-            "class_names", f"{num_classes} names, one a class", str(len(names)), "name every class"
+            "class_names",
+            f"{num_classes} names, one per class",
+            str(len(names)),
+            "name every class",
         )
     return names

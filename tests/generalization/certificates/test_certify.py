@@ -255,10 +255,10 @@ def test_a_report_without_test_data_or_head_certifies_nothing(options, message):
     ("margins", "options", "message"),
     [
         ([], {}, "margins: expected at least one sample, got none; hold out some of the data"),
-        ([[1.0]], {}, r"margins: expected 1 axis, got shape \(1, 1\); pass one margin a sample"),
+        ([[1.0]], {}, r"margins: expected 1 axis, got shape \(1, 1\); pass one margin per sample"),
         ([1.0], {"confidence": 0.0}, r"confidence: expected a number in \(0, 1\), got 0.0"),
         ([1.0], {"confidence": 95.0}, r"expected a number in \(0, 1\), got 95.0; use 0.95 for"),
-        ([1.0, 2.0], {"labels": [0]}, "labels: expected 2 labels, one a row"),
+        ([1.0, 2.0], {"labels": [0]}, "labels: expected 2 labels, one per row"),
         ([1.0, 2.0], {"labels": [0.0, 1.0]}, "labels: expected whole numbers"),
         ([1.0, 2.0], {"labels": [0, 0]}, "labels: expected at least 2 classes, got 1; one class"),
         ([1.0], {"labels": [3], "class_names": "abc"}, "below num_classes = 3, got labels from 3"),

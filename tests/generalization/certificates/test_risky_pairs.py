@@ -70,10 +70,10 @@ def test_a_mean_not_above_zero_says_nothing_and_absent_classes_have_no_row():
     ("arguments", "message"),
     [
         ((torch.ones(3, 1), [0, 0, 0]), r"logits: expected shape \(n, K\), n >= 1, K >= 2, got"),
-        ((torch.ones(0, 2), []), r"n >= 1, K >= 2, got \(0, 2\); pass one row a held-out sample"),
-        ((torch.ones(2, 2), [0]), "labels: expected 2 labels, one a row"),
+        ((torch.ones(0, 2), []), r"n >= 1, K >= 2, got \(0, 2\); pass one row per held-out sample"),
+        ((torch.ones(2, 2), [0]), "labels: expected 2 labels, one per row"),
         ((torch.ones(2, 2), [0, 2]), "labels: expected labels of at least 0 and below"),
-        ((torch.ones(2, 2), [0, 1], ["a"]), "class_names: expected 2 names, one a class, got 1"),
+        ((torch.ones(2, 2), [0, 1], ["a"]), "class_names: expected 2 names, one per class, got 1"),
     ],
 )
 def test_bad_input_is_refused(arguments, message):

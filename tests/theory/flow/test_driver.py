@@ -258,7 +258,7 @@ SADDLE = [[1.0], [-1.0]], [[-1.0], [1.0]], [0, 1], [100.0]
     [
         (lambda: gradient_flow(W, H, LABELS, [2.0, 1.0]), "log_times: expected increasing"),
         (lambda: gradient_flow(W, H, LABELS, []), "log_times: expected a list of log times"),
-        (lambda: gradient_flow(W, H, LABELS[1:], [1.0]), "labels: expected 4 labels, one a row"),
+        (lambda: gradient_flow(W, H, LABELS[1:], [1.0]), "labels: expected 4 labels, one per row"),
         (lambda: gradient_flow(W, H, [0, 1, 1, 0], [1.0]), r"of 3 classes, got none of \[2\]"),
         (lambda: gradient_flow(W, H[:, :1], LABELS, [1.0]), "H0: expected 2 columns, as W0 has"),
         (lambda: gradient_flow(W, H, LABELS, [1.0], rtol=0.5), "rtol: expected a tolerance"),

@@ -46,11 +46,11 @@ class ErrorCertificate:
     floor
         Lower limit of the median of any distribution-free bound from n samples.
     table
-        One row a method: ``upper``, ``covers`` (whether it is an upper bound with probability
+        One row per method: ``upper``, ``covers`` (whether it is an upper bound with probability
         `confidence` under every distribution; the other rows explain and certify nothing),
         ``assumes``.
     per_class
-        One row a class, the highest bound first: ``class``, ``n``, ``errors``, ``error_rate``,
+        One row per class, the highest bound first: ``class``, ``n``, ``errors``, ``error_rate``,
         ``upper``; all the bounds hold together with probability `confidence`. None without labels.
     refused
         Method to reason why it is not in the table.

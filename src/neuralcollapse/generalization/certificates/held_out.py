@@ -90,7 +90,7 @@ def finite_margins(argument: str, value: Any, axes: int | None = None) -> np.nda
             argument,
             f"{axes} axis" if axes is not None else "at least one axis",
             f"shape {margins.shape}",
-            "pass one margin a sample, see nc.metrics.sample_margins",
+            "pass one margin per sample, see nc.metrics.sample_margins",
         )
     if margins.size == 0:
         raise NeuralCollapseError(
@@ -180,6 +180,9 @@ def _names(argument: str, ids: Any) -> list:
         proper = all(isinstance(name, Hashable) and name == name for name in names)
     if not proper:
         raise NeuralCollapseError(
-            argument, "one name a sample: numbers, text or tuples", type(ids).__name__, "list them"
+            argument,
+            "one name per sample: numbers, text or tuples",
+            type(ids).__name__,
+            "list them",
         )
     return names

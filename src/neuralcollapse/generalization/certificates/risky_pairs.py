@@ -71,7 +71,7 @@ def pair_risks(logits: Any, labels: Any, class_names: Sequence[str] | None = Non
             "logits",
             "shape (n, K), n >= 1, K >= 2",
             str(tuple(scores.shape)),
-            "pass one row a held-out sample and one column a class",
+            "pass one row per held-out sample and one column per class",
         )
     named = class_names is not None
     names = check_class_names(class_names, num_classes) if named else range(num_classes)

@@ -1,6 +1,6 @@
 r"""Corrected values: what a metric would be of the distribution, from a sample of it.
 
-Few samples a class add noise to the class means, which lengthens them and turns them: spread
+Few samples per class add noise to the class means, which lengthens them and turns them: spread
 relative to distance looks smaller than it is, and geometry looks worse. Each function removes
 the bias to first order or better; the plain values stand in the files of their phenomena.
 """

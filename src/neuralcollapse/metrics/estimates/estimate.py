@@ -39,7 +39,7 @@ class Estimate:
     plain
         The value of the samples themselves: exact for them.
     corrected
-        Without the bias of few samples a class; NaN where it is withheld.
+        Without the bias of few samples per class; NaN where it is withheld.
     lower, upper
         Ends of an interval that covers the value of the distribution with 95 %; NaN without one.
     reason
@@ -213,7 +213,7 @@ def _without_sample(state: CollapseState) -> str:
     if not moments.scatter:
         return "the within-class scatter was not kept"
     if int(moments.num_samples) - int(moments.present.sum()) < 2:
-        return "one sample a class tells nothing of its spread"
+        return "one sample per class tells nothing of its spread"
     if not float(moments.trace_variances.nansum()) > 0:
         return "there is no spread"
     return ""

@@ -21,7 +21,7 @@ class EstimateRow:
 
 
 def estimate_rows(run: Run) -> list[EstimateRow]:
-    """Return one row a metric that has an interval, in words; none if the run recorded none.
+    """Return one row per metric that has an interval, in words; none if the run recorded none.
 
     Parameters
     ----------

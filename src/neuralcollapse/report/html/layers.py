@@ -92,7 +92,7 @@ def layer_series(run: Run) -> dict[str, Any] | None:
     -------
     dict or None
         ``epoch``, ``layers`` (names, from the input on) and ``metrics``: of each ``title`` and
-        ``values``, one row a layer, None where there is none.
+        ``values``, one row per layer, None where there is none.
 
     Examples
     --------

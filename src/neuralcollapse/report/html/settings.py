@@ -11,7 +11,7 @@ from neuralcollapse.runs.run import Run
 
 @dataclass(frozen=True)
 class SettingRow:
-    """A setting in words, one value a run, and whether these differ."""
+    """A setting in words, one value per run, and whether these differ."""
 
     name: str
     values: list[str]
@@ -19,7 +19,7 @@ class SettingRow:
 
 
 def settings_data(runs: Sequence[Run]) -> dict[str, list[SettingRow]]:
-    """Return settings, versions and what was measured, one row each, one value a run.
+    """Return settings, versions and what was measured, one row each, one value per run.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ EXACT = "donot_use_mm_for_euclid_dist"  # the product form cancels for near poin
 @study.claim(
     "thm4.10",
     "If every feature is within rho of its class mean and the means are more than 2 rho apart, the "
-    "nearest mean of n samples a class errs with a probability exponentially small in n.",
+    "nearest mean of n samples per class errs with a probability exponentially small in n.",
     correction="the samples must be fresh: features of the training set are not independent, and "
     "Hoeffding's inequality does not apply to them; with fresh ones it is "
     "2 K exp(-n (D - 2 rho)^2 / (8 rho^2)), free of the dimension, and exponential only because "
@@ -132,7 +132,7 @@ def _etf_error() -> Iterator[Evidence]:
     for n in (2, 10, 50):
         wrong = _nearest_errors(rng, 10, 0.5, 64, n, 100)
         predicted = etf_error(10, 0.5, samples_per_class=n, dim=64)
-        words = f"share wrong by means of {n} samples a class over the learning curve"
+        words = f"share wrong by means of {n} samples per class over the learning curve"
         note = "K = 10, d = 64, 100 training sets"
         yield Evidence(words, float(wrong.mean()) / predicted, 1, 0.04, note=note)
 

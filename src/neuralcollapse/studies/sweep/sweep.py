@@ -51,7 +51,7 @@ class SweepReport:
         return [run for run in self.runs if run.state == "failed"]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a run: what it varies, its state, and its last measurement."""
+        """Return one row per run: what it varies, its state, and its last measurement."""
         configs = [run.config.to_dict() for run in self.runs]
         varied = [name for name in configs[0] if len({repr(c[name]) for c in configs}) > 1]
         rows = []

@@ -56,7 +56,7 @@ def predict_next_layer(
     Parameters
     ----------
     features
-        (N, d) features H0 of a layer, one row a sample.
+        (N, d) features H0 of a layer, one row per sample.
     labels
         (N,) class of each row: any integers, classes of any sizes.
     lambda_w, lambda_h

@@ -1,4 +1,4 @@
-// Layers by epochs: a metric as a heat map, and as one curve a layer.
+// Layers by epochs: a metric as a heat map, and as one curve per layer.
 const ROW = 24;
 
 function setUpLayers(data) {
@@ -72,7 +72,7 @@ function setUpLayers(data) {
       chart = new Chart(curves, {
         xScale: (from, to) => linearScale(layers.epoch[0], layers.epoch.at(-1), from, to),
         yScale: (from, to) => logScale(Math.min(...all) / 1.2, Math.max(...all) * 1.2, from, to, 3, values.flat().includes(0)),
-        height: 240, label: `${title}, one curve a layer`, xLabel: "epoch", yLabel: `${title}, log`,
+        height: 240, label: `${title}, one curve per layer`, xLabel: "epoch", yLabel: `${title}, log`,
       });
       values.forEach((row, i) => chart.curve(layers.epoch, row, colours[i]));
       keys(curves, layers.layers, colours);
