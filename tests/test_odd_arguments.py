@@ -205,3 +205,25 @@ def test_a_batch_without_samples_says_nothing():
     assert found.to_dict() == nc.measure(MODEL, BATCHES).to_dict()
     with pytest.raises(KeyError, match="no metric 'nope' was measured"):
         found.reading("nope")
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: nc.metrics.nc1_pinv(MOMENTS, per="classes"), "per"),
+        (lambda: nc.metrics.nc1_pinv(MOMENTS, within="class"), "weighting"),
+        (lambda: nc.metrics.nc1_pinv(MOMENTS, center="mean"), "center"),
+        (lambda: nc.metrics.nc1_trace_ratio(MOMENTS, denominator="all"), "denominator"),
+        (lambda: nc.metrics.vci(MOMENTS, rank="whole"), "rank"),
+        (lambda: nc.metrics.cdnv(MOMENTS, reduce="worst"), "reduce"),
+        (lambda: nc.metrics.cdnv(MOMENTS, ddof=2), "ddof"),
+        (lambda: nc.metrics.equinorm(W, ddof=2), "ddof"),
+        (lambda: nc.metrics.equiangularity(W, reduce="median"), "reduce"),
+        (lambda: nc.metrics.self_duality(W, W, variant="dot"), "variant"),
+        (lambda: nc.metrics.pairwise_collapse(MOMENTS, "means"), "center"),
+    ],
+)
+def test_an_option_that_is_none_of_the_choices_is_refused(call, name):
+    """A misspelt option must not quietly stand for one of the others."""
+    with pytest.raises(NeuralCollapseError, match=f"^{name}: expected one of "):
+        call()

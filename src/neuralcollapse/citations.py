@@ -259,8 +259,7 @@ PAPERS: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 
-# What is used -> whose work it is: scores and models by the names they have here. Metrics say it
-# themselves, in the catalogue.
+# Name here -> papers behind it, for scores and models. Metrics name theirs in the catalogue.
 USES: dict[str, tuple[str, ...]] = {
     "separation_fuzziness": ("he2023",),
     "separation_law": ("he2023",),
@@ -287,11 +286,11 @@ def cite(*names: str) -> str:
     Parameters
     ----------
     names
-        Papers (the names of presets and studies, such as ``"papyan2020"``), or what was used by
-        its name here: a metric (``"cdnv"``; ``cite(*report)`` for those of a report), a score
-        (``"neco"``), a model (``"layer_peeled"``).
-        If omitted, the three papers that this library is about, and the one that found neural
-        collapse.
+        Papers (the names of presets and studies, such as ``"papyan2020"``), or what was used, by
+        its name in this library: a metric (``"cdnv"``; ``cite(*report)`` for all of a report), a
+        score (``"neco"``) or a model (``"layer_peeled"``).
+        If omitted, the three papers that this library is about, and the one that discovered
+        neural collapse.
 
     Returns
     -------

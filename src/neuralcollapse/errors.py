@@ -1,4 +1,4 @@
-"""Errors that say what was expected, what came instead, and what to do."""
+"""Errors that say what was expected, what came instead, and what to do about it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from neuralcollapse.plain_text import plain
 class NeuralCollapseError(ValueError):
     """Base of every error this library raises on bad input.
 
-    It is a `ValueError`, so that callers who know nothing of this library still catch it.
+    It is a `ValueError`, so that code that knows nothing of this library still catches it.
 
     Parameters
     ----------
     argument
-        Name of the argument at fault.
+        Name of the argument that is wrong.
     expected
         What a valid value looks like.
     got
@@ -32,7 +32,7 @@ class NeuralCollapseError(ValueError):
 
     def __init__(self, argument: str, expected: str, got: str, remedy: str) -> None:
         text = f"{argument}: expected {expected}, got {got}; {remedy}"
-        super().__init__(plain(text, keep="\n\t"))  # names and paths come from anywhere
+        super().__init__(plain(text, keep="\n\t"))  # names and paths can hold anything
         self.argument = argument
         self.expected = expected
         self.got = got

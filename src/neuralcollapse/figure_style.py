@@ -67,10 +67,10 @@ def figure(rows: int, columns: int, width: float, height: float) -> Iterator[tup
 
 
 def label_ends(axes: Axes) -> None:
-    """Write the name of each curve at its right end, in its colour, none upon another.
+    """Write the name of each curve at its right end, in its colour, without overlaps.
 
-    Call when all is drawn: the places depend on the limits of the axes. Curves whose name starts
-    with an underscore stay without.
+    Call it last: the positions depend on the limits of the axes. Curves whose name starts with an
+    underscore get no label.
 
     Parameters
     ----------
@@ -97,19 +97,19 @@ def label_ends(axes: Axes) -> None:
 
 
 def save(drawing: Figure, path: str | Path) -> Path:
-    """Write a figure, whole or not at all, and return where.
+    """Write a figure completely or not at all, and return its path.
 
     Parameters
     ----------
     drawing
         The figure.
     path
-        The file; its ending says the format.
+        The file; its extension sets the format.
 
     Raises
     ------
     NeuralCollapseError
-        If the ending is none of an image.
+        If the extension is not that of an image format.
     """
     endings = [f".{kind}" for kind in drawing.canvas.get_supported_filetypes()]
     check_choice("ending of the image", Path(path).suffix.lower(), endings)
@@ -119,23 +119,23 @@ def save(drawing: Figure, path: str | Path) -> Path:
 
 
 def captioned(drawing: Figure, path: str | Path, caption: str) -> list[Path]:
-    """Write a figure and, beside it as text, what is to be known of it; return both.
+    """Write a figure and its caption, a text file beside it, and return both paths.
 
     Parameters
     ----------
     drawing
         The figure.
     path
-        Its file; the caption's has the ending ``.txt``.
+        The image file; the caption's has the extension ``.txt``.
     caption
-        The settings, and what is drawn.
+        What is drawn, and with which settings.
     """
     words = " ".join(caption.split())
     return [save(drawing, path), write_whole(Path(path).with_suffix(".txt"), f"{words}\n")]
 
 
 def _spread(places: list[float], gap: float) -> list[float]:
-    """Move ascending places apart to at least `gap`, each crowd about its own middle."""
+    """Move ascending positions at least `gap` apart, each crowd about its own middle."""
     crowds: list[list[float]] = []
     for place in places:
         crowds.append([place])

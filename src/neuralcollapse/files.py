@@ -1,4 +1,4 @@
-"""Files are written whole or not at all; one that cannot be read gives one clear error."""
+"""Files: written completely or not at all, and one clear error for any that cannot be read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from neuralcollapse.errors import NeuralCollapseError
 
-# An archive that unpacks to more than so many times its size, and more than a GiB, is no data.
+# An archive that unpacks to more than this many times its size, and to more than a GiB, is refused.
 BOMB_RATIO, BOMB_BYTES = 200, 2**30
 
 
@@ -29,14 +29,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and move it into place when the block succeeds.
 
     Whoever reads `path` sees the old file or the new one, never half of one; if the block fails,
-    the old file stays. A link stays a link: what it names is written. A device or a pipe, such as
-    ``/dev/stdout``, is written to. What a killed process left beside `path` is removed (on POSIX
-    systems, if the process was of this machine).
+    the old file stays. A symbolic link stays one: the file that it points to is replaced. A device
+    or a pipe, such as ``/dev/stdout``, is written to directly. What a killed process left beside
+    `path` is removed (on POSIX systems, if the process ran on this machine).
 
     Parameters
     ----------
     path
-        The file to write. Its folder is made if it is not there.
+        The file to write. Its folder is created if it does not exist.
 
     Yields
     ------
@@ -46,7 +46,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     NeuralCollapseError
-        If it is a folder.
+        If `path` is a folder.
 
     Examples
     --------
@@ -80,15 +80,15 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes | memoryview) -> Path:
-    """Write a file that is the old or the new one even after the power fails, and return it.
+    """Write a file that is either old or new even after a power failure, and return its path.
 
     Parameters
     ----------
     path
         The file, see `atomic_path`.
     content
-        All of it; text is written in UTF-8, its lines ending as they are. Bytes of a file name
-        that are no UTF-8, which Python keeps as lone surrogates, are written out.
+        The whole content; text is encoded as UTF-8, its line endings unchanged. Lone surrogates
+        (how Python holds bytes of a file name that are not UTF-8) are written as escapes.
 
     Examples
     --------
@@ -105,14 +105,14 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes | memoryview)
 
 
 def write_json(path: str | os.PathLike[str], document: Any) -> Path:
-    """Write a document as JSON, whole as `write_whole` does, and return its file.
+    """Write a document as JSON with `write_whole`, and return its path.
 
     Parameters
     ----------
     path
         The file.
     document
-        Of plain values, see `without_nan`.
+        Nested plain values, see `without_nan`.
 
     Examples
     --------
@@ -125,12 +125,12 @@ def write_json(path: str | os.PathLike[str], document: Any) -> Path:
 
 
 def without_nan(value: Any) -> Any:
-    """Return nested values with None for NaN and infinity, which JSON has no word for.
+    """Return nested values with None for NaN and infinity, which JSON cannot express.
 
     Parameters
     ----------
     value
-        Mappings, lists and tuples of plain values, however deep.
+        Mappings, lists and tuples of plain values, nested to any depth.
 
     Examples
     --------
@@ -145,7 +145,7 @@ def without_nan(value: Any) -> Any:
 
 
 def remove_half_written(path: Path) -> None:
-    """Remove what killed processes of this machine left of writing a file.
+    """Remove temporary files that killed processes of this machine left beside a file.
 
     Parameters
     ----------
@@ -161,10 +161,10 @@ def remove_half_written(path: Path) -> None:
 
 @contextmanager
 def reading(path: str | os.PathLike[str], expected: str, remedy: str) -> Iterator[None]:
-    """Turn every fault of a file into one error.
+    """Turn any failure to read a file into one clear error.
 
-    Whatever a reader meets in a file from outside (damage, encryption, nesting, a size that no
-    memory holds) is the fault of the file, so nothing is let through; keep the block small.
+    Whatever a reader meets in a file from outside (damage, encryption, deep nesting, a size that
+    exceeds memory) is the fault of the file, so every exception is converted; keep the block small.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def reading(path: str | os.PathLike[str], expected: str, remedy: str) -> Iterato
 
 @contextmanager
 def writing(path: str | os.PathLike[str], remedy: str = "free space, or choose another") -> Any:
-    """Turn what the system says when it cannot write into an error that says what to do.
+    """Turn an `OSError` while writing into an error that says what to do.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     NeuralCollapseError
-        If there is none, or it cannot be read.
+        If there is no such file, or it cannot be read.
     """
     with reading(path, "a file with a JSON object", "restore or remove it"):
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -246,13 +246,13 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Parameters
     ----------
     path
-        The file; nothing in it is unpickled.
+        The file; nothing in it is ever unpickled.
 
     Raises
     ------
     NeuralCollapseError
-        If there is none, it cannot be read, holds Python objects, or unpacks to more than a GiB
-        and 200 times its own size.
+        If there is no such file, or it cannot be read, holds Python objects, or unpacks to more
+        than a GiB and 200 times its own size.
     """
     with reading(path, "an npz file of plain arrays", "save numeric arrays with numpy.savez"):
         with zipfile.ZipFile(path) as archive:
@@ -264,14 +264,14 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
-    """Write plain arrays to an npz file, compressed, and return where.
+    """Write plain arrays to a compressed npz file, and return its path.
 
     Parameters
     ----------
     path
-        The file, ending in ``.npz``. Its folder is made if it is not there.
+        The file, ending in ``.npz``. Its folder is created if it does not exist.
     arrays
-        Arrays by name, none of objects.
+        Arrays by name, none of Python objects.
 
     Raises
     ------
@@ -286,10 +286,10 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
     """
     plain = {name: np.asarray(value) for name, value in arrays.items()}
     objects = [name for name, array in plain.items() if array.dtype.hasobject]
-    if objects:  # numpy before 2.2 knows no allow_pickle here, and writes it as an array
+    if objects:  # numpy before 2.2 has no allow_pickle here, and would store it as an array
         raise ValueError(f"arrays of Python objects are not written: {', '.join(objects)}")
     with atomic_path(path) as temporary:
-        # Its type takes every array for the flag allow_pickle.
+        # Its type stub takes every keyword for the flag allow_pickle.
         np.savez_compressed(temporary, **plain)  # type: ignore[arg-type]
     return Path(path)
 
@@ -299,7 +299,7 @@ def _native(array: np.ndarray) -> np.ndarray:
 
 
 def _is_no_plain_file(path: Path) -> bool:
-    """Tell devices and pipes, and what ``/dev`` and ``/proc`` lead to, from files and names."""
+    """Return whether it is a device or a pipe, or lies in ``/dev`` or ``/proc``."""
     if path.absolute().parts[:2] in (("/", "dev"), ("/", "proc")):
         return True
     try:
@@ -311,7 +311,7 @@ def _is_no_plain_file(path: Path) -> bool:
 
 def _is_alive(process: int) -> bool:
     if os.name != "posix":
-        return True  # asking would end the process there
+        return True  # os.kill would end the process there
     try:
         os.kill(process, 0)
     except ProcessLookupError:

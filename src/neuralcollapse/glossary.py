@@ -1,4 +1,4 @@
-"""The glossary: what a word means, once, for the site, the page of a report and the terminal."""
+"""The glossary: what each word means, for the site, the report page and the terminal alike."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Term:
-    """A word of the field, with its meaning.
+    """A term of the field, with its meaning.
 
     Attributes
     ----------
     name
-        The word, with its symbol where it has one.
+        The term, with its symbol where it has one.
     meaning
         In one to three sentences.
     words
-        By which the page of a report knows it; none where that would mark every line.
+        The words that the report page marks; none where they would mark every line.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Term:
 
     @property
     def anchor(self) -> str:
-        """Return its place on a page.
+        """Return its anchor on a page.
 
         Examples
         --------
@@ -39,8 +39,8 @@ class Term:
 GLOSSARY = (
     Term(
         "between-class scatter (Σ_B)",
-        "Covariance of the class means about their mean, every class counting the same unless "
-        "a name says otherwise.",
+        "Covariance of the class means about their mean; every class counts the same unless a "
+        "name says otherwise.",
         ("Σ_B",),
     ),
     Term(
@@ -58,7 +58,7 @@ GLOSSARY = (
     ),
     Term(
         "chance",
-        "What a metric gives for features or a head that know nothing of the classes, at "
+        "The value of a metric for features or a head that know nothing about the classes, at "
         "these class sizes and dimensions.",
         ("chance",),
     ),
@@ -102,7 +102,7 @@ GLOSSARY = (
     ),
     Term(
         "misclassified",
-        "Decided for another class, or not decided: a tie of the largest logits counts as wrong.",
+        "Given to another class, or to none: a tie of the largest logits counts as wrong.",
         ("misclassified",),
     ),
     Term(
@@ -112,7 +112,7 @@ GLOSSARY = (
     ),
     Term(
         "NC2, simplex",
-        "Centred class means have one length and one mutual angle: they form a simplex ETF.",
+        "Centred class means have equal lengths and equal angles: they form a simplex ETF.",
         ("NC2",),
     ),
     Term(
@@ -138,8 +138,8 @@ GLOSSARY = (
     ),
     Term(
         "simplex ETF",
-        "K unit vectors whose mutual cosines are all −1/(K − 1), the least that K vectors can "
-        "have in common; needs K − 1 dimensions.",
+        "K unit vectors whose pairwise cosines are all −1/(K − 1), as far apart as K vectors can "
+        "be; it needs K − 1 dimensions.",
         ("simplex ETF",),
     ),
     Term(
@@ -156,12 +156,12 @@ GLOSSARY = (
     ),
     Term(
         "temperature",
-        "A divisor of all logits: it changes the confidence and no decision.",
+        "A number that divides all logits: it changes confidences, but no decision.",
         ("temperature",),
     ),
     Term(
         "terminal phase",
-        "Training after the last training error is gone.",
+        "Training after the last training error has vanished.",
         ("terminal phase",),
     ),
     Term(
@@ -174,7 +174,7 @@ GLOSSARY = (
 
 
 def looked_up(words: str) -> list[Term]:
-    """Return the terms whose name or words hold what is asked for, in whatever case.
+    """Return the terms whose name or words contain the query, ignoring case.
 
     Examples
     --------

@@ -1,30 +1,30 @@
-"""Text from outside, as a terminal or a figure may show it."""
+"""Text from outside, made safe to show in a terminal or a figure."""
 
 from __future__ import annotations
 
 import unicodedata
 
-# They turn the direction of what follows, so that a name can pretend to be another.
+# They reverse the direction of the text that follows, so that one name can pose as another.
 BIDIRECTIONAL = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
 
 
 def plain(text: object, keep: str = "") -> str:
-    r"""Return text with what would steer a terminal written out.
+    r"""Return text with every character that could control a terminal written as an escape.
 
     Parameters
     ----------
     text
-        Of anywhere: a class name, a path, the message of an error.
+        From anywhere: a class name, a path, an error message.
     keep
-        Characters to leave, such as ``"\n"`` where several lines are meant.
+        Characters to keep, such as ``"\n"`` where several lines are meant.
 
     Returns
     -------
     str
         With escapes such as ``\x1b`` for control characters, lone surrogates (bytes of a file
-        name that are no UTF-8), line separators and marks of direction.
+        name that are not UTF-8), line separators and marks of text direction.
 
     Examples
     --------
@@ -38,14 +38,14 @@ def plain(text: object, keep: str = "") -> str:
 
 
 def unmathed(text: object, most: int | None = None) -> str:
-    r"""Return plain text that matplotlib does not read as a formula.
+    r"""Return plain text that matplotlib does not parse as a formula.
 
     Parameters
     ----------
     text
-        Of anywhere.
+        From anywhere.
     most
-        Characters to keep; of a longer text the middle is left out.
+        The largest length; the middle of a longer text is left out.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How numbers are written for a reader: measurements, counts, shares and one-sided bounds."""
+"""How numbers are written for readers: measurements, counts, shares and one-sided bounds."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import SupportsInt
 
-DIGITS = 3  # of a share, or of what it lacks to 100 %, whichever is less
+DIGITS = 3  # of a share, or of its distance to 100 %, whichever is smaller
 
 
 def number(value: float | None) -> str:
-    """Return a measurement with three digits, without a needless exponent.
+    """Return a measurement with three digits, and an exponent only where it is needed.
 
     Examples
     --------
@@ -33,7 +33,7 @@ def number(value: float | None) -> str:
 
 
 def count(value: SupportsInt) -> str:
-    """Return a count with every digit.
+    """Return a count with all its digits.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def count(value: SupportsInt) -> str:
 
 
 def share(value: float | None) -> str:
-    """Return a measured share in per cent; 0 % and 100 % only if it is exactly that.
+    """Return a measured share in per cent: 0 % and 100 % only if it is exactly 0 or 1.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def at_least(bound: float | None) -> str:
 
 
 def no_more_than(bound: float) -> str:
-    """Return a bound to stay below with three digits, rounded down.
+    """Return a bound that must not be exceeded, with three digits, rounded down.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def between(lower: float, upper: float) -> str:
 
 
 def listed(names: list[str]) -> str:
-    """Return names in a sentence.
+    """Return names as a list in a sentence.
 
     Examples
     --------
@@ -111,10 +111,10 @@ def listed(names: list[str]) -> str:
 
 
 def _per_cent(value: float | None, rounding: str) -> str:
-    """Round in decimal, where 0.95 is 0.95, with as many digits as keep it from 0 and 100 %."""
+    """Round in decimal, where 0.95 is exact, with enough digits to tell it from 0 and 100 %."""
     if value is None or math.isnan(value):
         return "undefined"
-    if abs(value) >= 1000:  # no share, and perhaps of more digits than a decimal has
+    if abs(value) >= 1000:  # not a share, and perhaps with more digits than a decimal has
         return f"{number(_outwards(100 * value, rounding))} %"
     exact = 100 * Decimal(repr(float(value)))
     small = min(abs(exact), abs(100 - exact))
@@ -125,7 +125,7 @@ def _per_cent(value: float | None, rounding: str) -> str:
 
 
 def _outwards(value: float, rounding: str) -> float:
-    """Round to three digits, up or down."""
+    """Round up or down to three digits."""
     if not value or not math.isfinite(value):
         return value
     exact = Decimal(repr(float(value)))

@@ -24,7 +24,7 @@ WIDE = 116  # columns from which formulas have room
 NOTEBOOK = 110
 TIES_TOLD = 1e-3  # share of ties from which the report speaks of them
 QUESTION = (
-    "Corrected for few samples per class; the intervals answer what fresh samples without end would "
+    "Corrected for few samples per class; the intervals are for what unlimited fresh samples would "
     "give (NC3: of a head not fitted to these). Of a complete data set the plain value is exact."
 )
 STYLES = {"collapsed": "green", "on the way": "yellow", "no better than chance": "red"}

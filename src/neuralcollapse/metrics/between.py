@@ -1,12 +1,15 @@
-"""The between-class scatter through the directions that class means span, and no others."""
+"""The between-class scatter, restricted to the directions that the class means span."""
 
 from __future__ import annotations
+
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import Center, ClassMoments, Weighting
+from neuralcollapse.validation import check_choice
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -19,20 +22,22 @@ def require_two_classes(moments: ClassMoments) -> None:
             "moments",
             "samples of at least 2 classes",
             f"samples of {present}",
-            "collapse is a relation between classes: measure on data that has several",
+            "collapse compares classes: measure on data that has several",
         )
 
 
 def weighted_means(moments: ClassMoments, weighting: Weighting, center: Center) -> Tensor:
-    """Rows R, one a present class, with R^T R = Sigma_B."""
+    """Return rows R, one per present class, with R^T R = Sigma_B."""
     require_two_classes(moments)
     weights = moments.class_weights(weighting)[moments.present]
     return moments.centered_means(center).mul_(weights.sqrt()[:, None])
 
 
 def between_whitener(moments: ClassMoments, weighting: Weighting, center: Center) -> Tensor:
-    """Rows B (r, d), r = rank of Sigma_B, with B^T B = Sigma_B^+; empty if all means are equal."""
+    """Return B (r, d), r = rank of Sigma_B, with B^T B = Sigma_B^+; empty if all means are equal."""
     require_two_classes(moments)
+    check_choice("between", weighting, get_args(Weighting))
+    check_choice("center", center, get_args(Center))
     if moments.balanced:
         weighting, center = "balanced", "class_mean"
     key = ("whitener", weighting, center)

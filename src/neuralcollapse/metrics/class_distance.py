@@ -1,4 +1,4 @@
-"""CDNV: the spread of two classes against their distance, pair by pair."""
+"""CDNV: the spread of two classes relative to their distance, pair by pair."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from neuralcollapse.metrics.between import require_two_classes
 from neuralcollapse.metrics.pairs import PairMean, PairTile, sweep_pairs
 from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.validation import check_choice
 
 
 def cdnv(
@@ -27,8 +28,8 @@ def cdnv(
     moments
         Moments, also with ``scatter=False``.
     reduce
-        ``"mean"`` over pairs, ``"max"``, the worst pair, or ``"median"`` (the lower of two in the
-        middle), which holds all K (K - 1) / 2 values at once.
+        ``"mean"`` over pairs, ``"max"`` (the worst pair), or ``"median"`` (the lower of the two
+        middle values), which holds all K (K - 1) / 2 values in memory.
     ddof
         0: v_k is the mean squared distance to the class mean; 1: divided by n_k - 1 instead of
         n_k, infinite or undefined for a class of one sample.
@@ -36,13 +37,13 @@ def cdnv(
     Returns
     -------
     float
-        In [0, inf]; 0 when collapsed, inf if two class means coincide. A pair of classes that
-        coincide and have no spread either has no value and is left out; NaN if all are such.
+        In [0, inf]; 0 when collapsed, inf if two class means coincide. A pair whose means
+        coincide and which has no spread either is left out; NaN if that leaves no pair.
 
     Raises
     ------
     NeuralCollapseError
-        If fewer than two classes have samples.
+        If fewer than two classes have samples, or an option is unknown.
 
     References
     ----------
@@ -57,6 +58,8 @@ def cdnv(
     >>> cdnv(ClassMoments(2, 1).update(features, [0, 0, 1, 1]))
     0.062500
     """
+    check_choice("reduce", reduce, ("mean", "max", "median"))
+    check_choice("ddof", ddof, (0, 1))
     statistic = CDNVStatistic(moments, ddof, keep_all=reduce == "median")
     sweep_pairs(moments.centered_means(), [statistic])
     if reduce == "median":
@@ -86,9 +89,9 @@ class CDNVStatistic:
     values : PairMean
         Mean and maximum over pairs.
     every : list of Tensor
-        With `keep_all`, all values, in no order to rely on.
+        With `keep_all`, all values, in no particular order.
     undefined : int
-        How many pairs were left out, since they coincide and have no spread: 0/0.
+        How many pairs were left out because they coincide and have no spread: 0/0.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""VCI: variability as any linear classifier would see it."""
+"""VCI: within-class variability as a linear classifier sees it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from torch import Tensor
 
 from neuralcollapse.metrics.between import between_whitener, weighted_means
 from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.validation import check_choice
 
-LEAST_PIVOT = 1e-5  # of the largest pivot: below, the scatter is singular to what it is known
-KNOWN = 10  # times the round-off: a variance above it has a digit
-LEAST_RATIO = 1e-9  # of the largest eigenvalue: below, round-off of the others would show
+LEAST_PIVOT = 1e-5  # of the largest pivot: below it the scatter is numerically singular
+KNOWN = 10  # times the round-off: a variance above it has a correct digit
+LEAST_RATIO = 1e-9  # of the largest eigenvalue: below it, round-off of the larger ones would show
 
 
 def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical") -> float:
@@ -22,8 +23,8 @@ def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical")
     .. math:: 1 - \mathrm{tr}(\Sigma_T^+ \Sigma_B) / \mathrm{rank}(\Sigma_B)
 
     Invariant to every invertible linear map of the features. Computed as the mean of x/(1+x) over
-    the eigenvalues x of the within-class scatter, its part that other directions predict taken
-    out, relative to the between-class scatter: so nothing cancels near collapse.
+    the eigenvalues x, relative to the between-class scatter, of the within-class scatter without
+    the part that other directions predict, so that nothing cancels near collapse.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical")
     Raises
     ------
     NeuralCollapseError
-        If fewer than two classes have samples, or the moments hold no scatter.
+        If fewer than two classes have samples, the moments hold no scatter, or the rank is unknown.
 
     References
     ----------
@@ -56,6 +57,7 @@ def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical")
     >>> vci(ClassMoments(2, 1).update(features, [0, 0, 1, 1]))  # 1 - 4/5
     0.200000
     """
+    check_choice("rank", rank, ("numerical", "full"))
     directions = len(between_whitener(moments, "balanced", "class_mean"))  # whatever the weights
     if not directions:
         return float("nan")
@@ -70,10 +72,10 @@ def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical")
 
 
 def loses_digits(moments: ClassMoments) -> bool:
-    r"""Tell whether a direction varies so little that float32 products cannot hold it.
+    r"""Return whether a direction varies too little for float32 products to resolve.
 
-    Where classes differ along it, VCI may then be anything, 0 included. Features that never vary
-    count for nothing; other directions without any variance cannot be told from weak ones.
+    If classes differ along such a direction, VCI can take any value, 0 included. Features that
+    never vary are ignored; other directions without variance cannot be told from weak ones.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""NC2: whether class vectors have one length, one mutual angle, and so form a simplex ETF."""
+"""NC2: whether class vectors have equal lengths and angles, and so form a simplex ETF."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuralcollapse.metrics.class_vectors import ClassVectors, centered_rows
 from neuralcollapse.metrics.pairs import PairMean, PairSpread, PairTile, sweep_pairs
-from neuralcollapse.validation import check_shape, finite_matrix
+from neuralcollapse.validation import check_choice, check_shape, finite_matrix
 
 DIRECT_CLASSES = 2048  # up to so many, the Gram matrix itself is compared
 CANCELLING = 1e-4  # below this distance the closed form loses digits
@@ -30,10 +30,10 @@ def equinorm(
     center
         (d,); the mean of the rows if omitted. Pass zeros for raw lengths.
     ddof
-        Of the standard deviation.
+        Delta degrees of freedom of the standard deviation, 0 or 1.
     logarithm
-        Return the standard deviation of the logarithms of the lengths instead, which lengths of
-        different orders do not dominate.
+        Return the standard deviation of the logarithms of the lengths instead, which is not
+        dominated by the longest vectors.
 
     Returns
     -------
@@ -51,6 +51,7 @@ def equinorm(
     >>> equinorm(torch.tensor([[1.0, 0], [0, 3.0]]), center=torch.zeros(2))
     0.500000
     """
+    check_choice("ddof", ddof, (0, 1))
     lengths = ClassVectors.of(vectors, center).norms
     if logarithm:
         return float(lengths.log().std(correction=ddof))
@@ -75,7 +76,7 @@ def equiangularity(
     center
         (d,); the mean of the rows if omitted.
     reduce
-        ``"mean"`` or ``"max"`` of the absolute deviations, or ``"std"`` of the cosines.
+        ``"mean"`` or ``"max"`` of the absolute deviations, or the ``"std"`` of the cosines.
 
     Returns
     -------
@@ -93,6 +94,7 @@ def equiangularity(
     >>> equiangularity(torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]]), reduce="max")
     0.666667
     """
+    check_choice("reduce", reduce, ("mean", "std", "max"))
     rows = ClassVectors.of(vectors, center).rows
     statistic = EquiangularityStatistic(len(rows))
     sweep_pairs(rows, [statistic])
@@ -102,7 +104,7 @@ def equiangularity(
 
 
 class EquiangularityStatistic:
-    """Deviations of all cosines from -1/(K-1), in a sweep over pairs.
+    """Deviations of all cosines from -1/(K-1), collected in a sweep over pairs.
 
     Parameters
     ----------
@@ -135,15 +137,15 @@ def etf_distance(vectors: Any, center: Any = None) -> float:
     .. math:: \left\| \frac{G}{\|G\|_F} - \frac{I - 11^\top/K}{\sqrt{K-1}} \right\|_F,
         \qquad G = M M^\top
 
-    For more than 2,048 classes no K x K matrix is formed unless the distance is below 1e-4, and
-    then only in tiles.
+    For more than 2,048 classes no K x K matrix is formed, except in tiles if the distance is below
+    1e-4.
 
     Parameters
     ----------
     vectors
         (K, d) class means or head weights, K >= 2.
     center
-        (d,); the mean of the rows if omitted. A head taken raw can show a distance of 1.39 where
+        (d,); the mean of the rows if omitted. An uncentred head can show a distance of 1.39 where
         the centred one shows 3e-7.
 
     Returns
@@ -167,12 +169,12 @@ def etf_distance(vectors: Any, center: Any = None) -> float:
 
 
 def gram_distance(vectors: Any, target: Any, center: Any = None) -> float:
-    r"""Return the distance of the normalised Gram matrix from any predicted one.
+    r"""Return the distance of the normalised Gram matrix from a given (predicted) one.
 
     .. math:: \left\| G / \|G\|_F - T / \|T\|_F \right\|_F
 
-    For the collapse of other models: an orthogonal frame (T = I, bias-free MSE), simplex-encoded
-    labels (unbalanced classes), or a softmax code (K > d + 1).
+    For other geometries than the simplex ETF: an orthogonal frame (T = I, MSE without bias),
+    simplex-encoded labels (unbalanced classes), or a softmax code (K > d + 1).
 
     Parameters
     ----------
@@ -186,7 +188,7 @@ def gram_distance(vectors: Any, target: Any, center: Any = None) -> float:
     Returns
     -------
     float
-        In [0, sqrt(2)] for a positive semidefinite target; 0 when as predicted.
+        In [0, sqrt(2)] for a positive semidefinite target; 0 when it is as predicted.
 
     Raises
     ------
@@ -218,7 +220,7 @@ def uniformity(vectors: Any, center: Any = None) -> tuple[float, float]:
 
     .. math:: \log 1/\|u_i - u_j\|, \qquad u_k = (\mu_k - c)/\|\mu_k - c\|
 
-    Usable also for K > d + 1, where no simplex ETF exists.
+    It can be used for K > d + 1 too, where no simplex ETF exists.
 
     Parameters
     ----------
@@ -230,9 +232,9 @@ def uniformity(vectors: Any, center: Any = None) -> tuple[float, float]:
     Returns
     -------
     tuple of float
-        Mean, >= -log(2K/(K-1))/2 with equality for a simplex ETF, and variance, >= 0. A vector
-        that is zero has no direction and is left out, and so are pairs of equal vectors; NaN if
-        none is left. Different vectors of one direction have infinite energy.
+        Mean, >= -log(2K/(K-1))/2 with equality for a simplex ETF, and variance, >= 0. Zero
+        vectors, which have no direction, and pairs of equal vectors are left out; NaN if nothing
+        is left. Different vectors with the same direction have infinite energy.
 
     References
     ----------
@@ -258,7 +260,7 @@ def uniformity(vectors: Any, center: Any = None) -> tuple[float, float]:
 
 
 class _LogEnergy:
-    """log 1/distance, taken from that of the ETF so that the variance does not cancel."""
+    """log 1/distance, relative to that of the ETF so that the variance does not cancel."""
 
     def __init__(self, vectors: Tensor) -> None:
         num_vectors, self._vectors = len(vectors), vectors

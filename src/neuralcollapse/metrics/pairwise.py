@@ -1,10 +1,10 @@
-"""Every statistic of pairs of classes in one sweep, with extremes per class: for many classes."""
+"""All statistics over pairs of classes in one sweep, with extremes per class: for many classes."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -14,17 +14,17 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.pairs import CLOSE, TILE, PairMean, PairSpread, PairTile, sweep_pairs
 from neuralcollapse.moments.class_moments import Center, ClassMoments
-from neuralcollapse.validation import finite_tensor, whole_number
+from neuralcollapse.validation import check_choice, finite_tensor, whole_number
 
 
 @dataclass(frozen=True)
 class PairwiseCollapse:
-    """What pairs of classes say: how evenly class means spread, and how far classes overlap.
+    """Statistics over pairs of classes: how evenly class means spread, how much classes overlap.
 
     Attributes
     ----------
     classes
-        (K',) the classes that count, those with enough samples.
+        (K',) the classes with enough samples, over which all else is computed.
     cosine_mean, cosine_std, cosine_max
         Interference: cosines between centred class means, -1/(K'-1) for all of a simplex ETF.
     log_energy_mean, log_energy_variance
@@ -35,9 +35,9 @@ class PairwiseCollapse:
     cdnv_mean
         Mean class-distance normalised variance; infinite if class means coincide.
     cdnv_least, cdnv_largest
-        (K',) of each class with another.
+        (K',) smallest and largest CDNV of each class with another.
     cosine_largest
-        (K',) of each class with another.
+        (K',) largest cosine of each class with another.
     coinciding
         Number of pairs of class means at distance 0.
 
@@ -72,7 +72,7 @@ class PairwiseCollapse:
 def pairwise_collapse(
     moments: ClassMoments, center: Center = "class_mean", min_samples: int = 1
 ) -> PairwiseCollapse:
-    r"""Return all statistics of pairs of classes, in one sweep that never holds all pairs.
+    r"""Return all statistics over pairs of classes, in one sweep that never holds all pairs.
 
     .. math:: \cos(\mu_i - c, \mu_j - c), \quad \log \frac{1}{\|u_i - u_j\|}, \quad
         \|u_i - u_j\|^{2-d}, \quad \frac{v_i + v_j}{2 \|\mu_i - \mu_j\|^2}
@@ -84,11 +84,11 @@ def pairwise_collapse(
     moments
         Moments, also with ``scatter=False``.
     center
-        What class means are taken from, over the classes that count: ``"class_mean"`` or
-        ``"sample_mean"``.
+        What is subtracted from the class means: ``"class_mean"`` or ``"sample_mean"``, of the
+        classes with enough samples.
     min_samples
-        Classes with fewer samples are left out: a class of one token has no spread, and rare ones
-        have noisy means.
+        Classes with fewer samples are left out: a class of one token has no spread, and rare
+        classes have noisy means.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def pairwise_collapse(
     Raises
     ------
     NeuralCollapseError
-        If fewer than two classes have so many samples.
+        If fewer than two classes have that many samples, or the centre is unknown.
 
     References
     ----------
@@ -114,13 +114,14 @@ def pairwise_collapse(
     (-0.333333, 0.0, 0)
     """
     min_samples = whole_number("min_samples", min_samples, 0)
+    check_choice("center", center, get_args(Center))
     enough = moments.counts >= max(min_samples, 1)
     if int(enough.sum()) < 2:
         raise NeuralCollapseError(
             "min_samples",
-            "at least 2 classes with so many samples",
+            "at least 2 classes with that many samples",
             f"{int(enough.sum())} with {max(min_samples, 1)}",
-            "lower it or measure more samples",
+            "lower min_samples or measure more samples",
         )
     rows, counts = moments.means, moments.counts[enough].to(torch.float64)
     rows = rows if bool(enough.all()) else rows[enough]
@@ -237,18 +238,18 @@ def frequency_thirds(counts: Any) -> Int[Tensor, " K"]:
     Parameters
     ----------
     counts
-        (K,) samples of each class; classes without any belong to no third.
+        (K,) samples of each class; classes without samples belong to no third.
 
     Returns
     -------
     Tensor of shape (K,), int64
-        The thirds, -1 for absent classes; the present classes are split as evenly as can be, ties
-        by their order.
+        The thirds, -1 for absent classes; the present classes are split as evenly as possible,
+        ties by their order.
 
     Raises
     ------
     NeuralCollapseError
-        If these are no whole numbers of at least 0.
+        If these are not whole numbers of at least 0.
 
     Examples
     --------

@@ -1,18 +1,19 @@
-"""NC3: whether the classifier's rows point where the class means do."""
+"""NC3: whether the rows of the head point in the directions of the class means."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
 from neuralcollapse.metrics.class_vectors import ClassVectors
 from neuralcollapse.metrics.equiangularity import product_distance
-from neuralcollapse.validation import ROW_A_CLASS, check_shape, finite_matrix
+from neuralcollapse.validation import ROW_A_CLASS, check_choice, check_shape, finite_matrix
 
 PART = 4096  # classes compared at once
 CLOSE = 1e-2  # below this square the closed form would lose digits
+Variant = Literal["distance", "squared", "cosine", "uniform_dot", "uniform_cosine"]
 
 
 def self_duality(
@@ -20,7 +21,7 @@ def self_duality(
     means: Any,
     center: Any = None,
     center_head: bool = True,
-    variant: Literal["distance", "squared", "cosine", "uniform_dot", "uniform_cosine"] = "distance",
+    variant: Variant = "distance",
 ) -> float:
     r"""Return how far the normalised head is from the normalised class means.
 
@@ -33,14 +34,14 @@ def self_duality(
     means
         (K, d) class means, in the same order.
     center
-        (d,) what means are taken from; the mean of the class means if omitted.
+        (d,) what is subtracted from the means; the mean of the class means if omitted.
     center_head
-        Take the mean row off the head, which softmax does not see.
+        Whether to subtract the mean row of the head, which softmax does not see.
     variant
-        ``"distance"``; ``"squared"`` as in Papyan's code; ``"cosine"``: the mean over classes of
-        1 - cos(w_k, mu_k - c). Uniform self-duality asks no more than that all classes agree:
-        ``"uniform_dot"`` and ``"uniform_cosine"`` are the coefficient of variation over classes of
-        <w_k, mu_k - c> and of its cosine.
+        ``"distance"``; its square, ``"squared"``, as in Papyan's code; ``"cosine"``: the mean over
+        classes of 1 - cos(w_k, mu_k - c). Uniform self-duality only asks that all classes agree:
+        ``"uniform_dot"`` and ``"uniform_cosine"`` are the coefficients of variation over classes
+        of <w_k, mu_k - c> and of its cosine.
 
     Returns
     -------
@@ -50,7 +51,7 @@ def self_duality(
     Raises
     ------
     NeuralCollapseError
-        If the shapes differ.
+        If the shapes differ, or the variant is unknown.
 
     References
     ----------
@@ -63,6 +64,7 @@ def self_duality(
     >>> round(self_duality(3 * torch.eye(3), torch.eye(3)), 12)
     0.0
     """
+    check_choice("variant", variant, get_args(Variant))
     head, rows = _head_and_means(weight, means, center, center_head)
     if variant == "cosine":
         return float((1 - torch.cosine_similarity(head.rows, rows.rows, dim=1)).mean())
@@ -85,8 +87,8 @@ def product_duality(weight: Any, means: Any, center: Any = None, center_head: bo
 
     .. math:: \left\| \frac{W M^\top}{\|W M^\top\|_F} - \frac{I - 11^\top/K}{\sqrt{K-1}} \right\|_F
 
-    This is not self-duality: W = A P and M = A P^-1 make it vanish for any invertible symmetric P
-    while the two point elsewhere.
+    This is not self-duality: W = A P and M = A P^-1, with A a simplex ETF, make it vanish for any
+    invertible symmetric P, although W and M point in different directions.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""NC1: how far the features of a class are spread, against how far the classes lie apart."""
+"""NC1: how far the features of a class spread, relative to how far apart the classes are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 
 from neuralcollapse.metrics.between import between_whitener, require_two_classes
 from neuralcollapse.moments.class_moments import Center, ClassMoments, Weighting
+from neuralcollapse.validation import check_choice
 
 
 def nc1_pinv(
@@ -22,26 +23,27 @@ def nc1_pinv(
 
     .. math:: \mathrm{tr}(\Sigma_W \Sigma_B^+) / K
 
-    The pseudo-inverse goes through the at most K-1 directions that the class means span, found
-    from a Gram matrix, never through a cut-off among d eigenvalues: so no rounding noise is
-    inverted and the value is never negative.
+    The pseudo-inverse uses the at most K-1 directions that the class means span, found from a Gram
+    matrix, and never a cut-off among d eigenvalues: so no rounding noise is inverted and the value
+    is never negative.
 
     Parameters
     ----------
     moments
         Moments with a scatter.
     within
-        ``"pooled"``: every sample counts the same; ``"balanced"``: every class does.
+        ``"pooled"``: every sample has the same weight; ``"balanced"``: every class has.
     between
         ``"balanced"``: 1/K for each class; ``"pooled"``: n_k/N.
     center
-        What class means are taken from: ``"class_mean"`` or ``"sample_mean"``.
+        What is subtracted from the class means: ``"class_mean"`` or ``"sample_mean"``.
     normalize
-        Divide the trace. Papyan's notebook and the separation fuzziness of He & Su do not.
+        Whether to divide the trace. Papyan's notebook and the separation fuzziness of He & Su do
+        not.
     per
-        What by. ``"class"``: K, the number of present classes, as papers do; ``"rank"``: the rank
-        of Sigma_B, usually K - 1, so that it is the mean over directions of the spread within over
-        that between.
+        The divisor. ``"class"``: K, the number of present classes, as in the papers; ``"rank"``:
+        the rank of Sigma_B, usually K - 1, which makes the value a mean over directions of the
+        ratio of within- to between-class variance.
 
     Returns
     -------
@@ -52,7 +54,8 @@ def nc1_pinv(
     Raises
     ------
     NeuralCollapseError
-        If fewer than two classes have samples, or the moments hold no such scatter.
+        If fewer than two classes have samples, the moments hold no such scatter, or an option is
+        unknown.
 
     References
     ----------
@@ -69,6 +72,7 @@ def nc1_pinv(
     >>> nc1_pinv(ClassMoments(2, 1).update(features, [0, 0, 1, 1]))
     0.125000
     """
+    check_choice("per", per, ("class", "rank"))
     whitener = between_whitener(moments, between, center)
     if not len(whitener):
         return _ratio(float(moments.within_scatter(within).trace()), 0.0)
@@ -93,7 +97,7 @@ def nc1_trace_ratio(
     moments
         Moments, also with ``scatter=False``.
     within, between, center
-        As in `nc1_pinv`; the balanced variant needs no scatter here.
+        As in `nc1_pinv`; here no variant needs a scatter.
     denominator
         ``"between"`` or ``"total"`` = within + between, which keeps the ratio below 1.
 
@@ -106,7 +110,7 @@ def nc1_trace_ratio(
     Raises
     ------
     NeuralCollapseError
-        If fewer than two classes have samples.
+        If fewer than two classes have samples, or an option is unknown.
 
     References
     ----------
@@ -121,6 +125,7 @@ def nc1_trace_ratio(
     >>> round(nc1_trace_ratio(ClassMoments(2, 1).update(features, [0, 0, 1, 1])), 12)
     0.25
     """
+    check_choice("denominator", denominator, ("between", "total"))
     require_two_classes(moments)
     weights = moments.class_weights(between)[moments.present]
     spread = float((moments.class_weights(within) * moments.trace_variances).nansum())

@@ -12,6 +12,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_sums import ClassSums
 from neuralcollapse.moments.shifted_sums import PART
 from neuralcollapse.moments.upper_product import add_upper_product, mirror
+from neuralcollapse.validation import check_choice
 
 Weighting = Literal["pooled", "balanced"]
 Center = Literal["class_mean", "sample_mean"]
@@ -23,9 +24,9 @@ class ClassMoments(ClassSums):
     r"""Counts, means, and within- and between-class scatter of features seen in batches.
 
     Every sample is taken relative to a point near its own class mean, fixed when the class first
-    appears. So a difference is formed before anything is squared, and float32 matrix products
+    appears. So differences are formed before anything is squared, and float32 matrix products
     keep full relative accuracy even when the classes have collapsed to 1e-10 of their distance;
-    what the point misses of the mean is corrected at the end, in float64:
+    the offset between that point c and the mean is corrected at the end, in float64:
 
     .. math:: \sum_i (x_i-\mu)(x_i-\mu)^\top = \sum_i (x_i-c)(x_i-c)^\top - n (\mu-c)(\mu-c)^\top
 
@@ -40,10 +41,10 @@ class ClassMoments(ClassSums):
         keeps one for each class (K d^2 numbers), which the balanced scatter of unbalanced data
         needs; False keeps only the trace variances of the classes, in O(K d) memory.
     device
-        Where the sums live; moved to that of the features when the first batch comes.
+        Where the sums live; they move to the device of the features with the first batch.
     groups
-        Whether to keep the sums of 16 groups of the samples of each class, too, to be left out one
-        at a time (16 K d numbers).
+        Whether to keep the sums of 16 groups of samples of each class as well, each of which can
+        be left out in turn (16 K d numbers).
 
     Raises
     ------
@@ -54,8 +55,8 @@ class ClassMoments(ClassSums):
     -----
     Features may be float16, bfloat16, float32 (products in float32), float64 or integer (products
     in float64). Where float32 would lose digits, because a few directions are far stronger than
-    all others or because squares would vanish, products go on in float64. A class without samples
-    is absent: its mean is NaN, and metrics leave it out.
+    all others or because squares would underflow, products switch to float64. A class without
+    samples is absent: its mean is NaN, and metrics leave it out.
 
     References
     ----------
@@ -121,13 +122,14 @@ class ClassMoments(ClassSums):
         ----------
         kind
             ``"class_mean"``: mean of the present class means, every class counting once.
-            ``"sample_mean"``: mean of all samples. They differ if the classes do in size.
+            ``"sample_mean"``: mean of all samples. They differ if class sizes do.
 
         Raises
         ------
         NeuralCollapseError
-            If there is no sample.
+            If there is no sample, or the kind is unknown.
         """
+        check_choice("center", kind, _WEIGHTING)
         weights, means = self.class_weights(_WEIGHTING[kind]), self.means
         return weights[self.present] @ _of(means, self.present)
 
@@ -139,6 +141,7 @@ class ClassMoments(ClassSums):
         center
             See `center`.
         """
+        check_choice("center", center, _WEIGHTING)
         if self.balanced:
             center = "class_mean"
 
@@ -159,7 +162,7 @@ class ClassMoments(ClassSums):
 
     @property
     def round_off(self) -> float:
-        """How well class means are known, at most: the round-off of their own size."""
+        """Largest error to expect in a class mean: round-off relative to its size."""
 
         def compute() -> float:
             size = torch.linalg.vector_norm(_of(self.means, self.present), dim=1).norm()
@@ -169,10 +172,10 @@ class ClassMoments(ClassSums):
 
     @property
     def scatter_round_off(self) -> float:
-        """How well the within-class variance along a direction is known, at most.
+        """Largest error to expect in the within-class variance along a direction.
 
         Products in float32 err by some 3e-8 of the mean variance of a feature, in every direction.
-        0 where all were float64, or the moments were read from a file, which does not say.
+        0 if all products were float64, and for moments read from a file, which does not record it.
         """
         if not self._drained().coarse:
             return 0.0
@@ -180,7 +183,7 @@ class ClassMoments(ClassSums):
         return FLOAT32_PRODUCT * float(variance) / self.dim
 
     def class_weights(self, weighting: Weighting) -> Float[Tensor, " K"]:
-        """Return what each class counts, (K,), summing to 1: n_k / N or 1 / (present classes).
+        """Return the weight of each class, (K,), summing to 1: n_k / N or 1 / (present classes).
 
         Parameters
         ----------
@@ -190,8 +193,9 @@ class ClassMoments(ClassSums):
         Raises
         ------
         NeuralCollapseError
-            If there is no sample.
+            If there is no sample, or the weighting is unknown.
         """
+        check_choice("weighting", weighting, _WEIGHTING.values())
         if not self.num_samples:
             raise NeuralCollapseError(
                 "moments", "at least one sample", "none", "call update with features first"
@@ -231,7 +235,7 @@ class ClassMoments(ClassSums):
         rows
             (r, d) float64, one direction per row.
         weighting
-            See `within_scatter`, which this does not form.
+            See `within_scatter`; the d x d matrix is not formed here.
 
         Raises
         ------
@@ -248,7 +252,7 @@ class ClassMoments(ClassSums):
         return self.remembered(("scatter",), lambda: self._drained().centered_scatter()[0])
 
     def _scatter_weights(self, weighting: Weighting) -> Float[Tensor, " scatters"]:
-        """Return what each scatter counts in the within-class scatter, if they tell it."""
+        """Return the weight of each kept scatter in the within-class scatter, if they suffice."""
         if self.scatter is False:
             raise NeuralCollapseError(
                 "scatter",
@@ -296,7 +300,7 @@ class ClassMoments(ClassSums):
 
     @property
     def balanced(self) -> bool:
-        """Whether all classes that have samples have as many."""
+        """Whether all classes that have samples have equally many."""
 
         def compute() -> bool:
             counts = self.counts[self.present]

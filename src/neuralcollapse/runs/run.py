@@ -45,7 +45,7 @@ class Run:
 
     @property
     def class_names(self) -> list[str]:
-        """One name per class; its numbers if no snapshot names them, empty if nothing counts them."""
+        """One name per class; numbers if no snapshot has names, none if nothing counts classes."""
         if self.snapshots:
             return self.snapshots[-1].class_names
         return [str(k) for k in range(int(self.records[-1].get("num_classes", 0)))]

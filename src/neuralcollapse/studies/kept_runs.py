@@ -1,4 +1,4 @@
-"""Finished runs kept for good: settings and records without weights, one compressed file per run."""
+"""Finished runs kept for good: settings and records without weights, a compressed file each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """KKT points of minimum-norm separation that are not optimal, with their multipliers.
 
-All are balanced: a pair for one sample per class becomes one for n samples by repeating the features
-and moving a factor n^{1/4} to the head.
+All are balanced: a pair for one sample per class becomes one for n samples by repeating the
+features and moving a factor n^{1/4} to the head.
 """
 
 from __future__ import annotations

@@ -20,27 +20,28 @@ NUMBERS = (int, float, np.integer, np.floating)
 
 
 def as_tensor(argument: str, value: Any) -> Shaped[Tensor, "..."]:
-    """Return what a user gave as a tensor of real numbers, on its device and in its dtype.
+    """Return user input as a tensor of real numbers, keeping its device and dtype.
 
     Parameters
     ----------
     argument
         Name to use in an error.
     value
-        A tensor, a numpy array (read-only too), a pandas object, anything that numpy takes for an
-        array of numbers, or a sequence of tensors of one shape. Python numbers become float64 or
-        int64.
+        A tensor, a numpy array (also a read-only one), a pandas object, anything that numpy reads
+        as an array of numbers, or a sequence of tensors of the same shape. Python numbers become
+        float64 or int64.
 
     Returns
     -------
     Tensor
-        The tensor itself, or the memory of an array where torch can use it: not to be written to.
+        The tensor itself, or a view of the array's memory where torch can use it: do not write to
+        it.
 
     Raises
     ------
     NeuralCollapseError
-        If it holds complex numbers, or none at all: text, objects, rows of different lengths; if
-        some are masked, or it is sparse or quantised.
+        If it does not hold real numbers (complex ones, text, objects, rows of different lengths),
+        or is masked, sparse, quantised or on the meta device.
 
     Examples
     --------
@@ -62,7 +63,7 @@ def as_tensor(argument: str, value: Any) -> Shaped[Tensor, "..."]:
 
 
 def finite_tensor(argument: str, value: Any) -> Float[Tensor, "..."]:
-    """Return `value` as finite float64, of whatever shape.
+    """Return `value` as a finite float64 tensor of any shape.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def finite_tensor(argument: str, value: Any) -> Float[Tensor, "..."]:
     NonFiniteError
         If an entry is NaN or infinite.
     NeuralCollapseError
-        If it holds no real numbers.
+        If it does not hold real numbers.
 
     Examples
     --------
@@ -101,12 +102,12 @@ def finite_matrix(argument: str, value: Any) -> Float[Tensor, "n d"]:
     Returns
     -------
     Tensor of shape (n, d), float64
-        On the device of `value`; the same memory where it is a float64 tensor or array already.
+        On the device of `value`; shares its memory if it is already a float64 tensor or array.
 
     Raises
     ------
     NeuralCollapseError
-        If it has not two axes, or holds no real numbers.
+        If it does not have two axes, or does not hold real numbers.
     NonFiniteError
         If an entry is NaN or infinite.
 
@@ -131,7 +132,7 @@ def as_matrix(argument: str, value: Any) -> Shaped[Tensor, "n d"]:
     Raises
     ------
     NeuralCollapseError
-        If it has not two axes, or holds no real numbers.
+        If it does not have two axes, or does not hold real numbers.
 
     Examples
     --------
@@ -147,7 +148,7 @@ def as_matrix(argument: str, value: Any) -> Shaped[Tensor, "n d"]:
 
 
 def check_shape(argument: str, tensor: Tensor, shape: Sequence[int | str], remedy: str) -> None:
-    """Refuse a tensor of another shape.
+    """Refuse a tensor that does not have the expected shape.
 
     Parameters
     ----------
@@ -156,14 +157,14 @@ def check_shape(argument: str, tensor: Tensor, shape: Sequence[int | str], remed
     tensor
         What was passed.
     shape
-        The length of every axis; a letter for one that is free.
+        The length of every axis; a letter for an axis of any length.
     remedy
         What to do.
 
     Raises
     ------
     NeuralCollapseError
-        If an axis is longer or shorter, or there are more or fewer.
+        If the number of axes or the length of one differs.
 
     Examples
     --------
@@ -178,7 +179,7 @@ def check_shape(argument: str, tensor: Tensor, shape: Sequence[int | str], remed
 
 
 def finite_array(argument: str, value: Any) -> np.ndarray:
-    """Return `value` as a finite float64 array on the host, of whatever shape.
+    """Return `value` as a finite float64 numpy array of any shape.
 
     Parameters
     ----------
@@ -201,7 +202,7 @@ def finite_array(argument: str, value: Any) -> np.ndarray:
 
 
 def check_finite(argument: str, values: Tensor) -> None:
-    """Refuse NaN and infinity, which would compare false and so count as something they are not.
+    """Refuse NaN and infinity, whose comparisons would silently count as false.
 
     Parameters
     ----------
@@ -213,7 +214,7 @@ def check_finite(argument: str, values: Tensor) -> None:
     Raises
     ------
     NonFiniteError
-        If an entry is NaN or infinite; it says how many are.
+        If an entry is NaN or infinite; the message says how many are.
 
     Examples
     --------
@@ -233,7 +234,7 @@ def check_finite(argument: str, values: Tensor) -> None:
 
 
 def as_array(argument: str, value: Any) -> np.ndarray:
-    """Return what numpy takes for an array, of numbers or not."""
+    """Return `value` as a numpy array, whether it holds numbers or not."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise _no_numbers(argument, f"{np.ma.count_masked(value)} of them masked")
     try:
@@ -243,16 +244,16 @@ def as_array(argument: str, value: Any) -> np.ndarray:
 
 
 def from_array(argument: str, array: np.ndarray) -> Tensor:
-    """Return the array's memory as a tensor, or a copy where torch knows no such memory."""
+    """Return the array as a tensor that shares its memory, or a copy where torch cannot."""
     if array.dtype == object and all(isinstance(entry, NUMBERS) for entry in array.flat):
         try:
-            array = array.astype(np.float64)  # as pandas keeps numbers that could be missing
+            array = array.astype(np.float64)  # how pandas stores numbers with missing values
         except OverflowError as error:
-            raise _no_numbers(argument, "a whole number that no double holds") from error
+            raise _no_numbers(argument, "a whole number too large for float64") from error
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind not in "biuf":
         raise _no_numbers(argument, f"dtype {array.dtype}")
-    if kind == "u" and size > 1:  # torch hardly counts with these
+    if kind == "u" and size > 1:  # torch supports few operations on these
         fits = size < 8 or not array.size or array.max() <= np.iinfo(np.int64).max
         array = array.astype(np.int64 if fits else np.float64)
     elif size > 8:
@@ -261,7 +262,7 @@ def from_array(argument: str, array: np.ndarray) -> Tensor:
         array = array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
     if array.flags.writeable:
         return torch.from_numpy(array)
-    with warnings.catch_warnings():  # that writing to it is undefined: nothing here does
+    with warnings.catch_warnings():  # about writing to a read-only array: nothing here does
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(array)
 

@@ -11,7 +11,7 @@ from neuralcollapse.errors import NeuralCollapseError
 def check_choice(
     argument: str, value: Any, choices: Iterable[Any], remedy: str = "choose one of these"
 ) -> None:
-    """Refuse what is none of the choices, which the error lists.
+    """Refuse a value that is not one of the choices; the error lists them.
 
     Parameters
     ----------
@@ -20,14 +20,14 @@ def check_choice(
     value
         What was passed.
     choices
-        What may be, in the order to list it.
+        The valid values, in the order in which to list them.
     remedy
         What to do.
 
     Raises
     ------
     NeuralCollapseError
-        If it is none of them.
+        If the value is not one of them.
 
     Examples
     --------

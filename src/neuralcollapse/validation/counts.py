@@ -1,4 +1,4 @@
-"""Single numbers: counts that are whole, scales that are positive."""
+"""Single numbers: whole counts and positive scales."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError, shortened
 from neuralcollapse.validation.arrays import as_tensor
 
-LARGEST = 1e60  # of a strength or scale: its fourth power is a double
-MOST = 2**53  # of a count: larger ones are not told apart by a double
+LARGEST = 1e60  # of a strength or scale: its fourth power still fits in float64
+MOST = 2**53  # of a count: float64 cannot tell larger ones apart
 
 
 def whole_number(argument: str, value: Any, at_least: int = 1, at_most: int = MOST) -> int:
-    """Return `value` as an int of at least `at_least`: NaN, infinity and 2.5 are no counts.
+    """Return `value` as an int of at least `at_least`; NaN, infinity and 2.5 are refused.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ def whole_number(argument: str, value: Any, at_least: int = 1, at_most: int = MO
     value
         The number.
     at_least, at_most
-        The least that makes sense, and the most that can be counted with.
+        The smallest and the largest valid value.
 
     Raises
     ------
     NeuralCollapseError
-        If it is no whole number, below or above.
+        If it is not a whole number within these bounds.
 
     Examples
     --------
@@ -41,17 +41,19 @@ def whole_number(argument: str, value: Any, at_least: int = 1, at_most: int = MO
     10
     """
     value = real_number(argument, value)
-    whole = value % 1 == 0  # which NaN and infinity are not
+    whole = value % 1 == 0  # false for NaN and infinity
     if not (whole and value >= at_least):
         expected = f"at least {at_least}" if whole else f"a whole number of at least {at_least}"
-        raise NeuralCollapseError(argument, expected, str(value), "count them")
+        raise NeuralCollapseError(argument, expected, str(value), "pass such a number")
     if value > at_most:
-        raise NeuralCollapseError(argument, f"at most {at_most:,}", str(value), "count fewer")
+        raise NeuralCollapseError(
+            argument, f"at most {at_most:,}", str(value), "pass a smaller number"
+        )
     return int(value)
 
 
 def simplex_dim(dim: Any, num_classes: int, remedy: str) -> int:
-    """Return `dim` as an int in which K vertices of a simplex have room: at least K - 1.
+    """Return `dim` as an int, if K vertices of a simplex fit: at least K - 1.
 
     Parameters
     ----------
@@ -60,12 +62,12 @@ def simplex_dim(dim: Any, num_classes: int, remedy: str) -> int:
     num_classes
         K.
     remedy
-        What to do with fewer, or why it matters.
+        What to do with fewer dimensions, or why it matters.
 
     Raises
     ------
     NeuralCollapseError
-        If it is no whole number above zero, or d < K - 1.
+        If it is not a whole number above zero, or d < K - 1.
 
     Examples
     --------
@@ -98,7 +100,7 @@ def class_counts(argument: str, value: Any) -> Int[Tensor, " K"]:
     Raises
     ------
     NeuralCollapseError
-        If there are fewer than two, or one is no whole number above zero.
+        If there are fewer than two, or one is not a whole number above zero.
 
     Examples
     --------
@@ -120,19 +122,19 @@ def class_counts(argument: str, value: Any) -> Int[Tensor, " K"]:
 
 
 def real_number(argument: str, value: Any) -> Any:
-    """Return `value`, a Python or numpy number or a tensor of one, as a number.
+    """Return `value`, a number or a tensor with one element, as a Python or numpy number.
 
     Parameters
     ----------
     argument
         Name to use in an error.
     value
-        The number; NaN and infinity are some.
+        The number; NaN and infinity are allowed.
 
     Raises
     ------
     NeuralCollapseError
-        If it is none, such as text or None.
+        If it is not a number (such as text or None), or too large for float64.
 
     Examples
     --------
@@ -142,7 +144,7 @@ def real_number(argument: str, value: Any) -> Any:
     number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
     if isinstance(number, int) and abs(number) > sys.float_info.max:
         got = f"a whole number of {number.bit_length():,} bits"
-        raise NeuralCollapseError(argument, "a number that a double holds", got, "use other units")
+        raise NeuralCollapseError(argument, "a number that fits in float64", got, "use other units")
     if not isinstance(number, Real):
         raise NeuralCollapseError(argument, "a number", repr(value), "pass an int or a float")
     return number
@@ -166,7 +168,7 @@ def positive(argument: str, value: float) -> float:
     Raises
     ------
     NeuralCollapseError
-        If it is not finite, not above zero, or above 1e60, whose powers are no doubles.
+        If it is not finite, not above zero, or above 1e60, whose powers overflow float64.
 
     Examples
     --------
@@ -176,7 +178,7 @@ def positive(argument: str, value: float) -> float:
     number = float(real_number(argument, value))
     if not (math.isfinite(number) and number > 0):
         raise NeuralCollapseError(
-            argument, "a finite number above 0", str(value), "choose a positive value"
+            argument, "a finite number above 0", str(value), "pass a positive number"
         )
     if number > LARGEST:
         raise NeuralCollapseError(
@@ -198,7 +200,7 @@ def strength_pair(argument: str, value: Any) -> tuple[float, float]:
     Raises
     ------
     NeuralCollapseError
-        If they are not two, such as the one decay of a network, or not above 0.
+        If there are not two (a network is told a single weight decay), or one is not above 0.
 
     Examples
     --------
@@ -211,7 +213,7 @@ def strength_pair(argument: str, value: Any) -> tuple[float, float]:
             argument,
             "two strengths (lambda_W, lambda_H), of head and features",
             shortened(pair) if isinstance(pair, (tuple, list)) else repr(pair),
-            "a network is told the first alone; implied_feature_decay finds the other",
+            "a network is told only the first; find the other with implied_feature_decay",
         )
     return positive("lambda_W", pair[0]), positive("lambda_H", pair[1])
 
@@ -232,6 +234,6 @@ def smoothing_share(value: float) -> float:
     share = float(real_number("label_smoothing", value))
     if not 0 <= share < 1:
         raise NeuralCollapseError(
-            "label_smoothing", "0 <= s < 1", str(value), "pass what the loss was given"
+            "label_smoothing", "0 <= s < 1", str(value), "pass the label_smoothing of the loss"
         )
     return share

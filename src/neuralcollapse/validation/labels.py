@@ -1,4 +1,4 @@
-"""Labels, whatever they come as: one function reads them all."""
+"""Labels in every form they come in, read by one function."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from neuralcollapse.errors import NeuralCollapseError, shortened
 from neuralcollapse.validation.arrays import as_array, as_tensor, from_array
 from neuralcollapse.validation.counts import whole_number
 
-SOFT_SUM = 1e-2  # a soft label sums to 1 within this, also in bfloat16
+SOFT_SUM = 1e-2  # a soft label sums to 1 within this, even in bfloat16
 
 
 def label_values(argument: str, value: Any, num_classes: int | None = None) -> Tensor | np.ndarray:
-    """Return the class of each row as it was given: whole numbers, truth values or text.
+    """Return the class of each row as given: whole numbers, booleans or text.
 
-    The one place where labels are read. A column (n, 1) counts as (n,), and of one-hot or soft
-    rows (n, K), K >= 2, the largest entry is the class.
+    The one place where labels are read. A column (n, 1) is read as (n,); for one-hot or soft rows
+    (n, K), K >= 2, the class is the largest entry.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def label_values(argument: str, value: Any, num_classes: int | None = None) -> T
     value
         Tensor, array, pandas object or sequence.
     num_classes
-        K, if the number of columns must be that.
+        K, to check the number of columns; any number if omitted.
 
     Returns
     -------
@@ -41,8 +41,8 @@ def label_values(argument: str, value: Any, num_classes: int | None = None) -> T
     Raises
     ------
     NeuralCollapseError
-        If they are none of these; if a row of several columns has no single largest entry, a
-        negative one, or does not sum to 1, as where a sample belongs to several classes.
+        If they are none of these; if a one-hot or soft row has no single largest entry, has a
+        negative one, or does not sum to 1 (as when a sample belongs to several classes).
 
     Examples
     --------
@@ -80,14 +80,14 @@ def integer_labels(
     argument
         Name to use in an error.
     value
-        As in `label_values`: class indices, one-hot or soft rows, names out of `class_names`, or
-        truth values where there are two classes.
+        As in `label_values`: class indices, one-hot or soft rows, names listed in `class_names`, or
+        booleans where there are two classes.
     num_rows
-        How many there must be; any number if None.
+        The number of labels expected; any number if None.
     num_classes
         K; if omitted, only negative labels are refused.
     class_names
-        (K,) names, for labels that are text.
+        (K,) names, needed for labels that are text.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def integer_labels(
     Raises
     ------
     NeuralCollapseError
-        If the length differs, a label is no class index and no name, or it is out of range.
+        If the length differs, or a label is not a class index in range or a known name.
 
     Examples
     --------
@@ -140,16 +140,16 @@ def integer_labels(
 def distinct_labels(
     argument: str, value: Any, known: np.ndarray | None = None
 ) -> tuple[np.ndarray, Int[Tensor, " n"]]:
-    """Return the classes that occur, sorted, and the place of each row's class among them.
+    """Return the sorted classes that occur, and the position of each row's class among them.
 
     Parameters
     ----------
     argument
         Name to use in an error.
     value
-        As in `label_values`: any integers, truth values or text.
+        As in `label_values`: any integers, booleans or text.
     known
-        The sorted classes, if they are known already.
+        The sorted classes, if they are already known.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def distinct_labels(
     Raises
     ------
     NeuralCollapseError
-        If a class is not among those known.
+        If a class is not among the known ones.
 
     Examples
     --------
@@ -183,7 +183,7 @@ def distinct_labels(
 
 
 def occupied_labels(argument: str, value: Any, num_classes: int | None = None) -> Int[Tensor, " n"]:
-    """Return `value` as int64 labels in which each of at least two classes has a sample.
+    """Return `value` as int64 labels of at least two classes, each with a sample.
 
     Parameters
     ----------
@@ -202,7 +202,8 @@ def occupied_labels(argument: str, value: Any, num_classes: int | None = None) -
     Raises
     ------
     NeuralCollapseError
-        If a label is no class index, there are fewer than two classes, or a class has no sample.
+        If a label is not a class index, there are fewer than two classes, or a class has no
+        sample.
 
     Examples
     --------
@@ -236,7 +237,7 @@ def _read(argument: str, value: Any) -> Tensor | np.ndarray:
     if isinstance(first, Tensor):
         return as_tensor(argument, value).detach()
     array = as_array(argument, value)
-    if array.dtype == object:  # as pandas keeps text, and integers that could be missing
+    if array.dtype == object:  # how pandas stores text, and integers with missing values
         for kind, dtype in ((str, np.str_), ((int, np.integer), np.int64)):
             if all(isinstance(entry, kind) for entry in array.flat):
                 try:
@@ -245,7 +246,7 @@ def _read(argument: str, value: Any) -> Tensor | np.ndarray:
                     raise _no_labels(argument, "object, numbers beyond 64 bits") from error
     if array.dtype.kind in "UST":
         return array.astype(np.str_)
-    if not array.size:  # an empty list is one of floats to numpy
+    if not array.size:  # numpy reads an empty list as floats
         array = array.astype(np.int64)
     if array.dtype.kind not in "biuf":
         raise _no_labels(argument, array.dtype)
@@ -279,13 +280,13 @@ def _largest(argument: str, rows: Tensor, num_classes: int | None) -> Tensor:
             argument,
             "class indices, or rows of at least 0 that sum to 1 and have one largest entry",
             f"{len(bad)} other rows, such as {shortened(rows[bad[0]].tolist())}",
-            "pass one class per sample; of several, measure each in turn",
+            "pass one class per sample; measure several labels one at a time",
         )
     return values.argmax(1)
 
 
 def _named(argument: str, labels: np.ndarray, class_names: Sequence[str] | None) -> Tensor:
-    """Return the places of labels among the names of the classes."""
+    """Return the position of each label among the names of the classes."""
     if class_names is None:
         raise NeuralCollapseError(
             argument,
@@ -310,19 +311,19 @@ def _named(argument: str, labels: np.ndarray, class_names: Sequence[str] | None)
 
 
 def check_class_names(class_names: Sequence[Any] | None, num_classes: int) -> list[str]:
-    """Return one name per class: those given, or the numbers of the classes.
+    """Return one name per class: the given ones, or the numbers of the classes.
 
     Parameters
     ----------
     class_names
-        A name for each class, in order; None for the numbers.
+        A name for each class, in order; numbers if None.
     num_classes
         K.
 
     Raises
     ------
     NeuralCollapseError
-        If they are no names, or more or fewer.
+        If they are not a sequence of names, or not one per class.
 
     Examples
     --------
