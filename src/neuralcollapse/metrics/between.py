@@ -34,7 +34,7 @@ def weighted_means(moments: ClassMoments, weighting: Weighting, center: Center) 
 
 
 def between_whitener(moments: ClassMoments, weighting: Weighting, center: Center) -> Tensor:
-    """Return B (r, d), r = rank of Sigma_B, with B^T B = Sigma_B^+; empty if all means are equal."""
+    """Return B (r, d), r = rank of Sigma_B, with B^T B = Sigma_B^+; empty if all means equal."""
     require_two_classes(moments)
     check_choice("between", weighting, get_args(Weighting))
     check_choice("center", center, get_args(Center))
