@@ -433,7 +433,7 @@ def test_the_report_shows_them_and_says_which_question_they_answer():
         world.draw(), world.labels, test_features=world.draw(), test_labels=world.labels
     )
     text = " ".join(str(report).split())
-    assert "what fresh samples without end would give" in text
+    assert "what unlimited fresh samples would give" in text
     assert "Of a complete data set the plain value is exact." in text
     frame = report.to_frame()
     found = report.estimates["test_cdnv"]

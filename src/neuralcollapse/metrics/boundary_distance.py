@@ -25,11 +25,11 @@ def boundary_distances(
     Parameters
     ----------
     features
-        (n, d) that enter the head, finite.
+        (n, d) features that enter the head, finite.
     labels
         (n,) in 0..K-1.
     weight, bias
-        (K, d) and (K,) of the head. The bias moves the boundary, and does not change the norm.
+        (K, d) and (K,) of the head. The bias moves the boundary but does not change the norms.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def boundary_distances(
         expected = f"shape (K, {rows.shape[1]}), K >= 2"
         raise NeuralCollapseError("weight", expected, str(tuple(head.shape)), ROW_A_CLASS)
     true = integer_labels("labels", labels, len(rows), len(head)).to(rows.device)
-    # What is common to all rows decides nothing, but its round-off would.
+    # What all rows share changes no decision, but its round-off could.
     head = head - head.mean(0)
     scores = rows @ head.T
     if bias is not None:

@@ -1,4 +1,4 @@
-"""The catalogue: every metric of a report, in order; whatever prints, draws or cites reads it."""
+"""The catalogue: every metric of a report, in order; all that prints, draws or cites reads it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.rows import DECISIONS, NC1, NC2, NC3, NC4, ROWS
 
-# Group -> what is to be seen there, in one sentence.
+# Group -> what it shows, in one sentence.
 GROUPS = {
     NC1: "Samples gather at their class mean: all of these fall to 0.",
     NC2: "Class means and head rows become equally long and equally far apart: all fall to 0 "
-    "where classes have one size.",
+    "if all classes have the same size.",
     NC3: "The head turns into the class means, up to scale: both fall to 0.",
-    NC4: "Deciding by the nearest class mean becomes deciding by the head.",
+    NC4: "The head comes to decide as the nearest class mean does.",
     DECISIONS: "What the classifier gets right, and by how much.",
 }
 
@@ -37,17 +37,17 @@ def register(metric: Metric) -> Metric:
     Parameters
     ----------
     metric
-        With a name that no other has, and a function of `Measured`.
+        A metric with a name not yet in use, and a function of `Measured`.
 
     Returns
     -------
     Metric
-        The same.
+        The same object.
 
     Raises
     ------
     NeuralCollapseError
-        If the name is taken or there is no function.
+        If the name is already in use, or there is no function.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def register(metric: Metric) -> Metric:
     """
     if metric.name in CATALOGUE:
         raise NeuralCollapseError(
-            "metric", "a name that is not taken", repr(metric.name), "choose another name"
+            "metric", "a name not yet in use", repr(metric.name), "choose another name"
         )
     if metric.value is None:
         raise NeuralCollapseError(
@@ -71,23 +71,23 @@ def register(metric: Metric) -> Metric:
 
 
 def metric_named(name: str) -> Metric:
-    """Return the row of a metric, or of its value on test data; a bare one if it is not listed."""
+    """Return the row of a metric, also by its test-data name; a bare row if it is not listed."""
     name = name.removeprefix("test_")
     return CATALOGUE.get(name) or Metric(name)
 
 
 def own_metrics(metrics: OwnMetrics | None) -> dict[str, Metric]:
-    """Return the metrics of one call by name.
+    """Return the metrics that one call brings, by name.
 
     Parameters
     ----------
     metrics
-        Functions of `Measured`, or rows as `register` takes them, by names that are not taken.
+        Functions of `Measured`, or rows as `register` takes them, by names not yet in use.
 
     Raises
     ------
     NeuralCollapseError
-        If a name is taken, or stands for no function.
+        If a name is already in use, or does not map to a function.
     """
     own = {}
     if not isinstance(metrics, (Mapping, type(None))):
@@ -101,7 +101,7 @@ def own_metrics(metrics: OwnMetrics | None) -> dict[str, Metric]:
         if name in CATALOGUE or row is None or row.name != name or row.value is None:
             raise NeuralCollapseError(
                 "metrics",
-                "functions of what was measured, by names that are not taken",
+                "functions of what was measured, by names not yet in use",
                 f"{name!r}: {type(function).__name__}",
                 "pass metrics={'my_name': my_function}",
             )
@@ -110,5 +110,5 @@ def own_metrics(metrics: OwnMetrics | None) -> dict[str, Metric]:
 
 
 def needed(metric: Metric, available: set[str]) -> bool:
-    """Return whether there is all that a metric needs."""
+    """Return whether everything that a metric needs is available."""
     return set(metric.needs) <= available

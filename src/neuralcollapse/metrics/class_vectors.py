@@ -1,4 +1,4 @@
-"""Class vectors about their centre, with what several metrics ask of them, found once."""
+"""Centred class vectors, with the quantities that several metrics share, computed once."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from neuralcollapse.validation import check_shape, finite_matrix, finite_tensor
 
 
 class ClassVectors:
-    """Rows (K, d) in float64, centred; lengths and second moment are found when first asked for.
+    """Centred float64 rows (K, d); lengths and second moment are computed on first use.
 
     Parameters
     ----------
     rows
-        (K, d) centred float64 rows; not to be written to.
+        (K, d) centred float64 rows; do not write to them.
     second_moment
-        What returns the (d, d) second moment R^T R, if it is known otherwise.
+        Function that returns the (d, d) second moment R^T R, if there is a cheaper way to it.
 
     Examples
     --------
@@ -40,7 +40,7 @@ class ClassVectors:
 
     @classmethod
     def of(cls, vectors: Any, center: Any = None) -> ClassVectors:
-        """Return class vectors as they are, or those of an array, see `centered_rows`."""
+        """Return class vectors unchanged, or make them of an array, see `centered_rows`."""
         return vectors if isinstance(vectors, cls) else cls(centered_rows(vectors, center))
 
     def __len__(self) -> int:
@@ -75,12 +75,12 @@ def centered_rows(vectors: Any, center: Any = None) -> Float[Tensor, "K d"]:
     vectors
         (K, d) class means or head weights, K >= 2.
     center
-        (d,); the mean of the rows if omitted, which softmax cannot see in head weights.
+        (d,); the mean of the rows if omitted (of head weights, softmax does not see it).
 
     Raises
     ------
     NeuralCollapseError
-        If there are fewer than two rows, or the centre is of another width.
+        If there are fewer than two rows, or the centre has another width.
     NonFiniteError
         If an entry is not finite, such as the mean of an absent class.
 
@@ -93,7 +93,7 @@ def centered_rows(vectors: Any, center: Any = None) -> Float[Tensor, "K d"]:
     rows = finite_matrix("vectors", vectors)
     if len(rows) < 2:
         raise NeuralCollapseError(
-            "vectors", "at least 2 class vectors", str(len(rows)), "one has no angle to another"
+            "vectors", "at least 2 class vectors", str(len(rows)), "pass one vector per class"
         )
     if center is not None:
         point = finite_tensor("center", center).to(rows)
@@ -104,5 +104,5 @@ def centered_rows(vectors: Any, center: Any = None) -> Float[Tensor, "K d"]:
             "pass one point, or omit it for the mean of the vectors",
         )
         return rows - point
-    rows = rows - rows[:1]  # so that equal rows become zero, not the round-off of their mean
+    rows = rows - rows[:1]  # so that equal rows become exactly zero
     return rows.sub_(rows.mean(0))

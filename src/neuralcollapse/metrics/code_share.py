@@ -1,4 +1,4 @@
-"""Code share: where K > d + 1, how near a head is to the best code that fits, and means to it."""
+"""Code share: for K > d + 1, how close head and class means are to the best softmax code."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class CodeShare:
     margin
         rho, the one-vs-rest margin of the rows at unit length.
     proved, known
-        It over what no head exceeds, and over the best code known: that which a short search found,
-        or these rows if they are better; NaN for more classes than are searched.
+        The margin as a share of the upper bound, and of the best code known: what a short search
+        found, or these rows if they are better; NaN for more classes than are searched.
     duality
-        Mean cosine of class means and the features that attain the margin.
+        Mean cosine between class means and the features that attain the margin.
     means
-        Minimum margin of unit rows and unit class means, over that of the best code known.
+        Minimum margin of unit rows on unit class means, as a share of the best code's.
     """
 
     margin: float
@@ -38,7 +38,7 @@ class CodeShare:
 
 
 def code_share(weight: Tensor, means: Tensor) -> CodeShare:
-    r"""Return how near head and class means are to a softmax code.
+    r"""Return how close head and class means are to a softmax code.
 
     .. math:: \rho(W) / \rho^*, \qquad \mathrm{mean}_k \cos(\mu_k, h_k), \qquad
         \min_{k, j \ne k} \langle w_k - w_j, \mu_k \rangle / \rho^*
@@ -46,7 +46,7 @@ def code_share(weight: Tensor, means: Tensor) -> CodeShare:
     Parameters
     ----------
     weight, means
-        (K, d) rows of the head, none of them zero, and class means, not centred, K > d + 1.
+        (K, d) rows of the head (none of them zero) and class means (not centred), K > d + 1.
 
     Examples
     --------

@@ -20,11 +20,11 @@ Scatter = Literal["pooled", "per_class", False]
 
 
 class CollapseMetrics(Metric):
-    """Metrics of collapse of a stream of features: add batches, then compute.
+    """All metrics of collapse of a stream of features: add batches, then compute.
 
-    State is one float64 vector of centred moments, which ranks merge pairwise as Chan et al. do.
-    So the result is that of a single process to round-off, also if ranks have unequal numbers of
-    samples, or none.
+    The state is one float64 vector of centred moments, which ranks merge pairwise as Chan et al.
+    do. So the result equals that of a single process up to round-off, even if ranks have unequal
+    numbers of samples, or none.
 
     Parameters
     ----------
@@ -33,27 +33,27 @@ class CollapseMetrics(Metric):
     dim
         d >= 1, the width of the features.
     head
-        The last linear layer, read when the metrics are computed; it adds those of the head.
+        The last linear layer, read when the metrics are computed; adds the metrics of the head.
     centers
         (K, d) class means of the training data, NaN for absent classes: adds ``ncc_accuracy``.
-        They must be known beforehand, since the nearest mean of a sample is sought when it
-        passes: those of an earlier epoch, or, on test data, of a pass over the training data.
+        They must be known beforehand, since each sample is compared with them as it passes: take
+        those of an earlier epoch or, on test data, of a pass over the training data.
     scatter
         As in `ClassMoments`; with False, ``nc1_pinv`` and ``vci`` are left out.
     kwargs
-        Of `torchmetrics.Metric`, such as ``process_group``.
+        Options of `torchmetrics.Metric`, such as ``process_group``.
 
     Raises
     ------
     NeuralCollapseError
-        If head or centres are of another shape.
+        If the head or the centres have another shape.
 
     Notes
     -----
-    The value of ``metric(features, labels)``, a forward call, is that of the batch on this
-    process, NaN where the batch holds a single class; `update` alone is cheaper. In a
-    `MetricCollection`, metrics with different centres need ``compute_groups=False``, since
-    torchmetrics takes states that agree on the first batch for the same.
+    A forward call, ``metric(features, labels)``, returns the values of this batch on this process,
+    NaN if the batch holds a single class; `update` alone is cheaper. In a `MetricCollection`,
+    metrics with different centres need ``compute_groups=False``, since torchmetrics treats states
+    that agree on the first batch as one.
 
     Examples
     --------
@@ -79,7 +79,7 @@ class CollapseMetrics(Metric):
         scatter: Scatter = "pooled",
         **kwargs: Any,
     ) -> None:
-        # What the head is may change between two calls of compute, without an update.
+        # The head may change between two calls of compute, without an update.
         super().__init__(**{"compute_with_cache": False, **kwargs})
         for name, tensor in (("head", head), ("centers", centers)):
             tensor = tensor.weight if isinstance(tensor, nn.Linear) else tensor
@@ -119,22 +119,22 @@ class CollapseMetrics(Metric):
         Parameters
         ----------
         features
-            (n, d), those that enter the head.
+            (n, d) features that enter the head.
         labels
             (n,) in 0..K-1.
         logits
-            (n, K), adds ``accuracy`` and ``margin_min``; ``margin_normalized`` and
-            ``margin_collapse_ratio`` with a head, and ``nc4_agreement`` with centres.
+            (n, K); adds ``accuracy`` and ``margin_min``, with a head also ``margin_normalized``
+            and ``margin_collapse_ratio``, and with centres ``nc4_agreement``.
 
         Raises
         ------
         NeuralCollapseError
-            As `ClassMoments.update`, or if the logits are of another shape.
+            As `ClassMoments.update`, or if the logits have another shape.
         """
         self._unpacked().gather(features, labels, logits)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the metrics of all samples of all ranks, float64 tensors without axes.
+        """Return the metrics of all samples of all ranks, as float64 scalars.
 
         Raises
         ------
@@ -144,7 +144,7 @@ class CollapseMetrics(Metric):
         try:
             return self._values(self._unpacked())
         except NeuralCollapseError:
-            self.unsync(self._is_synced)  # or each rank would go on from the sum of all
+            self.unsync(self._is_synced)  # or each rank would continue from the merged state
             raise
 
     def forward(

@@ -1,4 +1,4 @@
-"""DecisionCounts: how decisions fell, class by class, in a fixed number of floats."""
+"""DecisionCounts: decisions counted class by class, in a fixed number of floats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS = 7
 
 
 class DecisionCounts:
-    """By class: samples that a head has judged, those it got right, ties, minimum margins; and NC4.
+    """Per class: samples judged by the head, correct ones, ties, minimum margins; and NC4.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class DecisionCounts:
     Attributes
     ----------
     table : Tensor
-        (8, K) float64. Rows: samples with logits; those right; those whose largest logits tie;
-        samples whose nearest mean was sought; those nearest to their own; samples with both; those
-        on which both agree; and the minimum margin, inf where there is none.
+        (8, K) float64. Rows: samples with logits; those classified correctly; those whose largest
+        logits tie; samples compared with class means; those nearest to their own mean; samples
+        with both; those on which both agree; and the minimum margin, inf where there is none.
 
     Examples
     --------
@@ -48,18 +48,18 @@ class DecisionCounts:
         self.table[ROWS] = math.inf
 
     def add_head(self, labels: Tensor, margins: Tensor, winners: Tensor) -> None:
-        """Add what a head decided: margins (n,) and winners (n,) of samples with labels (n,)."""
+        """Add the decisions of a head: margins and winners of samples with labels, each (n,)."""
         self._count(labels, JUDGED, winners == labels, winners == TIED)
         self.table[ROWS].scatter_reduce_(0, labels, margins.to(torch.float64), "amin")
 
     def add_nearest(self, labels: Tensor, nearest: Tensor, winners: Tensor | None) -> None:
-        """Add which class mean was the nearest (n,), beside what a head decided (n,)."""
+        """Add the nearest class mean of each sample (n,), and the decision of the head (n,)."""
         right, compared = nearest == labels, torch.ones_like(labels, dtype=torch.bool)
         agreeing = () if winners is None else (compared, alike(nearest, winners))
         self._count(labels, PLACED, right, *agreeing)
 
     def forget_nearest(self) -> None:
-        """Drop what `add_nearest` counted, to seek the nearest of other means."""
+        """Drop what `add_nearest` counted, before comparing with other means."""
         self.table[PLACED : AGREEING + 1] = 0
 
     def merge(self, other: DecisionCounts) -> None:
@@ -69,7 +69,7 @@ class DecisionCounts:
         self.table[ROWS] = torch.minimum(self.table[ROWS], theirs[ROWS])
 
     def by_class(self, name: str) -> Float[Tensor, " K"]:
-        """Return a share of each class, (K,); NaN where no sample tells.
+        """Return a share for each class, (K,); NaN where no sample counts.
 
         Parameters
         ----------
@@ -80,28 +80,28 @@ class DecisionCounts:
         return hits / total
 
     def hits(self, name: str) -> tuple[int, int]:
-        """Return the samples that a share counts, and those it is of."""
+        """Return numerator and denominator of a share: its hits, and the samples it is of."""
         hits, total = (int(self.table[row].sum()) for row in SHARES[name])
         return hits, total
 
     def share(self, name: str) -> float:
-        """Return a share of all samples, in [0, 1]; NaN where none tells."""
+        """Return a share over all samples, in [0, 1]; NaN if none counts."""
         hits, total = self.hits(name)
         return hits / total if total else math.nan
 
     @property
     def told(self) -> list[str]:
-        """The shares that some sample tells, keys of `SHARES`."""
+        """The shares with a sample to count, keys of `SHARES`."""
         totals = self.table.sum(1)
         return [name for name, (_, total) in SHARES.items() if totals[total]]
 
     def shares(self) -> dict[str, float]:
-        """Return the shares that some sample tells, and the minimum margin beside the accuracy."""
+        """Return the shares with a sample to count, and with the accuracy the minimum margin."""
         shares = {name: self.share(name) for name in self.told}
         return shares | {"margin_min": self.margin_min} if "accuracy" in shares else shares
 
     def per_class(self) -> dict[str, Float[Tensor, " K"]]:
-        """Return the same of each class, (K,); NaN where no sample tells."""
+        """Return the same for each class, (K,); NaN where no sample counts."""
         table = {name: self.by_class(name) for name in self.told}
         return table | {"margin_min": self.least_margins} if "accuracy" in table else table
 
@@ -122,7 +122,7 @@ class DecisionCounts:
 
     @property
     def least_margins(self) -> Float[Tensor, " K"]:
-        """The minimum margin of each class, (K,); NaN where no sample tells."""
+        """The minimum margin of each class, (K,); NaN where no sample has logits."""
         return self.table[ROWS].masked_fill(self.table[JUDGED] == 0, math.nan)
 
     def _count(self, labels: Tensor, first: int, *hits: Tensor) -> None:

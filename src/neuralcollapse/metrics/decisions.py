@@ -1,4 +1,4 @@
-"""What scores decide: the margin of the true class, and the winner where it is the only one."""
+"""Decisions from scores: the margin of the true class, and the winner if there is only one."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ BLOCK = 256  # classes whose largest score is found together
 def decide(
     scores: Tensor, labels: Tensor, slack: Tensor | float = 0.0
 ) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
-    r"""Return the margin of each sample's true class, and the one class that wins.
+    r"""Return the margin of the true class of each sample, and the class that wins.
 
     .. math:: m = s_y - \max_{j \ne y} s_j
 
-    The one rule for ties: a sample is right only where its class alone scores highest, and two
-    rules agree only where both have a winner and it is the same. So m > 0 wherever the winner is
-    the true class, and a score that is NaN wins nothing.
+    The one rule for ties: a sample is classified correctly only if its class alone scores highest,
+    and two rules agree only if both have a winner and it is the same. So m > 0 wherever the winner
+    is the true class, and a NaN score never wins.
 
     Parameters
     ----------
     scores
-        (n, K), the larger the better; they are only read, once, and no copy of them is made.
+        (n, K), larger is better. Not modified.
     labels
         (n,) int64 in 0..K-1, on the same device.
     slack
-        By how much scores must differ to be told apart, at least 0; or (n,), one per sample.
+        How much scores must differ to count as different, at least 0; or (n,), one per sample.
 
     Returns
     -------
     margins : Tensor of shape (n,)
-        Float32, or float64 if the scores are wider or whole numbers; inf where K = 1, NaN where
-        a score is.
+        Float32, or float64 if the scores are float64 or whole numbers; inf if K = 1, NaN where a
+        score is NaN.
     winners : Tensor of shape (n,), int64
         The class above all others, or `TIED`.
 
@@ -63,7 +63,7 @@ def decide(
     margins = scores.gather(1, index).squeeze(1).to(dtype) - rivals.to(dtype)
     winners = torch.where(margins > slack, labels, TIED)
     lost = margins < -slack
-    # Elsewhere it would be a wait for the device in every batch.
+    # On an accelerator, nonzero would wait for the device in every batch.
     rows = lost.nonzero().squeeze(1) if scores.is_cpu else _all_rows(scores)
     if len(rows):
         if few:
@@ -72,7 +72,7 @@ def decide(
             found, base = _block(scores, rows, blocks[rows], width)
         column = found.argmax(1, keepdim=True)
         second, rival = found.scatter_(1, column, float("-inf")).amax(1), column.squeeze(1)
-        if base is not None:  # the runner-up stands in the same block, or at the top of another
+        if base is not None:  # the runner-up is in the same block, or the top of another
             outside = tops[rows].scatter_(1, blocks[rows, None], float("-inf")).amax(1)
             second = torch.maximum(second, outside)
             rival = rival + base
@@ -88,7 +88,7 @@ def log_confidences(scores: Tensor) -> Float[Tensor, " n"]:
 
     .. math:: \log \hat p = \max_j s_j - \log \sum_j e^{s_j}
 
-    With the margin m of `decide`, that of the true class is log p + min(m, 0).
+    The log-probability of the true class is log p + min(m, 0), with the margin m of `decide`.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def log_confidences(scores: Tensor) -> Float[Tensor, " n"]:
 
 
 def alike(first: Int[Tensor, " n"], second: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
-    """Return where two rules have a winner each, and the same one.
+    """Return where two rules both have a winner, and the same one.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""CDNV along the line between two class means, and what it says of few-shot learning."""
+"""CDNV along the line between two class means, and what it says about few-shot learning."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def directional_cdnv(moments: ClassMoments) -> Float[Tensor, "K K"]:
     .. math:: \tilde V_{ij} = \frac{u_{ij}^\top \Sigma_i u_{ij}}{\|\mu_i - \mu_j\|^2}, \qquad
         u_{ij} = \frac{\mu_i - \mu_j}{\|\mu_i - \mu_j\|}
 
-    Only spread along that line makes the two confused; where the rest is large this is far below
-    the CDNV, up to d times.
+    Only spread along that line confuses the two classes; if most of the spread lies in other
+    directions, this is far below the CDNV.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ def directional_cdnv(moments: ClassMoments) -> Float[Tensor, "K K"]:
     Returns
     -------
     Tensor of shape (K, K), float64
-        Row i, column j; 0 when collapsed, infinite (NaN without spread) for coinciding means, NaN
-        on the diagonal and for absent classes.
+        Entry (i, j): class i along the line to class j. 0 when collapsed, infinite (NaN without
+        spread) for coinciding means, NaN on the diagonal and for absent classes.
 
     Raises
     ------
@@ -69,9 +69,10 @@ def few_shot_bound(moments: ClassMoments, shots: int) -> Float[Tensor, "K K"]:
         \qquad s = \tilde V_{ij} + \frac{\tilde V_{ji}}{m}
         + \frac{\mathrm{tr}\, \Sigma_i (\Sigma_i + \Sigma_j)}{m\, \delta^4},
 
-    whatever the distributions; with many shots :math:`4 \tilde V_{ij} / (1 + 4 \tilde V_{ij})`.
-    Averaged over pairs it says what frozen features promise for classes that were not trained on,
-    if they are like these. The error among more classes is at most the sum over rivals.
+    for any distributions; with many shots it tends to
+    :math:`4 \tilde V_{ij} / (1 + 4 \tilde V_{ij})`. Averaged over pairs it says what frozen
+    features promise for classes not trained on, if they are like these. The error among more
+    classes is at most the sum over rivals.
 
     Parameters
     ----------
@@ -83,8 +84,8 @@ def few_shot_bound(moments: ClassMoments, shots: int) -> Float[Tensor, "K K"]:
     Returns
     -------
     Tensor of shape (K, K), float64
-        Upper bounds in [0, 1], row: the class of x, column: the rival; NaN on the diagonal and for
-        absent classes.
+        Upper bounds in [0, 1]; the row is the class of x, the column its rival. NaN on the
+        diagonal and for absent classes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Head: the last linear layer as numbers, and what is checked of one."""
+"""Head: the weight and bias of the last linear layer, checked."""
 
 from __future__ import annotations
 
@@ -29,19 +29,18 @@ class Head:
     name
         As in ``model.named_modules()``; empty for a model that is its own head.
     weight
-        (K, d) one row per class, as it is applied: of a normalised, masked or adapted layer, what
-        these make of it; of a layer with one logit z, the rows -w/2 and w/2 of the logits -z/2
-        and z/2.
+        (K, d), one row per class, as the layer applies it: after normalisation, masks or adapters.
+        A layer with a single logit z has the rows -w/2 and w/2, for the logits -z/2 and z/2.
     bias
         (K,) or None.
     scale
-        Of a cosine head, s: its rows are :math:`s\, w_k / \|w_k\|`, and its features are those
-        that enter, at norm 1. None of any other.
+        The scale s of a cosine head, whose rows are :math:`s\, w_k / \|w_k\|` and whose features
+        are scaled to norm 1. None for any other head.
 
     Raises
     ------
     NeuralCollapseError
-        If the weight is no matrix, or the bias has not one entry per class.
+        If the weight is not a matrix, or the bias does not have one entry per class.
 
     Examples
     --------
@@ -73,12 +72,12 @@ class Head:
         return self.weight.shape[1]
 
     def copy(self) -> Head:
-        """Return a head that stays as it is while the network trains on."""
+        """Return a copy that does not change as the network trains on."""
         bias = None if self.bias is None else self.bias.clone()
         return replace(self, weight=self.weight.clone(), bias=bias)
 
     def features(self, inputs: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
-        """Return the features of what enters the layer: at norm 1 for a cosine head."""
+        """Return the features, given the input of the layer: at norm 1 for a cosine head."""
         return inputs if self.scale is None else normalize(inputs, dim=-1)
 
     def require_width(self, width: int) -> None:
@@ -87,7 +86,7 @@ class Head:
         Raises
         ------
         NeuralCollapseError
-            If they are.
+            If the width differs.
         """
         if width != self.dim:
             raise NeuralCollapseError(
@@ -101,12 +100,12 @@ class Head:
         """Return the logits of features, (..., d) to (..., K), in float32 or wider.
 
         Float64 if the features are float64 or whole numbers. Nothing is centred, so that rows
-        which tie exactly go on to tie; autocast is left out.
+        that tie exactly still tie; autocast is disabled.
 
         Raises
         ------
         NeuralCollapseError
-            If the features are of another width.
+            If the features have another width.
         """
         self.require_width(features.shape[-1])
         wide = features.dtype == torch.float64 or not features.is_floating_point()
@@ -129,9 +128,9 @@ def linear_scores(rows: Tensor, vectors: Tensor, offsets: Tensor | None = None) 
     Returns
     -------
     Tensor of shape (..., K)
-        Of few classes, laid out class by class: a product of this shape is a third faster, maxima
-        over classes then run along contiguous samples, and equal rows of the head go on to tie
-        (on the processors that we have seen; the other shape rounds them apart).
+        With few classes, laid out class by class: such a product is a third faster, maxima over
+        classes then run along contiguous samples, and equal rows of the head still tie (on the
+        processors we have tried; the other layout rounds them apart).
 
     Examples
     --------
@@ -149,12 +148,12 @@ def linear_scores(rows: Tensor, vectors: Tensor, offsets: Tensor | None = None) 
 
 
 def two_sided(one: Tensor, dim: int = 0) -> Tensor:
-    """Return what makes the logits -z/2 and z/2 of what makes one logit z, along an axis.
+    """Turn a single logit z into the two logits -z/2 and z/2, along an axis.
 
     Parameters
     ----------
     one
-        The one logit of samples, row of a head, or entry of a bias, of length 1 along `dim`.
+        Logits of samples, the row of a head, or a bias; of length 1 along `dim`.
     dim
         The axis of the classes.
 
@@ -168,7 +167,7 @@ def two_sided(one: Tensor, dim: int = 0) -> Tensor:
 
 
 def checked_head(moments: ClassMoments, weight: Any) -> Tensor:
-    """Return head weights in float64 beside the moments, if they fit these.
+    """Return head weights in float64 on the device of the moments, if they fit them.
 
     Parameters
     ----------
@@ -203,7 +202,7 @@ def checked_bias(bias: Any, weight: Tensor) -> Tensor:
     NonFiniteError
         If an entry is NaN or infinite.
     NeuralCollapseError
-        If it has not.
+        If it does not.
 
     Examples
     --------
@@ -212,5 +211,5 @@ def checked_bias(bias: Any, weight: Tensor) -> Tensor:
     tensor([1., 2.])
     """
     offset = finite_tensor("bias", bias)
-    check_shape("bias", offset, weight.shape[:1], "one entry per class")
+    check_shape("bias", offset, weight.shape[:1], "pass one entry per class")
     return offset.detach().to(weight)

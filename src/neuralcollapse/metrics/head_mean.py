@@ -1,4 +1,4 @@
-"""The mean row of a head, which softmax losses never move (NC0)."""
+"""The mean row of a head, which has no gradient under softmax losses (NC0)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def head_mean(weight: Any) -> float:
     .. math:: \|W^\top \mathbf 1\|^2 / K
 
     Softmax does not see it, and no softmax loss whose targets sum to 1 has a gradient along it:
-    weight decay alone takes it away (`theory.head_mean_path`).
+    only weight decay removes it (`theory.head_mean_path`).
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def head_mean(weight: Any) -> float:
     Raises
     ------
     NeuralCollapseError
-        If it is no matrix, or has no row.
+        If it is not a matrix, or has no row.
     NonFiniteError
         If an entry is NaN or infinite.
 

@@ -1,4 +1,4 @@
-"""KeptSamples: what is remembered of single samples, as far as there is room."""
+"""KeptSamples: what is remembered about single samples, within a budget."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-CHUNK_ROWS = 2048  # fewer would make more calls than work, more a large copy
+CHUNK_ROWS = 2048  # fewer rows would cost more in calls than in work, more rows a large copy
 Batch = tuple[Tensor, Tensor, Tensor | None]  # features, labels, winners
 
 
@@ -17,14 +17,14 @@ class KeptSamples:
     """Margin and label of every sample, and features until the class means are known.
 
     Features are kept as they are passed, without a copy, until their budget is spent; then all
-    are dropped, since a part of them would save no second look at the data.
+    are dropped, since keeping only some would not save the second pass over the data.
 
     Parameters
     ----------
     budget
         Bytes of features to keep.
     labels, margins, decided, confidences
-        (n,) of samples that are known already, without features.
+        (n,) values of earlier samples, whose features are not kept.
 
     Examples
     --------
@@ -69,14 +69,14 @@ class KeptSamples:
                 self.features = None
 
     def judge(self, margins: Tensor, winners: Tensor, confidences: Tensor | None) -> None:
-        """Add what a head decided of samples that were added without: each of shape (n,)."""
+        """Add the decisions of a head on samples that were added without: each of shape (n,)."""
         self._margins.append(margins)
         self._decided.append(winners.to(torch.int32))
         if confidences is not None:
             self._confidences.append(confidences)
 
     def merge(self, other: KeptSamples) -> None:
-        """Add other samples after these; of features, only if both have kept all."""
+        """Append other samples; features stay only if both have kept all of theirs."""
         self._labels += other._labels
         self._margins += other._margins
         self._decided += other._decided
@@ -87,7 +87,7 @@ class KeptSamples:
             self.features = self.features + other.features
 
     def chunks(self, size: int = CHUNK_ROWS) -> Iterator[Batch]:
-        """Yield the features kept with labels (int64) and winners, some `size` rows at a time."""
+        """Yield the kept features, labels (int64) and winners, about `size` rows at a time."""
         size = min(size, CHUNK_ROWS)
         for _, alike in groupby(self.features or (), key=_kind):
             pending, rows = [], 0
@@ -117,14 +117,14 @@ class KeptSamples:
 
     @property
     def decided(self) -> Int[Tensor, " n"]:
-        """Class that the head decided for, (n,) int64, -1 for a tie; empty without logits."""
+        """Class that the head predicts, (n,) int64, -1 for a tie; empty without logits."""
         if not self._decided:
             return torch.empty(0, dtype=torch.int64)
         return torch.cat(self._decided).long()
 
 
 def _kind(batch: Batch) -> tuple[torch.dtype, bool]:
-    """Tell which batches can be put together: of one dtype, all with logits or all without."""
+    """Return a key of batches that can be joined: same dtype, all with logits or all without."""
     return batch[0].dtype, batch[2] is None
 
 

@@ -1,4 +1,4 @@
-"""LeftOut: the nearest mean by leave-one-out, of samples that the class means were made of."""
+"""LeftOut: the nearest class mean by leave-one-out, for samples that the means include."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from neuralcollapse.moments.class_moments import ClassMoments
 class LeftOut:
     r"""Whether a sample is nearest to the mean of the others of its class.
 
-    A sample pulls the mean of its class towards itself. Without it, and with the noise that the
-    mean of one sample less has more of,
+    A sample pulls the mean of its class towards itself. With the sample left out, and the extra
+    noise of a mean of one sample fewer taken off, its squared distance is
 
     .. math:: D_{\mathrm{own}} = \Bigl(\frac{n}{n-1}\Bigr)^2 \|x - \mu_y\|^2
         - \frac{v_y}{n (n-1)}
 
-    so that the share of samples that are nearest is that of new ones. Of few samples with many
-    features the plain share is near 1 whatever they are.
+    so that the share of samples nearest to their own mean estimates that of new samples. With few
+    samples of many features the plain share is near 1, whatever the features are.
 
     Parameters
     ----------
     moments
-        Of all samples that the means are of.
+        Moments of all samples that the means were computed from.
 
     Examples
     --------
@@ -44,7 +44,7 @@ class LeftOut:
         self._less = (moments.trace_variances / rest.square()).nan_to_num()
 
     def right(self, labels: Tensor, own: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
-        """Return which samples (n,) are nearest to their class without them, and which can tell.
+        """Return which samples (n,) are nearest to their class without them, and which count.
 
         Parameters
         ----------
@@ -53,12 +53,12 @@ class LeftOut:
         own
             (n,) squared distances to the mean of their class.
         ahead
-            (n,) how much larger the least squared distance to another mean is.
+            (n,) by how much the least squared distance to another mean is larger.
         """
         factor, less = self._factor.to(labels.device)[labels], self._less.to(labels.device)[labels]
         return own * factor - less < ahead, self._told.to(labels.device)[labels]
 
     def count(self, labels: Tensor, own: Tensor, ahead: Tensor) -> Tensor:
-        """Return how many are, and how many can tell, (2,) on the CPU."""
+        """Return how many are nearest, and how many count, (2,) on the CPU."""
         right, told = self.right(labels, own, ahead)
         return torch.stack([(right & told).sum(), told.sum()]).cpu()

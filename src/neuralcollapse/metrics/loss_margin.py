@@ -1,10 +1,11 @@
-"""What a small cross-entropy says about the minimum margin, and the other way round."""
+"""What a small cross-entropy implies about the minimum margin, and vice versa."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,8 +28,7 @@ def cross_entropy_losses(logits: Any, labels: Any) -> Float[Tensor, " n"]:
 
     .. math:: \ell = \log\Bigl(1 + \sum_{j \ne y} e^{-(s_y - s_j)}\Bigr)
 
-    From differences of scores: the usual log-softmax rounds losses below 1e-16 to 0, and what
-    follows from a loss would then be off by round-off alone.
+    Computed from differences of scores: the usual log-softmax rounds losses below 1e-16 to 0.
 
     Parameters
     ----------
@@ -67,14 +67,14 @@ def cross_entropy_losses(logits: Any, labels: Any) -> Float[Tensor, " n"]:
 
 
 def margin_lower_bound(losses: Any, statistic: Literal["max", "sum"] = "max") -> float:
-    r"""Return the minimum margin that cross-entropies this small allow.
+    r"""Return a lower bound on the minimum margin, given the cross-entropies.
 
     .. math:: p_{\min} \;\ge\; -\log(e^{L} - 1), \qquad
         L = \max_i \ell_i \quad\text{or}\quad L = \sum_i \ell_i
 
-    because every sample has :math:`\ell \ge \log(1 + e^{-m})`. Above zero exactly if
-    L < log 2: then every sample is right. The largest loss gives the better bound; the sum is what
-    training minimises.
+    because every sample has :math:`\ell \ge \log(1 + e^{-m})`. It is above zero
+    exactly if L < log 2; then every sample is classified correctly. The largest loss gives the
+    better bound; the sum is what training minimises.
 
     Parameters
     ----------
@@ -124,12 +124,13 @@ def margin_lower_bound(losses: Any, statistic: Literal["max", "sum"] = "max") ->
 
 
 def margin_lower_bound_of_mean(mean_loss: float, num_samples: int) -> float:
-    r"""Return the minimum margin that so small a mean cross-entropy allows: N times it is the sum.
+    r"""Return a lower bound on the minimum margin, given the mean cross-entropy.
 
     .. math:: p_{\min} \;\ge\; -\log(e^{N \bar\ell} - 1)
 
-    The factor N cannot be left out: of scores (5, 0) three times and (0.2, 0) once, the mean loss
-    is 0.155, for which the formula without N gives 1.79, while the minimum margin is 0.2.
+    The factor N, which makes the sum of the mean, cannot be left out: for scores (5, 0) three times
+    and (0.2, 0) once the mean loss is 0.155, and the formula without N gives 1.79, while the
+    minimum margin is 0.2.
 
     Parameters
     ----------
@@ -162,7 +163,7 @@ def margin_lower_bound_of_mean(mean_loss: float, num_samples: int) -> float:
 
 
 def mean_loss_floor(scale: float, num_classes: int) -> float:
-    r"""Return the least mean cross-entropy of classes of equal size at this scale of the logits.
+    r"""Return the least mean cross-entropy of classes of equal size, at a scale of the logits.
 
     .. math:: \bar\ell \;\ge\; \log\bigl(1 + (K-1) e^{-\tau K / (K-1)}\bigr)
 
@@ -198,18 +199,20 @@ def mean_loss_floor(scale: float, num_classes: int) -> float:
     """
     ceiling, scale = margin_ceiling(num_classes), float(real_number("scale", scale))
     if not scale >= 0:  # NaN is not
-        raise NeuralCollapseError("scale", "at least 0", str(scale), "see `margin_scale`")
-    return _softplus(math.log(num_classes - 1) - scale * ceiling)
+        raise NeuralCollapseError(
+            "scale", "at least 0", str(scale), "pass what margin_scale returns"
+        )
+    return float(np.logaddexp(0.0, math.log(num_classes - 1) - scale * ceiling))
 
 
 def normalized_margin_lower_bound(mean_loss: float, num_samples: int, scale: float) -> float:
-    r"""Return the least normalised margin that a mean cross-entropy this small allows.
+    r"""Return a lower bound on the normalised margin, given the mean cross-entropy.
 
     .. math:: q = \frac{p_{\min}}{\tau} \;\ge\; -\frac{\log(e^{N \bar\ell} - 1)}{\tau}
 
     If the mean loss is within a factor 1 + k of `mean_loss_floor`, this is
-    K/(K-1) - log(N (K-1) (1+k)) / tau - o(1/tau): the margin approaches its ceiling like 1/tau, and
-    what goes to infinity is tau alone.
+    K/(K-1) - log(N (K-1) (1+k)) / tau - o(1/tau): the margin approaches its ceiling like 1/tau;
+    only tau goes to infinity.
 
     Parameters
     ----------
@@ -244,8 +247,3 @@ def normalized_margin_lower_bound(mean_loss: float, num_samples: int, scale: flo
 def _margin_of(loss: float) -> float:
     """Return -log(expm1(loss)), which must not overflow for a large loss."""
     return math.inf if loss == 0 else -(loss + math.log(-math.expm1(-loss)))
-
-
-def _softplus(x: float) -> float:
-    """Return log(1 + e^x)."""
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))

@@ -1,4 +1,4 @@
-"""The scale of a margin: what makes it comparable, and the share of its ceiling that it reaches."""
+"""The scale of a margin, which makes margins comparable, and the share of the ceiling reached."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neuralcollapse.validation import real_number, whole_number
 
 
 def margin_ceiling(num_classes: int) -> float:
-    """Return K/(K-1), the normalised margin of a collapsed classifier, which none exceeds.
+    """Return K/(K-1), the normalised margin of a collapsed classifier and the largest possible.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def margin_scale(moments: ClassMoments, weight: Any, bias: Any = None) -> float:
         head = checked_head(moments, weight)
         norms = torch.linalg.vector_norm(head - head.mean(0), dim=1)
     head_squares, mean_square = norms.square(), moments.squared_norm / max(moments.num_samples, 1)
-    if bias is not None:  # the weight of one more feature, which is 1
+    if bias is not None:  # the weight of one more feature, of value 1
         offset = checked_bias(bias, norms[:, None])
         head_squares += (offset - offset.mean()).square()
         mean_square += 1
@@ -96,7 +96,7 @@ def margin_scale(moments: ClassMoments, weight: Any, bias: Any = None) -> float:
 def normalized_margin(margin: float, scale: float) -> float:
     r"""Return q = p_min / tau, the minimum margin in units of its scale.
 
-    Neither a larger head nor larger features change it. For classes of equal size it is at most
+    Scaling the head or the features does not change it. For classes of equal size it is at most
     `margin_ceiling`.
 
     Parameters
@@ -130,9 +130,9 @@ def margin_collapse_ratio(margin: float, scale: float, num_classes: int) -> floa
 
     .. math:: \frac{p_{\min}}{\tau} \Big/ \frac{K}{K-1} \;\in\; (-\infty, 1]
 
-    It is 1 if and only if every feature is a positive multiple, the same for all, of its class's
-    centred row of the head, and these rows are a simplex ETF: within-class collapse, the ETF and
-    self-duality at once.
+    It is 1 if and only if every feature is the same positive multiple of the centred row of its
+    class, and these rows form a simplex ETF: within-class collapse, the ETF and self-duality at
+    once.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def margin_collapse_ratio(margin: float, scale: float, num_classes: int) -> floa
     Returns
     -------
     float
-        At most 1 for classes of equal size; others may exceed it. NaN if tau = 0.
+        At most 1 for classes of equal size; may exceed 1 for unequal ones. NaN if tau = 0.
 
     Raises
     ------

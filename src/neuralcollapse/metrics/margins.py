@@ -26,8 +26,8 @@ def sample_margins(logits: Any, labels: Any) -> Float[Tensor, " n"]:
     Returns
     -------
     Tensor of shape (n,)
-        In the units and the dtype of the logits; negative (or zero, a tie) where the sample is
-        misclassified.
+        In the units and dtype of the logits; where the sample is misclassified, negative, or zero
+        for a tie.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def sample_margins(logits: Any, labels: Any) -> Float[Tensor, " n"]:
 
 
 def margin_min(logits: Any, labels: Any) -> float:
-    r"""Return p_min, the minimum margin of all samples: above zero when every decision is right.
+    r"""Return p_min, the minimum margin of all samples: above 0 if all are classified correctly.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def margin_min(logits: Any, labels: Any) -> float:
 
 
 def pair_margins(logits: Any, labels: Any) -> Float[Tensor, "K K"]:
-    r"""Return the minimum margin of each class against each other, over its samples.
+    r"""Return the minimum margin of each class against each other class, over its samples.
 
     .. math:: \gamma_{ij} = \min_{x : y(x) = i} (s_i(x) - s_j(x))
 
@@ -135,14 +135,14 @@ def pair_margins(logits: Any, labels: Any) -> Float[Tensor, "K K"]:
 
 
 def lower_pairs(least: Tensor | None, scores: Tensor, labels: Tensor) -> Float[Tensor, "K K"]:
-    """Return the minimum margin of each class against each other, with a batch more in it.
+    """Return the minimum margin of each class against each other class, updated by a batch.
 
     Parameters
     ----------
     least
-        (K, K) of the batches before, written to; None before the first.
+        (K, K) result of the batches before, modified in place; None before the first.
     scores, labels
-        (n, K) and (n,), known to be right.
+        (n, K) and (n,), already checked.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Measured: all that the value of a metric may depend on."""
+"""Measured: everything that the value of a metric may depend on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SOLVED = 512  # classes up to which each row's distance from the hull of the oth
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a pass over data leaves behind: the argument of the function of a metric.
+    """What a pass over data leaves behind, and the argument of every metric's function.
 
     Attributes
     ----------
@@ -34,8 +34,8 @@ class Measured:
     weight, bias
         (K, d) and (K,) of the head, or None.
     shares
-        ``accuracy``, ``ncc_accuracy``, ``nc4_agreement`` and ``margin_min``, of those that the
-        decisions tell.
+        ``accuracy``, ``ncc_accuracy``, ``nc4_agreement`` and ``margin_min``, as far as they are
+        known.
 
     Examples
     --------
@@ -52,14 +52,14 @@ class Measured:
 
     @property
     def available(self) -> set[str]:
-        """What a metric may need, of what there is."""
+        """What is available, of all that a metric may need."""
         found = {"scatter"} if self.moments.scatter else set()
         if self.weight is not None:
             found |= {"head", *self._codes(self.weight)}
         return found | set(self.shares)
 
     def _codes(self, weight: Tensor) -> set[str]:
-        """Whether the head can be held against a softmax code, and whether one is searched for."""
+        """Return the needs of softmax codes that are met: a comparison, and a search for one."""
         num, dim = weight.shape
         crowded = 2 < dim + 1 < num <= SOLVED and bool(self.moments.present.all())
         if not crowded or not bool((weight.detach().norm(dim=1) > 0).all()):
@@ -70,7 +70,7 @@ class Measured:
 
     @property
     def rows(self) -> Tensor:
-        """Class means of the classes that have samples, about their mean."""
+        """Centred class means of the classes that have samples."""
         return self.means.rows
 
     @cached_property
@@ -88,7 +88,7 @@ class Measured:
 
     @cached_property
     def head_vectors(self) -> ClassVectors:
-        """The rows of the head about their mean."""
+        """The centred rows of the head."""
         head = self.head
         if self.weight is None or head.dtype == self.weight.dtype:
             return ClassVectors.of(head)
@@ -97,7 +97,7 @@ class Measured:
 
     @cached_property
     def present_head(self) -> ClassVectors:
-        """The rows of the head whose classes have samples, about their mean."""
+        """The centred rows of the head whose classes have samples."""
         present = self.moments.present
         if bool(present.all()):
             return self.head_vectors
@@ -105,14 +105,14 @@ class Measured:
 
     @cached_property
     def code(self) -> CodeShare:
-        """The head against a softmax code, where no simplex fits."""
+        """Head and means compared with a softmax code, where no simplex fits."""
         from neuralcollapse.metrics.code_share import code_share  # needs scipy
 
         return code_share(self.head, self.moments.means)
 
     @cached_property
     def margin(self) -> float:
-        """The minimum margin over its scale."""
+        """The minimum margin divided by its scale."""
         return normalized_margin(
             self.shares["margin_min"], margin_scale(self.moments, self.head_vectors, self.bias)
         )

@@ -1,4 +1,4 @@
-"""Metric: a value with its name, its formula, and the words it deserves."""
+"""Metric: how a value is named, computed, judged and put in words."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Reading:
     Attributes
     ----------
     grade
-        ``"collapsed"``, ``"on the way"``, ``"no better than chance"``, or ``""`` where none is
-        deserved: rules of thumb of this library, not thresholds of theory.
+        ``"collapsed"``, ``"on the way"``, ``"no better than chance"``, or ``""`` for no grade:
+        rules of thumb of this library, not thresholds of theory.
     words
         The grade, or why there is none.
     target
-        The best for these class sizes, K and d; None if it is not known.
+        The best value for these class sizes, K and d; None if it is not known.
     chance
-        What features or heads give that know nothing of classes; None if it is not known.
+        The value for features or heads that know nothing of the classes; None if not known.
     """
 
     grade: Grade
@@ -43,21 +43,21 @@ class Reading:
 class Metric:
     r"""One row of the catalogue: how a metric is computed, named, drawn, judged and cited.
 
-    A value is judged by its distance from the target, against that of chance: half of it or more
-    is "no better than chance"; a tenth or less, and at most `grade`, is "collapsed"; between them
-    it is "on the way". There is no grade where `validity` gives a reason, or where chance and
-    target are nearer than the error bar of chance.
+    A value is judged by its distance from the target, relative to that of chance: half of it or
+    more is "no better than chance"; a tenth or less, and at most `grade`, is "collapsed"; anything
+    between is "on the way". There is no grade where `validity` gives a reason, or where chance and
+    target are closer than the error bar of chance.
 
     Attributes
     ----------
     name
-        Of the function, of the entry of a report, of the curve.
+        Name of the function, of the entry in a report, and of the curve.
     group
         The phenomenon: one of `GROUPS`, or another heading.
     title
         What it measures, in a few words.
     formula
-        As help, page and terminal write it.
+        As the help, the page and the terminal show it.
     needs
         Of ``"scatter"``, ``"head"``, ``"accuracy"``, ``"ncc_accuracy"``, ``"nc4_agreement"``,
         ``"margin_min"``; without one of them the metric is left out.
@@ -66,26 +66,26 @@ class Metric:
     chance
         A function of the `Setting`; None if it is not known.
     validity
-        A function of the `Setting`: why a value says nothing there, or None.
+        A function of the `Setting`: why a value says nothing there, or None if it does.
     grade
         The largest distance from the target that may be called collapsed; None for no grade.
     cites
-        Whose it is: keys of `cite`, or BibTeX entries.
+        Its sources: keys of `cite`, or BibTeX entries.
     value
         The function: from `Measured` to a number.
     note
-        One line for its chart.
+        One line shown with its chart.
     caveat
         What to beware of, for the documentation.
     label
-        Of its curve in a figure; the name if omitted.
+        Label of its curve in a figure; the name if omitted.
     kind
-        ``"distance"`` falls to its target, ``"share"`` is a part of samples, ``"signed"`` may be
+        ``"distance"`` falls to its target, ``"share"`` is a share of samples, ``"signed"`` may be
         negative.
     words
-        The words for a value that has no grade.
+        A function that puts a value in words where it has no grade.
     corrected
-        What takes the bias of few samples per class out, if that is known.
+        How the bias of few samples per class is removed, if that is known.
 
     Examples
     --------
@@ -119,7 +119,7 @@ class Metric:
                 "name",
                 "a word of letters, digits and _ that does not begin with test_",
                 repr(self.name),
-                "values of test data get this prefix by themselves",
+                "rename it: values of test data get this prefix automatically",
             )
 
     @property
@@ -170,10 +170,10 @@ class Metric:
         value
             Of this metric.
         setting
-            Where it was measured; without it there is no grade.
+            The sizes it was measured at; without them there is no grade.
         departure
-            A distance from what is predicted that says more than this value, and that of chance:
-            the grade is its.
+            A distance from the predicted geometry, and its chance value, to grade by instead of the
+            value itself.
         """
         said = self.words(value) if self.words else ""
         if math.isnan(value):

@@ -1,4 +1,4 @@
-"""Nearest class means: which is the nearest, and whether the classifier decides for it (NC4)."""
+"""Nearest class means: which is nearest, and whether the classifier decides for it (NC4)."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ NEAR = 4.0  # a centre within so many times the radius of the means costs no dig
 
 
 class NearestCenter:
-    r"""The nearest class mean of each sample, by one product with all of them where that can tell.
+    r"""The nearest class mean of each sample, by one matrix product where that is precise enough.
 
     .. math:: \arg\min_k \|x - \mu_k\|
         = \arg\max_k \; \langle x - m, \mu_k - m\rangle - \tfrac12 \|\mu_k - m\|^2
 
     Features far from the origin are centred first: \|x\|^2 + \|mu\|^2 - 2 x.mu in float32 falls to
-    chance when the offset is a few hundred times the distance between the means. Scores still
-    round by a part in 10^7 of the squared radius of the means, and two means that are closer than
-    a thousandth of it cannot be told apart by them: what is within round-off is decided again in
-    float64, and what is within that, by the differences x - mu_k themselves.
+    chance when the offset is a few hundred times the distance between the means. Scores
+    still round by a part in 10^7 of the squared radius of the means, so they cannot tell apart two
+    means that are very close: samples within round-off are decided again in float64, and those
+    within its round-off by the differences x - mu_k themselves.
 
     Parameters
     ----------
     means
-        (K, d) class means; rows with NaN are absent classes and never the nearest.
+        (K, d) class means; rows with NaN are absent classes, which are never nearest.
     head
-        Linear, whose logits `judged` returns as well: from the same product, where classes are few.
+        A linear head whose logits `judged` returns as well, from the same product if there are few
+        classes.
 
     Raises
     ------
@@ -98,18 +99,18 @@ class NearestCenter:
 
     @property
     def chunk_rows(self) -> int:
-        """How many samples to score at once."""
+        """Number of samples to score at once."""
         return max(1, min(CHUNK_ROWS, CHUNK_ELEMENTS // self.num_classes))
 
     def read(self, features: Any) -> Tensor:
-        """Return what a user gave as finite features (n, d), in their own dtype."""
+        """Return user input as finite features (n, d), in their own dtype."""
         rows = as_matrix("features", features).detach()
         if rows.shape[1] != self.dim:
             raise NeuralCollapseError(
                 "features",
                 f"{self.dim} columns, as many as the means have",
                 f"shape {tuple(rows.shape)}",
-                "pass the features that the means are of",
+                "pass features of the same layer as the means",
             )
         check_finite("features", rows)
         return rows
@@ -122,14 +123,14 @@ class NearestCenter:
         features
             (n, d), in any dtype.
         labels
-            (n,) int64: the class that is likely, which saves time where it is the nearest.
+            (n,) int64: a likely class for each row, which saves time if it is the nearest.
         """
         return self.judged(features, labels)[0]
 
     def judged(
         self, features: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        r"""Return, beside the winners, how far from its label's mean each row is, and by how much.
+        r"""Return the winners, each row's distance to the mean of its label, and its lead.
 
         Parameters
         ----------
@@ -143,9 +144,9 @@ class NearestCenter:
         own : Tensor of shape (n,)
             \|x - mu_y\|^2, to round-off of \|x - m\|^2.
         ahead : Tensor of shape (n,)
-            The least squared distance to another mean, minus that.
+            The least squared distance to another mean, minus `own`.
         logits : Tensor of shape (n, K) or None
-            Of the head, if there is one.
+            Logits of the head, if there is one.
         """
         wide = features.dtype == torch.float64 or not features.is_floating_point()
         dtype = torch.float64 if wide else torch.float32
@@ -224,7 +225,7 @@ def nearest_center(features: Any, means: Any) -> Int[Tensor, " n"]:
     Returns
     -------
     Tensor of shape (n,), int64
-        Labels; the lowest of those tied.
+        Labels; the lowest label in a tie.
 
     Raises
     ------
@@ -251,7 +252,7 @@ def nearest_center(features: Any, means: Any) -> Int[Tensor, " n"]:
 def ncc_accuracy(features: Any, labels: Any, means: Any) -> float:
     """Return the share of samples whose nearest class mean is that of their label.
 
-    Not the same as the agreement of NC4: it needs labels, and no classifier.
+    This is not the agreement of NC4: it needs labels, and no classifier.
 
     Parameters
     ----------
@@ -263,8 +264,8 @@ def ncc_accuracy(features: Any, labels: Any, means: Any) -> float:
     Returns
     -------
     float
-        In [0, 1]; 1 when collapsed; NaN without samples. Where several means are the nearest, none
-        is, and the sample counts as wrong.
+        In [0, 1]; 1 when collapsed; NaN without samples. A sample with several nearest means
+        counts as wrong.
 
     Raises
     ------
@@ -285,7 +286,7 @@ def ncc_accuracy(features: Any, labels: Any, means: Any) -> float:
 
 
 def nc4_agreement(features: Any, means: Any, weight: Any, bias: Any = None) -> float:
-    r"""Return the share of samples that classifier and nearest class mean decide alike (NC4).
+    r"""Return the share of samples on which classifier and nearest class mean agree (NC4).
 
     .. math:: \arg\max_k \langle w_k, x\rangle + b_k = \arg\min_k \|x - \mu_k\|
 
@@ -296,13 +297,13 @@ def nc4_agreement(features: Any, means: Any, weight: Any, bias: Any = None) -> f
     means
         (K, d) class means, always of training data.
     weight, bias
-        (K, d) and (K,) of the last linear layer; forgetting the bias changes the value.
+        (K, d) and (K,) of the last linear layer; without its bias the value differs.
 
     Returns
     -------
     float
-        In [0, 1]; 1 when collapsed; NaN without samples. Where either rule has no single winner,
-        they do not agree.
+        In [0, 1]; 1 when collapsed; NaN without samples. If either rule has no single winner, they
+        do not agree.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What several processes have gathered, put together: the same on each of them, to the bit."""
+"""States of several processes merged into one, identical on each of them to the bit."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def several_ranks() -> bool:
 
 
 def gathered(tensor: Tensor) -> list[Tensor]:
-    """Return the tensors of all processes, on the CPU; their shapes may differ, not their dtypes.
+    """Return the tensors of all processes, on the CPU; shapes may differ, dtypes may not.
 
     Parameters
     ----------
     tensor
-        That of this process. Every process must call.
+        The tensor of this process. Every process must call.
     """
     # Torchmetrics takes a second to import, and few measure on several processes.
     from torchmetrics.utilities.distributed import gather_all_tensors
@@ -36,19 +36,19 @@ def gathered(tensor: Tensor) -> list[Tensor]:
 
 
 def over_ranks(state: CollapseState) -> CollapseState:
-    """Return the state of the samples of all processes; this one's if there are not several.
+    """Return the state of the samples of all processes, or `state` if there is only one.
 
-    Every process must call, with a state of the same sizes, some perhaps without samples.
+    Every process must call with a state of the same sizes, possibly without samples.
 
     Parameters
     ----------
     state
-        That of this process, which is left as it is.
+        The state of this process; not modified.
 
     Returns
     -------
     CollapseState
-        With margins, labels and pairs if they are kept, in the order of the processes; without
+        With margins, labels and pairs if they are kept, in the order of the processes, but without
         features.
 
     Examples
@@ -83,14 +83,14 @@ def over_ranks(state: CollapseState) -> CollapseState:
 
 
 def shared(value: Any) -> Any:
-    """Return the value of this process, or that of the first process that has one; None if none.
+    """Return the value of this process or, if None, of the first process that has one.
 
     Every process must call.
 
     Parameters
     ----------
     value
-        What can be pickled, such as a head; None on a process without data, where no network ran.
+        Anything that can be pickled, such as a head; None on a process without data.
 
     Examples
     --------
@@ -110,9 +110,9 @@ def shared(value: Any) -> Any:
 
 @contextmanager
 def one_refuses_all_refuse(merged: bool = True) -> Iterator[None]:
-    """Let an error on one process reach all, before any waits for another's data.
+    """Raise on every process if one has an error, before any waits for the data of another.
 
-    Every process must enter and leave.
+    Every process must enter and leave the block.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def one_refuses_all_refuse(merged: bool = True) -> Iterator[None]:
     Raises
     ------
     NeuralCollapseError
-        On a process without an error of its own, which names the process that has one.
+        On a process without an error of its own; it names the process that has one.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def one_refuses_all_refuse(merged: bool = True) -> Iterator[None]:
                 "data",
                 "parts that every process can measure",
                 f"on process {other}: {said[other]}",
-                "mend the data of that process",
+                "fix the data of that process",
             )
     if error is not None:
         raise error

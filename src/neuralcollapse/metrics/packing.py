@@ -1,4 +1,4 @@
-"""Counts and class moments as one vector, which processes exchange and checkpoints hold."""
+"""Counts and class moments as one vector, to exchange between processes and to checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pack(table: Float[Tensor, "rows K"], moments: ClassMoments) -> Float[Tensor,
     table
         Counts by class.
     moments
-        Of these classes.
+        Moments of the same classes.
     """
     parts = [table.cpu(), *moments.state_dict().values()]
     return torch.cat([part.flatten() for part in parts])
@@ -29,7 +29,7 @@ def pack(table: Float[Tensor, "rows K"], moments: ClassMoments) -> Float[Tensor,
 def unpack(
     vector: Tensor, table: Float[Tensor, "rows K"], empty: ClassMoments
 ) -> tuple[Float[Tensor, "rows K"], ClassMoments]:
-    """Return what `pack` was given.
+    """Return the table and the moments that `pack` was given.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def unpack(
     Raises
     ------
     NeuralCollapseError
-        If the vector is of another length, or holds no moments.
+        If the vector has another length, or does not hold moments.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Presets: each paper's numbers, from the metrics with that paper's variants."""
+"""Presets: the numbers that each paper reports, in the paper's own variants."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def preset(
 ) -> dict[str, float]:
     """Return the numbers that a paper reports, as it defines them.
 
-    On classes of equal size the variants nearly agree; on unbalanced ones the same name means
-    numbers that differ many times over.
+    On classes of equal size the variants nearly agree; on unbalanced ones numbers of the same name
+    can differ many times over.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def preset(
     moments
         Moments of the features that enter the head, with a scatter.
     weight, bias
-        (K, d) and (K,) of the head; without it, its numbers are left out.
+        (K, d) and (K,) of the head; without a head, its numbers are left out.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def preset(
     Raises
     ------
     NeuralCollapseError
-        If there is no preset of this name, or the head does not fit.
+        If the name is unknown, or the head does not fit.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def papyan2020(
         \mathrm{mean} |\cos + \tfrac1{K-1}|, \quad
         \left\| W/\|W\|_F - M/\|M\|_F \right\|_F^2
 
-    Class means are taken from the mean of all samples and the head is taken raw. The authors'
+    Class means are centred at the mean of all samples; the head is not centred. The authors'
     notebook leaves out the 1/K of NC1.
     """
     return _five_figures(moments, weight, "sample_mean")
@@ -81,9 +81,9 @@ def papyan2020(
 def han2022(
     moments: ClassMoments, weight: Tensor | None = None, bias: Tensor | None = None
 ) -> dict[str, float]:
-    """Return the numbers of Han, Papyan & Donoho 2022: as in 2020, about the mean of class means.
+    """Return the numbers of Han, Papyan & Donoho 2022: as 2020, but about the mean of class means.
 
-    Angles are the mean absolute deviation alone.
+    For angles, only the mean absolute deviation.
     """
     values = _five_figures(moments, weight, "class_mean")
     return {name: value for name, value in values.items() if "equiangular_std" not in name}
@@ -98,8 +98,9 @@ def zhu2021(
         \left\| \tfrac{W W^\top}{\|W W^\top\|_F} - E \right\|_F, \quad
         \left\| \tfrac{W M^\top}{\|W M^\top\|_F} - E \right\|_F, \quad \|W \mu_G + b\|
 
-    with E the Gram matrix of a simplex ETF, of norm 1, and a raw head. The last, which the paper
-    has in place of NC4, is here ``self_duality_bias``: it is in the units of a logit.
+    with E the Gram matrix of a simplex ETF, of norm 1, and an uncentred head. The last number,
+    which the paper reports in place of NC4, is here ``self_duality_bias``, in the units of a
+    logit.
     """
     values = {"nc1_pinv": nc1_pinv(moments, center="sample_mean")}
     if weight is not None:
@@ -119,7 +120,7 @@ def zhu2021(
 def tirer2023(
     moments: ClassMoments, weight: Tensor | None = None, bias: Tensor | None = None
 ) -> dict[str, float]:
-    r"""Return the numbers of Tirer, Huang & Niles-Weed 2023, all of the features alone.
+    r"""Return the numbers of Tirer, Huang & Niles-Weed 2023, of the features only.
 
     .. math:: \mathrm{tr}(\Sigma_W \Sigma_B^+)/K, \quad \mathrm{tr}\,\Sigma_W/\mathrm{tr}\,\Sigma_B,
         \quad \left\| \tfrac{M M^\top}{\|M M^\top\|_F} - E \right\|_F
@@ -138,8 +139,8 @@ def ji2022(
 ) -> dict[str, float]:
     r"""Return the numbers of Ji et al. 2022, Figure 2: four panels of means and head, centred.
 
-    Variation of the norms, within-class variation, deviation of the cosines from -1/(K-1), and
-    :math:`\| W_c/\|W_c\|_F - M/\|M\|_F \|_F`. The within-class variation is taken as
+    The variation of the norms, the within-class variation, the deviation of the cosines from
+    -1/(K-1), and :math:`\| W_c/\|W_c\|_F - M/\|M\|_F \|_F`. The within-class variation is taken as
     :math:`\mathrm{tr}\,\Sigma_W / \mathrm{tr}\,\Sigma_B`, which is our reading.
     """
     rows = moments.centered_means()
@@ -174,8 +175,8 @@ def wu2024(
     CDNV; the spread of the logarithms of lengths; mean and spread of the cosines between class
     means (interference); the coefficient of variation of log 1/||u_i - u_j|| (hyperspherical
     uniformity); the mean of cos(w_k, mu_k - m) and its coefficient of variation (uniform
-    self-duality). Class means are taken from the mean of all samples, the head raw. The spread of
-    the logarithms, which the scale leaves alone, is our reading of their variation.
+    self-duality). Class means are centred at the mean of all samples; the head is not centred. The
+    spread of the logarithms, which does not depend on the scale, is our reading of their variation.
     """
     pairs = pairwise_collapse(moments, "sample_mean")
     present, origin = moments.present, moments.center("sample_mean")

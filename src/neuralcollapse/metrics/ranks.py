@@ -1,4 +1,4 @@
-"""How many directions a spectrum fills: ranks that are not whole numbers."""
+"""Effective numbers of directions in a spectrum: ranks that are not whole numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from neuralcollapse.validation import finite_tensor
 
 
 def effective_rank(spectrum: Any) -> float:
-    """Return exp of the entropy of a spectrum normalised to sum 1.
+    """Return the exponential of the entropy of a spectrum, normalised to sum 1.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def effective_rank(spectrum: Any) -> float:
     Returns
     -------
     float
-        From 1 (one direction) to r (all alike); NaN for a zero spectrum.
+        From 1 (one direction) to r (all equal); NaN for a zero spectrum.
 
     References
     ----------
@@ -38,7 +38,7 @@ def effective_rank(spectrum: Any) -> float:
 
 
 def numerical_rank(singular_values: Any) -> float:
-    r"""Return the stable count of singular values, :math:`(\|A\|_* / \|A\|_F)^2`.
+    r"""Return the numerical rank given singular values, :math:`(\|A\|_* / \|A\|_F)^2`.
 
     Parameters
     ----------

@@ -119,7 +119,7 @@ ROWS = (
         lambda m: vci(m.moments),
         "share of the variation that is not between class means",
         "Invariant under invertible linear maps of the features: a direction of tiny spread counts "
-        "as much as any. Says nothing of *d* + 1 samples or fewer.",
+        "as much as any. Says nothing for *d* + 1 samples or fewer.",
         label="VCI",
         corrected=Corrected(corrected_vci, "log", pairs=True, probe=vci_probe),
     ),
@@ -127,8 +127,8 @@ ROWS = (
         "nc2_equinorm", NC2, "means: are they equally long?",
         "std ‖μₖ‖ / mean ‖μₖ‖", (), 0.0, shape.of_equinorm, validity.means, 0.05, ("papyan2020",),
         lambda m: equinorm(m.means),
-        "do the class means have one length?",
-        "Says nothing of angles. Unequal classes need not have equal lengths.",
+        "are the class means equally long?",
+        "Says nothing about angles. Unequal classes need not have equal lengths.",
         label="lengths",
         corrected=Corrected(corrected_equinorm, "square"),
     ),
@@ -137,7 +137,7 @@ ROWS = (
         "mean |cos + 1/(K−1)|", (), lambda s: 0.0 if s.fits else None, shape.of_equiangular,
         validity.means, 0.05, ("papyan2020",),
         lambda m: m.pairs[1].absolute.mean,
-        "do all pairs of class means have one angle?",
+        "are the angles between class means all equal?",
         "The signed mean is near zero for any centred vectors, so it is not offered.",
         label="angles",
         corrected=Corrected(corrected_equiangular, "square", pairs=True),
@@ -158,7 +158,7 @@ ROWS = (
         "std ‖wₖ‖ / mean ‖wₖ‖", ("head",), 0.0, shape.of_head(shape.of_equinorm), validity.head,
         0.05, ("papyan2020",),
         lambda m: equinorm(m.head_vectors),
-        "do the rows of the head have one length?",
+        "are the rows of the head equally long?",
         "The bias is left out, and the mean row, which softmax does not see.",
     ),
     Metric(
@@ -166,7 +166,7 @@ ROWS = (
         "mean |cos + 1/(K−1)|", ("head",), lambda s: 0.0 if s.rows <= s.dim + 1 else None,
         shape.of_head(shape.of_equiangular), validity.head, 0.05, ("papyan2020",),
         lambda m: equiangularity(m.head_vectors),
-        "do all pairs of its rows have one angle?",
+        "are the angles between its rows all equal?",
         "As above.",
     ),
     Metric(
@@ -181,16 +181,16 @@ ROWS = (
         "nc2_code", NC2, "K > d + 1: head against the best code",
         "ρ(W/‖w‖) / ρ best known", ("best_code",), 1.0, None, None, None, ("jiang2023",),
         lambda m: m.code.known,
-        "one-vs-rest margin of its unit rows, as a share of the largest that is known",
+        "one-vs-rest margin of its unit rows, as a share of the largest known",
         "Only where no simplex fits, for up to 128 classes. With weight decay the best rows are "
         "of unequal length, another configuration.",
         "share", _of_best,
     ),
     Metric(
-        "nc2_code_proved", NC2, "the same, as a share of what none exceeds",
+        "nc2_code_proved", NC2, "the same, as a share of an upper bound",
         "ρ(W/‖w‖) / bound", ("code",), None, None, None, None, ("jiang2023",),
         lambda m: m.code.proved,
-        "the share of the largest there is lies between this and `nc2_code`",
+        "the true share of the largest possible lies between this and `nc2_code`",
         "For up to 512 classes. No head exceeds the bound, and often none attains it.",
         "share", _of_bound,
     ),
@@ -228,9 +228,9 @@ ROWS = (
         "argmaxₖ ⟨wₖ, x⟩ + bₖ = argminₖ ‖x − μₖ‖", ("nc4_agreement",), 1.0, decisions.of_agreement,
         validity.nearest_mean, 1e-3, ("papyan2020",),
         lambda m: m.shares["nc4_agreement"],
-        "share of samples that both rules decide alike",
-        "High early already, so it tells little of the depth of collapse; Papyan plots one minus "
-        "it.",
+        "share of samples on which both rules agree",
+        "High early in training already, so it says little about how deep the collapse is; "
+        "Papyan plots one minus it.",
         "share", _otherwise,
     ),
     Metric(
@@ -239,8 +239,8 @@ ROWS = (
         validity.nearest_mean, None, ("papyan2020",),
         lambda m: m.shares["ncc_accuracy"],
         "share of samples nearest to the mean of their own class",
-        "Needs labels, not the head; not the same as the agreement. Of few samples with many "
-        "features it is near 1 whatever they are.",
+        "Needs labels, not the head; not the same as the agreement. With few samples of many "
+        "features it is near 1, whatever the features are.",
         "share", _wrong,
     ),
     Metric(
@@ -270,12 +270,12 @@ ROWS = (
         "signed", _margin,
     ),
     Metric(
-        "margin_collapse_ratio", DECISIONS, "that, as a share of its ceiling",
+        "margin_collapse_ratio", DECISIONS, "the same, as a share of its ceiling",
         "minᵢ (s_y − maxⱼ sⱼ) / τ · (K−1)/K", ("head", "margin_min"), _whole, None, None, 0.05,
         ("gao2023",),
         lambda m: m.margin / margin_ceiling(len(m.rows)),
         "the same as a share of its value at collapse: rises to 1",
-        "The least of all samples: one sample that is misclassified keeps it below 0.",
+        "A minimum over samples: a single misclassified one keeps it at 0 or below.",
         "signed", _margin,
     ),
     Metric(
@@ -283,8 +283,8 @@ ROWS = (
         "min ⟨wₖ − wⱼ, μₖ⟩ of unit vectors / ρ best known", ("best_code",), 1.0, None, None, None,
         ("jiang2023",),
         lambda m: m.code.means,
-        "free of scale: rises to 1, which no head and means can exceed but by a better code",
-        "Of class means, not of samples.",
+        "free of scale: rises to 1, which only a code better than the best known exceeds",
+        "Measured on class means, not on samples.",
         "signed", _of_best,
     ),
 )  # fmt: skip

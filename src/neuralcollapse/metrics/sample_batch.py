@@ -17,7 +17,7 @@ from neuralcollapse.validation import as_tensor, check_shape, integer_labels
 def read_batch(
     features: Any, labels: Any, logits: Any, num_classes: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return features, int64 labels and logits, detached and beside each other.
+    """Return features, int64 labels and logits, detached and on one device.
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ def read_batch(
     Raises
     ------
     NeuralCollapseError
-        If the shapes do not fit, or labels are out of range. The range of labels on an
-        accelerator is not looked at, since it would stall the device.
+        If the shapes do not fit, or labels are out of range. On an accelerator the range is not
+        checked here, since that would stall the device.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def read_batch(
 
 
 def within(labels: Tensor, num_classes: int) -> Tensor:
-    """Return labels that are safe as an index, also those on an accelerator, not looked at yet.
+    """Return labels that are safe as an index, even if their range has not been checked yet.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def within(labels: Tensor, num_classes: int) -> Tensor:
 def decided_batches(
     batches: Iterable[tuple[Tensor, Tensor | None, Any]], num_classes: int
 ) -> Iterator[Batch]:
-    """Yield features, labels and winners of batches that are read once more.
+    """Yield features, labels and winners of batches that are read a second time.
 
     Parameters
     ----------
@@ -92,12 +92,12 @@ def decided_batches(
 
 
 def refuse_margins(bad: int) -> None:
-    """Refuse logits, if some margins are not finite.
+    """Refuse logits if some margins are not finite.
 
     Parameters
     ----------
     bad
-        How many.
+        How many are not.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def refuse_margins(bad: int) -> None:
     if bad:
         raise NonFiniteError(
             "logits",
-            "a finite margin of every sample",
+            "a finite margin for every sample",
             f"NaN or infinity for {bad} of them",
             "look for NaN or infinity in the head, its bias and the features",
         )

@@ -33,7 +33,7 @@ PAIR_CLASSES = 256  # up to so many, minimum margins of pairs cost little beside
 
 
 class SampleStatistics:
-    """What `CollapseState` gathers: one sample after the other, mergeable.
+    """The gathering half of `CollapseState`: samples in batches, mergeable.
 
     Parameters and errors are those of `CollapseState`.
     """
@@ -83,14 +83,14 @@ class SampleStatistics:
         labels
             (n,) in 0..K-1.
         logits
-            (n, K), the network's own.
+            (n, K) logits of the network.
 
         Raises
         ------
         NonFiniteError
             If a feature, or a logit that a margin depends on, is NaN or infinite.
         NeuralCollapseError
-            If shapes or labels do not fit. On the CPU, nothing is then added.
+            If shapes or labels do not fit. On the CPU, nothing has been added then.
         """
         features, true, logits = read_batch(features, labels, logits, self.moments.num_classes)
         safe = within(true, self.moments.num_classes)
@@ -110,11 +110,11 @@ class SampleStatistics:
 
     @property
     def whole(self) -> bool:
-        """Whether the features of every sample are kept, so that `settle` needs no data."""
+        """Whether the features of every sample are kept, so that `settle` needs no second pass."""
         return self.samples is not None and self.samples.features is not None
 
     def drop_features(self) -> None:
-        """Forget the features kept; `settle` then needs the data once more."""
+        """Drop the kept features; `settle` then needs the data a second time."""
         if self.samples is not None:
             self.samples.features = None
 
@@ -125,18 +125,18 @@ class SampleStatistics:
         whole: ClassMoments | None = None,
         head: Head | None = None,
     ) -> None:
-        """Seek the nearest of the class means of every sample; kept features are then dropped.
+        """Find the nearest class mean of every sample, and drop the kept features.
 
         Parameters
         ----------
         means
             (K, d) class means of all (training) samples, NaN for absent classes.
         again
-            The same batches once more, (features, logits, labels), read if features were dropped.
+            The same batches again, (features, logits, labels), read if features were dropped.
         whole
-            Moments that the means are of, if these samples are a part of theirs.
+            Moments that the means come from, if these samples are only a part of theirs.
         head
-            Linear, to decide by now, in one product with the means, where no logits were gathered.
+            A linear head to decide by, in one product with the means, if no logits were gathered.
 
         Raises
         ------
@@ -171,14 +171,14 @@ class SampleStatistics:
             )
 
     def look_again(self, whole: ClassMoments | None = None) -> None:
-        """Look a second time at features that were settled as they passed; they are then dropped.
+        """Look a second time at features that were settled as they passed, and drop them.
 
-        Where they were not kept, what needs the second look has no interval.
+        If they were not kept, the metrics that need this second look have no interval.
 
         Parameters
         ----------
         whole
-            Moments that these samples are a part of.
+            Moments of which these samples are a part.
         """
         if self.samples is not None and self.samples.features is not None:
             look = self._second_look(whole or self.moments)
@@ -188,7 +188,7 @@ class SampleStatistics:
         self.drop_features()
 
     def merge(self, other: SampleStatistics) -> None:
-        """Add the samples of another state; order and grouping matter to round-off alone.
+        """Add the samples of another state; order and grouping change only the round-off.
 
         Parameters
         ----------

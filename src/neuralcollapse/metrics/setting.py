@@ -1,4 +1,4 @@
-"""Setting: what a value is judged against: class sizes, width, head, and what theory predicts."""
+"""Setting: what a value is judged against: class sizes, width, head, and predicted values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Setting:
     Attributes
     ----------
     class_sizes
-        Samples of each class that has any.
+        Number of samples of each class that has any.
     dim
         d, the number of features.
     head_rows
@@ -26,10 +26,10 @@ class Setting:
     bias
         Whether the head has a bias.
     fresh
-        Whether samples are judged by class means of other samples, as test data is.
+        Whether samples are judged by class means of other samples, as test data are.
     targets
-        Metric name to its value at the predicted geometry, where the classes of the training data
-        are unequal; NaN where theory has none.
+        Value of each metric at the predicted geometry, by name, if the classes of the training
+        data are unequal; NaN where theory predicts none.
 
     Examples
     --------
@@ -67,7 +67,7 @@ class Setting:
 
     @property
     def equal(self) -> bool:
-        """Whether all classes have one size."""
+        """Whether all classes have the same size."""
         return len(set(self.class_sizes)) == 1
 
     @property
@@ -81,7 +81,7 @@ class Setting:
         return 1 / np.array(self.class_sizes, dtype=float)
 
     def to_record(self) -> dict[str, Any]:
-        """Return plain numbers to store: sizes with how often each occurs."""
+        """Return plain numbers to store: each class size with its frequency, and the rest."""
         return {
             "class_sizes": [list(pair) for pair in sorted(Counter(self.class_sizes).items())],
             "dim": self.dim,

@@ -1,4 +1,4 @@
-"""CollapseState: what a stream of samples leaves behind, from which all of collapse is read."""
+"""CollapseState: what a stream of samples leaves behind, from which every metric is read."""
 
 from __future__ import annotations
 
@@ -20,47 +20,50 @@ from neuralcollapse.metrics.summary import values_of
 class CollapseState(SampleStatistics):
     """Class moments and decisions of samples, gathered in one pass and settled in a second.
 
-    `gather` takes batches: moments of the features, and what the head decided. Which class mean
-    is the nearest is known when the means are: `settle` goes through the samples again, from the
-    features kept or from the data. Both count by class, and whatever counts merges, in any order.
+    `gather` takes batches: it adds to the moments of the features, and counts the decisions of the
+    head. The nearest class mean can only be found once the means are known: `settle` goes through
+    the samples again, from kept features or from the data. All counts are per class, and states
+    merge in any order.
 
     Parameters
     ----------
     num_classes, dim, scatter
         As in `ClassMoments`.
     centers
-        (K, d) class means that are known beforehand, NaN for absent classes: of training data
-        where these are test data, or of an earlier epoch. Samples are then settled as they pass.
+        (K, d) class means that are known beforehand, NaN for absent classes: those of the training
+        data if these are test data, or those of an earlier epoch. Samples are then settled as
+        they pass.
     keep
-        Whether to remember margin and label of every sample, and minimum margins of pairs of up to
-        256 classes.
+        Whether to remember margin and label of every sample, and, for up to 256 classes, the
+        minimum margins of pairs.
     feature_budget
         Bytes of features to keep for `settle`, without a copy.
     intervals
         Whether to keep what intervals need: sums of 16 groups of samples (16 K d numbers), and
-        those of a second look. None where that takes at most 256 MiB, and little time.
+        those of a second look. If None, where that takes at most 256 MiB and little time.
     confidences
-        Whether to remember the largest softmax probability, too, where samples are remembered.
+        Whether to remember the largest softmax probability of each remembered sample as well.
 
     Attributes
     ----------
     moments : ClassMoments
-        Of the features.
+        Class moments of the features.
     nearest : NearestCenter or None
-        What samples are settled by as they pass.
+        What samples are settled by as they pass, if `centers` were given.
     samples : KeptSamples or None
         Labels, margins and features, as far as they are kept.
     left_out : Tensor
-        (2,) samples nearest to the mean of the others of their class, and those it was asked of.
+        (2,) number of samples nearest to the mean of the others of their class, and of samples
+        tested.
     looked : Tensor
-        (metrics, 16) sums of `SecondLook`; NaN till there was one.
+        (metrics, 16) sums of `SecondLook`; NaN before there was one.
     pairs : Tensor or None
-        (K, K) minimum margin of each class against each other, if they are kept.
+        (K, K) minimum margin of each class against each other class, if they are kept.
 
     Raises
     ------
     NeuralCollapseError
-        If a size is below 1, or centres are of another shape.
+        If a size is below 1, or the centres have another shape.
 
     Examples
     --------
@@ -90,12 +93,12 @@ class CollapseState(SampleStatistics):
 
     @property
     def decided(self) -> Int[Tensor, " n"]:
-        """Class decided for, (n,), -1 for a tie; empty without logits or unless they are kept."""
+        """Predicted class, (n,), -1 for a tie; empty without logits or unless they are kept."""
         return KeptSamples(0).decided if self.samples is None else self.samples.decided
 
     @property
     def pair_margins(self) -> Float[Tensor, "K K"] | None:
-        """Minimum margin of each class against each other, as the function `pair_margins` has it.
+        """Minimum margin of each class against each other class, see the function `pair_margins`.
 
         Inf in the row of a class without samples, NaN on the diagonal; None without logits, with
         more than 256 classes, or unless they are kept.
@@ -106,17 +109,17 @@ class CollapseState(SampleStatistics):
 
     @property
     def accuracy(self) -> float:
-        """Share of positive margins, in [0, 1]: a tie is an error. NaN without logits."""
+        """Share of positive margins, in [0, 1]: ties are errors. NaN without logits."""
         return self.counts.share("accuracy")
 
     @property
     def ncc_accuracy(self) -> float:
-        """Share whose nearest class mean is that of their label, in [0, 1]; NaN till settled."""
+        """Share of samples nearest to the mean of their class, in [0, 1]; NaN until settled."""
         return self.counts.share("ncc_accuracy")
 
     @property
     def agreement(self) -> float:
-        """NC4: share on which head and nearest mean agree, in [0, 1]; NaN till settled."""
+        """NC4: share on which head and nearest mean agree, in [0, 1]; NaN until settled."""
         return self.counts.share("nc4_agreement")
 
     @property
@@ -130,11 +133,11 @@ class CollapseState(SampleStatistics):
         return self.counts.ties
 
     def per_class(self) -> dict[str, Float[Tensor, " K"]]:
-        """Return accuracies and minimum margins of each class, (K,); NaN where no sample tells."""
+        """Return accuracies and minimum margins per class, (K,); NaN where no sample counts."""
         return self.counts.per_class()
 
     def shares(self) -> dict[str, float]:
-        """Return accuracies, agreement and the minimum margin, of those that samples tell."""
+        """Return accuracies, agreement and the minimum margin, as far as they are known."""
         return self.counts.shares()
 
     def values(
@@ -143,14 +146,14 @@ class CollapseState(SampleStatistics):
         bias: Tensor | None = None,
         metrics: Iterable[Metric] | None = None,
     ) -> dict[str, float]:
-        """Return every metric of collapse that the samples so far tell.
+        """Return every metric of collapse that can be computed from the samples so far.
 
         Parameters
         ----------
         weight, bias
-            (K, d) and (K,) of the head, for what the catalogue says of it.
+            (K, d) and (K,) of the head, for the metrics that need it.
         metrics
-            Those to compute; the catalogue if omitted.
+            The metrics to compute; the catalogue if omitted.
 
         Raises
         ------
@@ -160,13 +163,13 @@ class CollapseState(SampleStatistics):
         return values_of(self.measured(weight, bias), metrics)
 
     def measured(self, weight: Tensor | None = None, bias: Tensor | None = None) -> Measured:
-        """Return what metrics are functions of: these samples, and the head."""
+        """Return the argument of the metrics: what these samples and the head say."""
         return Measured(self.moments, weight, bias, self.shares())
 
     # ---------------------------------------------------------------- packing
 
     def to_vector(self) -> Float[Tensor, " s"]:
-        """Return moments and counts as one float64 vector on the CPU, without what is kept."""
+        """Return moments and counts as one float64 vector on the CPU, without kept samples."""
         return pack(self.counts.table, self.moments)
 
     @classmethod
@@ -178,7 +181,7 @@ class CollapseState(SampleStatistics):
         scatter: Literal["pooled", "per_class"] | bool = "pooled",
         intervals: bool | None = False,
     ) -> CollapseState:
-        """Rebuild a state from `to_vector`; it goes on from where it stood.
+        """Rebuild a state from `to_vector`; it can gather further samples.
 
         Parameters
         ----------
@@ -190,7 +193,7 @@ class CollapseState(SampleStatistics):
         Raises
         ------
         NeuralCollapseError
-            If the vector is of another length, or holds no moments.
+            If the vector has another length, or does not hold moments.
         """
         state = cls(num_classes, dim, scatter, intervals=intervals)
         state._counts.table, state.moments = unpack(vector, state._counts.table, state.moments)

@@ -1,4 +1,4 @@
-"""The headline numbers of collapse, from moments and a head, with one sweep over the classes."""
+"""The values of the metrics, from moments and a head, with one sweep over pairs of classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def summarize(
     bias: Any = None,
     margin_min: float | None = None,
 ) -> dict[str, float]:
-    """Return every metric of collapse that needs no second look at the samples.
+    """Return every metric of collapse that needs no second pass over the samples.
 
     Each is the default variant of the function of that name; pairs of class means are visited
     once for all of them.
@@ -39,14 +39,14 @@ def summarize(
         with a scatter, ``nc1_pinv`` and ``vci``; with a head, ``nc2_equinorm_head``,
         ``nc2_equiangular_head``, ``nc2_etf_head`` of all its rows, and ``nc3_self_duality``,
         ``nc3_product`` over the classes that have samples; with a head and a margin,
-        ``margin_normalized`` and ``margin_collapse_ratio``. Zero when collapsed, the last two
-        K/(K-1) and 1. NaN or infinity stand where the function of the metric says so, such as for
-        equal class means.
+        ``margin_normalized`` and ``margin_collapse_ratio``. At collapse the last two are K/(K-1)
+        and 1, all others 0. NaN and infinity are as the function of the metric documents, for
+        example for equal class means.
 
     Raises
     ------
     NeuralCollapseError
-        If fewer than two classes have samples, or the head is of another shape.
+        If fewer than two classes have samples, or the head has another shape.
 
     Examples
     --------
@@ -67,15 +67,15 @@ def summarize(
 
 
 def values_of(measured: Measured, metrics: Iterable[Metric] | None = None) -> dict[str, float]:
-    """Return the values of the metrics of a catalogue for which there is all that they need.
+    """Return the values of all metrics whose needs are met.
 
     Parameters
     ----------
     measured
         Moments, head and shares.
     metrics
-        Those to compute, in order; if omitted the whole catalogue but for codes (K > d + 1), for
-        which each class is a problem to solve: a report has them.
+        The metrics to compute, in order; if omitted, the whole catalogue except those of codes
+        (K > d + 1), which solve a problem per class and are left to a report.
     """
     wanted = metrics
     if wanted is None:

@@ -1,11 +1,13 @@
-"""Where a metric says nothing, and why, in plain words."""
+"""When a metric says nothing, and why, in plain words."""
 
 from __future__ import annotations
 
 from neuralcollapse.metrics.chance.decisions import own_nearest_mean
 from neuralcollapse.metrics.setting import Setting
 
-CERTAIN = 0.9  # from which accuracy by chance the nearest mean of its own samples says nothing
+CERTAIN = (
+    0.9  # accuracy by chance from which the nearest mean says nothing of the samples it includes
+)
 
 
 def spread(s: Setting) -> str | None:
@@ -23,19 +25,19 @@ def linear_spread(s: Setting) -> str | None:
 
 
 def means(s: Setting) -> str | None:
-    """Refuse two classes, whose means are an ETF whatever they are, and more than fit."""
+    """Refuse two classes, whose means always form an ETF, and more classes than fit."""
     return _simplex(s.num_classes, s.dim)
 
 
 def head(s: Setting) -> str | None:
-    """Refuse a head of two rows, or of more than fit."""
+    """Refuse a head of two rows, or of more rows than fit."""
     return _simplex(s.rows, s.dim)
 
 
 def product(s: Setting) -> str | None:
-    """Refuse two classes, whose centred logits are a sign, and more than fit."""
+    """Refuse two classes, whose centred logits are only a sign, and more than fit."""
     if s.num_classes == 2:
-        return "for two classes it is a sign alone"
+        return "for two classes it is only a sign"
     return _too_many(s.num_classes, s.dim)
 
 
@@ -47,7 +49,7 @@ def predicted(s: Setting) -> str | None:
 def nearest_mean(s: Setting) -> str | None:
     """Refuse samples that are nearest to their own mean because they are counted in it."""
     if not s.fresh and own_nearest_mean(s.class_sizes, s.dim) >= CERTAIN:
-        return "few samples for d: each is near its own mean"
+        return "too few samples for d: each is near its own mean"
     return None
 
 

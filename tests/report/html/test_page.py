@@ -163,7 +163,7 @@ def test_corrected_values_stand_on_the_page_as_in_the_record(tmp_path):
     text = " ".join(" ".join(Checked(render_page(read_runs([tmp_path]))).text).split())
     assert "0.123 0.11 to 0.14" in text
     assert "75 % 71.2 % to 78 %" in text
-    assert "what fresh samples without end would give" in text
+    assert "what unlimited fresh samples would give" in text
 
 
 def test_settings_versions_and_seeds_are_shown_and_what_differs(two_runs_file):
