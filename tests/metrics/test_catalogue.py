@@ -98,7 +98,7 @@ def test_a_function_for_one_call(tmp_path):
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [
-        ({"vci": widest}, "names that are not taken.*'vci'"),
+        ({"vci": widest}, "names not yet in use.*'vci'"),
         ({"mine": 3}, "functions of what was measured"),
         ({"mine": lambda measured: torch.ones(2)}, "one number, got Tensor"),
         ({"test_mine": widest}, "does not begin with test_"),
@@ -110,7 +110,7 @@ def test_what_is_no_metric_is_refused(metrics, message):
 
 
 def test_a_taken_name_is_not_registered():
-    with pytest.raises(NeuralCollapseError, match="a name that is not taken, got 'vci'"):
+    with pytest.raises(NeuralCollapseError, match="a name not yet in use, got 'vci'"):
         nc.metrics.register(nc.metrics.Metric("vci", value=widest))
     with pytest.raises(NeuralCollapseError, match="a function, got none"):
         nc.metrics.register(nc.metrics.Metric("new_one"))

@@ -126,7 +126,7 @@ def test_coinciding_means_are_counted():
 @pytest.mark.parametrize("min_samples", [2, 100])
 def test_too_few_samples_are_refused(min_samples):
     moments = ClassMoments(9, 2).update(torch.randn(4, 2), [0, 1, 2, 2])
-    with pytest.raises(NeuralCollapseError, match="at least 2 classes with so many samples"):
+    with pytest.raises(NeuralCollapseError, match="at least 2 classes with that many samples"):
         pairwise_collapse(moments, min_samples=min_samples)
 
 
