@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+# One thread a process: where two share two cores, threads of BLAS that wait for each other take three
+# times the time that they save.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 # Shapes and types of signatures are checked at run time: by the examples of the docstrings, which
 # call every public function, and nightly by every test.
 TYPED  := --jaxtyping-packages=neuralcollapse,typechecking.checker

@@ -26,6 +26,11 @@ settings.load_profile("default")
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the tests of the site: one process has them all, and the other does not wait."""
+    items.sort(key=lambda item: item.path.name != "test_site.py")
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
