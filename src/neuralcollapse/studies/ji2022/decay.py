@@ -18,7 +18,7 @@ from neuralcollapse.metrics import etf_distance
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.descent import minimize_flat, train_on_all
 from neuralcollapse.studies.figure_job import FigureJob
-from neuralcollapse.studies.ji2022.flows import margins_of_pairs
+from neuralcollapse.studies.ji2022.flows import decayed_loss, margins_of_pairs
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import deep_separation, weight_decay_optimum
 from neuralcollapse.training import load_dataset
@@ -43,9 +43,7 @@ def _label_smoothing() -> Iterator[Evidence]:
     value, W, H = _descended(K, n, dim, decays)
     note = f"K = {K}, n = {n}, s = {SMOOTHING:g}; all of W and H by L-BFGS, the loss of torch"
     yield Evidence("least loss over the closed form", value / best.value, 1, 1e-9, note=note)
-    fit = cross_entropy(best.H @ best.W.T, best.labels, label_smoothing=SMOOTHING)
-    decay = decays[0] * best.W.square().sum() + decays[1] * best.H.square().sum()
-    own = float(fit + decay / 2) / best.value
+    own = float(decayed_loss(best.W, best.H, best.labels, decays, SMOOTHING)) / best.value
     yield Evidence("loss of its head and features over the closed form", own, 1, 1e-12)
     gaps = margins_of_pairs(H @ W.T, best.labels)
     words = "largest distance of a margin from the closed form"
@@ -71,8 +69,7 @@ def _descended(
 
     def loss(flat: Tensor) -> Tensor:
         W, H = flat.view(-1, dim).split(rows)
-        fit = cross_entropy(H @ W.T, labels, label_smoothing=SMOOTHING)
-        return fit + decays[0] / 2 * W.square().sum() + decays[1] / 2 * H.square().sum()
+        return decayed_loss(W, H, labels, decays, SMOOTHING)
 
     value, flat = minimize_flat(loss, _start(sum(rows) * dim, 0), **DESCENT)
     W, H = flat.view(-1, dim).split(rows)

@@ -18,6 +18,7 @@ from neuralcollapse.studies.ji2022.flows import (
     follow_classes,
     margins_of_pairs,
     separating_norm,
+    summed_loss,
 )
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import (
@@ -98,13 +99,11 @@ def _direction() -> Iterator[Evidence]:
 def _clock() -> Iterator[Evidence]:
     """Compare the flow with the same flow in ordinary time, and its clock with the loss."""
     labels, (W, H) = Problem().labels, Problem().start("generic", 0)
-    head, time = W.numel(), 100.0
+    time = 100.0
 
     def velocity(_: float, flat: np.ndarray) -> np.ndarray:
         x = torch.from_numpy(flat).requires_grad_()
-        logits = x[head:].reshape(H.shape) @ x[:head].reshape(W.shape).T
-        loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
-        return -torch.autograd.grad(loss, x)[0].numpy()
+        return -torch.autograd.grad(summed_loss(x, labels, W.shape[1]), x)[0].numpy()
 
     start = torch.cat([W.ravel(), H.ravel()]).numpy()
     end = solve_ivp(velocity, (0, time), start, "DOP853", rtol=1e-10, atol=1e-12).y[:, -1]

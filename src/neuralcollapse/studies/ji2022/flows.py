@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from neuralcollapse.theory import gradient_flow
 from neuralcollapse.theory.flow.solution import FlowSolution
@@ -71,6 +71,20 @@ def follow_classes(
         for rows in (len(sizes), len(labels))
     )
     return gradient_flow(W, H, labels, log_times), labels
+
+
+def summed_loss(flat: Tensor, labels: Tensor, dim: int) -> Tensor:
+    """Return the sum of torch's cross-entropies of a flat (W, H), without the library's kernels."""
+    W, H = flat.view(-1, dim).split([int(labels.max()) + 1, len(labels)])
+    return cross_entropy(H @ W.T, labels, reduction="sum")
+
+
+def decayed_loss(
+    W: Tensor, H: Tensor, labels: Tensor, decays: tuple[float, float], smoothing: float = 0.0
+) -> Tensor:
+    """Return torch's mean cross-entropy of head and features, both with weight decay."""
+    fit = cross_entropy(H @ W.T, labels, label_smoothing=smoothing)
+    return fit + decays[0] / 2 * W.square().sum() + decays[1] / 2 * H.square().sum()
 
 
 def margins_of_pairs(logits: Tensor, labels: Tensor) -> Tensor:

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from neuralcollapse.studies.claims import Evidence, farthest
-from neuralcollapse.studies.ji2022.flows import separating_norm
+from neuralcollapse.studies.ji2022.flows import decayed_loss, separating_norm, summed_loss
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import (
     LayerPeeledModel,
@@ -73,8 +72,7 @@ def _dense_hessian(W: Tensor, H: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
     point = torch.cat([W.ravel(), H.ravel()])
 
     def log_loss(x: Tensor) -> Tensor:
-        logits = x[W.numel() :].reshape(H.shape) @ x[: W.numel()].reshape(W.shape).T
-        return torch.nn.functional.cross_entropy(logits, labels, reduction="sum").log()
+        return summed_loss(x, labels, W.shape[1]).log()
 
     gradient = torch.func.grad(log_loss)(point)
     return point, gradient, torch.func.hessian(log_loss)(point)
@@ -122,15 +120,11 @@ def _pairs_with_decay() -> Iterator[Evidence]:
     decays, n = (0.02, 0.05), 3
     point = paired_critical_point(*decays, samples_per_class=n, dim=5, num_classes=6)
     W, H = point.W.clone().requires_grad_(), point.H.clone().requires_grad_()
-
-    def loss(W: Tensor, H: Tensor) -> Tensor:
-        decay = decays[0] * W.square().sum() + decays[1] * H.square().sum()
-        return cross_entropy(H @ W.T, point.labels) + decay / 2
-
-    slope = max(float(part.norm()) for part in torch.autograd.grad(loss(W, H), (W, H)))
+    loss = decayed_loss(W, H, point.labels, decays)
+    slope = max(float(part.norm()) for part in torch.autograd.grad(loss, (W, H)))
     note = f"K = 6, n = {n}, torch's loss and autograd"
     yield Evidence("with weight decay: gradient at the pairs", slope, 0, 1e-14, note=note)
-    found = float(loss(point.W, point.H))
+    found = float(loss.detach())
     yield Evidence("their value over that loss", point.value / found, 1, 1e-12)
     excess = found / weight_decay_optimum(6, n, 5, *decays).value
     yield Evidence("their loss over the least", excess, 1.001, relation=">=")

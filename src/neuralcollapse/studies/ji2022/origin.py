@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.ji2022.flows import summed_loss
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import origin_spectrum
 
@@ -38,8 +38,7 @@ def _at_the_origin(sizes: list[int], dim: int) -> tuple[Tensor, Tensor]:
     labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
 
     def loss(flat: Tensor) -> Tensor:
-        W, H = flat.view(-1, dim).split([len(sizes), len(labels)])
-        return cross_entropy(H @ W.T, labels, reduction="sum")
+        return summed_loss(flat, labels, dim)
 
     origin = torch.zeros(dim * (len(sizes) + len(labels)), dtype=torch.float64)
     return torch.func.grad(loss)(origin), torch.func.hessian(loss)(origin)

@@ -19,6 +19,17 @@ def random_features(K: int, n: int, d: int, seed: int, noise: float = 0.5) -> tu
     return means[labels] + noise * noises, labels
 
 
+def loss_by_hand(
+    W: Tensor, H: Tensor, labels: Tensor, strengths: tuple[float, float, float], H0: Tensor
+) -> Tensor:
+    """Return the near-features loss term by term of the paper, for (lambda_w, lambda_h, beta)."""
+    lambda_w, lambda_h, beta = strengths
+    targets = torch.eye(len(W), dtype=torch.float64)[labels]
+    energy = (H @ W.T - targets).square().sum() + lambda_h * H.square().sum()
+    energy = energy + beta * (H - H0).square().sum()
+    return energy / (2 * len(H)) + lambda_w / (2 * len(W)) * W.square().sum()
+
+
 def next_features(
     H0: Tensor, labels: Tensor, lambda_w: float, lambda_h: float, beta: float
 ) -> Tensor:

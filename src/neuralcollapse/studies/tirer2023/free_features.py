@@ -11,6 +11,7 @@ from torch import Tensor
 
 from neuralcollapse.studies.claims import Evidence, farthest
 from neuralcollapse.studies.descent import minimize_flat
+from neuralcollapse.studies.tirer2023.features import loss_by_hand
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory import (
     near_features_minimizer,
@@ -140,15 +141,10 @@ def _minimize(problem: Problem, seed: int, H0: Tensor | None = None, beta: float
     """Minimise over W and H by descent from a random start."""
     K, n, d, lambda_w, lambda_h = problem
     labels = torch.arange(K).repeat_interleave(n)
-    targets = torch.eye(K, dtype=torch.float64)[labels]
 
     def loss(flat: Tensor) -> Tensor:
         W, H = flat.view(-1, d).split([K, K * n])
-        value = ((H @ W.T - targets).square().sum() + lambda_h * H.square().sum()) / (2 * K * n)
-        value = value + lambda_w / (2 * K) * W.square().sum()
-        if H0 is not None:
-            value = value + beta / (2 * K * n) * (H - H0).square().sum()
-        return value
+        return loss_by_hand(W, H, labels, (lambda_w, lambda_h, beta), H if H0 is None else H0)
 
     start = np.random.default_rng(seed).normal(size=(K + K * n) * d)
     return *minimize_flat(loss, start, ftol=0, gtol=1e-13, maxcor=30), labels

@@ -12,7 +12,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.tirer2023.features import next_features, random_features
+from neuralcollapse.studies.tirer2023.features import loss_by_hand, next_features, random_features
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory import (
     central_path,
@@ -135,11 +135,9 @@ def _reduction() -> Iterator[Evidence]:
 
 
 def _loss_gradient(W: Tensor, H: Tensor, labels: Tensor, lambda_w: float) -> Tensor:
-    """Return the gradient of the regularised squared loss by W, term by term of the paper."""
+    """Return the gradient of the regularised squared loss by W."""
     head = W.clone().requires_grad_()
-    targets = torch.eye(len(W), dtype=H.dtype)[labels]
-    fit = (H @ head.T - targets).square().sum() / (2 * len(H))
-    loss = fit + lambda_w / (2 * len(W)) * head.square().sum()
+    loss = loss_by_hand(head, H, labels, (lambda_w, 0.0, 0.0), H)
     return torch.autograd.grad(loss, head)[0]
 
 
@@ -252,10 +250,7 @@ def _worst_point() -> Iterator[Evidence]:
     pull = mu * means - lambda_w * means / (lambda_w + size**2) ** 2
     H0 = (pull[labels] + mu * noise) / beta
     point = [part.clone().requires_grad_() for part in (W, H)]
-    residual = point[1] @ point[0].T - torch.eye(K, dtype=torch.float64)[labels]
-    energy = residual.square().sum() + lambda_h * point[1].square().sum()
-    energy = energy + beta * (point[1] - H0).square().sum()
-    loss = energy / (2 * len(H)) + lambda_w / (2 * K) * point[0].square().sum()
+    loss = loss_by_hand(point[0], point[1], labels, (lambda_w, lambda_h, beta), H0)
     gradient = torch.autograd.grad(loss, point)
     slope = max(float(part.abs().max()) for part in gradient)
     note = "loss and gradient of torch"
