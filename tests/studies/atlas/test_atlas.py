@@ -72,7 +72,8 @@ def test_the_atlas_is_drawn_and_drawn_again_from_kept_runs(tmp_path, monkeypatch
     monkeypatch.setitem(design.COMMON, "epochs", 3)
     monkeypatch.setitem(design.COMMON, "width", 0.125)
     kept = tmp_path / "kept"
-    job = FigureJob(tmp_path / "a", workers={"workers": 1}, kept=kept)
+    common = {"kept": kept, "settings": {"batch_size": 40}}
+    job = FigureJob(tmp_path / "a", workers={"workers": 1}, **common)
     written = run_study("atlas", job)
     assert [path.name for path in written] == [
         "atlas_quick.csv", "figure1_quick.png", "figure1_quick.txt", "figure2_quick.png",
@@ -80,11 +81,12 @@ def test_the_atlas_is_drawn_and_drawn_again_from_kept_runs(tmp_path, monkeypatch
     ]  # fmt: skip
     table = pd.read_csv(written[0])
     assert len(table) == 4
+    assert "width × 0.125, 3 epochs, batches of 40" in written[2].read_text()
     assert table["certificate"].between(table["test_error"], 1).all()
     assert table["ece"].between(0, 1).all()
     found = json.loads(written[5].read_text())
     assert len(found) == len(figures.COLLAPSE) * len(figures.OUTCOMES)
-    again = run_study("atlas", FigureJob(tmp_path / "b", kept=kept, training=False))
+    again = run_study("atlas", FigureJob(tmp_path / "b", training=False, **common))
     for first, second in zip(written, again, strict=True):
         if first.suffix == ".png":
             assert min(imread(first).shape[:2]) >= 400

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -55,6 +56,8 @@ def test_the_study_runs_goes_on_and_refuses_other_settings(text, tmp_path, monke
         NeuralCollapseError, match="scale: expected one of quick, small, got 'paper'"
     ):
         run_study("language-model", FigureJob(tmp_path, "paper", text=text))
+    with pytest.raises(NeuralCollapseError, match=r"settings: expected none .* got epochs"):
+        run_study("language-model", replace(job, settings={"epochs": 2}))
     assert not load_study("language-model").claims
 
 

@@ -75,10 +75,11 @@ def test_a_deeper_stage_leaves_the_earlier_layers_alone():
 
 
 def test_figure_2_is_drawn_and_what_is_trained_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(figure2, "SEEDS", (0, 1))
     monkeypatch.setattr(figure2, "DEPTH", 3)
     monkeypatch.setitem(figure2.SCALES, "quick", {"width": TINY.width, "epochs": TINY.epochs})
-    path, picture, _ = figure2.draw(FigureJob(tmp_path))
+    first = FigureJob(tmp_path, seeds=(0, 4))
+    path, picture, caption = figure2.draw(first)
+    assert "2 seeds" in caption.read_text()
     record = records(path)
     assert set(record) == {
         f"{way}_{name}"
@@ -89,8 +90,8 @@ def test_figure_2_is_drawn_and_what_is_trained_is_kept(tmp_path, monkeypatch):
     assert all((values > 0).all() for values in record.values())
     check_picture(picture)
     monkeypatch.setattr(figure2, "WAYS", dict.fromkeys(figure2.WAYS))  # None cannot be called
-    kept = FigureJob(tmp_path, kept=tmp_path / "kept", training=False)
-    for job in (FigureJob(tmp_path), kept, replace(kept, folder=tmp_path / "elsewhere")):
+    kept = replace(first, kept=tmp_path / "kept", training=False)
+    for job in (first, kept, replace(kept, folder=tmp_path / "elsewhere")):
         for name, values in records(figure2.draw(job)[0]).items():
             assert np.array_equal(values, record[name])
     with pytest.raises(NeuralCollapseError, match=r"every network trained, got no .*npz"):

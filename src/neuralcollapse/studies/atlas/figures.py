@@ -16,7 +16,7 @@ from neuralcollapse.figure_style import BLUE, GREEN, ORANGE, PURPLE, captioned, 
 from neuralcollapse.files import write_whole
 from neuralcollapse.runs.record import Record
 from neuralcollapse.studies.atlas.correlations import stratified_correlations
-from neuralcollapse.studies.atlas.design import COMMON, FACTORS, atlas_design
+from neuralcollapse.studies.atlas.design import FACTORS, atlas_design
 from neuralcollapse.studies.atlas.outcomes import network_outcomes
 from neuralcollapse.studies.atlas.study import study
 from neuralcollapse.studies.figure_job import FigureJob
@@ -87,6 +87,7 @@ def draw_where(job: FigureJob) -> list[Path]:
             axes.set_ylim(len(names) - 0.5, -0.5)
         right = (table["training_error"] == 0).sum()
     caption = _caption(
+        job,
         len(table),
         "dot: a network, bar: the median of a level; zeros are drawn at half the smallest other "
         f"value. {right} networks have every training image right at the end.",
@@ -131,7 +132,7 @@ def draw_over_time(job: FigureJob) -> list[Path]:
         share_limits(panels)
     words = "line: median, bands: middle half and middle nine tenths of the networks."
     path = job.folder / f"figure2_{job.scale}.png"
-    return captioned(drawing, path, _caption(len(table), words))
+    return captioned(drawing, path, _caption(job, len(table), words))
 
 
 def _band(
@@ -177,13 +178,13 @@ def draw_correlations(job: FigureJob) -> list[Path]:
     path = job.folder / f"correlations_{job.scale}.json"
     rows = found.round(6).astype(object).where(found.notna(), None).to_dict("records")
     write_whole(path, json.dumps(rows, indent=1) + "\n")
-    caption = _caption(len(table), words)
+    caption = _caption(job, len(table), words)
     return [path, *captioned(drawing, job.folder / f"figure3_{job.scale}.png", caption)]
 
 
-def _caption(count: int, rest: str) -> str:
-    common: dict[str, Any] = COMMON
+def _caption(job: FigureJob, count: int, rest: str) -> str:
+    config = job.planned(atlas_design(job.scale)[0][1])
     return (
-        f"{count} networks, a random part of all combinations of the factors, one seed each; "
-        f"quarter-width, {common['epochs']} epochs, batches of {common['batch_size']}; {rest}"
+        f"{count} networks, a random part of all combinations of the factors, one seed each; width "
+        f"× {config.width:g}, {config.epochs} epochs, batches of {config.batch_size}; {rest}"
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, figure, save
 from neuralcollapse.files import write_whole
 from neuralcollapse.studies.figure_job import FigureJob
@@ -75,6 +76,13 @@ def draw_collapse(job: FigureJob) -> list[Path]:
 
 def _histories(job: FigureJob) -> Histories:
     check_choice("scale", job.scale, DESIGNS, "language models have no larger design")
+    if job.settings:
+        raise NeuralCollapseError(
+            "settings",
+            "none for language models, which have a design of their own",
+            ", ".join(job.settings),
+            "leave them out",
+        )
     design = DESIGNS[job.scale]
     if job.dry:
         design = replace(design, words=300, length=16, dim=8, epochs=1, measurements=4, measured=32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,19 @@ Record = dict[str, NDArray[np.float64]]
 
 
 def record_depths(
-    config: TrainConfig, depth: int, folder: Path, progress: bool = False, training: bool = True
+    config: TrainConfig,
+    depth: int,
+    folder: Path,
+    progress: bool = False,
+    training: bool = True,
+    seeds: Sequence[int] | None = None,
 ) -> Record:
     """Train a perceptron layer by layer and end to end, and measure every hidden layer.
 
     Parameters
     ----------
     config
-        Of each training: every stage has all of its epochs. The seed is that of `SEEDS`.
+        Of each training, but for the seed. Every stage has all of the epochs.
     depth
         Number of hidden layers.
     folder
@@ -69,6 +75,8 @@ def record_depths(
         Show a progress bar.
     training
         Whether to train what is not there.
+    seeds
+        `SEEDS` if None.
 
     Returns
     -------
@@ -82,7 +90,7 @@ def record_depths(
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     images = load_dataset(config.data, config.data_root, per_class=config.per_class)
-    runs = list(itertools.product(WAYS, SEEDS))
+    runs = list(itertools.product(WAYS, SEEDS if seeds is None else seeds))
     rows: dict[str, list[NDArray[np.float64]]] = {}
     for way, seed in track(runs, "training", disable=not progress, transient=True):
         own = replace(config, seed=seed)
@@ -130,19 +138,20 @@ def plot_depths(record: Record) -> Figure:
 def draw(job: FigureJob) -> list[Path]:
     """Train the perceptrons, and write the records and the figure."""
     config = TrainConfig.from_dict({"data_root": job.data_root} | COMMON | SCALES[job.scale])
+    config, seeds = job.planned(config), job.seeds_or(SEEDS)
     folder = job.folder / "runs" if job.kept is None else job.kept
     for made in (job.folder / "runs").glob(f"*-depth{DEPTH}-*.npz"):  # by a call without kept
         if not (folder / made.name).exists():
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy2(made, folder)
-    record = record_depths(job.planned(config), DEPTH, folder, job.progress, job.training)
+    record = record_depths(config, DEPTH, folder, job.progress, job.training, seeds)
     stem = job.folder / f"figure2_{job.scale}"
     path = write_npz(stem.with_suffix(".npz"), record)
     caption = (
         f"The paper trains on CIFAR-10. Ours: {config.data}, width "
         f"{scaled(MLP_UNITS, config.width)}, batch norm, squared error without bias, "
         f"{config.epochs} epochs (layer by layer: each), weight decay {config.weight_decay:g}, "
-        f"learning rate {config.lr:g} falling by 10 at each third; {len(SEEDS)} seeds (line: "
+        f"learning rate {config.lr:g} falling by 10 at each third; {len(seeds)} seeds (line: "
         "median, band: range). NC1 = tr(Σ_W Σ_B⁺)/K, ÑC1 = tr Σ_W / tr Σ_B."
     )
     return [path, *captioned(plot_depths(record), stem.with_suffix(".png"), caption)]
