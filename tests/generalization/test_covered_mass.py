@@ -115,7 +115,7 @@ LINE = torch.arange(4.0)[:, None]
         ),
         (
             lambda: covered_mass(LINE, [0] * 4, torch.ones(3), LINE, [0] * 4),
-            "radii: expected 4, one a training sample, got 3",
+            "radii: expected 4, one per training sample, got 3",
         ),
         (
             lambda: covered_mass(LINE, [0] * 4, torch.ones(4), LINE, [0] * 4, 1.0),

@@ -41,7 +41,7 @@ class AlignmentEffects:
     permutation_p
         p-value of no main effect of alignment, from `within_seed_permutation`.
     fits
-        One row an alignment: ``runs``, ``converged``, ``mean`` of all, and the means of those that
+        One row per alignment: ``runs``, ``converged``, ``mean`` of all, and the means of those that
         converged and those that did not (NaN if there are none).
     among_fitting
         The same account of the alignments whose every run converged; None if that is all of them,
@@ -202,7 +202,7 @@ def alignment_effects(
     Parameters
     ----------
     table
-        One run a row, with the columns ``alignment``, ``seed``, ``order``, ``value`` and
+        One run per row, with the columns ``alignment``, ``seed``, ``order``, ``value`` and
         ``converged``; see `crossed_design`. Runs of a rule have its name as their alignment.
     rules
         Names of alignments that depend on the seed, which are compared with the random ones, and
@@ -225,7 +225,7 @@ def alignment_effects(
 
     References
     ----------
-    Gao et al. 2023, Figure 4, shows one run an alignment. The design and its analysis are ours.
+    Gao et al. 2023, Figure 4, shows one run per alignment. The design and its analysis are ours.
 
     Examples
     --------

@@ -80,7 +80,7 @@ class Calibration(TopLabelCalibration):
         return {name: getattr(self, name) for name in names} | tables
 
     def table(self) -> pd.DataFrame:
-        """Return one row a quantity, with its value in words."""
+        """Return one row per quantity, with its value in words."""
         more = {
             "calibration error of every class, mean": share(self.classwise),
             "Brier score of all classes": number(self.brier),

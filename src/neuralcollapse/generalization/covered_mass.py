@@ -189,7 +189,10 @@ def covered_mass(
     reach = finite_tensor("radii", radii)
     if reach.shape != true.shape:
         raise NeuralCollapseError(
-            "radii", f"{len(rows)}, one a training sample", str(reach.numel()), "see decision_radii"
+            "radii",
+            f"{len(rows)}, one per training sample",
+            str(reach.numel()),
+            "see decision_radii",
         )
     uncovered, nearest = 0, []
     for label in new.unique():

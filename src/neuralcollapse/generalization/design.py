@@ -41,7 +41,7 @@ def crossed_design(table: pd.DataFrame) -> CrossedDesign:
     Parameters
     ----------
     table
-        One run a row, in any order, with the columns ``alignment``, ``seed``, ``order`` (of the
+        One run per row, in any order, with the columns ``alignment``, ``seed``, ``order`` (of the
         data; order o of different seeds need not have anything in common), ``value`` (the
         outcome) and ``converged`` (whether the run fitted its training data).
 
@@ -70,7 +70,7 @@ def crossed_design(table: pd.DataFrame) -> CrossedDesign:
             "table",
             f"the columns {', '.join(COLUMNS)}",
             f"none called {', '.join(missing)}",
-            "pass one run a row, with these columns",
+            "pass one run per row, with these columns",
         )
     names = [tuple(table[name].drop_duplicates()) for name in COLUMNS[:3]]
     for name, levels in zip(("alignments", "seeds"), names, strict=False):

@@ -40,7 +40,7 @@ def compare_rules(
     Returns
     -------
     DataFrame
-        One row a rule: ``difference``, ``se``, ``low`` and ``high`` (limits by t), ``t``, ``p``
+        One row per rule: ``difference``, ``se``, ``low`` and ``high`` (limits by t), ``t``, ``p``
         (two-sided t test), ``p_sign_flip`` (two-sided, free of a distribution: exact up to 13
         seeds, else 9,999 random flips) and ``p_holm``, the first p corrected over the rules.
 

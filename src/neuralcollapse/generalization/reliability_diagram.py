@@ -16,7 +16,7 @@ def reliability_diagram(bins: pd.DataFrame, ece: float, confidence: float) -> Fi
     Parameters
     ----------
     bins
-        One row a bin: mean confidence, accuracy with its bounds, number of samples n.
+        One row per bin: mean confidence, accuracy with its bounds, number of samples n.
     ece
         The calibration error that the bins give.
     confidence

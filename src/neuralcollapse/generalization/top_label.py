@@ -52,7 +52,7 @@ class TopLabelCalibration:
     nll
         Mean negative log-likelihood of the true class, in nats.
     bins
-        One row a bin that has samples: ``n``, ``confidence``, ``accuracy``, ``lower``, ``upper``.
+        One row per bin that has samples: ``n``, ``confidence``, ``accuracy``, ``lower``, ``upper``.
     """
 
     n: int
@@ -87,7 +87,7 @@ class TopLabelCalibration:
         )
 
     def table(self) -> pd.DataFrame:
-        """Return one row a quantity, with its value in words."""
+        """Return one row per quantity, with its value in words."""
         rows = {
             "calibration error of the predicted class": share(self.ece),
             "by chance, if confidences were right, below": at_most(self.chance),

@@ -128,7 +128,7 @@ def run_study(paper: str, job: FigureJob, figure: int | None = None) -> list[Pat
 
 
 def _record(verdicts: Iterable[Verdict], path: Path) -> Path:
-    """Write one JSON line a verdict."""
+    """Write one JSON line per verdict."""
     with atomic_path(path) as temporary, temporary.open("w") as file:
         for verdict in verdicts:
             record = {

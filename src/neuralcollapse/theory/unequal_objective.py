@@ -101,7 +101,7 @@ class ConvexProblem:
 class FactorPoint:
     """The objective over r at logits D^{-1/2} B A^T + b, expanded to second order.
 
-    ``argument`` holds A (K, m), B (K, m), one row a class, and the scaled bias. The
+    ``argument`` holds A (K, m), B (K, m), one row per class, and the scaled bias. The
     nuclear norm is the least (||A||^2 + ||B||^2)/2 of all factors, so no spurious minima arise.
     """
 

@@ -27,7 +27,7 @@ class CrossFitCertificate:
     confidence
         Of the statement.
     per_fold
-        One row a fold: ``n``, ``errors``, ``upper``; all hold together at `confidence`.
+        One row per fold: ``n``, ``errors``, ``upper``; all hold together at `confidence`.
 
     Examples
     --------

@@ -31,7 +31,7 @@ def stratified_correlations(
     Parameters
     ----------
     table
-        One network a row.
+        One network per row.
     causes, effects, strata
         Names of its columns.
     resamples

@@ -96,7 +96,7 @@ def run_figure4(progress: bool = False) -> dict[tuple[Kind, int], pd.DataFrame]:
 @study.claim(
     "fig4",
     "Fixed ETF heads that are permuted or rotated train the same and test differently.",
-    correction="one run an alignment cannot tell alignment from seed, which alone gives as much "
+    correction="one run per alignment cannot tell alignment from seed, which alone gives as much "
     "spread; crossed with seeds, permutations of a head for 64 features behind a ReLU show no main "
     "effect; rotations do behind a ReLU where features are few, but there they do not train the "
     "same either",

@@ -100,7 +100,7 @@ def alignment_table(
     Returns
     -------
     DataFrame
-        One run a row: ``alignment``, ``seed``, ``order`` (0), ``value`` (test accuracy),
+        One run per row: ``alignment``, ``seed``, ``order`` (0), ``value`` (test accuracy),
         ``converged`` (whether training accuracy is 1), ``train_accuracy``.
     """
     cells = [

@@ -101,7 +101,7 @@ def train_alignments(
     Returns
     -------
     tuple
-        One run a row, ``alignment`` (the name, or the rule), ``seed`` and ``order``, seeds slowest
+        One run per row: ``alignment`` (name or rule), ``seed`` and ``order``, seeds slowest
         and orders fastest; and its network.
     """
     inputs, labels, _, _ = digits_split(setting.split_seed)
@@ -142,7 +142,7 @@ def run_alignments(
     Returns
     -------
     DataFrame
-        One run a row: ``alignment``, ``seed`` and ``order``, ``value`` (test accuracy),
+        One run per row: ``alignment``, ``seed`` and ``order``, ``value`` (test accuracy),
         ``converged`` (whether training accuracy is 1 at the end), ``train_accuracy``,
         ``epochs_to_fit``.
     """

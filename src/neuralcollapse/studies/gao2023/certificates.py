@@ -62,7 +62,7 @@ def coverage_table(
     Returns
     -------
     DataFrame
-        One row a world and method: ``world``, ``error`` (the true one), ``method``,
+        One row per world and method: ``world``, ``error`` (the true one), ``method``,
         ``certifies``, ``coverage`` (share of the draws whose bound is at least the error; nominal
         0.95), ``median`` of the bound.
     """

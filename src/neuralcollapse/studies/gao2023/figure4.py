@@ -161,7 +161,7 @@ def _perceptron_caption(found: AlignmentEffects, dim: int) -> str:
     a, b, r = found.design.values.shape
     return (
         f"{_LEGEND}; orthant margin: the head's minimum. "
-        f"The paper trains one network an alignment. Ours: digits, 300 training and 1,497 test "
+        f"The paper trains one network per alignment. Ours: digits, 300 training and 1,497 test "
         f"images, perceptron 64-64-64-D, ReLU features, fixed ETF of norm {shared.scale:g}, "
         f"SGD {config.lr:g}, momentum {config.momentum:g}, batches of {config.batch_size}, "
         f"{config.epochs} epochs; {a} alignments × {b} seeds × {r} orders of the data, crossed."
@@ -174,7 +174,7 @@ def _network_caption(panel: Panel) -> str:
     images = "all" if config["per_class"] is None else f"{config['per_class']:,}"
     return (
         f"{_LEGEND}, which determine initial weights and order of the data together. "
-        f"The paper trains one network an alignment. Ours: {config['net']}, {images} training "
+        f"The paper trains one network per alignment. Ours: {config['net']}, {images} training "
         f"images of each class, fixed ETF of norm 1, SGD {config['lr']:g} falling as a cosine, "
         f"momentum {config['momentum']:g}, weight decay {config['weight_decay']:g}, batches of "
         f"{config['batch_size']}, {config['epochs']} epochs; {a} alignments × {b} seeds, crossed."

@@ -137,7 +137,7 @@ def rank_correlation(margins: Any, accuracy: Any) -> tuple[float, float]:
     Parameters
     ----------
     margins, accuracy
-        (a,) one number a rotation. With fewer than 10 the result is (NaN, 1).
+        (a,) one number per rotation. With fewer than 10 the result is (NaN, 1).
     """
     if len(margins) < FEWEST:
         return float("nan"), 1.0

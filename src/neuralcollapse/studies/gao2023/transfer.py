@@ -54,7 +54,7 @@ def transfer_table(seeds: Sequence[int] = (0, 1, 2)) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a seed: ``error`` on the 597, ``certificate`` from the 600; ``Cantelli's plug-in``
+        One row per seed: ``error`` on the 597, ``certificate`` from the 600; ``Cantelli's plug-in``
         and ``CDNV``, their values on training over held-out samples.
     """
     rows = []

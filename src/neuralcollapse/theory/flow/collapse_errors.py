@@ -96,7 +96,7 @@ def collapse_errors(W: Any, H: Any, labels: Any) -> CollapseErrors:
         "H",
         H,
         (*W.shape[:-2], len(labels), W.shape[-1]),
-        "a row a label, and the columns and leading axes of W",
+        "one row per label, and the columns and leading axes of W",
     )
     means = class_means(H, labels, labels.bincount())
     spread = (H - means[..., labels, :]).norm(dim=-1).mean(-1)
