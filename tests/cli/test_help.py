@@ -31,6 +31,24 @@ def test_help_fits_80_columns_and_breaks_no_example(command, monkeypatch):
         assert example in words, example
 
 
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_is_wrapped_in_the_source_as_a_terminal_shows_it(command):
+    """Of later paragraphs every line stays a line, so that a longer one would break raggedly."""
+    paragraphs = (about(command) or "").split("\n\n")[1:]
+    assert [line for text in paragraphs for line in text.splitlines() if len(line) > 78] == []
+
+
+def test_every_option_says_what_it_does():
+    commands = vars(get_command(app))["commands"]
+    unsaid = [
+        (name, parameter.name)
+        for name, command in commands.items()
+        for parameter in command.params
+        if not getattr(parameter, "help", None)
+    ]
+    assert unsaid == []
+
+
 def about(command):
     """Return what the source says of a command."""
     found = get_command(app)

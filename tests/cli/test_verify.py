@@ -21,6 +21,23 @@ def test_verify_tells_by_its_exit_status(monkeypatch, holds):
     assert last == f"1 claim: 1 {'holds' if holds else 'fails'}"
 
 
+def test_verdicts_fit_80_columns_and_cut_no_number_off(monkeypatch):
+    study = studies.Study("tirer2023", "A toy of the longest names")
+
+    @study.claim("collapse-does-not-transfer", "a statement of many words " * 6)
+    def check():
+        yield studies.Evidence("the ratio of the next layer at the smallest decay", 1.2345, 1.0)
+
+    monkeypatch.setattr("neuralcollapse.studies.papers.load_study", lambda paper: study)
+    monkeypatch.setattr("neuralcollapse.studies.papers.PAPERS", ("tirer2023",))
+    monkeypatch.setenv("COLUMNS", "80")
+    for arguments in ([], ["--details"]):
+        shown = run("verify", *arguments).stdout
+        assert max(map(len, shown.splitlines())) <= 80
+        assert "1.2345" in shown
+        assert "smallest decay" in " ".join(shown.split())
+
+
 def test_one_line_a_claim_and_the_evidence_with_details(monkeypatch):
     study = studies.Study("toy2020", "A toy")
     for name, measured in (("thm1", 1.0), ("thm2", 3.0)):

@@ -26,7 +26,9 @@ def data(
     """List the data sets to train on, where they are, and how to get the rest.
 
     Nothing is fetched from the network without --download.
-    Examples: neuralcollapse data, or neuralcollapse data cifar10 --root data --download
+
+    Examples: neuralcollapse data, or
+    neuralcollapse data cifar10 --root data --download
     """
     from neuralcollapse.errors import NeuralCollapseError
     from neuralcollapse.training.data import download_dataset, load_dataset

@@ -21,15 +21,20 @@ def demo(
     ] = "digits",
     net: Annotated[str, typer.Option(help="Network: mlp, cnn, resnet18 ...")] = "mlp",
     loss: Annotated[str, typer.Option(help="Loss: ce (cross-entropy) or mse.")] = "ce",
-    epochs: Annotated[int, typer.Option(min=1)] = 400,
-    weight_decay: Annotated[float, typer.Option(min=0.0)] = 0.01,
-    seed: int = 0,
-    out: Annotated[Path, typer.Option(help="Folder for figures and history.")] = Path("demo"),
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training data.")] = 400,
+    weight_decay: Annotated[
+        float, typer.Option(min=0.0, help="Weight decay on all weights.")
+    ] = 0.01,
+    seed: Annotated[int, typer.Option(help="Seed for weights and batch order.")] = 0,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the report, the figures and the history.")
+    ] = Path("demo"),
 ) -> None:
     """Train a small network past 100 % training accuracy and watch it collapse.
 
-    An earlier demo in the same folder is replaced, another run or file never. Of Fashion-MNIST,
-    500 training images a class are used, which takes about five times as long as the digits.
+    An earlier demo in the same folder is replaced, another run or file never. Of
+    Fashion-MNIST, 500 training images a class are used, which takes about five
+    times as long as the digits.
     """
     import torch
 

@@ -53,7 +53,7 @@ def measure(
     """Measure the collapse of features that were saved, or of a network on its data.
 
     Examples: neuralcollapse measure features.npz --plot collapse.png, or
-    neuralcollapse measure my_models:resnet --data my_data:loaders --html page.html
+    neuralcollapse measure my_models:resnet --data my_data:loaders
     """
     from neuralcollapse.measurement.array_files import read_class_names
     from neuralcollapse.metrics import preset as paper

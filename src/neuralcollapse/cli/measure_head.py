@@ -21,7 +21,7 @@ def measure_head(
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write all values to this file.")] = None,
 ) -> None:
-    """Measure a head by itself, from a file of weights, running nothing.
+    """Measure a head by itself, from a file of weights; no model is run.
 
     Example: neuralcollapse measure-head model.safetensors --key lm_head.weight
     """

@@ -30,8 +30,8 @@ def ood(
 ) -> None:
     """Score how familiar samples are, higher for those more like the training data.
 
-    Where the file has familiar and foreign samples, AUROC and FPR at 95 % TPR tell how well each
-    method parts them.
+    Where the file has familiar and foreign samples, AUROC and FPR at 95 % TPR
+    tell how well each method separates them.
 
     Example: neuralcollapse ood features.npz --method neco --method mahalanobis
     """

@@ -24,8 +24,8 @@ def report(
 ) -> None:
     """Write one self-contained page about one or several runs: verdicts, curves, geometry, theory.
 
-    It works without a network and holds its own data. Runs on the same classes are overlaid. A live
-    page reloads itself, and keeps what was chosen on it.
+    It works without a network and holds its own data. Runs on the same classes
+    are overlaid. A live page reloads itself, and keeps what was chosen on it.
 
     Example: neuralcollapse report demo --open
     """

@@ -35,7 +35,7 @@ def study(
     data_root: Annotated[
         str | None, typer.Option(help="Folder of the data's files; see neuralcollapse data.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="Networks are trained by processes or ray.")] = (
+    engine: Annotated[str, typer.Option(help="What trains the networks: processes, or ray.")] = (
         "processes"
     ),
     workers: Annotated[
@@ -81,12 +81,17 @@ def study(
 ) -> None:
     """Redraw a paper's figures, from the theory's own models and from networks trained here.
 
-    All figures, and the record of the paper's claims, unless one figure is asked for. A study that
-    was stopped goes on where it was when it is called again.
+    Without --figure, all figures are drawn and the verdicts on the paper's
+    claims recorded. Call a study that was stopped again, and it continues.
 
-    Examples: neuralcollapse study ji2022 --figure 2, or
-    neuralcollapse study tirer2023 --figure 3 --scale medium --data-root ~/data, or
-    neuralcollapse study tirer2023 --figure 3 --set data=my_data:images --out mine, or
+    For instance:
+
+    neuralcollapse study ji2022 --figure 2
+
+    neuralcollapse study tirer2023 --figure 3 --scale medium --data-root ~/data
+
+    neuralcollapse study tirer2023 --figure 3 --set data=my_data:images --out mine
+
     neuralcollapse study tirer2023 --features features.npz --beta 0.1
     """
     from neuralcollapse.studies import FigureJob, run_study

@@ -17,7 +17,7 @@ def sweep(
     file: Annotated[Path, typer.Argument(help="JSON: base values, a grid, a list of runs.")],
     out: Annotated[Path, typer.Option(help="Folder for the runs and sweep.csv.")] = Path("sweep"),
     engine: Annotated[
-        str, typer.Option(help="Run on processes of this machine, or on ray.")
+        str, typer.Option(help="What trains the networks: processes, or ray.")
     ] = "processes",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of runs at once; as many as cores if omitted.")
@@ -26,13 +26,13 @@ def sweep(
         str | None,
         typer.Option(help="Address of a Ray cluster; auto finds one started by ray start --head."),
     ] = None,
-    gpus_per_run: Annotated[float, typer.Option(min=0.0, help="With ray.")] = 0.0,
+    gpus_per_run: Annotated[float, typer.Option(min=0.0, help="GPUs of each run, with ray.")] = 0.0,
     retry: Annotated[bool, typer.Option(help="Run failed runs again.")] = False,
 ) -> None:
     """Train every configuration of a grid or a list, several at once.
 
-    Call it again to go on after a stop: finished runs are skipped, others continue from their
-    last checkpoint. The exit status is 1 if a run failed.
+    Call it again to continue after a stop: finished runs are skipped, others
+    continue from their last checkpoint. The exit status is 1 if a run failed.
 
     A file that trains two networks with three seeds each:
 
@@ -58,7 +58,7 @@ def sweep(
             retry=retry,
         )
     except KeyboardInterrupt:
-        tell("Stopped. The same command goes on.")
+        tell("Stopped. The same command continues.")
         raise typer.Exit(130) from None
     write_whole(out / "sweep.csv", report.to_frame().to_csv(index=False))
     Console().print(progress_table(report.runs))

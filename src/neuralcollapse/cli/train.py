@@ -70,14 +70,17 @@ def train(
     *,
     config: Annotated[
         Path | None,
-        _option("JSON file of these settings; options given besides win.", RECIPE),
+        _option(
+            "JSON file of these settings; options on the command line take precedence.", RECIPE
+        ),
     ] = None,
     trust_code: Annotated[
         bool,
         _option("Run code that the file of --config names.", RECIPE, False, "--trust-code"),
     ] = False,
     layers: Annotated[
-        list[str] | None, _option("A module to measure too, by its name; repeat it.", MEASURE)
+        list[str] | None,
+        _option("Name of a module to measure as well; may be given several times.", MEASURE),
     ] = None,
     measure_every: Annotated[
         int | None,
@@ -89,7 +92,10 @@ def train(
     resume: Annotated[
         bool,
         _option(
-            "Go on with the run in the folder, begin if there is none.", MACHINE, False, "--resume"
+            "Continue the run in the folder; start one if there is none.",
+            MACHINE,
+            False,
+            "--resume",
         ),
     ] = False,
     overwrite: Annotated[
@@ -105,7 +111,7 @@ def train(
         int,
         typer.Option(
             min=1,
-            help="Number of accelerators, each with a process of its own.",
+            help="Number of accelerators, with one process each.",
             rich_help_panel=MACHINE,
         ),
     ] = 1,
@@ -119,7 +125,7 @@ def train(
     channels_last: Annotated[
         bool,
         _option(
-            "Keep the channels of images last in memory, as GPUs like them.",
+            "Keep the channels of images last in memory, which is faster on GPUs.",
             MACHINE,
             False,
             "--channels-last",
@@ -127,21 +133,21 @@ def train(
     ] = False,
     **settings: Any,
 ) -> None:
-    """Train a classifier, and measure its collapse on training and test data.
+    r"""Train a classifier, and measure its collapse on training and test data.
 
     For instance:
 
     neuralcollapse train --net cnn --epochs 100 --out runs/digits
 
-    neuralcollapse train --data cifar10 --net resnet18 --epochs 120 --lr-schedule step
-    --milestones 40 --milestones 80 --weight-decay 5e-4 --batch-size 128 --layers features.stage1
-    --out runs/base
+    neuralcollapse train --data cifar10 --net resnet18 --epochs 120 \
+        --lr-schedule step --milestones 40 --milestones 80 --batch-size 128 \
+        --weight-decay 5e-4 --layers features.stage1 --out runs/base
 
     neuralcollapse train --config runs/base/config.json --seed 1 --out runs/second
 
-    neuralcollapse train --net cnn --head etf --no-head-bias --head-permutation 3 --out runs/fixed
+    neuralcollapse train --net cnn --head etf --no-head-bias --out runs/fixed
 
-    The same command with --resume goes on with a run that was stopped, by whatever.
+    With --resume, the same command continues a run that was stopped.
     """
     from neuralcollapse.report import summary_table, summary_text
     from neuralcollapse.training import train as run
@@ -169,7 +175,7 @@ def train(
             overwrite=overwrite,
         )
     except KeyboardInterrupt:
-        tell(f"Stopped. The same command with --resume goes on with {out}.")
+        tell(f"Stopped. The same command with --resume continues {out}.")
         raise typer.Exit(130) from None
     console.print(summary_table(records))
     console.print(summary_text(records))

@@ -19,7 +19,8 @@ def verify(
 ) -> None:
     """Check a paper's claims on real numbers; the exit status is 0 if all hold.
 
-    One line a claim, with how many numbers were judged, and the first that came out wrong.
+    Each claim has one line, with how many numbers were compared, and the first
+    that came out wrong.
 
     Example: neuralcollapse verify ji2022 --details
     """

@@ -101,7 +101,7 @@ def _lines(verdicts: Iterable[Verdict]) -> Table:
             escape(verdict.claim.id),
             f"[{style}]{verdict.outcome}[/{style}]",
             str(len(verdict.evidence)),
-            Text(said, style="red", overflow="ellipsis", no_wrap=True),
+            Text(said, style="red"),
         )
     return table
 
