@@ -1,5 +1,6 @@
 """How Sphinx builds the site: `make docs`, or cheaply, its scripts not run: `-D plot_gallery=0`."""
 
+import os
 import shutil
 import sys
 from importlib.util import find_spec
@@ -52,7 +53,9 @@ not_here = [
     for script, needs in (("file_types", "magika"), ("pitch", "torchcrepe"))
     if find_spec(needs) is None
 ]
+os.environ["COLUMNS"] = "96"  # of what scripts print
 sphinx_gallery_conf = {
+    "reset_modules": ("matplotlib", "pictures.without_places"),
     "examples_dirs": "scripts",
     "gallery_dirs": "gallery",
     "filename_pattern": rf"/(?!{'|'.join(not_here)})\w+\.py$" if not_here else r"\.py$",

@@ -2,7 +2,7 @@
 A training loop that ends with a report
 =======================================
 
-A training loop of one's own that ends with the report of its run.
+A training loop of your own that ends with the report of its run.
 
 Each epoch is measured and added to the history; some leave a snapshot of their geometry. The page
 is the one that the front page of the site shows.

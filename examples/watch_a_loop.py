@@ -2,7 +2,7 @@
 Watch a training loop
 =====================
 
-Two lines in a loop of one's own: curves of NC1 to NC4, and warnings in plain words.
+Two lines in a loop of your own: curves of NC1 to NC4, and warnings in plain words.
 
 The curves are those of the records, which are also in the folder ``watched`` for
 ``neuralcollapse report watched``.

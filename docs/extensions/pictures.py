@@ -4,6 +4,7 @@ import os
 import runpy
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -25,6 +26,11 @@ def written_pictures(block: tuple, block_vars: dict[str, Any], gallery_conf: dic
     for source, path in zip(written, paths, strict=True):
         shutil.move(source, path)
     return figure_rst(paths, gallery_conf["src_dir"])
+
+
+def without_places(gallery_conf: dict, script: str) -> None:
+    """Let the warnings of scripts say what they say, and no path of the machine that builds."""
+    warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"
 
 
 def keep_report(app: Sphinx, exception: Exception | None) -> None:

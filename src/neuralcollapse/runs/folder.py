@@ -1,4 +1,4 @@
-"""The folder of a run: what in it is ours, who may write to it, and what is never lost."""
+"""The folder of a run: which files in it are ours, who may write there, and what is never lost."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class FolderInUseError(NeuralCollapseError):
 class RunFolder:
     """Files of a run: config.json, which names the others, history.jsonl and snapshots.
 
-    Ours is what a config.json of our format names. A file of another's is never replaced, and a
-    history with records is only given up where the caller asks to overwrite. One process writes
-    at a time, which a lock on ``.lock`` keeps: it ends with the process, however that ends, on
+    Ours are the files that a config.json of our format names. Other files are never replaced, and
+    a history with records is only given up where the caller asks to overwrite. One process writes
+    at a time, which a lock on ``.lock`` ensures: it ends with the process, however that ends, on
     Linux, macOS and Windows; on a network file system it holds if that has POSIX locks.
 
     Parameters
@@ -105,7 +105,7 @@ class RunFolder:
                 "out",
                 "a folder without a history",
                 str(self.history),
-                "go on with resume, replace it with overwrite, or choose another folder",
+                "continue it with resume, replace it with overwrite, or choose another folder",
             )
 
     def require_ours(self, *more: str) -> None:
@@ -177,7 +177,7 @@ class RunFolder:
         identity: Mapping[str, Mapping[str, Any]],
         read: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] | None = None,
     ) -> None:
-        """Refuse to go on with a run that was made otherwise; the message names the keys.
+        """Refuse to continue a run that was configured otherwise; the message names the keys.
 
         Parameters
         ----------
@@ -226,7 +226,7 @@ class RunFolder:
                 "history",
                 f"the records of the checkpoint, to epoch {theirs[-1][0]:g}",
                 f"others in {self.history}",
-                "go on in the folder of that run, or choose another folder",
+                "continue in the folder of that run, or choose another folder",
             )
         lines = self.history.read_bytes().splitlines(keepends=True)
         self.cut(len(b"".join(lines[: len(theirs)])), int(theirs[-1][0]))
@@ -279,6 +279,14 @@ def _moment(record: Record) -> tuple[float, float | None]:
     """Return epoch and step of a record; no step reads as NaN."""
     step = record.get("step")
     return record["epoch"], None if step is None or math.isnan(step) else step
+
+
+def require_one(resume: bool, overwrite: bool) -> None:
+    """Refuse to continue a run and to replace it at once."""
+    if resume and overwrite:
+        raise NeuralCollapseError(
+            "resume, overwrite", "at most one of them", "both", "continue the run or replace it"
+        )
 
 
 def part_of(content: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def append_record(path: str | Path, record: Mapping[str, Any]) -> None:
     path
         The history.jsonl of a run; made if it is not there.
     record
-        Names and JSON values. NaN and infinity, which JSON has not, become null.
+        Names and JSON values. NaN and infinity, which JSON lacks, become null.
 
     Raises
     ------

@@ -58,12 +58,13 @@ class CollapseRecorder:
     Attributes
     ----------
     optimizers
-        Those that train the network, as far as they are known, for the settings of the head's.
+        The optimizers of the network, as far as they are known: from them come the settings with
+        which the head is trained.
 
     Raises
     ------
     NeuralCollapseError
-        If the mode is unknown, or the folder is no name of one.
+        If the mode is unknown, or `history` names another file than a history.jsonl.
     """
 
     def __init__(
@@ -78,7 +79,9 @@ class CollapseRecorder:
         resume: bool = False,
         overwrite: bool = False,
     ) -> None:
-        check_choice("mode", mode, ("pass", "batches"), "pass: one of its own; batches: training's")
+        check_choice(
+            "mode", mode, ("pass", "batches"), "pass: a pass of its own; batches: those of training"
+        )
         self.schedule = schedule(plan)
         self.mode = mode
         self.records: list[Record] = []
@@ -96,7 +99,8 @@ class CollapseRecorder:
         Parameters
         ----------
         config
-            Hyperparameters, as far as they are known; what JSON has no word for is left out.
+            Hyperparameters, as far as they are known; values that JSON lacks become text, and keys
+            that it lacks are left out.
 
         Raises
         ------

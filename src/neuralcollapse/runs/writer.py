@@ -1,4 +1,4 @@
-"""RunWriter: the records of a run of another's, into a folder that loses nothing."""
+"""RunWriter: the records of a run that somebody else trains, in a folder that loses nothing."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.runs.alarms.situation import CollapseWarning
-from neuralcollapse.runs.folder import RunFolder
+from neuralcollapse.runs.folder import RunFolder, require_one
 from neuralcollapse.runs.record import Record
 
 
 class RunWriter:
     """Write what is measured of a run that somebody else trains.
 
-    The folder is refused if a run is in it, unless that is to be continued or overwritten, as
-    `train` does it. After that, nothing ends the training: while the disk is full, or another
+    A folder with a run in it is refused, unless that is to be continued or overwritten, as by
+    `train`. After that, nothing ends the training: while the disk is full, or another
     process writes, records wait in memory, a warning says so, and the next one tries again.
 
     Parameters
@@ -63,13 +63,7 @@ class RunWriter:
             raise NeuralCollapseError(
                 "history", "the folder of a run", f"the file {path}", "pass a folder"
             )
-        if resume and overwrite:
-            raise NeuralCollapseError(
-                "resume, overwrite",
-                "at most one of them",
-                "both",
-                "go on with a run or replace it",
-            )
+        require_one(resume, overwrite)
         self.folder = RunFolder(path)
         self.resume, self._overwrite = resume, overwrite
         self._size: int | None = None  # of the history, as we left it

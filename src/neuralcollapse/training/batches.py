@@ -99,7 +99,7 @@ def on_device(data: Dataset, device: torch.device) -> Dataset:
     data
         Returned as it is if it is no `TensorDataset`.
     device
-        Where to.
+        Where to put it.
     """
     if not isinstance(data, TensorDataset):
         return data

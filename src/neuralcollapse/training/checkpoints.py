@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neuralcollapse.files import reading, write_whole
 
-# Of what each part is; numbers are finite and not negative.
+# The type of each part; numbers are finite and not negative.
 TYPES: dict[str, Any] = {
     "epoch": int, "seconds": (int, float), "history_bytes": int, "model": dict, "optimizer": dict,
     "streaks": dict,
@@ -26,14 +26,14 @@ TYPES: dict[str, Any] = {
 class Checkpoint:
     """All that a run needs to go on as if it had never stopped.
 
-    Random states are not among it: what is random in an epoch depends on (seed, epoch) alone.
+    Random states are not part of it: what is random in an epoch depends on (seed, epoch) alone.
 
     Attributes
     ----------
     epoch
         Epochs done.
     seconds
-        That they took.
+        How long they took.
     history_bytes
         Length of the history when it was made; what follows belongs to epochs that are done again.
     model, optimizer
@@ -51,7 +51,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; whoever is interrupted leaves the one before.
+    """Write a checkpoint; where this is interrupted, the one before stays.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor]) -> None:
     path
         The file.
     state
-        Tensors by name; those that share memory are written each.
+        Tensors by name; those that share memory are written separately.
 
     Raises
     ------

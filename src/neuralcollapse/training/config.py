@@ -25,7 +25,7 @@ from neuralcollapse.training.config_field import (
 
 ETF = ("head", "etf")
 STEP = ("lr_schedule", "step")
-# Names of 0.1.0 and of now. The former are read, and run names are made of them, lest they change.
+# Names of 0.1.0 and of now. The former are still read, and run names are made of them, as ever.
 RENAMED = {"schedule": "lr_schedule"}
 
 
@@ -38,9 +38,9 @@ class TrainConfig:
     data, data_root
         See `load_dataset`.
     per_class
-        Train on so many images of every class, all if None.
+        Number of training images of each class; all if None.
     test_per_class
-        Test on so many, all if None.
+        Number of test images of each class; all if None.
     imbalance
         Size of the largest over that of the smallest class, at least 1; see
         `ImageData.long_tailed`.
@@ -52,8 +52,8 @@ class TrainConfig:
     width
         Multiplies the number of units or channels of every hidden layer.
     head
-        ``"linear"``: trained. ``"etf"``: a simplex ETF that is not, put in place of the network's
-        last linear layer, see `etf_head`; it has no bias, so that `head_bias` must be False.
+        ``"linear"``: trained. ``"etf"``: a simplex ETF that is not trained and replaces the
+        network's last linear layer, see `etf_head`; it has no bias: `head_bias` must be False.
     head_scale
         Norm of the rows of a fixed head, above 0; 1 if None.
     head_orientation
@@ -73,8 +73,8 @@ class TrainConfig:
         Added to the gradient, times the weights, by the optimiser (by AdamW, times the learning
         rate, taken off the weights); on all parameters.
     head_weight_decay
-        The same for the head alone, where `weight_decay` then acts on the other layers only; None
-        if it is no different.
+        The same for the head alone, `weight_decay` then being that of the other layers; None if
+        one holds for all.
     head_bias
         Whether the head has a bias; never a fixed one.
     optimizer
@@ -82,7 +82,7 @@ class TrainConfig:
     lr, momentum
         Learning rate; momentum of stochastic gradient descent.
     lr_schedule
-        How the learning rate goes on from `lr`: ``"cosine"``, ``"step"`` or ``"constant"``; see
+        How the learning rate develops from `lr`: ``"cosine"``, ``"step"`` or ``"constant"``; see
         `learning_rate`. Its name was `schedule`, by which it may still be given.
     milestones
         Epochs at whose end the learning rate falls, if `lr_schedule` is ``"step"``; at one and two

@@ -21,7 +21,7 @@ from neuralcollapse.training.optimizer import build_optimizer
 from neuralcollapse.training.randomness import seeded
 from neuralcollapse.training.schedules import learning_rate
 
-CHECK_STEPS = 1000  # so often the losses are looked at, which makes the device wait
+CHECK_STEPS = 1000  # from one look at the losses to the next: each makes the device wait
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ def sgd_epochs(
     data
         Inputs and labels.
     config
-        Everything but the data and the network is read from here; of a fixed head nothing, put it
-        there before with `fix_head`.
+        Everything but the data and the network is read from here, except for a fixed head: put it
+        into the network beforehand, with `fix_head`.
     fabric
-        Where and on how many processes to train, launched before; one process where the model
-        is if omitted.
+        Where and on how many processes to train, already launched; one process, on the device of
+        the model, if omitted.
 
     Yields
     ------
@@ -119,7 +119,7 @@ def prepared(
     model, optimizer
         The network, moved to the device in place, and what trains it.
     fabric
-        Launched before.
+        Already launched.
     """
     if isinstance(fabric.strategy, SingleDeviceStrategy):
         return fabric.to_device(model), optimizer

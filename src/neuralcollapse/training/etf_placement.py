@@ -23,8 +23,8 @@ def fix_head(model: nn.Module, inputs: Any, config: TrainConfig) -> None:
     model
         Its head is the last linear layer, as `FeatureTap` finds it.
     inputs
-        A few, to find the head. If all features of theirs are non-negative, all are taken to be,
-        and a head that such features cannot fit is warned about.
+        A few, to find the head. If all of their features are non-negative, those of all data are
+        taken to be, and a head that such features cannot fit raises a warning.
     config
         Its `head_scale`, `head_orientation`, `head_seed` and `head_permutation` are read. The head
         depends on these and on the shape of the old one alone.
@@ -32,7 +32,7 @@ def fix_head(model: nn.Module, inputs: Any, config: TrainConfig) -> None:
     Raises
     ------
     NeuralCollapseError
-        If the head is not found or all there is, or there is no such ETF of its shape.
+        If the head is not found or is the whole network, or there is no ETF of its shape.
 
     Warns
     -----

@@ -95,7 +95,7 @@ def execution_of(
     data
         Inputs and labels.
     channels_last
-        Whether images lie so, if there is no trial.
+        Whether images are laid out with their channels last, if there is no trial.
     """
     if config.precision != "auto":
         return Execution(config.precision, channels_last, torch.get_num_threads())
@@ -116,9 +116,9 @@ def quickest(
     plain
         One of the ways.
     ways
-        All that come into question.
+        All candidates.
     seconds
-        What one takes.
+        How long one takes.
 
     Examples
     --------

@@ -39,7 +39,7 @@ class FixedHead(nn.Linear):
         (K, d), one row per class, K >= 2.
     nonnegative
         Whether the features that enter are non-negative, such as those behind a ReLU. Then a
-        head that cannot be fitted (see `orthant_margins`) is warned about.
+        head that cannot be fitted (see `orthant_margins`) raises a warning.
     dtype
         Of the buffer; torch's default dtype if omitted.
 

@@ -23,8 +23,8 @@ def imported_model(path: str) -> nn.Module:
     Parameters
     ----------
     path
-        Such as ``"my_models:resnet"``; the current folder is looked into first, and its module
-        is run.
+        Such as ``"my_models:resnet"``; the current folder is searched first, and the module is
+        run.
 
     Raises
     ------

@@ -33,7 +33,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
 
 
 def _parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """Part the parameters by their weight decay."""
+    """Split the parameters by their weight decay."""
     if config.head_weight_decay is None:
         return [{"params": list(model.parameters()), "weight_decay": config.weight_decay}]
     head = [p for name, p in model.named_parameters() if name.startswith("head.")]

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.runs.folder import require_one
 from neuralcollapse.runs.schedule import Schedule
 from neuralcollapse.training.config import TrainConfig
 from neuralcollapse.training.execution import Execution
@@ -39,13 +40,7 @@ class RunPlan:
     progress: bool
 
     def __post_init__(self) -> None:
-        if self.resume and self.overwrite:
-            raise NeuralCollapseError(
-                "resume, overwrite",
-                "at most one of them",
-                "both",
-                "go on with a run or replace it",
-            )
+        require_one(self.resume, self.overwrite)
         if self.checkpoint_every is not None and self.checkpoint_every < 1:
             raise NeuralCollapseError(
                 "checkpoint_every",

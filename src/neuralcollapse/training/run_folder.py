@@ -95,7 +95,7 @@ class TrainingFolder(RunFolder):
 
     def writing(self) -> Any:
         """Return a context that turns a full or closed disk into an error with a remedy."""
-        kept = f"the last checkpoint in {self.path} is whole, free space and go on with resume"
+        kept = f"the last checkpoint in {self.path} is whole; free space, and continue with resume"
         there = self.checkpoint.exists()
         return writing(self.path, kept if there else "free space, or choose another folder")
 

@@ -59,8 +59,8 @@ def train(
         Folder of the run; made if it is not there.
     model
         A network to train in place, instead of the one that the configuration names; a fixed head
-        of the configuration takes the place of its own. Where
-        processes are spawned they train copies: the weights are then in the folder alone.
+        of the configuration replaces its own. Processes that are spawned train copies: the
+        weights are then in the folder alone.
     data
         What to train and test on, instead of what the configuration names: `ImageData`, or a pair
         of data sets of inputs and labels.
@@ -71,21 +71,21 @@ def train(
     compile
         Whether to train through `torch.compile`.
     channels_last
-        Whether to lay images out as convolutions like them on recent GPUs and some processors.
-        With the precision ``"auto"`` a trial decides.
+        Whether to lay images out with their channels last, which speeds up convolutions on recent
+        GPUs and some processors. With the precision ``"auto"`` a trial decides.
     workers
-        Processes that read data which are not tensors in memory.
+        Number of processes that read data, unless it is in memory as tensors.
     measure_every, measure_at
         Measure after every so many epochs, or after these, and after the last. If omitted, after
         each of the first 20 and then 20 times while their number grows tenfold.
     layers
-        Names of the network's modules to measure besides, in the same pass.
+        Names of further modules of the network to measure, in the same pass.
     checkpoint_every, checkpoint_seconds
         Write a checkpoint after so many epochs (None: never for this reason), and at the end of an
         epoch if so many seconds have passed since the last.
     resume
-        Whether to go on with the run in `out`. If there is none it begins, if it is finished its
-        records are returned.
+        Whether to continue the run in `out`. If there is none, one is started; if it has finished,
+        its records are returned.
     overwrite
         Whether a run that is there already may be replaced.
     progress

@@ -43,13 +43,13 @@ def no_generalization(situation: Situation) -> str | None:
     if not (spread >= 1 or gap >= GAP):
         return None
     own = values["nc1_trace_ratio"]
-    follows = spread <= own
+    joined = "and" if spread <= own else "but"
     return (
         f"collapse without generalisation: the within-class variability is {own:.2g} of that "
-        f"between classes on training data, {'and' if follows else 'but'} {spread:.2g} on {name}, "
-        f"{'but' if follows else 'and'} accuracy {share(values['accuracy'])} there and "
-        f"{share(test['accuracy'])} here; try more data, augmentation or weight decay, not longer "
-        "training"
+        f"between classes on training data, {joined} {spread:.2g} on {name}; "
+        f"accuracy is {share(values['accuracy'])} on training data and "
+        f"{share(test['accuracy'])} on {name}; try more data, augmentation or weight decay, not "
+        "longer training"
     )
 
 

@@ -137,7 +137,7 @@ class ImageData:
                 "imbalance",
                 f"at most {largest:g}, the images of the largest class",
                 f"{imbalance:g}",
-                "choose less, or more images a class",
+                "choose a smaller imbalance, or more images a class",
             )
         return self._first(sizes)
 

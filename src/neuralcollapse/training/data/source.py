@@ -36,7 +36,7 @@ class DataSource:
     sizes
         Published numbers of training and test images.
     origin
-        How the original files are to be had, as a remedy in an error.
+        How to get the original files, as a remedy in an error.
     files
         Names of the original files, which may have ``.gz`` behind them.
     read
