@@ -73,8 +73,15 @@ def formula(text: str) -> Markup:
     return Markup(re.sub(r"(?<=\S)_(\w+)", r"<sub>\1</sub>", str(escape(text))))
 
 
-def named(text: str) -> Markup:
+def named(text: str, most: int = LONGEST) -> Markup:
     """Return a name for a table: one that is long without its middle, and whole on pointing at it.
+
+    Parameters
+    ----------
+    text
+        The name.
+    most
+        Characters to show.
 
     Examples
     --------
@@ -84,7 +91,7 @@ def named(text: str) -> Markup:
     <span title="class xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx">class xxxxxxxxxxxxxx…\
 xxxxxxxxxxxxxxxxxxx</span>
     """
-    short = brief(text, LONGEST)
+    short = brief(text, most)
     if short == text:
         return escape(text)
     return Markup('<span title="{}">{}</span>').format(text, short)

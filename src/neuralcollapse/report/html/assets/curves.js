@@ -151,7 +151,7 @@ function setUpCurves(data) {
       ? data.groups.map((name, g) => [name, colour(g), false])
       : [["train", colour(0), false]];
     if (section.querySelector("[name=split]"))
-      keys.push(several ? ["test, after the stroke in the numbers", "var(--quiet)", true] : ["test", colour(1), true]);
+      keys.push(several ? ["test (after the slash in the numbers)", "var(--quiet)", true] : ["test", colour(1), true]);
     document.getElementById("legend").replaceChildren(...keys.map(key));
     figures.filter(({ plot }) => plot.clientWidth).forEach(draw);
   }

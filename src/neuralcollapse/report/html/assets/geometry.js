@@ -88,7 +88,7 @@ function setUpGeometry(data) {
     element("ramp-high").textContent = `+${shown(reach)}`;
     const pair = state.pair && state.pair.map((k) => classes.indexOf(k));
     gram.marked = pair && Math.min(...pair) >= 0 ? pair : null;
-    gram.idle = `${count < of ? `the ${count} of ${of} classes that are hardest to tell apart; ` : ""}point at a pair to read it, or take the arrow keys`;
+    gram.idle = `${count < of ? `the ${count} of ${of} classes that are hardest to tell apart; ` : ""}point at a pair to read it, or use the arrow keys`;
     gram.show(classes, value, (v) => paint(v / reach));
   }
 
