@@ -236,7 +236,10 @@ def test_chapters_and_claims_have_no_plain_formula(site):
     for page in sorted((site / "theory").glob("*.html")):
         text = page.read_text().partition("<article")[2].partition("</article>")[0]
         prose = re.sub(r"<(pre|code|svg)\b.*?</\1>|<[^>]+>", " ", text, flags=re.DOTALL)
-        assert re.findall(r"\S*(?:\^|\|\||sqrt\(|\blambda|[A-Zα-ω]_\w)\S*", prose) == []
+        assert re.findall(r"\S*(?:\^|\|\||sqrt\(|\blambda|[A-Zα-ω‖]_\w|\b[A-Z]-\d)\S*", prose) == []
+    claims = (site / "theory/index.html").read_text()
+    assert "−1/(<i>K</i>−1)" in claims
+    assert "(‖<i>G</i>‖<sub>2</sub> − κ)" in claims
 
 
 def test_the_gallery_shows_every_script_and_the_reference_leads_to_it(site, pages):

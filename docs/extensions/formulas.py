@@ -43,6 +43,8 @@ GREEK = zip(
     ("lambda", "sigma", "beta", "rho", "delta", "kappa", "tau", "Sigma"), "λσβρδκτΣ", strict=True
 )
 SIGNS = [
+    (r"\bI x (?=\w)", "I ⊗ "),
+    (r"(?<=\w) x (?=\w)", " × "),
     (r"(?:\\?\|){2}", "‖"),
     (r"\bsqrt(?=\()", "√"),
     (r"√\((\w)\)", r"√\1"),
@@ -52,7 +54,16 @@ SIGNS = [
 ]
 GROUP = r"\((?:[^()]|\([^()]*\))*\)"  # with one more pair in it
 RAISED = re.compile(rf"\^(?:\{{([^{{}}]+)\}}|({GROUP})|([-−]?\w+))")
-LOWERED = re.compile(r"(?<![A-Za-z`\\])([A-Za-zα-ωΑ-Ω‖])\\?_(min|max|[A-Za-z0-9]{1,2})(?![\w-])")
+LOWERED = re.compile(r"((?<![A-Za-z`\\])[A-Za-zα-ωΑ-Ω]|‖)\\?_(min|max|[A-Za-z0-9]{1,2})(?![\w-])")
+
+# A minus sign, and not the hyphen of a word or of a range; a letter that stands for a number.
+MINUS = re.compile(
+    r"(?<=[\s(=≥≤])-(?=[\w(√])|(?<=\b[A-Za-z])-(?=\d|[A-Za-z]\b)|(?<=\))-(?=[\w(])"
+    r"|(?<=[\w)>] )-(?= [\w(<])"
+)
+VARIABLE = re.compile(
+    r"(?<![\w.'’&\\(-])[b-zB-HJ-Z](?![\w'’-]|\.\s?[A-Z])|(?<=\()[b-zB-HJ-Z](?=[ ,^/−+<])"
+)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -93,6 +104,19 @@ def typeset(text: str) -> str:
     """
     parts = KEPT.split(text)
     parts[::2] = map(_set, parts[::2])
+    return "".join(parts)
+
+
+def stated(text: str) -> str:
+    """Return a statement in plain text with its formulas set, its variables in italics.
+
+    Examples
+    --------
+    >>> stated("least-norm heads (ours) have ||W||^2 - s >= -1/(K-1)")
+    'least-norm heads (ours) have ‖<i>W</i>‖<sup>2</sup> − <i>s</i> ≥ −1/(<i>K</i>−1)'
+    """
+    parts = KEPT.split(MINUS.sub("−", typeset(text)))
+    parts[::2] = (VARIABLE.sub(r"<i>\g<0></i>", part) for part in parts[::2])
     return "".join(parts)
 
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from formulas import typeset
+from formulas import stated, typeset
 from sphinx.application import Sphinx
 
 DOCS = Path(__file__).parents[1]
@@ -300,5 +300,6 @@ def _claims(paper: str) -> Iterator[str]:
     for claim in load_study(paper).claims:
         needed = "not in the paper" if claim.statement.startswith("Ours") else "stands as stated"
         if claim.correction:
-            needed = _one_line(claim.correction)
-        yield f"| `{claim.id.partition('.')[2]}` | {_one_line(claim.statement)} | {needed} |"
+            needed = stated(_one_line(claim.correction))
+        statement = stated(_one_line(claim.statement))
+        yield f"| `{claim.id.partition('.')[2]}` | {statement} | {needed} |"
