@@ -58,3 +58,14 @@ def test_settings_that_are_none_are_refused(setting, message):
     result = run("study", "ji2022", "--set", setting)
     assert result.exit_code == 2
     assert message in result.output
+
+
+@pytest.mark.parametrize(("paper", "figure"), [("ji2022", 2), ("tirer2023", 1), ("gao2023", 4)])
+@pytest.mark.parametrize(("option", "value"), [("--seed", 3), ("--set", "epochs=3")])
+def test_a_figure_with_seeds_and_settings_of_its_own_takes_no_others(
+    paper, figure, option, value, tmp_path
+):
+    result = run("study", paper, "--figure", figure, option, value, "--out", tmp_path / "new")
+    assert result.exit_code == 2
+    assert f"error: {option}: expected none for figure {figure} of {paper}" in result.stderr
+    assert not (tmp_path / "new").exists()

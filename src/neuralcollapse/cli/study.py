@@ -48,9 +48,11 @@ def study(
         str | None, typer.Option(help="Address of a running Ray cluster, or auto.")
     ] = None,
     retry: Annotated[bool, typer.Option(help="Train failed networks again.")] = False,
-    seed: Annotated[
+    seeds: Annotated[
         list[int] | None,
-        typer.Option(help="Seed of the networks; may be given several times. All if omitted."),
+        typer.Option(
+            "--seed", help="Seed of the networks; may be given several times. All if omitted."
+        ),
     ] = None,
     kept: Annotated[
         Path | None,
@@ -99,10 +101,9 @@ def study(
     if features is None:
         how = {"engine": engine, "workers": workers, "address": address, "retry": retry}
         folder = out or Path("studies", paper)
-        seeds = tuple(seed) if seed else None
         job = FigureJob(
-            folder, scale, True, data_root, how, seeds, kept, not draw_only, text=text,
-            settings=_settings(settings or ()),
+            folder, scale, True, data_root, how, tuple(seeds) if seeds else None, kept,
+            training=not draw_only, text=text, settings=_settings(settings or ()),
         )  # fmt: skip
         for path in run_study(paper, job, figure):
             tell(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from neuralcollapse.errors import NeuralCollapseError
 
 if TYPE_CHECKING:
-    from neuralcollapse.studies.figure_job import FigureJob
+    from neuralcollapse.studies.figure_job import FigureJob, Scale
 
 Relation = Literal["=", "<=", ">="]
 Outcome = Literal["holds", "holds as corrected", "fails", "error"]
@@ -222,6 +222,8 @@ class Study:
         In the order registered.
     figures
         By their number in the paper. Each takes a `FigureJob` and returns the files written.
+    fixed
+        By the same number, the scales at which a figure has seeds and settings of its own.
 
     Examples
     --------
@@ -238,6 +240,7 @@ class Study:
     title: str
     claims: list[Claim] = field(default_factory=list)
     figures: dict[int, Figure] = field(default_factory=dict)
+    fixed: dict[int, Collection[Scale]] = field(default_factory=dict)
 
     def claim(
         self, name: str, statement: str, correction: str | None = None
@@ -253,11 +256,11 @@ class Study:
 
         return register
 
-    def figure(self, number: int) -> Callable[[Figure], Figure]:
+    def figure(self, number: int, fixed: Collection[Scale] = ()) -> Callable[[Figure], Figure]:
         """Register the decorated function as the one that draws figure `number`."""
 
         def register(draw: Figure) -> Figure:
-            self.figures[number] = draw
+            self.figures[number], self.fixed[number] = draw, fixed
             return draw
 
         return register

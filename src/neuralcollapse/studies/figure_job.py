@@ -16,6 +16,7 @@ from neuralcollapse.training import TrainConfig
 from neuralcollapse.validation import check_choice
 
 Scale = Literal["quick", "small", "medium", "paper"]
+ALL_SCALES: tuple[Scale, ...] = get_args(Scale)
 # Networks at the scale small: 2,000 images, a quarter of the channels.
 SMALL: dict[str, Any] = {"width": 0.25, "per_class": 200}
 # Seeds of most figures with networks.
@@ -88,7 +89,7 @@ class FigureJob:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_choice("scale", self.scale, get_args(Scale))
+        check_choice("scale", self.scale, ALL_SCALES)
 
     def seeds_or(self, usual: Sequence[int]) -> tuple[int, ...]:
         """Return the seeds asked for, or the usual ones of a figure."""

@@ -104,7 +104,8 @@ def run_study(paper: str, job: FigureJob, figure: int | None = None) -> list[Pat
     Raises
     ------
     NeuralCollapseError
-        If the paper, or the figure in it, is unknown, or a network could not be trained.
+        If the paper, or the figure in it, is unknown, a network could not be trained, or seeds or
+        settings are given for one figure that has its own.
 
     Examples
     --------
@@ -120,6 +121,16 @@ def run_study(paper: str, job: FigureJob, figure: int | None = None) -> list[Pat
             str(figure),
             "choose a known figure or omit it for all",
         )
+    if figure is not None and job.scale in study.fixed[figure]:
+        for argument, changes in (("seeds", job.seeds), ("settings", job.settings)):
+            if changes:
+                raise NeuralCollapseError(
+                    argument,
+                    f"none for figure {figure} of {paper} at the scale {job.scale!r}, which has "
+                    "its own",
+                    ", ".join(map(str, changes)),
+                    "leave them out",
+                )
     numbers = sorted(study.figures) if figure is None else [figure]
     written = [path for number in numbers for path in study.figures[number](job)]
     if figure is None and study.claims:

@@ -181,7 +181,7 @@ def _network_caption(panel: Panel) -> str:
     )
 
 
-@study.figure(4)
+@study.figure(4, fixed=["quick"])
 def draw(job: FigureJob) -> list[Path]:
     """Write the runs, their analysis and the figure; and the replication of the rotation effect.
 

@@ -17,7 +17,7 @@ from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, figur
 from neuralcollapse.metrics import etf_distance
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.descent import minimize_flat, train_on_all
-from neuralcollapse.studies.figure_job import FigureJob
+from neuralcollapse.studies.figure_job import ALL_SCALES, FigureJob
 from neuralcollapse.studies.ji2022.flows import decayed_loss, margins_of_pairs
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import deep_separation, weight_decay_optimum
@@ -189,7 +189,7 @@ def _least_loss(logits: Tensor, factors: int, per_class: int) -> float:
     return float(minimize_scalar(loss, bounds=(1, 40), method="bounded", options=options).fun)
 
 
-@study.figure(7)
+@study.figure(7, fixed=ALL_SCALES)
 def draw_depth(job: FigureJob) -> list[Path]:
     """Draw the cost of each configuration over that of the simplex, by the number of factors."""
     with figure(1, 3, 13.5, 3.9) as (drawing, panels):

@@ -10,7 +10,7 @@ from rich.progress import track
 
 from neuralcollapse.figure_style import captioned
 from neuralcollapse.files import write_npz
-from neuralcollapse.studies.figure_job import FigureJob
+from neuralcollapse.studies.figure_job import ALL_SCALES, FigureJob
 from neuralcollapse.studies.ji2022.dynamics import EXACT_EXPONENTS
 from neuralcollapse.studies.ji2022.figure2_plot import fit_range, plot_dynamics
 from neuralcollapse.studies.ji2022.flows import Kind, Problem
@@ -55,7 +55,7 @@ def record_dynamics(progress: bool = False) -> Record:
     return {"log_t": LOG_TIMES} | {name: np.array(values) for name, values in rows.items()}
 
 
-@study.figure(2)
+@study.figure(2, fixed=ALL_SCALES)
 def draw(job: FigureJob) -> list[Path]:
     """Write the records, the figure in the paper's range, and the figure to log t = 1e8."""
     record = record_dynamics(job.progress)

@@ -16,7 +16,7 @@ from neuralcollapse.figure_style import figure, save
 from neuralcollapse.metrics import etf_distance, gram_distance
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.descent import train_on_all
-from neuralcollapse.studies.figure_job import FigureJob
+from neuralcollapse.studies.figure_job import ALL_SCALES, FigureJob
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import implied_feature_decay, predicted_geometry, unequal_minimizer
 from neuralcollapse.training import load_dataset
@@ -78,7 +78,7 @@ def _train(decays: tuple[float, float], bias: bool) -> tuple[Tensor, Tensor]:
     return head.weight.detach().double(), means
 
 
-@study.figure(8)
+@study.figure(8, fixed=ALL_SCALES)
 def draw_unequal(job: FigureJob) -> list[Path]:
     """Draw Gram matrices of heads trained at 1 to 20 beside those predicted, without and with bias.
 

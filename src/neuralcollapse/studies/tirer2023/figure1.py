@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, captioned, figure, label_ends
 from neuralcollapse.files import write_npz
-from neuralcollapse.studies.figure_job import FigureJob
+from neuralcollapse.studies.figure_job import ALL_SCALES, FigureJob
 from neuralcollapse.studies.panels import fixed_ticks
 from neuralcollapse.studies.tirer2023.regularization import LAMBDA_H, LAMBDA_W, NOISE, within_ratios
 from neuralcollapse.studies.tirer2023.setting import LinearMapSetting
@@ -137,7 +137,7 @@ def _styles(line: str, other: str, style: str) -> list[Line2D]:
     ]
 
 
-@study.figure(1)
+@study.figure(1, fixed=ALL_SCALES)
 def draw(job: FigureJob) -> list[Path]:
     """Write the records, the spectra, and the effect of the two strengths."""
     record = record_spectra()
