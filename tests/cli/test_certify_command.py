@@ -101,7 +101,7 @@ def test_measure_writes_page_tables_and_report(saved, tmp_path):
     assert report.class_names == NAMES
     result = run("compare", out["safetensors"], saved, "--csv", tmp_path / "c.csv")
     assert result.exit_code == 0, result.output
-    assert "taken for the same samples" in result.output
+    assert "taken as the same samples" in result.output
     table = pd.read_csv(tmp_path / "c.csv", index_col="metric")
     assert table.loc["cdnv", "change"] == pytest.approx(1)
 

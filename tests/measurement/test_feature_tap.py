@@ -288,6 +288,8 @@ def test_a_module_around_linear_layers_may_be_the_head():
     head.bend = True
     with (
         FeatureTap(model, head),
-        pytest.raises(NeuralCollapseError, match=r"got _LowRank '2'; its output is no h W\^T"),
+        pytest.raises(
+            NeuralCollapseError, match=r"got _LowRank '2'; pass a layer whose output is h W\^T"
+        ),
     ):
         model(inputs)

@@ -82,7 +82,7 @@ def test_two_measurements_of_the_same_samples_are_paired(report):
     assert apart.paired == {"training data": False}
     wide = apart.table.loc["nc1_trace_ratio"]
     assert wide["upper"] / wide["lower"] > row["upper"] / row["lower"]
-    assert "taken for the same samples" in str(paired)
+    assert "taken as the same samples" in str(paired)
 
 
 def test_nothing_differs_from_itself(report):

@@ -170,7 +170,7 @@ def test_cautions_name_what_could_mislead():
     cautions = " ".join(report.cautions)
     assert "Fewer samples than features (19 and 64): VCI is 0 for any features." in cautions
     assert "2 of 5 classes have one sample" in cautions
-    assert "nearest to their own class mean whatever" in cautions
+    assert "nearest to their own class mean, whatever" in cautions
     assert report.reading("vci").words == "N ≤ d + 1: 0 for any features"
     assert noise((1,) * 5, 3).reading("cdnv").words.startswith("one sample per class has no spread")
 

@@ -1,4 +1,4 @@
-"""Arrays by name from a file: npz, npy, csv, safetensors, or tensors that torch saved."""
+"""Named arrays from a file: npz, npy, csv, safetensors, or tensors saved by torch."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ def read_arrays(path: str | Path, names: Collection[str] = ()) -> dict[str, Any]
     Parameters
     ----------
     path
-        ``.npz``; ``.npy``, one array, named by the file if it is one of `names`, else features;
+        ``.npz``; ``.npy``, a single array, named after the file if that is one of `names`, else
+        ``features``;
         ``.safetensors``, whose metadata may hold class names as JSON; ``.pt``, ``.pth`` or
         ``.bin``, tensors by name; or ``.csv`` with a header: a column called label (or labels,
         class, target, y) holds the classes, columns ``logit_NAME`` the logits of the class of
         that name, all others features.
     names
-        What the arrays may be called; any name if empty.
+        Names that the arrays may have; any name if empty.
 
     Returns
     -------
@@ -41,8 +42,8 @@ def read_arrays(path: str | Path, names: Collection[str] = ()) -> dict[str, Any]
     Raises
     ------
     NeuralCollapseError
-        If the file is not there, of another kind, damaged or holds objects, which would have to
-        be unpickled and are refused; or an array has a name of its own.
+        If the file does not exist, is of another kind or damaged, holds objects (which would have
+        to be unpickled), or has an array of another name.
 
     Examples
     --------
@@ -60,7 +61,7 @@ def read_arrays(path: str | Path, names: Collection[str] = ()) -> dict[str, Any]
             "path",
             f"a {', '.join(list(READERS)[1:])} or .npz file",
             path.name,
-            "save the arrays in one of these",
+            "save the arrays in one of these formats",
         )
     if not path.is_file():
         raise NeuralCollapseError("path", "a file", f"nothing at {path}", "check the name")
@@ -100,7 +101,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     NeuralCollapseError
-        If it is not.
+        If it is not such a file.
     """
     expected = f"safetensors, or a state dict of tensors alone, in {path.name}"
     remedy = "save it with safetensors, or torch.save(model.state_dict(), ...)"
@@ -117,7 +118,7 @@ def _names(found: Any, path: Path) -> list[str]:
     names = found.tolist() if isinstance(found, (np.ndarray, Tensor)) else found
     if not isinstance(names, list) or any(isinstance(name, (list, dict)) for name in names):
         got = f"{' '.join(str(found).split())[:40]} in {path.name}"
-        raise NeuralCollapseError("class_names", "a row of names", got, "store one name per class")
+        raise NeuralCollapseError("class_names", "a list of names", got, "store one name per class")
     return [str(name) for name in names]
 
 
@@ -131,7 +132,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         reading(path, "a safetensors file", "save the file again"),
         safe_open(path, framework="pt") as archive,
     ):
-        # An archive is no mapping: it has keys, and cannot be iterated over.
+        # An archive is not a mapping: it has keys, but cannot be iterated over.
         arrays = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
         names = (archive.metadata() or {}).get("class_names")
         if names is not None:
@@ -177,7 +178,7 @@ def _read_csv(path: Path) -> dict[str, Any]:
 
 
 def _is_number(name: str) -> bool:
-    """Tell a sample's value, which stands in the first line of a file without a header."""
+    """Return whether a column name is a number: then the file has no header."""
     try:
         float(name)
     except ValueError:

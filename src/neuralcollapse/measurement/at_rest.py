@@ -1,4 +1,4 @@
-"""A network at rest: evaluated without gradients, and everything as it was afterwards."""
+"""A network at rest: evaluated without gradients, with everything restored afterwards."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from neuralcollapse.errors import NeuralCollapseError
 
 WRAPPERS = (DataParallel, DistributedDataParallel)
-# Where a loader keeps what draws its samples, or reads them.
+# Attributes in which a loader keeps what draws or reads its samples.
 INNER = ("sampler", "batch_sampler", "dataset", "base_sampler", "base_loader", "base_dataloader")
 
 
 def bare(model: Any) -> Any:
-    """Return a network without what wraps it to be compiled or spread over devices.
+    """Return a network without the wrappers that compile it or spread it over devices.
 
     Parameters
     ----------
@@ -45,17 +45,17 @@ def bare(model: Any) -> Any:
 
 
 def checked_network(model: Any) -> nn.Module:
-    """Return a network, bare, whose modules can be heard as it runs.
+    """Return the bare network, if hooks on its modules are called as it runs.
 
     Parameters
     ----------
     model
-        Whatever is to be measured.
+        What is to be measured.
 
     Raises
     ------
     NeuralCollapseError
-        If it is a TorchScript module, an exported program, or no module.
+        If it is a TorchScript module, an exported program, or not a module.
     """
     model = bare(model)
     module = isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule)
@@ -63,14 +63,14 @@ def checked_network(model: Any) -> nn.Module:
         raise NeuralCollapseError(
             "model",
             "an nn.Module that runs its own modules",
-            f"{type(model).__name__}, whose layers cannot be heard",
-            "pass the module it was made of, or its features to measure_features",
+            f"{type(model).__name__}, whose layers call no hooks",
+            "pass the module it was made from, or its features to measure_features",
         )
     return model
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Return whether a network, or a part of it, runs compiled, so that it cannot be heard."""
+    """Return whether a network, or a part of it, runs compiled and so calls no hooks."""
     return any(
         hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
         for module in model.modules()
@@ -83,30 +83,30 @@ def evaluating(
 ) -> Iterator[torch.device]:
     """Evaluate without gradients, and eagerly; restore everything at the end.
 
-    That is: modes, through ``train(mode)`` of each module, parents first, so that a module that
-    changes its weights in evaluation mode changes them back; these weights, bit for bit; the
-    device; the random states of torch, numpy and Python; and generators and epochs of the loaders,
-    their samplers and data sets. States inside workers that live on (``persistent_workers``), and
-    those that a sampler keeps elsewhere, cannot be reached.
+    What is restored: the modes, through ``train(mode)`` of each module, parents first, so that a
+    module that changes its weights in evaluation mode changes them back; these weights, bit for
+    bit; the device; the random states of torch, numpy and Python; and the generators and epochs of
+    the loaders, their samplers and data sets. States inside persistent workers
+    (``persistent_workers``), and those that a sampler keeps elsewhere, cannot be reached.
 
     Parameters
     ----------
     model
         The network.
     device
-        Where to run; where the model is if None.
+        Where to run; the device of the model if None.
     loaders
-        Whose batches are read inside.
+        The loaders whose batches are read inside.
 
     Yields
     ------
     torch.device
-        Where the model is.
+        The device of the model.
 
     Raises
     ------
     NeuralCollapseError
-        If the model is none whose modules can be heard.
+        If hooks on the modules of the model would not be called.
     """
     model = checked_network(model)
     tensors = [*model.parameters(), *model.buffers()]
@@ -115,7 +115,7 @@ def evaluating(
         where = home if device is None else torch.device(device)
     except RuntimeError as error:
         raise NeuralCollapseError(
-            "device", "a device of torch", repr(device), "such as 'cpu' or 'cuda:0'"
+            "device", "a device of torch", repr(device), "pass one such as 'cpu' or 'cuda:0'"
         ) from error
     with ExitStack() as stack:
         stack.enter_context(random_states(loaders))
@@ -148,7 +148,7 @@ def _modes(model: nn.Module) -> Iterator[None]:
             if module.training != mode:
                 module.train(mode)
         for module, mode in modes.items():
-            module.training = mode  # where the `train` of a parent has its own mind
+            module.training = mode  # where the `train` of a parent does not pass the mode on
         with torch.no_grad():
             for tensor, before in own.items():
                 if tensor.shape == before.shape and not torch.equal(tensor, before):
@@ -185,7 +185,7 @@ def random_states(loaders: tuple[Any, ...]) -> Iterator[None]:
 
 
 def _parts(loaders: tuple[Any, ...]) -> list[Any]:
-    """Return loaders with their samplers and data sets, each once, however nested."""
+    """Return loaders with their samplers and data sets, each once, at any depth."""
     found: list[Any] = []
     waiting = list(loaders)
     while waiting:
@@ -198,8 +198,8 @@ def _parts(loaders: tuple[Any, ...]) -> list[Any]:
 
 
 def _eagerly() -> AbstractContextManager[Any]:
-    """Run what is compiled as it was written: compiled code calls no hooks."""
-    compiler = sys.modules.get("torch._dynamo")  # nothing is compiled before this is there
+    """Run compiled parts eagerly: compiled code calls no hooks."""
+    compiler = sys.modules.get("torch._dynamo")  # nothing is compiled before it is imported
     if compiler is None or not hasattr(torch.compiler, "set_stance"):
         return nullcontext()
     return torch.compiler.set_stance("force_eager")

@@ -1,4 +1,4 @@
-"""Cautions: what a reader should know before the numbers, in plain words."""
+"""Cautions: what to know before reading the numbers, in plain words."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from neuralcollapse.moments.class_moments import ClassMoments
 
 MOST = 0.5  # of nc1_pinv
-ROUND_OFF = 1e-6  # of the largest margin, which float32 rows attain to so much
-MANY = 3  # features or directions from which one with so much is worth a word
+ROUND_OFF = 1e-6  # relative: float32 rows attain the largest margin only to this
+MANY = 3  # features or directions, from which a dominant one is worth a word
 
 
 def cautions(report: CollapseValues, head_decay: float | None = None) -> list[str]:
@@ -55,7 +55,7 @@ def _samples(report: CollapseValues) -> Iterator[str]:
     if "vci" in report.train.values and loses_digits(report.train.moments):
         yield (
             "Some directions of the features vary too little for float32 beside the others: VCI "
-            "may be wrong where classes differ along them; measure float64 features to know."
+            "may be wrong if classes differ along them; measure float64 features to be sure."
         )
     single = sum(size == 1 for size in setting.class_sizes)
     if single:
@@ -63,8 +63,8 @@ def _samples(report: CollapseValues) -> Iterator[str]:
         yield f"{single:,} of {setting.num_classes:,} classes {verb} one sample, so no spread."
     if single < setting.num_classes and own_nearest_mean(setting.class_sizes, dim) >= CERTAIN:
         yield (
-            "So few samples in so many features are nearest to their own class mean whatever "
-            "they are: judge NC4 on test data."
+            "So few samples in so many features are nearest to their own class mean, whatever the "
+            "features are: judge NC4 on test data."
         )
 
 
@@ -73,20 +73,20 @@ def _classes(report: CollapseValues, head_decay: float | None) -> Iterator[str]:
     if not setting.fits:
         yield (
             f"{setting.num_classes:,} classes do not fit into {setting.dim:,} dimensions as an "
-            "ETF: NC2 stands beside the least value possible."
+            "ETF: the target of NC2 is the least value possible."
         )
         yield from _code(report)
     elif not setting.equal and setting.num_classes > 2:
         least, most = min(setting.class_sizes), max(setting.class_sizes)
         yield (
-            f"Classes of {least:,} to {most:,} samples: theory predicts another shape than an "
-            "ETF, which the targets are taken from."
+            f"Classes have {least:,} to {most:,} samples: theory predicts another shape than an "
+            "ETF, and the targets are those of that shape."
         )
         yield from _merging(report, head_decay)
 
 
 def _merging(report: CollapseValues, head_decay: float | None) -> Iterator[str]:
-    """Name the decay from which the smallest classes of one size become one (theory.unequal)."""
+    """Give the decay from which the smallest classes of equal size merge (theory.unequal)."""
     setting = report.setting
     alike = [size for size, times in Counter(setting.class_sizes).items() if times > 1]
     if not alike:
@@ -99,14 +99,14 @@ def _merging(report: CollapseValues, head_decay: float | None) -> Iterator[str]:
         yield (
             f"With the head's weight decay λ_W = {number(head_decay)}, its class means imply "
             f"λ_H = {number(implied)} of the features (near a minimum): √(λ_W λ_H) is "
-            f"{number(strength)}, and theory makes the classes of {size:,} samples one from "
-            f"√{size}/{total} = {number(merge)} on, which it is {_beside(strength, merge)}."
+            f"{number(strength)}. In theory the classes of {size:,} samples merge from "
+            f"√{size}/{total} = {number(merge)} on; it is {_beside(strength, merge)}."
         )
         return
     yield (
-        f"Weight decay λ_W of the head and λ_H of the features (of the mean cross-entropy) makes "
-        f"the classes of {size:,} samples one, in theory, where √(λ_W λ_H) is √{size}/{total} or "
-        f"more: stay below {no_more_than(math.sqrt(size) / total)}."
+        f"In theory the classes of {size:,} samples merge where √(λ_W λ_H) is √{size}/{total} or "
+        "more, with weight decay λ_W of the head and λ_H of the features (of the mean "
+        f"cross-entropy): stay below {no_more_than(math.sqrt(size) / total)}."
     )
 
 
@@ -115,7 +115,7 @@ def _beside(strength: float, merge: float) -> str:
 
 
 def _code(report: CollapseValues) -> Iterator[str]:
-    """Say how near the head is to the best code that fits."""
+    """Say how close the head is to the best code that fits."""
     values = report.train.values
     if "nc2_code_proved" not in values:
         return
@@ -131,7 +131,7 @@ def _code(report: CollapseValues) -> Iterator[str]:
 
 
 def concentrated(moments: ClassMoments) -> Iterator[str]:
-    r"""Name the feature, or else the direction, that makes most of nc1_pinv.
+    r"""Name the feature, or else the direction, that nc1_pinv mostly comes from.
 
     .. math:: \mathrm{tr}(\Sigma_W \Sigma_B^+) = \sum_{i,j} B_{ij} (B \Sigma_W)_{ij},
         \qquad B^\top B = \Sigma_B^+

@@ -1,4 +1,4 @@
-"""CollapseReport: everything one measurement found, to print, tabulate, save or plot."""
+"""CollapseReport: the result of one measurement, to print, tabulate, save or plot."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class CollapseReport(CollapseValues):
     """The collapse of one classifier on one data set, and on test data if given.
 
     A mapping from metric name to value: ``report["nc1_pinv"]``; values of test data have the
-    prefix ``test_``. It prints as a table with a plain reading of each value.
+    prefix ``test_``. It prints as a table with each value in plain words.
 
     Attributes
     ----------
     train
-        What was measured on the (training) data.
+        The measurement of the (training) data.
     test
-        The same on test data, or None. NC4 and nearest-mean accuracy judge test features by the
-        class means of the training data; NC1 to NC3 describe the test features by themselves.
+        The measurement of test data, or None. NC4 and nearest-mean accuracy compare test features
+        with the class means of the training data; NC1 to NC3 describe the test features alone.
     class_names
         One name per class.
     weight, bias
@@ -38,13 +38,14 @@ class CollapseReport(CollapseValues):
     own
         Metrics of this measurement alone, by name.
     others
-        Further test data by name, if there is any; their values have the prefix ``test_NAME_``.
+        Further test data by name; their values have the prefix ``test_NAME_``.
     layers
-        Values of the layers that were asked for, by layer.
+        Values of the requested layers, by layer.
     before
-        Class moments of the last of these, from which theory predicts the features; None without.
+        Class moments of the last of these layers, from which theory predicts the features; None
+        without layers.
     notes
-        In words, how the data was read, and what its loader does to it.
+        Remarks on how the data were read, and on what the loader does to them.
 
     Examples
     --------
@@ -60,7 +61,7 @@ class CollapseReport(CollapseValues):
 
     @cached_property
     def cautions(self) -> list[str]:
-        """What could mislead a reader, in plain words."""
+        """What could mislead a reader of the values, in plain words."""
         return cautions(self)
 
     @property
@@ -76,7 +77,7 @@ class CollapseReport(CollapseValues):
         Parameters
         ----------
         count
-            How many pairs at most.
+            The largest number of pairs.
 
         Returns
         -------
@@ -96,7 +97,7 @@ class CollapseReport(CollapseValues):
     def to_json(self, path: str | Path | None = None) -> str:
         """Return values, classes and worst pairs as JSON, and write them to `path` if given.
 
-        Infinite and undefined values become null, which JSON has no other word for.
+        Infinite and undefined values become null, since JSON cannot express them.
 
         Parameters
         ----------
@@ -108,7 +109,7 @@ class CollapseReport(CollapseValues):
         return report_json(self, path)
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the values, and beside them the tables of classes and of worst pairs.
+        """Write the values to a csv file, and the tables of classes and worst pairs beside it.
 
         Parameters
         ----------
@@ -120,7 +121,7 @@ class CollapseReport(CollapseValues):
         write_csv(self, Path(path))
 
     def to_latex(self, path: str | Path | None = None) -> str:
-        """Return values, classes and worst pairs as LaTeX (booktabs), and write them if asked.
+        """Return values, classes and worst pairs as LaTeX (booktabs); write it to `path` if given.
 
         Parameters
         ----------
@@ -132,12 +133,12 @@ class CollapseReport(CollapseValues):
         return report_latex(self, path)
 
     def save(self, path: str | Path) -> None:
-        """Write the report to a safetensors file, for `load_report`; functions of your own stay.
+        """Write the report to a safetensors file, for `load_report`; own functions are not saved.
 
         Parameters
         ----------
         path
-            The file, written whole or not at all.
+            The file, written completely or not at all.
         """
         save_report(self, path)
 
@@ -152,7 +153,7 @@ class CollapseReport(CollapseValues):
         Returns
         -------
         matplotlib Figure
-            With what the report has: no margins without a head.
+            Shows what the report has: without a head there are no margins.
         """
         from neuralcollapse.figure_style import save  # matplotlib takes a second
         from neuralcollapse.measurement.figures import plot_report
@@ -187,13 +188,13 @@ def load_report(path: str | Path) -> CollapseReport:
     Returns
     -------
     CollapseReport
-        With the same values, estimates, tables and readings; metrics of your own keep their
-        values, without their functions.
+        With the same values, estimates, tables and readings. Metrics of your own keep their values,
+        but not their functions.
 
     Raises
     ------
     NeuralCollapseError
-        If it is no such file, or is not whole.
+        If it is not such a file, or is damaged.
 
     Examples
     --------

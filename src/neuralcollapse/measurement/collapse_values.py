@@ -1,4 +1,4 @@
-"""CollapseValues: everything one measurement found, and how each value is to be read."""
+"""CollapseValues: the values of one measurement, and how to read each of them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from neuralcollapse.theory.predicted_geometry import PredictedGeometry
 
 @dataclass(frozen=True, eq=False)
 class CollapseValues(Mapping[str, float]):
-    """What text, tables, pictures and files of a report are made of: `CollapseReport` without them.
+    """The data behind text, tables, figures and files of a report, see `CollapseReport`.
 
-    Its attributes, and what it is read with, are described there.
+    The attributes are described there.
     """
 
     train: SplitReport
@@ -63,7 +63,7 @@ class CollapseValues(Mapping[str, float]):
 
     @property
     def tested(self) -> SplitReport | None:
-        """The test data, if there is any with samples of two classes to be judged by."""
+        """The test data, if it has samples of at least two classes."""
         few = self.test is None or int(self.test.moments.present.sum()) < 2
         return None if few else self.test
 
@@ -76,25 +76,25 @@ class CollapseValues(Mapping[str, float]):
     def predicted(self) -> PredictedGeometry | None:
         """The geometry that theory predicts for these class sizes; None for K > d + 1.
 
-        To be held against the measured Gram matrix, lengths and cosines; see
+        Compare it with the measured Gram matrix, lengths and cosines; see
         `theory.predicted_geometry`.
         """
         return predicted(self.setting.class_sizes, self.setting.dim, self.bias is not None)
 
     @property
     def departures(self) -> Mapping[str, Departure]:
-        """How far lengths, angles and Gram matrices are from those predicted, and by chance.
+        """How far lengths, angles and Gram matrices are from the predicted ones, and by chance.
 
-        By the name of the NC2 metric whose grade is theirs; empty for equal classes.
+        By the name of the NC2 metric that is graded by it; empty for equal classes.
         """
         return self._departures[0]
 
     @cached_property
     def estimates(self) -> Mapping[str, Estimate]:
-        """Corrected values and intervals of 95 %, by the names of the values.
+        """Corrected values with 95 % intervals, by the names of the values.
 
-        They answer what the value would be of the distribution that the samples come from: of
-        fresh samples without end. Of the samples themselves the plain value is exact.
+        They estimate the value for the distribution that the samples come from, that is for
+        unlimited fresh samples. For the samples themselves the plain value is exact.
         """
         found: dict[str, Estimate] = {}
         tests = {"test": self.test, **self.others}
@@ -116,12 +116,12 @@ class CollapseValues(Mapping[str, float]):
         Parameters
         ----------
         name
-            Of a metric; what is said speaks of test data, too, if there is any.
+            Of a metric; the words cover test data too, if there are any.
 
         Raises
         ------
         KeyError
-            If it was not measured.
+            If the metric was not measured.
 
         Examples
         --------
@@ -146,7 +146,7 @@ class CollapseValues(Mapping[str, float]):
 
     @cached_property
     def apart(self) -> float:
-        """How many times larger NC1 is on test data, see `training_only`; 0 without any."""
+        """How many times larger NC1 is on test data, see `training_only`; 0 without test data."""
         if self.tested is None:
             return 0.0
         return training_only(self, {name: each.numbers() for name, each in self.estimates.items()})
@@ -159,7 +159,7 @@ class CollapseValues(Mapping[str, float]):
 
     @cached_property
     def _departures(self) -> list[Mapping[str, Departure]]:
-        """Departures of training data, and of test data if there is any."""
+        """Departures of the training data, and of the test data if there are any."""
         found = []
         for part in filter(None, (self.train, self.tested)):
             present = part.moments.present
@@ -185,7 +185,7 @@ class CollapseValues(Mapping[str, float]):
         return dict(self._values)
 
     def to_record(self) -> dict[str, Any]:
-        """Return the values, and the sizes that they are judged against, to store and read back."""
+        """Return the values, and the sizes they are judged against, to store and read back."""
         record: dict[str, Any] = {**self._values, "setting": self.setting.to_record()}
         if self._test_setting is not None:
             record["test_setting"] = self._test_setting.to_record()

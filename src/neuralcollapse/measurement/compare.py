@@ -1,4 +1,4 @@
-"""compare: how two measurements differ, with intervals of the differences."""
+"""compare: how two measurements differ, with intervals for the differences."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 ROUND_OFF = 1e-12  # of a value: no change at all
-SAME = "labels agree one by one, so these are taken for the same samples, and paired"
+SAME = "labels agree one by one, so these are taken as the same samples, and paired"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +30,13 @@ class Comparison:
     Attributes
     ----------
     table
-        One row a value: ``a`` and ``b`` (corrected where that is known, else plain, and
-        ``corrected`` says which); ``change`` with ``lower`` and ``upper``: of spreads the ratio
-        b / a, of all others the difference b - a, of signed squares where ``of`` says so.
-        ``differs`` is whether the interval of 95 % leaves out no change.
+        One row per value: ``a`` and ``b`` (corrected if possible, else plain, as ``corrected``
+        says); ``change`` with ``lower`` and ``upper``: for spreads the ratio b / a, for all others
+        the difference b - a, of signed squares where ``of`` says so. ``differs`` says whether the
+        95 % interval excludes no change.
     paired
-        Whether both measured the same samples in the same order, as far as their labels tell:
-        training and test data.
+        Whether both measured the same samples in the same order, judging by their labels; for
+        training and for test data.
 
     Examples
     --------
@@ -56,43 +56,43 @@ class Comparison:
 
     def __str__(self) -> str:
         how = " ".join(
-            f"{part}: {SAME if same else 'samples of their own'}."
+            f"{part}: {SAME if same else 'different samples'}."
             for part, same in self.paired.items()
         )
         shown = self.table.drop(columns=["lower", "upper"])
         ends = zip(self.table["lower"], self.table["upper"], strict=True)
         shown["95 % interval"] = ["" if math.isnan(low) else between(low, up) for low, up in ends]
         text = shown.to_string(float_format=number, na_rep="")
-        return f"{how}\n{text}\nEach interval holds with 95 % by itself."
+        return f"{how}\n{text}\nEach interval holds with 95 % confidence on its own."
 
 
 def compare(report_a: CollapseReport, report_b: CollapseReport) -> Comparison:
-    r"""Return how two measurements differ, with intervals where groups of samples tell.
+    r"""Return how two measurements differ, with intervals where groups of samples were kept.
 
-    Both leave out the same groups in turn where the samples are the same, so that what they have
-    in common cancels; else the errors add:
+    If the samples are the same, both leave out the same groups in turn, so that what they have in
+    common cancels; otherwise the errors add:
 
     .. math:: (b - a) \pm t_{15} \,\mathrm{se}_J(b - a), \qquad
         (b - a) \pm t_{15} \sqrt{\mathrm{se}_J(a)^2 + \mathrm{se}_J(b)^2}
 
-    on the logarithm of spreads, whose ends are then a ratio, and on signed squares of distances.
-    The accuracy on the same samples is compared by the exact sign test on those that only one has
-    right; other shares have no interval.
+    on the logarithm of spreads, so that the interval is one of the ratio, and on signed squares of
+    distances. Accuracies on the same samples are compared by the exact sign test on the samples
+    that only one of the two classifies correctly; other shares have no interval.
 
     Parameters
     ----------
     report_a, report_b
-        Two networks on the same data, or one at two times, or one on two data sets.
+        Two networks on the same data, or one network at two times or on two data sets.
 
     Returns
     -------
     Comparison
-        To print, or ``.table``.
+        ``print`` it, or look at ``.table``.
 
     Raises
     ------
     NeuralCollapseError
-        If one is no report, or they have no value in common.
+        If one is not a report, or they have no value in common.
 
     References
     ----------
@@ -140,7 +140,7 @@ def compare(report_a: CollapseReport, report_b: CollapseReport) -> Comparison:
 
 
 def _same_samples(a: SplitReport, b: SplitReport) -> bool:
-    """Tell whether labels agree one by one: a shuffled loader would mix them."""
+    """Return whether labels agree one by one, which those of a shuffled loader would not."""
     one, other = a.state.labels, b.state.labels
     return len(one) > 0 and one.shape == other.shape and bool((one.cpu() == other.cpu()).all())
 
@@ -176,7 +176,7 @@ def _row(one: Estimate, other: Estimate, paired: bool) -> dict[str, Any]:
 
 
 def _sign_test(a: SplitReport, b: SplitReport) -> dict[str, Any]:
-    """Test by the samples that only one of both has right whether accuracies differ."""
+    """Test whether accuracies differ, on the samples that only one classifies correctly."""
     from scipy.stats import binomtest
 
     margins = [split.state.margins.cpu() for split in (a, b)]

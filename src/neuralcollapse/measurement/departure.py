@@ -1,7 +1,7 @@
-"""Departure: how far class means and head of unequal classes are from the shape theory predicts.
+"""Departure: how far means and head of unequal classes are from the shape theory predicts.
 
-Lengths, angles and Gram matrix are each compared entry by entry: the spread of lengths alone says
-little where they are not to be equal. For equal classes these are the NC2 metrics themselves.
+Lengths, angles and Gram matrix are each compared entry by entry: the spread of the lengths alone
+says little where they should not be equal. For equal classes these are the NC2 metrics.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FEWEST, MOST = 3, 200  # draws
 
 
 class Departure(NamedTuple):
-    """A distance from the predicted shape, and that of random vectors."""
+    """A distance from the predicted shape, and the same for random vectors."""
 
     distance: float
     chance: Chance
@@ -35,14 +35,15 @@ def departures(
     bias: bool,
     measured_sizes: tuple[int, ...] | None = None,
 ) -> Mapping[str, Departure]:
-    """Return the departure that stands for each NC2 metric, by its name; none for equal classes.
+    """Return the departure that each NC2 metric is graded by; empty for equal classes.
 
     Parameters
     ----------
     rows, weight
         (K, d) class means and rows of the head, of the classes that have samples.
     sizes, bias
-        Of the training data and of the head, for which the shape is predicted.
+        Class sizes of the training data, and whether the head has a bias: what the shape is
+        predicted from.
     measured_sizes
         Samples behind each class mean, if the rows are of other data.
     """
@@ -69,7 +70,7 @@ def _chance(
 ) -> tuple[Chance, ...]:
     """Return the mean over random vectors, and its error bar from that of the chi of its spread.
 
-    Class means are as random as their counts say; without counts, rows of a head alike.
+    Class means vary as their counts say; without counts, all rows vary alike, as those of a head.
     """
     shape = predicted(sizes, dim, bias)
     assert shape is not None

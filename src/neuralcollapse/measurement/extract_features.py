@@ -25,18 +25,18 @@ def extract_features(
     Parameters
     ----------
     model, loader
-        As in `measure`, of which one pass is made; likewise everything is restored.
+        As in `measure`. One pass is made, and everything is restored likewise.
     progress
-        Show a progress bar; on a terminal if omitted.
+        Whether to show a progress bar; by default, on a terminal.
     options
-        Those of `measure` that say how to read: head, device, unpack, forward, ignore_index,
+        The options of `measure` for reading: head, device, unpack, forward, ignore_index,
         shift_labels, max_batches.
 
     Returns
     -------
     dict
-        ``features`` (N, d) and ``labels`` (N,) on the CPU, ``weight`` (K, d) and ``bias`` (K,) as
-        far as there are: the arguments of `measure_features`, and of `write_features`.
+        ``features`` (N, d) and ``labels`` (N,) on the CPU and, if there are any, ``weight`` (K, d)
+        and ``bias`` (K,): the arguments of `measure_features` and `write_features`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Features, labels and a head in one file, and what of them `measure_features` takes."""
+"""Features, labels and a head in one file: the arguments of `measure_features`."""
 
 from __future__ import annotations
 
@@ -27,21 +27,20 @@ def read_features(path: str | Path) -> dict[str, Any]:
     Parameters
     ----------
     path
-        As in `read_arrays`, with ``features`` (N, d) and ``labels`` (N,) of any kind, and if wanted
+        As in `read_arrays`, with ``features`` (N, d), ``labels`` (N,) of any kind, and optionally
         ``weight`` (K, d), ``bias`` (K,), ``logits`` (N, K), ``class_names`` (K,),
         ``test_features``, ``test_labels`` and ``test_logits``.
 
     Returns
     -------
     dict
-        The arrays by name, to be passed on as ``measure_features(**read_features(path))``.
+        The arrays by name, for ``measure_features(**read_features(path))``.
 
     Raises
     ------
     NeuralCollapseError
-        If the file is not there, is of another kind, is damaged, holds objects (which would have
-        to be unpickled, and are refused), lacks features or labels, or has an array of another
-        name.
+        If the file does not exist, is of another kind or damaged, holds objects (which would have
+        to be unpickled), lacks features or labels, or has an array of another name.
 
     Examples
     --------
@@ -78,7 +77,7 @@ def write_features(path: str | Path, **arrays: Any) -> None:
     Raises
     ------
     NeuralCollapseError
-        If a name or the ending is unknown.
+        If a name or the file extension is unknown.
 
     Examples
     --------
@@ -97,7 +96,7 @@ def write_features(path: str | Path, **arrays: Any) -> None:
     path = Path(path)
     if path.suffix not in (".npz", ".safetensors"):
         raise NeuralCollapseError(
-            "path", "a .npz or .safetensors file", path.name, "choose one of these endings"
+            "path", "a .npz or .safetensors file", path.name, "use one of these two extensions"
         )
     names = arrays.pop("class_names", None)
     tensors: dict[str, Tensor] = {

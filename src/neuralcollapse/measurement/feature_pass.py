@@ -21,14 +21,14 @@ from neuralcollapse.measurement.samples import Samples, moved
 def read(
     loader: Iterable[Any], most: int | None = None, show: bool = False, title: str = ""
 ) -> Iterable[Any]:
-    """Return the batches of a loader, perhaps behind a progress bar.
+    """Return the batches of a loader, optionally behind a progress bar.
 
     Parameters
     ----------
     loader
-        With batches.
+        An iterable of batches.
     most
-        How many at most; all if None.
+        The largest number of batches; all if None.
     show
         Whether to show a progress bar.
     title
@@ -37,7 +37,7 @@ def read(
     Raises
     ------
     NeuralCollapseError
-        If the loader cannot be gone through, or has no end, and none is set.
+        If the loader is not iterable, or endless while `most` is None.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def read(
         raise _endless("an endless loader")
     if not (hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")):
         raise NeuralCollapseError(
-            "loader", "batches (inputs, labels) to go through", repr(loader), "pass a DataLoader"
+            "loader", "an iterable of batches (inputs, labels)", repr(loader), "pass a DataLoader"
         )
     batches = itertools.islice(loader, most) if most is not None else _ending(loader)
     if not show:
@@ -56,13 +56,13 @@ def read(
     from rich.console import Console  # a tenth of a second, which a measurement can do without
     from rich.progress import track
 
-    total = operator.length_hint(loader) or None  # a stream does not know
+    total = operator.length_hint(loader) or None  # a stream does not know its length
     total = total if total is None or most is None else min(total, most)
     return track(batches, title, total=total, transient=True, console=Console(stderr=True))
 
 
 def _ending(loader: Iterable[Any]) -> Iterator[Any]:
-    """Yield batches; refuse a sampler without a length that gives more than its data set has."""
+    """Yield batches; refuse a sampler without a length that yields more than its data set."""
     data: Any = getattr(loader, "dataset", None)
     size, most = getattr(loader, "batch_size", None), None
     if size and hasattr(data, "__len__") and not _has_length(loader):
@@ -91,13 +91,13 @@ class FeaturePass:
     Parameters
     ----------
     model
-        The network, in the mode and on the device wanted; see `evaluating`.
+        The network, in the intended mode and on the intended device; see `evaluating`.
     loader
         Batches, as `samples` reads them.
     tap
         An open tap of the model.
     device
-        Where inputs are moved.
+        The device that inputs are moved to.
     samples
         How batches are read.
     show
@@ -105,7 +105,7 @@ class FeaturePass:
     title
         Its title.
     max_batches
-        How many to read at most; all if None.
+        The largest number of batches to read; all if None.
     layers
         Further layers to gather in the same pass, if any.
     """
@@ -132,7 +132,7 @@ class FeaturePass:
             for batch in read(self._loader, self._most, self._show, self._title):
                 inputs, labels, mask = samples.split(batch)
                 if hasattr(labels, "__len__") and not len(labels):
-                    continue  # what a network makes of no sample says nothing of its head
+                    continue  # the output for an empty batch says nothing about the head
                 if layers is not None:
                     layers.expect(*samples.expected(labels, mask))
                 output = samples.run(self._model, moved(inputs, self._device))
@@ -143,7 +143,7 @@ class FeaturePass:
                 yield samples.rows(features, logits, labels, mask)
 
     def require_rereadable(self, limit: str) -> None:
-        """Refuse a loader that is used up by its first pass, unless it keeps a limit."""
+        """Refuse a loader that can be read only once; `limit` says what it had to keep to."""
         if isinstance(self._loader, Iterator):
             raise NeuralCollapseError(
                 "loader",
@@ -154,14 +154,14 @@ class FeaturePass:
 
 
 class Bounded:
-    """The first batches of a loader, with its data set and sampler for those who look at them.
+    """The first batches of a loader, which keeps its data set and sampler visible.
 
     Parameters
     ----------
     loader
-        What can be read more than once.
+        A loader that can be read more than once.
     most
-        How many batches at most; all if None.
+        The largest number of batches; all if None.
     """
 
     def __init__(self, loader: Iterable[Any], most: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""One report from a stream of features, of any framework, that need not fit in memory."""
+"""A report from a stream of features, of any framework, that need not fit in memory."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ Batch = tuple[Tensor, Tensor | None, Any]
 
 
 class FeatureStream:
-    """Batches (features, labels) or (features, labels, logits), read as often as need be.
+    """Batches (features, labels) or (features, labels, logits), read as often as needed.
 
-    What it yields is (features, logits, labels), as a pass over a network does.
+    It yields (features, logits, labels), like a pass over a network.
 
     Parameters
     ----------
     batches
-        What can be iterated over, or None; of arrays or tensors (n, d), (n,) and (n, K).
+        An iterable of arrays or tensors (n, d), (n,) and (n, K), or None.
     head
-        For the logits, where the batches hold none.
+        The head that gives the logits, if the batches hold none.
 
     Raises
     ------
     NeuralCollapseError
-        When read, if a batch is none of these.
+        On reading, if a batch has another form.
     """
 
     def __init__(self, batches: Iterable[Any] | None, head: Head | None = None) -> None:
@@ -56,12 +56,12 @@ class FeatureStream:
 
     @property
     def read_once(self) -> bool:
-        """Whether the stream is used up by reading it."""
+        """Whether reading the stream once exhausts it."""
         return isinstance(self.batches, Iterator)
 
 
 def read_scores(argument: str, logits: Any) -> Tensor:
-    """Return logits (n, K), of one logit z a sample -z/2 and z/2."""
+    """Return logits (n, K); a single logit z per sample becomes -z/2 and z/2."""
     scores = as_matrix(argument, logits).detach()
     return two_sided(scores, dim=1) if scores.shape[1] == 1 else scores
 
@@ -130,5 +130,5 @@ def _num_classes(
         "class_names",
         "one name per class, for a stream without a weight or logits",
         "none",
-        "pass class_names=, from which the number of classes is known",
+        "pass class_names=, which gives the number of classes",
     )

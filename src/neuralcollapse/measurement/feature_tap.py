@@ -34,20 +34,20 @@ from neuralcollapse.metrics.head import Head
 
 
 class FeatureTap:
-    """Catch the input and output of a network's head while it runs; a context manager.
+    """Capture the input and output of the head while a network runs; a context manager.
 
     Whatever the network returns (a tensor, a tuple, a dict), features and logits are taken at the
     head itself. Without `head`, the first forward pass finds it: the one linear layer that explains
     what the network returns (its output, perhaps after softmax or a scale), or what it returns
     under the name `logits`; see `choose_head`. Its weight is read as it is applied, see `Head`. If
     the logits are not :math:`h W^T + b` of any weight that can be read, a warning says so, and
-    there is no `weight`. A matrix that the network multiplies by itself, such as the weight of an
-    embedding, is found likewise, and is named as in ``model.named_parameters()``.
+    there is no `weight`. A matrix that the network applies without a layer, such as the weight of
+    an embedding, is found likewise, and is named as in ``model.named_parameters()``.
 
     A head that is applied to every token or pixel gives rows for all of them, (n, T, d) and
-    (n, T, K); where the network returns the logits of one token per sample, as decoders that
-    classify do, that token. Nothing is stored in the network: it can be copied and pickled inside
-    the context.
+    (n, T, K); if the network returns the logits of one token per sample only, as decoders used as
+    classifiers do, rows for that token. Nothing is stored in the network: it can be copied and
+    pickled inside the context.
 
     Parameters
     ----------
@@ -56,29 +56,29 @@ class FeatureTap:
     head
         The last linear layer, or its name as in ``model.named_modules()``: any module with a
         weight of shape (K, d) that is called with features, or one around linear layers that is
-        linear as a whole, such as a low-rank adapter of your own. Or the name of a matrix that the
-        network applies itself, as in ``model.named_parameters()``.
+        linear as a whole, such as a low-rank adapter of your own. Or the name, as in
+        ``model.named_parameters()``, of a matrix that the network applies without a layer.
     optional
-        Whether a network without a head is none the worse; see `found`.
+        Whether a network may have no head; see `found`.
 
     Attributes
     ----------
     name
-        Of the head; empty before it is found, and for a model that is its own head.
+        Name of the head; empty before it is found, and for a model that is its own head.
     tick
-        When the head was called last, among all calls that taps have heard.
+        Position of the last call of the head among all calls that taps have recorded.
 
     Raises
     ------
     NeuralCollapseError
-        If `head` is not in the model or has no such weight, or the model is no module whose parts
-        can be heard; when the network runs, if there is no linear layer, or not one alone explains
-        its output (all are listed).
+        If `head` is not in the model or has no such weight, or hooks on the model would not be
+        called; when the network runs, if there is no linear layer, or not exactly one that
+        explains its output (all are listed).
 
     Warns
     -----
     UserWarning
-        If the logits are not those of a weight that can be read.
+        If the logits do not come from a weight that can be read.
 
     Examples
     --------
@@ -115,7 +115,7 @@ class FeatureTap:
             matrices = {name: matrix for name, matrix in matrices.items() if name == head}
             if not matrices:
                 self.name, self._module = _find(model, head)
-        self._told = head is not None  # which head, so that no other is looked for
+        self._told = head is not None  # the head is given, so that no other is looked for
         if matrices:
             self._products = HeardProducts(matrices, self._multiplied)
 
@@ -139,7 +139,7 @@ class FeatureTap:
         return self._form.num_classes, self._form.features.shape[-1]
 
     def read(self) -> Head | None:
-        """Return the head as it is now; None if no weight explains its logits."""
+        """Return the head with its current weights; None if no weight explains its logits."""
         if self._form is None:
             raise _not_yet()
         if self._reading is None:
@@ -194,8 +194,8 @@ class FeatureTap:
         Raises
         ------
         NeuralCollapseError
-            If the head was not called exactly once, or the network makes something else than
-            logits of its several positions a sample.
+            If the head was not called exactly once, or was called at several positions per sample
+            whose logits are not what the network returns.
         """
         output, self._output = self._output if output is None else output, None
         if self._module is None:
@@ -234,16 +234,18 @@ class FeatureTap:
         self._read(chosen)
 
     def _read(self, call: LayerCall) -> None:
-        """Read the weight, while it is that of the call: training may move it soon."""
+        """Read the weight while it is still that of the call: training may change it soon."""
         head, self._reading = read_head(call)
         self._scale = None if head is None else head.scale
         self._form = replace(call, features=_no_rows(call.features), logits=_no_rows(call.logits))
         if head is None and not may_be_head(call.module):
-            raise _no_head(self.name, call.module, "its output is no h W^T + b of its input")
+            raise _no_head(
+                self.name, call.module, "pass a layer whose output is h W^T + b of its input"
+            )
         if head is None:
             warnings.warn(
                 f"the logits of the head {self.name!r} ({type(call.module).__name__}) are not "
-                "h W^T + b of a weight that can be read: metrics of its weight are left out",
+                "h W^T + b of a weight that can be read: metrics of the head are left out",
                 stacklevel=4,
             )
 
