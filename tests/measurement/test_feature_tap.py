@@ -276,7 +276,7 @@ def test_a_module_around_linear_layers_may_be_the_head():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), _LowRank(nn.Linear(8, 3)))
     head, inputs = model[2], torch.randn(20, 5)
-    with pytest.raises(NeuralCollapseError, match="or the module around them that makes the"):
+    with pytest.raises(NeuralCollapseError, match="or the module around them that returns the"):
         nc.extract_features(model, [(inputs, torch.zeros(20))])
     with FeatureTap(model, "2") as tap:
         logits = model(inputs)

@@ -132,7 +132,7 @@ def test_layers_that_shrink_the_deviations_keep_the_law_exactly():
     assert profile.law.ratio == pytest.approx(0.25, rel=1e-10)
     assert profile.law.initial == pytest.approx(0.25, rel=1e-10)
     assert profile.law.r_squared == pytest.approx(1)
-    assert "falls by a factor of 4 a layer on average; close to the same" in str(profile)
+    assert "falls by a factor of 4 per layer on average; close to the same" in str(profile)
 
 
 def test_batches_do_not_matter(data):
@@ -332,7 +332,7 @@ def test_the_table_the_frame_and_the_picture(tmp_path, data, capsys):
 @pytest.mark.parametrize(
     ("accuracies", "sentence"),
     [
-        ([1.0, 0.9, 1.0, 1.0], r"From depth 3 (c) on, the nearest class mean is right on all"),
+        ([1.0, 0.9, 1.0, 1.0], r"From depth 3 (c) on, the nearest class mean is right for all"),
         ([1.0] * 4, r"From depth 1 (a) on"),
         ([0.5, 1.0, 1.0, 0.75], r"is right on 75.00% at the last layer."),
     ],

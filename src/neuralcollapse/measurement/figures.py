@@ -1,4 +1,4 @@
-"""The picture of one measurement: Gram matrix, spectra, margins, class means in space."""
+"""The figure of one measurement: Gram matrix, spectra, margins, class means in space."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from neuralcollapse.metrics.margin_scale import margin_ceiling, margin_scale
 from neuralcollapse.plain_text import unmathed
 
 NAME = 14  # characters of a class's name
-TICKED_CLASSES = 20  # more class names would overlap
-PIXELS = 512  # of more classes the cosines are averaged over squares
+TICKED_CLASSES = 20  # the names of more classes would overlap
+PIXELS = 512  # for more classes, cosines are averaged over squares
 
 
 def plot_report(report: CollapseValues) -> Figure:
@@ -118,7 +118,7 @@ def _margins(axes: Axes, report: CollapseValues) -> None:
 
 
 def _in_space(axes: Axes3D, report: CollapseValues) -> None:
-    """Four class means span three dimensions: they are drawn there without any loss."""
+    """Draw four class means, which span three dimensions and so are shown without loss."""
     chosen = _four_classes(report)
     means = report.train.moments.means[chosen]
     centered = means - means.mean(0)
@@ -139,7 +139,7 @@ def _in_space(axes: Axes3D, report: CollapseValues) -> None:
     axes.scatter(*found.T, s=30, color=BLUE, label="class means")
     axes.set_title(f"Means of {len(chosen)} classes, the closest pair among them")
     axes.set_box_aspect((1, 1, 1))
-    # One length in all directions: those that two or three classes leave empty are not stretched.
+    # Equal limits on all axes, so that those left empty by two or three classes are not stretched.
     reach = 1.12 * float(np.abs(np.concatenate([found, targets])).max()) or 1.0
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
     axes.set(xticklabels=[], yticklabels=[], zticklabels=[])

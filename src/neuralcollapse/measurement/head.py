@@ -1,4 +1,4 @@
-"""What a layer that was called is as a head: its weight as applied, read and checked."""
+"""A called layer as a head: its weight as it is applied, read and checked."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.head import Head, two_sided
 
 TICKS = itertools.count()
-ROWS = 256  # of a batch, that a head is checked on
-PROBE_BYTES = 2**26  # of the outputs of a layer that is asked for its rows at once
+ROWS = 256  # of a batch, on which a head is checked
+PROBE_BYTES = 2**26  # of the outputs of a layer that is probed for its rows, at once
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NO_HEADS = (nn.Embedding, nn.EmbeddingBag, nn.MultiheadAttention, nn.RNNBase, nn.LayerNorm)
 PLAIN = {nn.Linear.forward, *(kind.forward for kind in CONVOLUTIONS)}
@@ -34,11 +34,11 @@ class LayerCall:
     module
         The layer.
     features
-        (n, ..., d) what entered, with the channels of maps last.
+        (n, ..., d) input, with the channels of maps last.
     logits
-        (n, ..., K) what left it, likewise.
+        (n, ..., K) output, likewise.
     tick
-        Its number among all calls that taps have heard.
+        Its position among all calls that taps have recorded.
     """
 
     name: str
@@ -65,10 +65,10 @@ class LayerCall:
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Return whether a module is a linear layer by its making; what is inside it is part of it.
+    """Return whether a module is built as a linear layer; modules inside it are parts of it.
 
-    So are linear layers of other libraries with a weight of their own, quantised ones, adapters
-    around a base layer, and convolutions of a single position.
+    This includes linear layers of other libraries with a weight of their own, quantised ones,
+    adapters around a base layer, and convolutions over a single position.
     """
     module = _base(module)
     if isinstance(module, CONVOLUTIONS):
@@ -81,7 +81,7 @@ def is_linear(module: nn.Module) -> bool:
 
 
 def may_be_head(module: nn.Module) -> bool:
-    """Return whether a module may apply a matrix of its own; of other layers, its logits decide."""
+    """Return whether a module may apply a matrix of its own; `read_head` then checks its logits."""
     if is_linear(module):
         return True
     inner = any(True for child in module.children() for _ in child.parameters())
@@ -90,7 +90,7 @@ def may_be_head(module: nn.Module) -> bool:
 
 
 def layer_call(name: str, module: nn.Module, entered: Any, left: Any) -> LayerCall | None:
-    """Return a call of a layer, with channels last; None if it is none of rows of numbers."""
+    """Return a call of a layer, with channels last; None unless it maps rows of floats to such."""
     if not all(isinstance(t, Tensor) and t.is_floating_point() and t.ndim for t in (entered, left)):
         return None
     entered, left = entered.detach(), left.detach()
@@ -103,23 +103,23 @@ HeadReader = Callable[[LayerCall], Head | None]
 
 
 def read_head(call: LayerCall) -> tuple[Head | None, HeadReader | None]:
-    """Return the head that explains the logits of a call, and by which reading; or neither.
+    """Return the head that explains the logits of a call, and the reading that found it, or None.
 
     Logits must be :math:`h W^T + b` to 16 eps sqrt(d) |h| |w| in their own precision. The readings
     are tried in turn: the weight as it stands; the weight as the layer applies it, which is its
     answer to the unit vectors (adapters, packed weights); the same on features at norm 1 (cosine
-    heads). A layer whose calculation is torch's own goes first by its weight, any other by what
-    it does.
+    heads). A layer that uses torch's own forward is read by its weight first, any other by what it
+    does.
 
     Parameters
     ----------
     call
-        Of the layer.
+        A call of the layer.
 
     Raises
     ------
     NeuralCollapseError
-        If the weight holds no numbers here, such as one on the meta device.
+        If the weight holds no numbers, such as one on the meta device.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def read_head(call: LayerCall) -> tuple[Head | None, HeadReader | None]:
     if module.training and [*module.children()]:  # perhaps with dropout inside
         answer = _answers(call, sample.features)
         sample = sample if answer is None else replace(sample, logits=answer)
-    # Whatever else a layer holds, such as an adapter that is zero at first, may come to count.
+    # Anything else a layer holds, such as an adapter that starts at zero, may matter later.
     alone = {*_own(module)} <= {"weight", "bias"} and not [*module.children()]
     own, applied = (as_it_stands,), (as_applied, at_unit_norm)
     first = alone or type(module).forward in PLAIN
@@ -147,9 +147,9 @@ def read_head(call: LayerCall) -> tuple[Head | None, HeadReader | None]:
 
 @contextmanager
 def unsharded(model: nn.Module) -> Iterator[bool]:
-    """Put the weights of FullyShardedDataParallel together in the block, on every process.
+    """Gather the weights of FullyShardedDataParallel for the block, on every process.
 
-    All processes must enter. What is read inside is gone afterwards, unless it is copied.
+    All processes must enter. What is read inside must be copied to outlive the block.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def unsharded(model: nn.Module) -> Iterator[bool]:
     Yields
     ------
     bool
-        Whether there was anything to put together.
+        Whether there was anything to gather.
     """
     fsdp = sys.modules.get("torch.distributed.fsdp")  # without which no network is sharded so
     if fsdp is None or not fsdp.FullyShardedDataParallel.fsdp_modules(model):
@@ -170,7 +170,7 @@ def unsharded(model: nn.Module) -> Iterator[bool]:
 
 
 def as_it_stands(call: LayerCall) -> Head | None:
-    """Read a weight that is there: gathered if it is sharded, as numbers if it is quantised."""
+    """Read the weight itself: gathered if it is sharded, dequantised if it is quantised."""
     with _at_rest(call.module):
         weight, bias = (_plain(call, name) for name in ("weight", "bias"))
     if weight is None or weight.flatten(1).shape != (call.logits.shape[-1], call.features.shape[1]):
@@ -200,7 +200,7 @@ def _head(call: LayerCall, weight: Tensor, bias: Tensor | None) -> Head:
 
 
 def _plain(call: LayerCall, name: str) -> Tensor | None:
-    """Return the weight or bias of a layer as floating numbers of this process, if it has one."""
+    """Return the weight or bias of a layer as floats on this process, if it has one."""
     value = getattr(call.module, name, None)
     value = value() if callable(value) else value
     if not isinstance(value, Tensor):
@@ -216,7 +216,7 @@ def _plain(call: LayerCall, name: str) -> Tensor | None:
 
 
 def _probe(call: LayerCall) -> tuple[Tensor, Tensor | None] | None:
-    """Ask a layer for its bias and columns, in parts; None if it gives no rows of K numbers."""
+    """Probe a layer for its bias and columns, in parts; None if it does not return K numbers."""
     dim, num_logits = call.features.shape[1], call.logits.shape[-1]
     own = [p.dtype for p in call.module.parameters() if p.is_floating_point() and not p.is_meta]
     dtype = own[0] if own else call.features.dtype
@@ -233,7 +233,7 @@ def _probe(call: LayerCall) -> tuple[Tensor, Tensor | None] | None:
 
 
 def _answers(call: LayerCall, rows: Tensor) -> Tensor | None:
-    """Return what a layer at rest makes of (n, d) rows, (n, K); None if it is of another shape."""
+    """Return the output (n, K) of a layer at rest for (n, d) rows; None for another shape."""
     base, num_logits = _base(call.module), call.logits.shape[-1]
     positions = (1,) * len(base.kernel_size) if isinstance(base, CONVOLUTIONS) else ()
     with _at_rest(call.module), torch.no_grad():
@@ -256,16 +256,18 @@ def _explains(head: Head, call: LayerCall) -> bool:
         sizes = features.norm(dim=1, keepdim=True) * weight.norm(dim=1)
         sizes = sizes if bias is None else sizes + bias.abs()
         bound = 16 * _eps(head, call) * head.dim**0.5 * sizes
-        known = logits.isfinite() & expected.isfinite()  # whoever gathers them refuses the others
+        known = (
+            logits.isfinite() & expected.isfinite()
+        )  # the others are refused where they are gathered
         return bool((((logits - expected).abs() <= bound) | ~known).all())
 
 
 def _eps(head: Head, call: LayerCall) -> float:
-    """Return the spacing of numbers at 1 in the coarsest precision that a product passes."""
+    """Return the machine epsilon of the coarsest precision that the product goes through."""
     kinds = {part.dtype for part in (head.weight, call.features, call.logits)}
     eps = max(torch.finfo(kind).eps for kind in kinds)
     if _is_packed(call.module):
-        eps = max(eps, 2.0**-7)  # whose features are brought to 8 bits, too
+        eps = max(eps, 2.0**-7)  # whose features are quantised to 8 bits as well
     if call.logits.is_cuda and (
         torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
     ):
@@ -275,7 +277,7 @@ def _eps(head: Head, call: LayerCall) -> float:
 
 @contextmanager
 def _at_rest(module: nn.Module) -> Iterator[None]:
-    """Keep dropout and power iterations inside a layer still; nothing is told to `train`."""
+    """Stop dropout and power iterations inside a layer, without calling `train`."""
     modes = {part: part.training for part in module.modules()}
     for part in modes:
         part.training = False
@@ -298,7 +300,7 @@ def _own(module: nn.Module) -> dict[str, Tensor | None]:
 
 
 def _is_packed(module: nn.Module) -> bool:
-    """Whether the weight is a method, as that of torch's quantised layers is."""
+    """Whether the weight is a method, as in torch's quantised layers."""
     return hasattr(module, "in_features") and callable(getattr(type(module), "weight", None))
 
 

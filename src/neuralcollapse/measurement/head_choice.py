@@ -1,4 +1,4 @@
-"""Which of the layers that ran is the head: a list of rules, and a check of what is returned."""
+"""Which of the layers that ran is the head: a list of rules, checked on what is returned."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from neuralcollapse.measurement.head import ROWS, LayerCall, is_linear, read_hea
 
 
 def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerCall:
-    """Return the call of the head, of which the output of the network is made.
+    """Return the call of the head, from which the output of the network is made.
 
-    Of each tensor returned, or of the one under the name `logits`, the first of `RULES` that
-    holds for a layer finds it. One layer must be left; else the one that the network's
-    ``get_classifier()`` names, as in timm, is taken. Unless that says so, every tensor returned
-    with its K must be explained by it.
+    For each returned tensor, or for the one named `logits`, the first of `RULES` that holds for
+    some layer selects it. Exactly one layer must remain; otherwise the one that the network's
+    ``get_classifier()`` names, as in timm, is taken. Unless it is named so, it must explain every
+    returned tensor with its number of classes.
 
     Parameters
     ----------
     model
         The network.
     calls
-        Of all layers that may be its head, in one forward pass.
+        Calls of all layers that may be the head, in one forward pass.
     output
         What the network returned.
 
     Raises
     ------
     NeuralCollapseError
-        If no linear layer ran, or not one alone explains the output; all that ran are listed.
+        If no linear layer ran, or not exactly one explains the output; all that ran are listed.
     """
     if not calls:
         raise NeuralCollapseError(
@@ -45,14 +45,14 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
     named, returned = _returned(output)
     makers = [(tensor, _makers(calls, tensor)) for tensor in returned]
     made = [call for _, found in makers for call in found]
-    # What enters a layer whose output is returned is a feature that is returned, too.
+    # The input of a layer whose output is returned may be returned too, as features.
     seen = [(t, found) for t, found in makers if not any(_same(t, c.features) for c in made)]
     rivals = list({call.module: call for _, found in seen for call in found}.values())
     classifier = getattr(model, "get_classifier", lambda: None)()
     told = [call for call in calls if call.module is classifier]
     if len(rivals) == 1:
         (head,) = rivals
-        # Of a few samples another layer may keep the order by chance; what the model names is none.
+        # With few samples another layer may keep the order by chance, but a named one is the head.
         sure = not told or head in told or any(is_returned(head, tensor) for tensor in returned)
         if sure and all(head in found for tensor, found in seen if _has_classes(tensor, head)):
             return head
@@ -64,7 +64,7 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
         "head",
         f"one linear layer whose output the model returns, to explain {what} of what it returns",
         f"{len(rivals)} of these candidates: {', '.join(map(repr, ran)) or 'none'}",
-        "pass one of them as head=, or the module around them that makes the logits",
+        "pass one of them as head=, or the module around them that returns the logits",
     )
 
 
@@ -76,10 +76,10 @@ def is_returned(call: LayerCall, tensor: Tensor) -> bool:
 
 
 def keeps_order(call: LayerCall, tensor: Tensor) -> bool:
-    """Whether the tensor is the output after softmax, a scale, or what else keeps its order."""
+    """Whether the tensor is the output after softmax, a scale, or any map that keeps the order."""
     for rows, scores in _in_rows(tensor, call):
         rows, scores = rows.double(), scores.double()
-        if scores.shape[1] == 1:  # one logit is ordered over samples
+        if scores.shape[1] == 1:  # a single logit is compared over samples
             rows, scores = rows.T, scores.T
         known = rows.isfinite().all(1) & scores.isfinite().all(1)
         rows, scores = rows[known], scores[known]
@@ -97,7 +97,7 @@ def is_one_token(call: LayerCall, tensor: Tensor) -> bool:
 
 
 def one_token(call: LayerCall, tensor: Tensor) -> LayerCall | None:
-    """Reduce a call on tokens, (n, T, d), to the token a sample whose logits a tensor holds."""
+    """Reduce a call on tokens, (n, T, d), to the token of each sample whose logits are returned."""
     logits = call.logits
     if logits.ndim != 3 or tensor.shape != logits[:, 0].shape:
         return None
@@ -117,7 +117,7 @@ def reduced(call: LayerCall, output: Any) -> LayerCall:
     Raises
     ------
     NeuralCollapseError
-        If the layer has several positions a sample, of which the network makes something else.
+        If the layer has several positions per sample, and the network returns something else.
     """
     if call.logits.ndim <= 2 or output is None:
         return call
@@ -137,12 +137,12 @@ def reduced(call: LayerCall, output: Any) -> LayerCall:
 
 
 def tensors_of(output: Any) -> Iterator[Tensor]:
-    """Yield every tensor in what a module returned, however nested.
+    """Yield every tensor in the output of a module, nested to any depth.
 
     Parameters
     ----------
     output
-        A tensor, or a mapping, sequence or object that holds some.
+        A tensor, or a mapping, sequence or object that holds tensors.
 
     Examples
     --------
@@ -168,7 +168,7 @@ def tensors_of(output: Any) -> Iterator[Tensor]:
 
 
 def _returned(output: Any) -> tuple[bool, list[Tensor]]:
-    """Return the tensors that an output calls its logits, or else all; and whether it does."""
+    """Return whether an output names its logits, and these tensors, or else all tensors."""
     named = output.get("logits") if isinstance(output, Mapping) else None
     if named is None and not isinstance(output, (Tensor, Mapping)):
         named = getattr(output, "logits", None)
@@ -179,7 +179,7 @@ def _returned(output: Any) -> tuple[bool, list[Tensor]]:
 def _makers(calls: list[LayerCall], tensor: Tensor) -> list[LayerCall]:
     """Return the calls that explain a tensor, by the first rule that holds for any.
 
-    A module that is no linear layer by its making is asked whether it is one by what it does.
+    Where no module is built as a linear layer, those that act as one are taken.
     """
     if not tensor.is_floating_point() or not tensor.ndim:
         return []
@@ -193,7 +193,7 @@ def _makers(calls: list[LayerCall], tensor: Tensor) -> list[LayerCall]:
 
 
 def _same(left: Tensor, right: Tensor) -> bool:
-    """Whether two tensors are the same numbers in the same memory."""
+    """Whether two tensors are views of the same numbers in memory."""
     return left is right or (
         left.shape == right.shape
         and left.stride() == right.stride()
@@ -204,13 +204,13 @@ def _same(left: Tensor, right: Tensor) -> bool:
 
 
 def _has_classes(tensor: Tensor, head: LayerCall) -> bool:
-    """Whether a tensor has a row of K numbers a sample, as the output of a head has."""
+    """Whether a tensor has K numbers per sample, as the output of a head has."""
     shapes = (head.logits.shape, head.logits[:, 0].shape)
     return tensor.is_floating_point() and tensor.ndim > 1 and tensor.shape in shapes
 
 
 def _in_rows(tensor: Tensor, call: LayerCall) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield a tensor, with classes last or second, beside logits, at most `ROWS` rows of each."""
+    """Yield rows of a tensor, its classes last or second, with logits; at most `ROWS` of each."""
     num_classes, size = call.logits.shape[-1], call.logits.numel()
     if tensor.numel() != size or not size or not tensor.is_floating_point():
         return

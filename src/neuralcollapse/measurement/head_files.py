@@ -14,7 +14,7 @@ from neuralcollapse.files import reading
 from neuralcollapse.measurement.array_files import read_state
 from neuralcollapse.metrics.head import Head
 
-# Where libraries keep their heads, in the order of asking; tied ones are the embedding.
+# Names that libraries give their heads, in the order of trying; tied heads are embeddings.
 USUAL = (
     "lm_head.weight",
     "classifier.weight",
@@ -34,21 +34,21 @@ def head_from_file(path: str | Path, key: str | None = None) -> Head:
     Parameters
     ----------
     path
-        ``.safetensors``, or a state dict saved by torch, which is read without unpickling anything
-        but tensors.
+        ``.safetensors``, or a state dict saved by torch, from which only tensors are unpickled.
     key
-        Name of the (K, d) weight. If omitted, the usual names are tried, and the only matrix.
+        Name of the (K, d) weight. If omitted, the usual names are tried, then the only matrix.
 
     Returns
     -------
     Head
-        Named by the key; the bias is what the file has under the same name, ending in ``bias``.
+        Named by the key; its bias is the tensor of the same name ending in ``bias``, if there is
+        one.
 
     Raises
     ------
     NeuralCollapseError
-        If the file is not there or not readable, the key is not in it (near names are listed), or
-        what it names is no matrix.
+        If the file does not exist or cannot be read, the key is not in it (similar names are
+        listed), or it does not name a matrix.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def _choose(key: str | None, shapes: Mapping[str, tuple[int, ...]], path: Path) 
     if key not in shapes:
         near = get_close_matches(key, shapes, n=5, cutoff=0.3) or matrices
         raise NeuralCollapseError(
-            "key", f"a name in {path.name}", repr(key), f"near names are {_some(near)}"
+            "key", f"a name in {path.name}", repr(key), f"similar names are {_some(near)}"
         )
     if key not in matrices:
         raise NeuralCollapseError(

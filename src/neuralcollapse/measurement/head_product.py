@@ -1,4 +1,4 @@
-"""Matrices that a network applies itself, without a layer of their own, such as tied embeddings."""
+"""Matrices that a network applies without a layer of their own, such as tied embeddings."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ PRODUCTS = {
     torch.Tensor.mm,
     torch.einsum,
 }
-PLAIN = (Tensor, nn.Parameter)  # neither sharded nor yet without a shape
+PLAIN = (Tensor, nn.Parameter)  # neither sharded nor uninitialised
 
 
 class AppliedMatrix(nn.Module):
-    """A matrix of a network as the layer that applies it.
+    """A matrix of a network, in the form of a layer that applies it.
 
     Parameters
     ----------
     matrix
-        (K, d), or (d, K) if turned: the network's own, not a copy.
+        (K, d), or (d, K) if `turned`: the network's own, not a copy.
     bias
         (K,) or None.
     turned
-        Which of the two.
+        Whether the matrix is (d, K).
 
     Examples
     --------
@@ -42,7 +42,7 @@ class AppliedMatrix(nn.Module):
     tensor([[3., 3.]])
     """
 
-    forward: Callable[..., Any] = nn.Linear.forward  # by which it is read as a linear layer
+    forward: Callable[..., Any] = nn.Linear.forward  # so that it is read as a linear layer
 
     def __init__(self, matrix: Tensor, bias: Tensor | None, turned: bool = False) -> None:
         super().__init__()
@@ -50,12 +50,12 @@ class AppliedMatrix(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """(K, d) as it is now."""
+        """The current weight, (K, d)."""
         return self.weight_matrix.T if self.turned else self.weight_matrix
 
 
 class HeardProducts(TorchFunctionMode):
-    """Hear every product with one of a network's matrices; a context manager.
+    """Report every product with one of a network's matrices; a context manager.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class HeardProducts(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run a function of torch; a product with a matrix is told."""
+        """Run a function of torch, and report it if it is a product with a matrix."""
         left = func(*args, **(kwargs or {}))
         if func in PRODUCTS:
             given = [t for t in (*args, *(kwargs or {}).values()) if isinstance(t, Tensor)]
@@ -112,14 +112,14 @@ class HeardProducts(TorchFunctionMode):
 
 
 def bare_matrices(model: nn.Module, heard: Iterable[nn.Module]) -> dict[str, Tensor]:
-    """Return the matrices of a network that belong to none of the layers that are heard.
+    """Return the matrices of a network that belong to none of the given layers.
 
     Parameters
     ----------
     model
         The network.
     heard
-        Its layers; what is inside them is theirs, and so is what they share with others.
+        Its layers that are hooked. What they hold, or share with others, belongs to them.
 
     Examples
     --------

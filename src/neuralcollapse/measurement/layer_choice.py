@@ -1,4 +1,4 @@
-"""Which layers of a network to measure when nobody says."""
+"""Which layers of a network to measure by default."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError
 
-# In torch.nn.modules.activation, but no activations of hidden layers.
+# In torch.nn.modules.activation, but not activations of hidden layers.
 NO_ACTIVATIONS = (nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
 
 
 def default_layers(model: nn.Module) -> list[str]:
     """Return the names of the layers whose outputs make up a profile.
 
-    The blocks, if the network repeats any: modules of one class that stand side by side in a
-    ``Sequential`` or ``ModuleList`` and have parts of their own, such as the blocks of a ResNet
-    or the layers of a transformer; blocks inside blocks are left out. Otherwise the activations.
-    Otherwise, in a linear network, all layers with a weight matrix but the last.
+    The blocks, if the network repeats any: modules of one class, side by side in a ``Sequential``
+    or ``ModuleList`` and with submodules, such as the blocks of a ResNet or the layers of a
+    transformer; blocks inside blocks are left out. Otherwise the activations. Otherwise, in a
+    linear network, all layers with a weight matrix except the last.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def default_layers(model: nn.Module) -> list[str]:
     Returns
     -------
     list of str
-        Names as in ``model.named_modules()``; empty if there is nothing of these.
+        Names as in ``model.named_modules()``; empty if there are none of these.
 
     Examples
     --------
@@ -60,14 +60,14 @@ def default_layers(model: nn.Module) -> list[str]:
 
 
 def checked_layers(model: nn.Module, layers: Sequence[str] | None) -> list[str]:
-    """Return the names to measure: those asked for, or the default ones.
+    """Return the names of the layers to measure: the given ones, or the defaults.
 
     Parameters
     ----------
     model
         The network.
     layers
-        Names as in ``model.named_modules()``; the default ones if None.
+        Names as in ``model.named_modules()``; the default layers if None.
 
     Raises
     ------

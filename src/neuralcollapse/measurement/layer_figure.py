@@ -1,4 +1,4 @@
-"""The picture of a layer profile: four panels against depth."""
+"""The figure of a layer profile: four panels against depth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neuralcollapse.measurement.separation_law import SeparationLaw
 from neuralcollapse.metrics.catalogue import metric_named
 from neuralcollapse.plain_text import unmathed
 
-NAMED = 20  # more names below each other's panels would overlap
+NAMED = 20  # the names of more layers would overlap
 
 
 def plot_profile(
@@ -75,7 +75,7 @@ def _fuzziness(axes: Axes, profile: pd.DataFrame, law: SeparationLaw | None) -> 
     _curve(axes, values, "measured", BLUE)
     if law is not None:
         depths = (1, len(values))
-        label = f"law: × {law.ratio:.3g} a layer, r² = {law.r_squared:.3f}"
+        label = f"law: × {law.ratio:.3g} per layer, r² = {law.r_squared:.3f}"
         axes.plot(depths, [law.at(depth) for depth in depths], "--", color=GREY, label=label)
     _log_where_positive(axes, values)
     axes.set_title("Separation fuzziness tr(Σ$_W$Σ$_B^+$)")

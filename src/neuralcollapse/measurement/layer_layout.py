@@ -1,4 +1,4 @@
-"""Which axis of a layer's output holds samples, and which the features."""
+"""Which axis of a layer's output holds the samples, and which the features."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ WIDTHS = ("out_channels", "out_features", "num_features", "num_channels", "embed
 
 
 class LayoutReader:
-    """Tell the axes of outputs apart by what ran before them.
+    """Find the axes of outputs from the layers that ran before.
 
     Convolutions, and norms of channels, have features second; linear layers, layer norms and
-    embeddings have them last. Where only one of these kinds has run, that is the layout. Where
-    both have, the features lie on the one axis that is as wide as the last of these layers. The
-    samples are on the axis with their number.
+    embeddings have them last. If only one of these kinds has run, that is the layout. If both
+    have, the features lie on the one axis as wide as the last of these layers. The samples lie on
+    the axis whose length is their number.
 
     Parameters
     ----------
     model
         The network.
     layout
-        What the user says of all layers, if anything.
+        The layout of all layers, if the user gave it.
     """
 
     def __init__(self, model: nn.Module, layout: Layout | None = None) -> None:
@@ -40,7 +40,7 @@ class LayoutReader:
         )
 
     def restart(self) -> None:
-        """Forget what ran: the network begins anew."""
+        """Forget what ran, before the next run of the network."""
         self._width, self._kinds = None, set()
 
     def hear(self, module: nn.Module) -> None:
@@ -73,9 +73,9 @@ class LayoutReader:
         Raises
         ------
         NeuralCollapseError
-            If it cannot be told which axis is which.
+            If the axes cannot be told apart.
         """
-        if not self._kinds:  # a fused layer calls none of its parts
+        if not self._kinds:  # a fused layer does not call its parts
             for part in module.modules():
                 self.hear(part)
         samples = self._sample_axis(name, output, num_samples)
@@ -83,7 +83,7 @@ class LayoutReader:
         return output.movedim(self._feature_axis(name, output), -1)
 
     def _sample_axis(self, name: str, output: Tensor, num_samples: int | None) -> int:
-        """Return the axis as long as there are samples; what one batch tells holds for all."""
+        """Return the axis as long as the number of samples; what one batch shows holds for all."""
         if self._layout is not None:
             return 1 if self._layout == "sequence_first" else 0
         if num_samples is None or output.ndim > 3:

@@ -1,4 +1,4 @@
-"""LayerMoments: class moments of intermediate layers, gathered while the network runs anyway."""
+"""LayerMoments: class moments of intermediate layers, gathered in a pass made anyway."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from neuralcollapse.validation import as_tensor
 
 
 class LayerMoments:
-    """Gather the class moments of named layers in a pass that something else makes.
+    """Gather the class moments of named layers in a pass over the data that is made anyway.
 
-    A context manager. Batches pass through `watch`, which knows their labels; between two of them
-    the network has run. Outputs with more than two axes are averaged over positions, as in
-    `measure_layers`. A pass that starts again counts afresh.
+    A context manager. Batches pass through `watch`, which reads their labels; the network runs on
+    each batch before the next is taken. Outputs with more than two axes are averaged over
+    positions, as in `measure_layers`. A new pass starts from zero.
 
     Parameters
     ----------
     model
         The network.
     layers
-        Names as in ``model.named_modules()``; of none, nothing is gathered.
+        Names as in ``model.named_modules()``; if empty, nothing is gathered.
     num_classes
-        K, which may be set later, before the first batch is added.
+        K; may be set later, before the first batch is added.
     unpack
         As in `measure`.
 
     Raises
     ------
     NeuralCollapseError
-        If a name is not in the model; in a pass, if a layer's output has not one row per sample, or
-        a layer was not called once for each batch.
+        If a name is not in the model; in a pass, if a layer's output does not have one row per
+        sample, or a layer was not called once for each batch.
 
     Examples
     --------
@@ -74,10 +74,10 @@ class LayerMoments:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._tap.__exit__()  # also of a pass that an error has ended
+        self._tap.__exit__()  # also after a pass that ended with an error
 
     def watch(self, loader: Iterable[Any]) -> Iterable[Any]:
-        """Return the same batches; what the layers make of each is added.
+        """Return the same batches, and add the outputs of the layers on each.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class LayerMoments:
         return _Watched(loader, self)
 
     def values(self) -> dict[str, dict[str, float]]:
-        """Return NC1, NC1~ and NC2 as Tirer et al. 2023 define them, and CDNV, by layer."""
+        """Return by layer NC1, NC1~ and NC2 as Tirer et al. 2023 define them, and the CDNV."""
         return {
             name: preset("tirer2023", moments) | {"cdnv": cdnv(moments)}
             for name, moments in self.moments.items()
@@ -99,7 +99,7 @@ class LayerMoments:
         return self.moments.get(self.names[-1]) if self.names else None
 
     def merge(self) -> None:
-        """Put the moments of all processes together; every one must call, with data or without."""
+        """Merge the moments of all processes; every process must call, with data or without."""
         sizes = {name: (part.num_classes, part.dim) for name, part in self.moments.items()}
         for name, size in (shared(sizes or None) or {}).items():
             state = CollapseState(*size)
@@ -107,31 +107,31 @@ class LayerMoments:
             self.moments[name] = over_ranks(state).moments
 
     def listening(self, afresh: bool = True) -> LayerTap:
-        """Return the context in which the network is heard.
+        """Return the context in which the outputs of the network are captured.
 
         Parameters
         ----------
         afresh
-            Whether it is that of a new pass, which counts from nothing.
+            Whether this is a new pass, which starts from zero.
         """
         self.moments = {} if afresh else self.moments
         return self._tap
 
     def expect(self, num_samples: int | None, mask: Tensor | None, positions: bool) -> None:
-        """Say what comes, see `LayerTap.expect`."""
+        """Announce the next batch, see `LayerTap.expect`."""
         self._tap.expect(num_samples, mask, positions)
 
     def add(self, labels: Any, samples: Samples | None = None, mask: Tensor | None = None) -> None:
-        """Add what the layers made of the batch that ran.
+        """Add the outputs of the layers on the batch that ran.
 
         Parameters
         ----------
         labels
-            One a sample, or one a position with `samples`.
+            One per sample or, with `samples`, one per position.
         samples
             How positions are read.
         mask
-            Which of them are there.
+            Which positions are there.
         """
         if not self.names:
             return
@@ -141,7 +141,7 @@ class LayerMoments:
                 "layers",
                 "layers that are called once in each forward pass",
                 f"calls of {', '.join(map(repr, found)) or 'none'}",
-                "choose layers that are used once",
+                "choose layers that are called once",
             )
         for name, features in found.items():
             true = labels

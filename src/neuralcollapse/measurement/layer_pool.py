@@ -1,4 +1,4 @@
-"""From the positions of a layer's output to one row of features a sample."""
+"""From the positions of a layer's output to one row of features per sample."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Pool = Literal["mean", "cls", "last", "max", "flatten"] | Callable[[Tensor], Ten
 
 
 def pooled(rows: Tensor, pool: Pool | None, mask: Tensor | None = None) -> Tensor:
-    """Return one row per sample, (n, d), of features at all positions.
+    """Return one row per sample, (n, d), from the features at all positions.
 
     Parameters
     ----------
     rows
         (n, ..., d).
     pool
-        ``"mean"``, ``"max"``, or the position that ``"cls"`` (the first) or ``"last"`` says.
+        ``"mean"``, ``"max"``, or a single position: ``"cls"`` (the first) or ``"last"``.
     mask
-        1 at the positions that are there, of their shape; of another shape it does not count.
+        1 at the positions that are there. Ignored if it does not have their shape.
 
     Examples
     --------

@@ -20,7 +20,7 @@ from neuralcollapse.measurement.separation_law import SeparationLaw, fit_separat
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STRAIGHT = 0.9  # r^2 from which the reading calls the law kept: a rule of thumb of this library
+STRAIGHT = 0.9  # r^2 from which the text says that the law holds: a rule of thumb of this library
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class LayerValues:
     Attributes
     ----------
     layer
-        Name of the module; further calls of one module have their number behind it.
+        Name of the module; further calls of the same module are numbered.
     dim
         d, the number of features.
     separation_fuzziness, nc1_pinv, nc1_trace_ratio
         See the functions of these names in ``metrics``.
     effective_rank
-        Of the covariance of all features, from 1 to d; see `metrics.effective_rank`. At collapse
-        it is K - 1.
+        Of the covariance of all features, from 1 to d; see `metrics.effective_rank`. It is K - 1
+        when collapsed.
     ncc_accuracy
         Share of samples nearest to the mean of their class; NaN if the features were too many to
         keep.
@@ -59,7 +59,7 @@ class LayerProfile:
     Attributes
     ----------
     layers
-        One a layer, the first one first.
+        One per layer, the first layer first.
     num_samples, num_classes
         N and K of the data.
 
@@ -93,7 +93,7 @@ class LayerProfile:
     def law(self) -> SeparationLaw | None:
         """The law of data separation fitted to the layers; None for fewer than three.
 
-        Those with fewer than K - 1 features are left out, see `narrow`.
+        Layers with fewer than K - 1 features are left out, see `narrow`.
         """
         wide = [layer for layer in self.layers if layer not in self.narrow]
         return fit_separation_law([layer.separation_fuzziness for layer in wide])
@@ -102,8 +102,8 @@ class LayerProfile:
     def narrow(self) -> list[LayerValues]:
         """Layers with fewer than K - 1 features.
 
-        Their class means span fewer directions than those of the others, so that neither NC1 with
-        a pseudo-inverse nor the fuzziness compares with theirs.
+        Their class means span fewer directions than those of other layers, so that neither NC1 with
+        a pseudo-inverse nor the fuzziness can be compared with theirs.
         """
         return [layer for layer in self.layers if layer.dim < self.num_classes - 1]
 
@@ -163,7 +163,7 @@ class LayerProfile:
         return captured.get().rstrip("\n")
 
     def readings(self) -> list[str]:
-        """Return what the profile says, in plain words; "close to" is a rule of thumb of ours."""
+        """Return what the profile says, in plain words; "close to" is our rule of thumb."""
         return [
             *self._narrow_reading(),
             self._law_reading(),
@@ -176,8 +176,8 @@ class LayerProfile:
             names = ", ".join(layer.layer for layer in self.narrow)
             yield (
                 f"Narrower than {self.num_classes - 1} features, the span of "
-                f"{self.num_classes} class means: {names}. Their fuzziness and NC1 do not compare "
-                "with those of other layers, and the law leaves them out."
+                f"{self.num_classes} class means: {names}. Their fuzziness and NC1 cannot be "
+                "compared with those of other layers, and the law leaves them out."
             )
 
     def _law_reading(self) -> str:
@@ -191,15 +191,15 @@ class LayerProfile:
         )
         straight = "close to" if law.r_squared >= STRAIGHT else "not"
         return (
-            f"Separation fuzziness {change} a layer on average; {straight} the same factor "
-            f"everywhere, as He & Su's law has it (r^2 = {law.r_squared:.3f}, {law.layers} layers)."
+            f"Separation fuzziness {change} per layer on average; {straight} the same factor "
+            f"everywhere, as He & Su's law says (r^2 = {law.r_squared:.3f}, {law.layers} layers)."
         )
 
     def _rank_reading(self) -> str:
         first, last = self.layers[0].effective_rank, self.layers[-1].effective_rank
         return (
             f"The features fill about {first:.1f} directions at the first layer and {last:.1f} at "
-            f"the last; collapsed, {self.num_classes - 1}."
+            f"the last; at collapse, {self.num_classes - 1}."
         )
 
     def _accuracy_reading(self) -> Iterator[str]:
@@ -210,6 +210,6 @@ class LayerProfile:
         if right:
             depth = len(self) - len(right) + 1
             start = f"depth {depth} ({self.layers[depth - 1].layer})"
-            yield f"From {start} on, the nearest class mean is right on all samples."
+            yield f"From {start} on, the nearest class mean is right for all samples."
         else:
-            yield f"The nearest class mean is right on {accuracies[-1]:.2%} at the last layer."
+            yield f"The nearest class mean is right for {accuracies[-1]:.2%} at the last layer."

@@ -1,4 +1,4 @@
-"""LayerTap: the features of intermediate layers of a network, as it runs."""
+"""LayerTap: the features of intermediate layers, captured as a network runs."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from neuralcollapse.measurement.layer_pool import Pool, pooled
 
 
 class LayerTap:
-    """Catch the outputs of layers, as (n, d) features, while a network runs; a context manager.
+    """Capture the outputs of layers, as (n, d) features, while a network runs; a context manager.
 
     Parameters
     ----------
     model
-        The network, in which nothing is stored.
+        The network; nothing is stored in it.
     names
-        Of the layers, as in ``model.named_modules()``.
+        Names of the layers, as in ``model.named_modules()``.
     pool, layout
         As in `measure_layers`.
 
     Raises
     ------
     NeuralCollapseError
-        When the network runs, if a layer's output holds no tensor, or it cannot be told which of
-        its axes holds the features.
+        When the network runs, if a layer's output holds no tensor, or the axis of its features
+        cannot be told.
 
     Examples
     --------
@@ -78,38 +78,38 @@ class LayerTap:
     def expect(
         self, num_samples: int | None, mask: Tensor | None = None, positions: bool = False
     ) -> None:
-        """Say what comes before the network runs.
+        """Announce the next batch, before the network runs.
 
         Parameters
         ----------
         num_samples
-            n, by which the axis of samples is told from that of tokens, if known.
+            n, if known; tells the axis of samples from that of tokens.
         mask
-            (n, T), 1 where a token is there: the others are no part of an average.
+            (n, T), 1 where a token is there: the others are left out of averages.
         positions
-            Whether every position is a sample: features are then (n, T, d), not pooled.
+            Whether every position is a sample: features are then (n, T, d), and not pooled.
         """
         self._expected = (num_samples, mask, positions)
 
     def take(self, num_samples: int, before: int | None = None) -> dict[str, Tensor]:
-        """Return the features of each call since the last time, in the order of the calls.
+        """Return the features of each call since the last `take`, in the order of the calls.
 
         Parameters
         ----------
         num_samples
-            n, the number of rows that each must have.
+            n, the number of rows that each output must have.
         before
-            Leave out what was called after this tick, of a `FeatureTap`, if it is 0 or more.
+            Leave out calls after this tick of a `FeatureTap`, if it is 0 or more.
 
         Returns
         -------
         dict
-            Layer to (n, d) features; further calls of one module have their number behind it.
+            (n, d) features by layer; further calls of the same module are numbered.
 
         Raises
         ------
         NeuralCollapseError
-            If an output is no (n, d) matrix.
+            If an output is not an (n, d) matrix.
         """
         calls, self._calls = self._calls, []
         times: dict[str, int] = {}

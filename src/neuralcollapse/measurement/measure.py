@@ -1,4 +1,4 @@
-"""measure: collapse of a network on its data, in one forward pass."""
+"""measure: the collapse of a network on its data, in one forward pass."""
 
 from __future__ import annotations
 
@@ -41,61 +41,63 @@ def measure(
 
     The network runs once over the data, in evaluation mode, eagerly and without gradients;
     features are the input of its last linear layer, logits its output. Afterwards modes, weights,
-    random states and the generators of loaders are as before, also if an error occurred; states in
-    workers that live on (``persistent_workers``) cannot be reached.
+    random states and the generators of loaders are as before, even after an error; states inside
+    persistent workers (``persistent_workers``) cannot be reached.
 
-    A head that is applied to every token or pixel gives one sample a position, with labels of the
+    A head that is applied to every token or pixel gives one sample per position, with labels of the
     same shape. A mask in the batch (``attention_mask``, ``mask``, ``pixel_mask``) is respected.
 
     Parameters
     ----------
     model
-        The classifier. It may return a tensor, a tuple or a dict: logits are taken at the head.
-        Of one with a single logit z, the logits are -z/2 and z/2.
+        The classifier. It may return a tensor, a tuple or a dict: logits are taken at the head. A
+        single logit z stands for the logits -z/2 and z/2.
     loader
         Batches (inputs, labels), or mappings with one of the keys labels, label, targets, target,
         y, whose other entries are passed to the model by name; also named tuples, packed
-        sequences, and objects with ``.to`` and such an attribute. Labels are 0..K-1.
+        sequences, and objects with ``.to`` and an attribute of such a name. Labels are 0..K-1.
     head
-        The last linear layer or its name; found by itself if omitted, see `FeatureTap`.
+        The last linear layer or its name; found automatically if omitted, see `FeatureTap`.
     test_loader
-        Test data, or several by name; decisions are judged against the class means of the training
-        data. Without samples of two classes, its values are NaN, with a warning.
+        Loader of test data, or several by name; decisions are compared with the class means of the
+        training data. Without samples of two classes, the values are NaN, with a warning.
     device
-        Where to run; where the model is if omitted. The model is moved there and back.
+        Where to run; the device of the model if omitted. The model is moved there and back.
     class_names
         One name per class; numbers if omitted.
     scatter
         As in `ClassMoments`; False leaves out ``nc1_pinv`` and ``vci``, in O(K d) memory.
     feature_budget
-        Bytes. NC4 needs every feature once the class means are known: up to so many are kept from
-        the one pass; beyond, the network runs over the loader a second time.
+        In bytes. NC4 needs every feature again once the class means are known: up to this budget
+        they are kept; beyond it, the network runs over the loader a second time.
     unpack
-        From a batch to (inputs, labels), if batches are of another kind.
+        Function from a batch to (inputs, labels), if batches have another form.
     metrics
         Metrics of your own, by name: functions of what was measured (`moments`, `weight`, `bias`,
-        `shares`), each to a number. `metrics.register` adds one everywhere.
+        `shares`), each returning a number. `metrics.register` adds one everywhere.
     forward
-        From the network and the inputs of a batch to its output, if not ``model(inputs)``.
+        Function from the network and the inputs of a batch to the output, if that is not
+        ``model(inputs)``.
     ignore_index
-        A label that is no class: such samples are left out.
+        A label that is not a class: samples with it are left out.
     shift_labels
-        Whether the label of a position is the one after it. If omitted, so it is for the causal
-        language models of Transformers (``*ForCausalLM``), as they are trained; the report says.
+        Whether each position is judged by the label after it. If omitted, this is done for the
+        causal language models of Transformers (``*ForCausalLM``), as in their training; the
+        report says so.
     max_batches
-        How many batches to read at most.
+        The largest number of batches to read.
     min_samples
         Classes with fewer samples are left out, at the cost of another pass.
     layers
         Names of further layers, whose values are in ``report.layers``.
     merge
-        Whether the parts of the data of several processes are put together, as under
-        ``torchrun``: then every process must call, and gets the same report.
+        Whether to merge the data of several processes, as under ``torchrun``: then every process
+        must call, and gets the same report.
     intervals
-        Whether to keep what intervals of `report.estimates` need; if omitted, where that takes at
+        Whether to keep what the intervals of `report.estimates` need; by default, if that takes at
         most 256 MiB.
     progress
-        Show a progress bar; on a terminal if omitted.
+        Whether to show a progress bar; by default, on a terminal.
 
     Returns
     -------
@@ -105,11 +107,11 @@ def measure(
     Raises
     ------
     NonFiniteError
-        If a batch gives features that are NaN or infinite: which batch, how many.
+        If the features of a batch are NaN or infinite; the message says which batch and how many.
     NeuralCollapseError
-        If the loader is empty, batches or labels are of the wrong form, the head is not found or
+        If the loader is empty, batches or labels have the wrong form, the head is not found or
         ambiguous, fewer than two classes have samples, or a loader that can be read only once
-        gives more features than the budget.
+        yields more features than the budget.
 
     Examples
     --------

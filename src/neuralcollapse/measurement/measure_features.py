@@ -1,4 +1,4 @@
-"""measure_features: collapse of features that are already at hand."""
+"""measure_features: the collapse of features that are already computed."""
 
 from __future__ import annotations
 
@@ -47,35 +47,37 @@ def measure_features(
     feature_budget: int = 2**30,
     intervals: bool | None = None,
 ) -> CollapseReport:
-    """Measure the collapse of features, and of the linear layer that takes them.
+    """Measure the collapse of features, and of the linear layer that follows them.
 
     Parameters
     ----------
     features
-        (N, d) array, tensor or data frame, of any real dtype, finite.
+        (N, d) array, tensor or data frame, of any real dtype, finite; or, without `labels`, an
+        iterable of batches (features, labels) or (features, labels, logits).
     labels
         (N,) or (N, 1) class of each row, or one-hot or soft rows (N, K), whose largest entry is
-        the class. With `weight` or `class_names`: 0..K-1, or text out of `class_names`. Without:
-        any integers or strings; the classes are then the values that occur, in order.
+        the class. With `weight` or `class_names`: 0..K-1, or names listed in `class_names`. Without
+        either: any integers or strings; the classes are then the values that occur, in order.
     weight, bias
-        (K, d) and (K,) of the last linear layer; without them there is no NC3, NC4 or margin. Of
-        one row, which makes a single logit z, the logits are -z/2 and z/2.
+        (K, d) and (K,) of the last linear layer; without a weight there is no NC3, and without
+        logits too no NC4 or margin. A single row, which gives one logit z, stands for the logits
+        -z/2 and z/2.
     logits
-        (N, K) of the network, to decide by; those of `weight` and `bias` if omitted. Without a
-        weight, too, labels that are numbers are then 0..K-1.
+        (N, K) logits of the network to decide by; those of `weight` and `bias` if omitted. If they
+        are given, labels that are numbers must be 0..K-1 even without a weight.
     test_features, test_labels, test_logits
-        (N', d), (N',) and (N', K) of test data, judged against the class means of `features`.
+        (N', d), (N',) and (N', K) of test data, compared with the class means of `features`.
     class_names
         One name per class; the labels if omitted.
     scatter
         As in `ClassMoments`; False leaves out ``nc1_pinv`` and ``vci``, in O(K d) memory.
     metrics
         Metrics of your own, by name: functions of what was measured (`moments`, `weight`, `bias`,
-        `shares`), each to a number. `metrics.register` adds one everywhere.
+        `shares`), each returning a number. `metrics.register` adds one everywhere.
     feature_budget
-        Bytes of the features of a stream to keep; beyond, it is read a second time.
+        Bytes of features of a stream to keep; beyond this, the stream is read a second time.
     intervals
-        Whether to keep what intervals of `report.estimates` need; if omitted, where that takes at
+        Whether to keep what the intervals of `report.estimates` need; by default, if that takes at
         most 256 MiB.
 
     Returns
@@ -102,7 +104,7 @@ def measure_features(
     own = own_metrics(metrics)
     head = None if weight is None else finite_matrix("weight", weight).detach()
     if bias is not None and head is None:
-        raise NeuralCollapseError("bias", "a weight beside it", "no weight", "pass weight= too")
+        raise NeuralCollapseError("bias", "a weight along with it", "no weight", "pass weight= too")
     offset = (
         None
         if bias is None or head is None
@@ -156,7 +158,7 @@ def measure_features(
 
 
 def _given_scores(argument: str, logits: Any, rows: Tensor) -> Tensor | None:
-    """Return logits of the network, one row per sample, if they are given."""
+    """Return the logits of the network, one row per sample, if they are given."""
     scores = None if logits is None else read_scores(argument, logits)
     if scores is not None and len(scores) != len(rows):
         raise NeuralCollapseError(
@@ -176,7 +178,7 @@ def _batches(
     most: int,
     head: Head | None = None,
 ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
-    """Yield features, logits (those given, or else those of a head) and labels."""
+    """Yield features, logits (the given ones, or else those of a head) and labels."""
     size = max(1, min(most, BATCH_LOGITS // num_classes))
     given = repeat(None) if scores is None else scores.split(size)
     for part, true, logits in zip(rows.split(size), labels.split(size), given, strict=False):

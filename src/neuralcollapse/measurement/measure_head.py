@@ -1,4 +1,4 @@
-"""measure_head: what the last layer says by itself, without data and without running anything."""
+"""measure_head: what the weights of the last layer tell, without data and without running it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ HULL_CLASSES = 2000  # up to so many, the one-vs-rest margin is solved; beyond, 
 
 @dataclass(frozen=True)
 class HeadReport:
-    """What a head says by itself.
+    """What the weights of a head tell.
 
     Attributes
     ----------
@@ -48,8 +48,8 @@ class HeadReport:
         the centred rows, and with class sizes ``nc2_sel``, the distance from the Gram matrix that
         unequal classes approach as the decay vanishes (no bias). For K > d + 1, of the rows at unit
         length: ``rho_lower`` and ``rho_upper``, bounds of the one-vs-rest margin, and
-        ``rho_best`` and ``rho_bound``, the largest that is known (the same as `rho_lower` where
-        none was searched for) and what no head exceeds. Always ``twin_pairs``, ``twin_rows``,
+        ``rho_best`` and ``rho_bound``, the largest known (`rho_lower` if none was searched for)
+        and an upper bound for any head. Always ``twin_pairs``, ``twin_rows``,
         ``coinciding_pairs``, ``dead_rows``, ``effective_rank``, ``head_mean``, and
         ``head_mean_share``, the share of the squared norm that softmax does not see. With class
         sizes ``norm_frequency``, the rank correlation of length and size (NaN where one of them is
@@ -63,7 +63,7 @@ class HeadReport:
     spectrum
         Singular values of the centred head, descending.
     class_names
-        One a row.
+        One per row.
     dim
         d.
 
@@ -136,21 +136,21 @@ def measure_head(
     class_names: Sequence[str] | None = None,
     class_sizes: Any = None,
 ) -> HeadReport:
-    r"""Return what the rows of a head say by themselves.
+    r"""Return what the weights of a head tell, without data.
 
-    How they are spread, against what fits K classes into d dimensions: a simplex ETF for
-    K <= d + 1, else a softmax code by its one-vs-rest margin :math:`\rho(W / \|w\|)`. And what is
-    wrong with single rows: near twins, dead rows, lengths that follow the frequency, a mean row
-    that softmax does not see. Any number of classes, in O(K d) memory.
+    How its rows are spread, compared with what fits K classes into d dimensions: a simplex ETF for
+    K <= d + 1, otherwise a softmax code, by its one-vs-rest margin :math:`\rho(W / \|w\|)`. And
+    what may be wrong with single rows: near twins, dead rows, lengths that follow the class
+    frequency, a mean row that softmax does not see. Any number of classes, in O(K d) memory.
 
     Parameters
     ----------
     weight
         (K, d) rows, K >= 2.
     bias
-        (K,) or None; checked, and of no account to the geometry.
+        (K,) or None; checked, but without effect on the geometry.
     class_names
-        K names for what is printed; the numbers if omitted.
+        K names for the printed report; numbers if omitted.
     class_sizes
         (K,) samples of each class in training.
 
@@ -179,14 +179,14 @@ def measure_head(
     rows = finite_matrix("weight", weight).detach().cpu()
     if len(rows) < 2:
         raise NeuralCollapseError(
-            "weight", "at least 2 rows", str(len(rows)), "one has no angle to another"
+            "weight", "at least 2 rows", str(len(rows)), "pass one row per class"
         )
     head = Head("weight", rows, None if bias is None else checked_bias(bias, rows))
     num, dim = rows.shape
     names = check_class_names(class_names, num)
     sizes = None if class_sizes is None else checked_counts("class_sizes", class_sizes).cpu()
     if sizes is not None:
-        check_shape("class_sizes", sizes, (num,), "pass one per class")
+        check_shape("class_sizes", sizes, (num,), "pass one size per class")
     centered, norms = centered_rows(rows), rows.norm(dim=1)
     spectrum = torch.linalg.svdvals(centered)
     fits = num <= head.dim + 1
@@ -222,7 +222,7 @@ def measure_head(
 
 
 class _Twins:
-    """Rows that nearly coincide, in a sweep over unit rows; dead rows are nobody's twins."""
+    """Rows that nearly coincide, in a sweep over unit rows; dead rows have no twins."""
 
     def __init__(self, num: int) -> None:
         self.rows = torch.zeros(num, dtype=torch.bool)
@@ -252,12 +252,12 @@ class _Twins:
 
 
 def _one_vs_rest(directions: Tensor, largest_cosine: float) -> dict[str, float]:
-    """Return the one-vs-rest margin of unit rows between its bounds, and those of any rows."""
+    """Return bounds of the one-vs-rest margin of unit rows, and the bounds for any rows."""
     num, dim = directions.shape
     if num <= HULL_CLASSES:
         found = one_vs_rest_margin(directions, every_class=False)
         lower, upper = found.lower, found.upper
-    else:  # h = w attains the one; the nearest row lies in the hull of the others
+    else:  # h = w attains the lower one; the nearest row lies in the hull of the others
         lower = max(1 - largest_cosine, 0.0)
         upper = max(2 - 2 * largest_cosine, 0.0) ** 0.5
     best = best_known_margin(num, dim) if num <= SEARCHED else lower

@@ -48,8 +48,8 @@ def measure_layers(
     """Measure how far the classes have collapsed at every layer, from the first to the head.
 
     The network runs once over the data, in evaluation mode and without gradients. Of each layer
-    only class moments are kept, (d, d) numbers, whatever the size of the data; and, as long as
-    they fit, the features, which the nearest-mean accuracy needs once the class means are known.
+    only class moments are kept, (d, d) numbers whatever the size of the data, and, within the
+    budget, the features, which the nearest-mean accuracy needs once the class means are known.
 
     Parameters
     ----------
@@ -59,27 +59,28 @@ def measure_layers(
         As in `measure`.
     layers
         Names of modules, as in ``model.named_modules()``, in any order. If omitted: the blocks of
-        a network that repeats any, else its activations, see `default_layers`, as far as they run
-        before the head. The input of the head is added as the last layer, unless it is the last of
-        these already, or no head is found.
+        a network that repeats any, otherwise its activations (see `default_layers`), as far as
+        they run before the head. The input of the head is added as the last layer, unless it is
+        the last of these already, or no head is found.
     pool
-        What to make of outputs with more than two axes. ``"mean"`` or ``"max"``: over all
+        How to reduce outputs with more than two axes. ``"mean"`` or ``"max"``: over all
         positions of a map or of tokens; positions that a mask of the batch leaves out do not
         count. ``"cls"``, ``"last"``: the first position, or the last that is there.
         ``"flatten"``: every position is a feature of its own. Or a function from the output to
         (n, d). Where each position has a label, each is a sample.
     layout
-        Where the features are, ``"channels_first"``, ``"channels_last"`` (as tokens have them) or
-        ``"sequence_first"`` (T, n, d); read off the layers that ran before if omitted, and asked
-        for where these do not tell.
+        The axis of the features: ``"channels_first"``, ``"channels_last"`` (as for tokens) or
+        ``"sequence_first"`` (T, n, d). If omitted, it is found from the layers that ran before; an
+        error asks for it if they do not tell.
     head, device
-        As in `measure`; without a head, `num_classes` counts.
+        As in `measure`; a network without a head is measured too.
     num_classes
-        K, where no head tells; if omitted, the loader is read for the highest label first.
+        K, for a network without a head; if omitted, the loader is first read for the highest
+        label.
     scatter_budget
         Bytes that the moments of all layers together may take.
     feature_budget
-        Bytes of features to keep; beyond, there is no nearest-mean accuracy.
+        Bytes of features to keep; beyond this, there is no nearest-mean accuracy.
     unpack, forward, ignore_index, shift_labels, max_batches, progress
         As in `measure`.
 
@@ -91,11 +92,11 @@ def measure_layers(
     Raises
     ------
     NonFiniteError
-        If a layer gives NaN or infinity; which layer, which batch.
+        If the output of a layer is NaN or infinite; the message says which layer and batch.
     NeuralCollapseError
-        If a name is not in the model, an output is no tensor with one row per sample, the moments
-        need more than their budget, a layer is not called alike in every batch, or as in
-        `measure`.
+        If a name is not in the model, an output is not a tensor with one row per sample, the
+        moments need more than their budget, a layer is not called equally often in every batch,
+        or as in `measure`.
 
     References
     ----------
@@ -104,7 +105,7 @@ def measure_layers(
 
     Examples
     --------
-    Each layer of this linear network halves what the classes have not in common with their means.
+    Each layer of this linear network halves the deviation of the features from the class means.
 
     >>> import torch
     >>> from torch import nn
@@ -163,11 +164,11 @@ def measure_layers(
 
 
 def _highest_label(loader: Iterable[Any], samples: Samples, max_batches: int | None) -> int:
-    """Read a loader for its labels alone."""
+    """Return the highest label of a loader."""
     if isinstance(loader, Iterator):
         raise NeuralCollapseError(
             "num_classes",
-            "the number of classes, of a network without a head and a loader that is read once",
+            "the number of classes, for a network without a head and a loader that is read once",
             "none",
             "pass num_classes=",
         )
@@ -176,7 +177,7 @@ def _highest_label(loader: Iterable[Any], samples: Samples, max_batches: int | N
 
 
 class _LayerSums:
-    """Class moments of every layer, and its features as long as there is room."""
+    """Class moments of every layer, and its features within a budget."""
 
     def __init__(self, num_classes: int, scatter_budget: int, feature_budget: int) -> None:
         self._num_classes, self._budget, self._room = num_classes, scatter_budget, feature_budget

@@ -1,4 +1,4 @@
-"""measure_regression: neural collapse where targets are vectors, not classes."""
+"""measure_regression: neural collapse with vectors as targets instead of classes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RegressionReport:
         principal directions; ``nrc2``: from the rows of W; ``nrc3``: squared distance of the
         normalised W W^T from that predicted, at the best shift or, with ``nrc3_decay``, at the
         given decay. ``nrc1_explained`` and ``nrc2_explained``: the share of the features' variance
-        in those directions. Collapsed: 0, and 1 for the shares.
+        in those directions. At collapse 0, and 1 for the shares.
     shift
         The c of the best :math:`(\Sigma_Y^{1/2} - c I)_+`, sqrt(lambda_H lambda_W) at the minimum
         of the regularised model.
@@ -74,7 +74,7 @@ def measure_regression(
 ) -> RegressionReport:
     r"""Measure the neural collapse of a regression.
 
-    The features of n targets come to lie in n dimensions, those of the head's rows, and
+    With n targets, the features come to lie in n dimensions, those spanned by the head's rows, and
 
     .. math:: W W^\top = \sqrt{\lambda_H / \lambda_W} \,
         \bigl( \Sigma_Y^{1/2} - \sqrt{\lambda_H \lambda_W}\, I \bigr)_+
@@ -85,13 +85,13 @@ def measure_regression(
     Parameters
     ----------
     features
-        (N, d) of N samples.
+        (N, d) features of N samples.
     targets
         (N, n), not all constant.
     weight
         (n, d) head.
     weight_decay
-        (lambda_W, lambda_H) if they are known.
+        (lambda_W, lambda_H), if known.
 
     Returns
     -------
@@ -133,12 +133,12 @@ def measure_regression(
         "weight",
         weight,
         (targets.shape[1], features.shape[1]),
-        "pass one row a target, of the layer that takes these features",
+        "pass one row per target, of the layer that takes these features",
     )
     centered = targets - targets.mean(0)
     if float(centered.abs().max()) <= EPS * float(targets.abs().max()) * len(targets):
         raise NeuralCollapseError(
-            "targets", "targets that vary", "constant targets", "there is nothing to regress on"
+            "targets", "targets that vary", "constant targets", "pass targets that differ"
         )
     rows = features - features.mean(0)
     lengths = rows.norm(dim=1, keepdim=True)
@@ -153,7 +153,7 @@ def measure_regression(
     check_finite("squares of the targets", centered.T @ centered)
     if not bool((centered.T @ centered).diagonal().any()):
         raise NeuralCollapseError(
-            "targets", "variations whose squares a double holds", "smaller ones", "rescale them"
+            "targets", "variations whose squares fit in float64", "smaller ones", "rescale them"
         )
     gram, shape = weight @ weight.T, _PredictedGram(centered)
     shift = shape.nearest_shift(gram)
@@ -166,12 +166,12 @@ def measure_regression(
 
 
 class _PredictedGram:
-    """The Gram matrix that theory predicts of a head: the root of the targets' covariance, shrunk.
+    """The Gram matrix predicted for a head: the root of the targets' covariance, shrunk.
 
     Parameters
     ----------
     centered
-        (N, n) targets, less their mean.
+        (N, n) targets minus their mean.
     """
 
     def __init__(self, centered: Tensor) -> None:
@@ -179,7 +179,7 @@ class _PredictedGram:
         self.roots = squares.clamp_min(0).sqrt()
 
     def at(self, shift: float) -> Tensor:
-        """Return the matrix whose eigenvalues are the roots, each less a shift, at least 0."""
+        """Return the matrix whose eigenvalues are the roots minus a shift, cut off at 0."""
         return self.frame * (self.roots - shift).clamp_min(0) @ self.frame.T
 
     def distance(self, gram: Tensor, shift: float) -> float:
