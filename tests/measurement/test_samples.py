@@ -166,7 +166,9 @@ def test_packed_labels_of_a_padded_output():
 
 def test_labels_that_fit_no_position_are_asked_for():
     x, y = data()
-    with pytest.raises(NeuralCollapseError, match=r"one a position, of shape \(12, 5\).*pool tok"):
+    with pytest.raises(
+        NeuralCollapseError, match=r"one per position, of shape \(12, 5\).*pool tok"
+    ):
         nc.measure(body(), [(x.view(12, 5, 5), y[:12])])
 
 

@@ -466,7 +466,7 @@ def test_means_within_their_noise_are_a_reason_to_doubt_the_cdnv():
     near = x - (world.labels == 1)[:, None] * between  # the second class where the first is
     report = measure_features(near, world.labels)
     assert "within 1.5 standard errors of each other" in report.estimates["cdnv"].doubt
-    assert "Do not lean on the corrected cdnv: two class means" in " ".join(str(report).split())
+    assert "Do not rely on the corrected cdnv: two class means" in " ".join(str(report).split())
 
 
 @pytest.mark.parametrize("apart", [0.0, 1.0])

@@ -254,7 +254,11 @@ def test_many_rows_are_scored_in_chunks(data):
         (lambda m, w, x: NCI(m), NeuralCollapseError, "the head, which NCI needs, got none"),
         (lambda m, w, x: NECO(m, max_logit=True), NeuralCollapseError, "which NECO needs"),
         (lambda m, w, x: NECO(m, num_components=8), NeuralCollapseError, "1 to d - 1 = 6, got 8"),
-        (lambda m, w, x: ViM(m, w), NeuralCollapseError, "or alpha, which no class moments tell"),
+        (
+            lambda m, w, x: ViM(m, w),
+            NeuralCollapseError,
+            "or alpha, which class moments do not give",
+        ),
         (lambda m, w, x: ViM(m, w, num_components=7), NeuralCollapseError, "1 to d - 1 = 6"),
         (lambda m, w, x: NECO(m)(x[:, 1:]), NeuralCollapseError, r"shape \(n, 7\), got \(25, 6\)"),
         (lambda m, w, x: NECO(m)(x / 0), NonFiniteError, "finite numbers"),

@@ -1,4 +1,4 @@
-"""Which class gets which vertex: aligning a fixed head with the class means it starts from."""
+"""Alignment: which class gets which vertex of a fixed head, given the initial class means."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def align(vertices: Any, means: Any, rule: str) -> Float[Tensor, "K d"]:
         (K, d) class means of the features the head will see. They are centred here.
     rule
         ``"hungarian"``: the assignment of rows to classes with the largest
-        :math:`\sum_k \langle c_k, m_{\pi(k)} \rangle`; ``"anti-hungarian"``: with the least, the
-        worst start; ``"procrustes"``: the whole head rotated to the largest sum.
+        :math:`\sum_k \langle c_k, m_{\pi(k)} \rangle`; ``"anti-hungarian"``: with the least (the
+        worst start); ``"procrustes"``: the whole head rotated to the largest sum.
 
     Returns
     -------
     Tensor of shape (K, d), float64
-        The rows, permuted or rotated; their Gram matrix up to order is that of `vertices`.
+        The rows, permuted or rotated; up to order, their Gram matrix is that of `vertices`.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def hungarian_permutation(vertices: Any, means: Any, worst: bool = False) -> Int
     vertices, means
         (K, d) each, K >= 2.
     worst
-        Minimise instead.
+        Whether to minimise instead.
 
     Returns
     -------

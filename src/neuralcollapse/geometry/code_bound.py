@@ -1,4 +1,4 @@
-"""What no head can exceed: upper bounds of the one-vs-rest margin of unit rows."""
+"""Upper bounds of the one-vs-rest margin of unit rows, which no head can exceed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def one_vs_rest_bound(num_classes: int, dim: int) -> float:
 
 
 def least_largest_cosine(num: int, dim: int) -> float:
-    r"""Return a lower bound of the largest cosine among some unit vectors, whatever they are.
+    r"""Return a lower bound of the largest cosine among any K unit vectors in d dimensions.
 
     The simplex bound up to d + 1 vectors, 0 up to 2d, then Levenshtein's bound of degree 3, and
     beyond its range the larger of where that ends and the packing of caps of half the angle.

@@ -1,4 +1,4 @@
-"""The unit vector that keeps the largest inner product with all of several rows, with a proof."""
+"""The unit vector with the largest least inner product with several rows, with a proof."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from scipy.optimize import nnls
 
 from neuralcollapse.validation import Array
 
-ROUND_OFF = 1e-10  # of the longest row: a shorter hull point is none
-AGREEMENT = 1e-13  # of the longest row: bounds this near are one value
-# Where many rivals tie, the active-set solver can stop short; the first jitter that ends the tie
+ROUND_OFF = 1e-10  # of the longest row: a shorter hull point counts as 0
+AGREEMENT = 1e-13  # of the longest row: bounds this close are one value
+# If many rivals tie, the active-set solver can stop early; the first jitter that breaks the tie
 # is enough.
 JITTERS = (0.0, 1e-15, 1e-14, 1e-13)
 
@@ -33,7 +33,7 @@ def largest_least_product(rows: Array, nonnegative: bool = False) -> tuple[float
     lower, upper, direction = 0.0, np.inf, nothing
     noise = np.random.default_rng(0).standard_normal(rows.shape)
     for jitter in JITTERS:
-        # Both bounds are taken on the rows themselves, so they hold whatever the solver was told.
+        # Both bounds are computed from the exact rows, so they hold for any jitter.
         weights = _dual_weights(unit + jitter * noise, nonnegative)
         point = weights @ unit
         if nonnegative:

@@ -22,8 +22,8 @@ class OneVsRestMargin:
     Attributes
     ----------
     lower, upper
-        Bounds of rho that agree to round-off: a unit feature for each class attains the lower
-        one, a point of the hull the upper one.
+        Bounds of rho that agree to round-off: unit features, one per class, attain the lower one,
+        a point of the hull the upper one.
     margins
         (K,) distance of each row from the hull of the others, attained by `features`; with
         ``every_class=False`` a lower bound where a class was not needed.
@@ -57,17 +57,17 @@ def one_vs_rest_margin(weight: Any, every_class: bool = True) -> OneVsRestMargin
     .. math:: \rho(W) = \min_k \mathrm{dist}\bigl(w_k, \mathrm{conv} \{w_j\}_{j \ne k}\bigr)
         = \min_k \max_{\|h\| \le 1} \min_{j \ne k} \langle w_k - w_j, h \rangle
 
-    Unit rows of largest rho are a softmax code, the head that cross-entropy approaches for unit
-    rows and features and falling temperature, for K > d + 1 too. Rows are taken as they are: divide
-    by their lengths to compare with a code. Invariant to rotations and common shifts.
+    Unit rows of largest rho are a softmax code: the head that cross-entropy approaches, with unit
+    rows and features, as the temperature falls, also for K > d + 1. Rows are taken as they are:
+    divide by their lengths to compare with a code. Invariant to rotations and common shifts.
 
     Parameters
     ----------
     weight
         (K, d) head, one row per class, K >= 2.
     every_class
-        Solve every class; False solves only those that can be the least, which is much faster for
-        many classes.
+        Whether to solve every class; False solves only those that can attain the minimum, which is
+        much faster for many classes.
 
     Returns
     -------
@@ -100,9 +100,9 @@ def one_vs_rest_margin(weight: Any, every_class: bool = True) -> OneVsRestMargin
     head = finite_matrix("weight", weight).detach().cpu().numpy()
     if len(head) < 2:
         raise NeuralCollapseError(
-            "weight", "at least 2 rows", str(len(head)), "one class has no margin"
+            "weight", "at least 2 rows", str(len(head)), "pass one row per class"
         )
-    head = head - head.mean(0)  # differences are all that counts, and lose nothing of an offset
+    head = head - head.mean(0)  # only differences matter, and so an offset costs no precision
     unit = float(np.abs(head).max()) or 1.0  # whose square need not be a double
     head = head / unit
     length = np.linalg.norm(head, axis=1)
@@ -117,14 +117,14 @@ def one_vs_rest_margin(weight: Any, every_class: bool = True) -> OneVsRestMargin
             break
         margins[k], upper, features[k] = _class_margin(head, int(k), products[:, k])
         least_upper = min(least_upper, upper)
-    # A dual value below its primal one is round-off: the bounds are then ordered by hand.
+    # A dual value below its primal one is round-off: the bounds are then swapped.
     lower, upper = sorted((unit * float(margins.min()), unit * float(least_upper)))
     margins = unit * margins
     return OneVsRestMargin(lower, upper, torch.from_numpy(margins), torch.from_numpy(features))
 
 
 def _class_margin(head: Array, k: int, products: Array) -> tuple[float, float, Array]:
-    """Solve one class with the nearest rivals first, and with all that violate the solution."""
+    """Solve one class with its nearest rivals, then add all that violate the solution."""
     rivals = np.argsort(-products)[: min(2 * head.shape[1] + 2, len(head) - 1)]
     tolerance = AGREEMENT * float(np.linalg.norm(head, axis=1).max())
     while True:

@@ -26,7 +26,7 @@ class OrthantMargins:
     ----------
     margins
         (K,) largest margin that non-negative features of norm 1 can reach, >= 0; 0 exactly where
-        the class cannot be fitted. Attained by `features`, so it is a lower bound by itself.
+        the class cannot be fitted. Attained by `features`, so it is itself a lower bound.
     upper
         (K,) value of the dual at a feasible point, an upper bound.
     features
@@ -106,7 +106,7 @@ def orthant_margins(weight: Any) -> OrthantMargins:
     head = finite_matrix("weight", weight).detach().cpu().numpy()
     if len(head) < 2:
         raise NeuralCollapseError(
-            "weight", "at least 2 rows", str(len(head)), "one class has no margin"
+            "weight", "at least 2 rows", str(len(head)), "pass one row per class"
         )
     solved = [
         largest_least_product(head[y] - np.delete(head, y, 0), nonnegative=True)

@@ -50,10 +50,13 @@ def random_isometry(
     rows, dim = whole_number("rows", rows), whole_number("dim", dim)
     if rows > dim:
         raise NeuralCollapseError(
-            "rows", f"1 <= rows <= dim = {dim}", str(rows), "orthonormal rows cannot outnumber d"
+            "rows",
+            f"1 <= rows <= dim = {dim}",
+            str(rows),
+            "use at most dim rows: orthonormal rows cannot outnumber d",
         )
     device = generator.device if generator is not None else None
     gaussian = torch.randn(dim, rows, generator=generator, dtype=torch.float64, device=device)
     orthonormal, upper = torch.linalg.qr(gaussian)
-    # LAPACK's signs are a convention; only those of the diagonal make the law that of Haar.
+    # LAPACK's signs are a convention; with those of the diagonal the law is that of Haar.
     return (orthonormal * upper.diagonal().sign()).T

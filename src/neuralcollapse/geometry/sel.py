@@ -1,4 +1,4 @@
-"""Simplex-encoded labels: the geometry of collapse for any class sizes."""
+"""Simplex-encoded labels: the geometry of collapse for arbitrary class sizes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def simplex_encoded_labels(labels: Any, num_classes: int | None = None) -> Float
     Raises
     ------
     NeuralCollapseError
-        If a label is no class index or a class has no sample.
+        If a label is not a class index or a class has no sample.
 
     References
     ----------
@@ -63,7 +63,7 @@ def simplex_encoded_spectrum(class_sizes: Any) -> Float[Tensor, " m"]:
 
     .. math:: \sum_{k=1}^K \frac{1}{n_k - \lambda} = 0,
 
-    one between each two neighbouring distinct sizes, and a size shared by m classes m - 1 times.
+    one between any two neighbouring distinct sizes, and each size shared by m classes m - 1 times.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def simplex_encoded_spectrum(class_sizes: Any) -> Float[Tensor, " m"]:
     Raises
     ------
     NeuralCollapseError
-        If there are fewer than two classes or a size is no whole number above zero.
+        If there are fewer than two classes or a size is not a whole number above zero.
 
     References
     ----------

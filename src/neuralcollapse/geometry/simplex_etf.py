@@ -39,13 +39,13 @@ def simplex_etf(
     dim
         d >= K - 1, the dimension of the space.
     orientation
-        ``"haar"``: uniformly random (Haar) orientation. ``"axis"``: class k leans on coordinate k
-        (for d = K - 1, where there is no axis per class, the Helmert coordinates). ``"block"``:
-        class k leans on its own d // K coordinates, d >= K.
+        ``"haar"``: uniformly random (Haar) orientation. ``"axis"``: class k along coordinate k (for
+        d = K - 1, where there is no axis per class, Helmert coordinates). ``"block"``: class k
+        along its own d // K coordinates, d >= K.
     generator
         Random state of the Haar orientation; torch's global one if omitted.
     dtype
-        float64 unless told; the frame is always computed in float64.
+        float64 if omitted; the frame is always computed in float64.
 
     Returns
     -------
@@ -181,7 +181,7 @@ def nearest_etf(points: Float[Tensor, "K d"]) -> NearestETF:
     Parameters
     ----------
     points
-        (K, d) one row per class, K >= 2, d >= K - 1, finite and not all equal.
+        (K, d), one row per class, K >= 2, d >= K - 1, finite and not all equal.
 
     Returns
     -------
@@ -214,7 +214,7 @@ def nearest_etf(points: Float[Tensor, "K d"]) -> NearestETF:
     norm = torch.linalg.matrix_norm(centered)
     if norm <= num_classes * torch.finfo(torch.float64).eps * torch.linalg.matrix_norm(points):
         raise NeuralCollapseError(
-            "points", "at least two distinct points", "equal points", "they have no nearest ETF"
+            "points", "at least two distinct points", "equal points", "pass points that differ"
         )
     simplex = standard_simplex(num_classes).to(points.device)
     left, singular, right = torch.linalg.svd(simplex.T @ centered, full_matrices=False)
@@ -233,7 +233,7 @@ def _checked_size(num_classes: int, dim: int) -> tuple[int, int]:
 
 
 def _coordinate_simplex(num_classes: int, dim: int, width: int | None) -> Tensor:
-    """Lean class k on its own `width` coordinates (as many as there are, if None)."""
+    """Put class k along its own `width` coordinates (d // K if None)."""
     if dim < num_classes:
         raise NeuralCollapseError(
             "dim",

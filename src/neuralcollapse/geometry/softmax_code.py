@@ -1,4 +1,4 @@
-"""Softmax codes: the heads of largest one-vs-rest margin, where no simplex ETF fits."""
+"""Softmax codes: heads of largest one-vs-rest margin, for when no simplex ETF fits."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from neuralcollapse.validation import Array, whole_number
 
 # From the largest starting temperature alone no start finds the best 13 points in space; the cold
 # ones keep more of their first shape, which finds other codes.
-MOST_CLASSES = 2**16  # that a search gets through
+MOST_CLASSES = 2**16  # that a search can handle
 TEMPERATURES = (0.3, 0.1, 0.05, 0.02)
 MOMENTUM = 0.9
 NEAR = 1e-4  # pairs this near the largest cosine are held apart by the polish
 POLISHED = 1500  # coordinates up to which the polish is quick
-SEARCHED = 128  # classes up to which a measurement looks for the best code, once and shortly
+SEARCHED = 128  # classes up to which a measurement makes one short search for the best code
 
 
 @dataclass(frozen=True)
 class SoftmaxCode:
-    """Unit rows of large one-vs-rest margin, and what no rows can exceed.
+    """Unit rows of large one-vs-rest margin, and an upper bound for any rows.
 
     Attributes
     ----------
@@ -42,10 +42,10 @@ class SoftmaxCode:
     margin
         Their one-vs-rest margin rho.
     upper
-        No K unit rows in d dimensions have a larger one.
+        Upper bound: no K unit rows in d dimensions have a larger margin.
     status
-        ``"optimal"`` where the margin is proved the largest, else ``"best known"``: the best that
-        the search found.
+        ``"optimal"`` if the margin is proved to be the largest, otherwise ``"best known"``: the
+        best that the search found.
 
     Examples
     --------
@@ -70,19 +70,19 @@ def softmax_code(
     generator: torch.Generator | None = None,
     polish: bool = True,
 ) -> SoftmaxCode:
-    r"""Return K unit rows in d dimensions of the largest one-vs-rest margin that is known.
+    r"""Return K unit rows in d dimensions with the largest known one-vs-rest margin.
 
     .. math:: \rho^* = \max_{\|w_k\| = 1} \min_k
         \mathrm{dist}\bigl(w_k, \mathrm{conv}\{w_j\}_{j \ne k}\bigr)
 
     In closed form where the optimum is known: a simplex ETF for K <= d + 1 (K/(K-1)), simplices in
-    orthogonal subspaces for K <= 2d (1; far from unique), a regular polygon in the plane. Else an
-    annealed search: :math:`\tau \log \sum_{k, j \ne k} e^{-\langle w_k - w_j, h_k \rangle / \tau}`
+    orthogonal subspaces for K <= 2d (1; far from unique), a regular polygon in the plane. Otherwise
+    by an annealed search: :math:`\tau \log \sum_{k, j \ne k} e^{-\langle w_k - w_j, h_k \rangle / \tau}`
     with h = w descends while tau falls geometrically, from several starts and temperatures; linear
     programmes polish small codes. That h = w is best has held in every case tried and is no
     theorem, so such codes are called best known.
 
-    Weight decay instead of unit rows aims at another configuration for K > d + 1, whose rows
+    Weight decay instead of unit rows leads to another configuration for K > d + 1, whose rows
     differ in length.
 
     Parameters
@@ -92,13 +92,13 @@ def softmax_code(
     dim
         d >= 1.
     starts, steps
-        Of the search; if omitted, 16 starts of 4,000 steps for up to 64 classes, and down to one
+        Of the search. If omitted, 16 starts of 4,000 steps for up to 64 classes, and down to one
         of 400 for more than 400.
     generator
         Random state of the starts; one of seed 0 if omitted, so that the answer is repeatable.
     polish
-        Whether codes of up to 1,500 coordinates get their last digits, which takes most of the
-        time; without, the margin falls short by some 1e-5.
+        Whether to refine codes of up to 1,500 coordinates to their last digits, which takes most of
+        the time; without it, the margin falls short by some 1e-5.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def _closed_form(num_classes: int, dim: int) -> Tensor | None:
     if dim == 2 and num_classes > 3:
         angles = torch.arange(num_classes, dtype=torch.float64) * (2 * math.pi / num_classes)
         return torch.stack([angles.cos(), angles.sin()], 1)
-    if dim == 1:  # from the third on, a row lies on another
+    if dim == 1:  # from the third row on, rows coincide
         return 1.0 - 2.0 * (torch.arange(num_classes, dtype=torch.float64)[:, None] % 2)
     if num_classes > 2 * dim:
         return None

@@ -8,5 +8,5 @@ _found, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name; ``CollapseWatch``, as `watch` was called once, stays importable."""
+    """Return a public name; ``CollapseWatch``, the old name of `watch`, can still be imported."""
     return _found("watch" if name == "CollapseWatch" else name)

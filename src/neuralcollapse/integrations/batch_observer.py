@@ -26,24 +26,25 @@ from neuralcollapse.validation import check_class_names
 
 
 class BatchObserver:
-    """Catch features and logits of each training batch between `open` and `close`.
+    """Capture features and logits of each training batch between `open` and `close`.
 
-    The network moves between the batches, is in training mode, and sees augmented inputs. So class
-    means are those of a moving network, and the within-class variability includes its drift: expect
-    a larger NC1 than that of an evaluation pass. Decisions are judged against the class means of
-    the epoch before; in the first there are none, and NC4 is NaN.
+    The network changes between the batches, is in training mode, and sees augmented inputs. So
+    class means are those of a changing network, and the within-class variability includes its
+    drift: expect a larger NC1 than in an evaluation pass. Decisions are compared with the class
+    means of the previous epoch; in the first epoch there are none, and NC4 is NaN.
 
     Parameters
     ----------
     model
         The network, not wrapped for several processes.
     options
-        Those of `measure`; the head, and how batches are read, count here.
+        The options of `measure`; here those of the head, of reading batches, and of what to
+        compute count.
 
     Attributes
     ----------
     opened
-        Whether head and layers are hooked.
+        Whether hooks on head and layers are registered.
     """
 
     def __init__(self, model: nn.Module, options: PassOptions | None = None) -> None:
@@ -51,9 +52,9 @@ class BatchObserver:
         if is_compiled(model):
             raise NeuralCollapseError(
                 "mode",
-                "a network whose layers can be heard, for mode='batches'",
+                "a network that runs eagerly, so that hooks are called, for mode='batches'",
                 "one that is compiled",
-                "use mode='pass', which runs it as it was written, or compile no part of it",
+                "use mode='pass', which runs it eagerly, or do not compile any part of it",
             )
         self._tap = FeatureTap(model, options.head)
         self._own = own_metrics(options.metrics)
@@ -66,21 +67,21 @@ class BatchObserver:
         self.opened = False
 
     def open(self) -> None:
-        """Attach to head and layers before a batch; what another left open is forgotten."""
+        """Attach to head and layers before a batch; an earlier batch left open is dropped."""
         self.discard()
         self._tap.__enter__()
         self._layers.listening(afresh=False).__enter__()
         self.opened = True
 
     def expect(self, labels: Any, mask: Tensor | None = None) -> None:
-        """Say what comes, between `open` and the run of the network.
+        """Announce a batch, between `open` and the run of the network.
 
         Parameters
         ----------
         labels
-            Of the batch.
+            Labels of the batch.
         mask
-            Which positions are there, if it says so.
+            Which positions are there, if the batch says so.
         """
         self._expected = labels, mask
         self._layers.expect(*self._samples.expected(labels, mask))
@@ -91,11 +92,13 @@ class BatchObserver:
         Raises
         ------
         NeuralCollapseError
-            If nothing was expected, or not what came.
+            If no labels were announced, or their number differs.
         """
         try:
             self._add(*self._take_expected())
-        except Exception as error:  # alone it is raised here; among ranks, on each at the end
+        except (
+            Exception
+        ) as error:  # with one process, raised here; with several, on each of them at the end
             if not several_ranks():
                 raise
             self._refusal = error
@@ -143,14 +146,14 @@ class BatchObserver:
             self.opened = False
 
     def finish(self) -> CollapseReport:
-        """Return the measurement of the batches since the last call, and begin anew.
+        """Return the measurement of the batches since the last call, and start a new one.
 
-        Of all processes, some perhaps without batches; every one must call.
+        All processes are merged, some possibly without batches; every process must call.
 
         Raises
         ------
         NeuralCollapseError
-            If no process had any.
+            If no process had a batch.
         """
         state, self._state = self._state, None
         refusal, self._refusal = self._refusal, None
@@ -164,7 +167,7 @@ class BatchObserver:
                 "mode",
                 "training batches with labels between two measurements",
                 "none",
-                "see that batches go through the watched model, or use mode='pass'",
+                "let batches go through the watched model, or use mode='pass'",
             )
         num_classes, dim, head = found
         state = over_ranks(state or CollapseState(num_classes, dim, self._scatter, keep=True))

@@ -25,7 +25,7 @@ from neuralcollapse.runs.schedule import Schedule
 def _callback_classes() -> tuple[type, ...]:
     """Return the Callback class of each name under which Lightning is installed.
 
-    It is one library under two names, and the Trainer of each takes callbacks of its own alone.
+    It is one library under two names, and the Trainer of each accepts only its own callbacks.
     """
     found: list[type] = []
     for package in ("lightning.pytorch", "pytorch_lightning"):
@@ -51,10 +51,10 @@ class CollapseCallback(_Callback):
     Values reach every logger of the Trainer (CSV, TensorBoard, Weights & Biases, ...) through the
     one method they share, ``log_metrics``; they can be monitored by name, as in
     ``EarlyStopping("collapse/nc1_pinv")``. Processes are merged: each measures its part of the
-    data, and all log the same values. Training goes on as if nothing had been measured.
+    data, and all log the same values. Measuring does not change training.
 
-    A callback never ends a training run: what it cannot measure, it says in one warning, and is
-    quiet from there on. Batches go through the module's own hooks for their transfer to a device.
+    A callback never ends a training run: if something cannot be measured, it gives one warning and
+    is quiet from then on. Batches are transferred to the device by the module's own hooks.
 
     Parameters
     ----------
@@ -64,25 +64,26 @@ class CollapseCallback(_Callback):
     mode
         ``"pass"``: a pass of its own over ``trainer.train_dataloader``, in evaluation mode and in
         the Trainer's precision; the module's ``forward`` must take the inputs of a batch.
-        ``"batches"``: the training batches themselves, at no extra pass. The network moves
+        ``"batches"``: the training batches themselves, at no extra pass. The network changes
         between these, so their within-class variability includes its drift: logged names say
         ``collapse_batches``, and there are no validation values.
     validation
         Whether to measure validation data too.
     loader, val_loader
-        Data to measure instead of the Trainer's, the latter perhaps several by name.
+        Data to measure instead of the Trainer's; validation data optionally several by name.
     history
         Folder of the run: it gets config.json, history.jsonl and snapshots of the geometry, which
-        `neuralcollapse report` draws. A full disk ends no training: records then wait in memory.
+        `neuralcollapse report` draws. A full disk does not end training: records then wait in
+        memory.
     class_names
         One name per class; numbers if omitted.
     prefix
-        Of logged names.
+        Prefix of logged names.
     include
         Names of the metrics to record and log; all if omitted.
     resume, overwrite
-        What becomes of a run that is in the folder: nothing is recorded, with a warning, unless
-        one of them says to go on with it or to replace it.
+        Whether to continue or to replace a run that is already in the folder. Without either,
+        nothing is measured, with a warning.
     options
         As in `measure`: head, unpack, forward, device, scatter, feature_budget, max_batches,
         min_samples, layers, ignore_index, shift_labels, metrics.
@@ -90,14 +91,14 @@ class CollapseCallback(_Callback):
     Attributes
     ----------
     records
-        One dict a measurement, in float64; loggers get float32.
+        One dict per measurement, in float64; loggers get float32.
     quiet
         Whether something could not be measured.
 
     Notes
     -----
-    A pass reads as many batches as the Trainer does (``limit_train_batches``), and of a stream
-    without a length as many as the epoch had.
+    A pass reads as many batches as the Trainer does (``limit_train_batches``); for a stream without
+    a length, as many as the epoch had.
 
     A metric of validation data is ``test_nc1_pinv`` in the records, the page and, as
     ``collapse/test_nc1_pinv``, in the logs. Batch norm's running averages differ a little between
@@ -171,7 +172,7 @@ class CollapseCallback(_Callback):
 
     @never_ending
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begin a fit, perhaps a second one of another module, with a rehearsal on one batch."""
+        """Begin a fit, possibly a second one of another module, with a rehearsal on one batch."""
         self._observer, self._epoch = None, 0
         self._before = max((record["epoch"] for record in self.records), default=0)
         self._before = self._before if trainer.current_epoch == 0 else 0
@@ -187,17 +188,17 @@ class CollapseCallback(_Callback):
 
     @property
     def state_key(self) -> str:
-        """Name of this callback in a checkpoint, which may hold several."""
+        """Key of this callback in a checkpoint, which may hold several."""
         return self._generate_state_key(
             mode=self._recorder.mode, prefix=self._recorder.prefix, validation=self._validation
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what alarms and schedule go on from."""
+        """Return what alarms and schedule continue from."""
         return self._recorder.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint, also in the folder."""
+        """Continue from a checkpoint, in the folder too."""
         self._recorder.load_state_dict(state_dict)
 
     @never_ending
@@ -221,17 +222,19 @@ class CollapseCallback(_Callback):
 
     @never_ending
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Measure and log, if it is due."""
+        """Measure and log, if the epoch is due."""
         self._epoch = trainer.current_epoch + 1
         if self._due(trainer, self._epoch):
             record = self._measure(trainer, pl_module)
-            several = trainer.world_size > 1  # where values agree, but must be said to
+            several = (
+                trainer.world_size > 1
+            )  # the values agree, but Lightning must be told to reduce them
             scalars = self._recorder.scalars(record)
             pl_module.log_dict(scalars, on_step=False, on_epoch=True, sync_dist=several)
 
     @never_ending
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Measure the last epoch, if no one could know that it would be the last."""
+        """Measure the last epoch, if it could not be known to be the last."""
         measured = self.records[-1]["epoch"] if self.records else 0
         if self._recorder.mode == "pass" and measured < self._before + self._epoch:
             scalars = self._recorder.scalars(self._measure(trainer, pl_module))
@@ -259,7 +262,7 @@ class CollapseCallback(_Callback):
 
     def _measured(self, trainer: Any, pl_module: Any) -> CollapseReport:
         loader, tests = self._train_loader(trainer), self._val_loader
-        most = trainer.num_training_batches  # inf, of a stream without a length
+        most = trainer.num_training_batches  # inf for a stream without a length
         bound = None if self._loader is not None else min(most, self._batches)
         if tests is None and self._validation:
             tests = _validation_loaders(trainer)
@@ -275,7 +278,7 @@ class CollapseCallback(_Callback):
 
 
 class _Transferred(Bounded):
-    """The batches of a loader, as the three hooks of a module bring them to its device."""
+    """The batches of a loader, brought to the device by the three hooks of a module."""
 
     def __init__(self, loader: Iterable[Any], module: Any, most: float | None = None) -> None:
         super().__init__(loader, most)
@@ -289,7 +292,7 @@ class _Transferred(Bounded):
 
 
 def _config(trainer: Any, module: Any) -> dict[str, Any]:
-    """Return the hyperparameters that module and trainer know."""
+    """Return the hyperparameters known to module and trainer."""
     known = {
         "net": type(module).__name__,
         "epochs": _last(trainer),
@@ -301,7 +304,7 @@ def _config(trainer: Any, module: Any) -> dict[str, Any]:
 
 
 def _last(trainer: Any) -> int | None:
-    """Return the number of the last epoch, if there is to be one."""
+    """Return the number of the last epoch, if it is known."""
     epochs = trainer.max_epochs
     return None if epochs is None or epochs < 1 else int(epochs)
 

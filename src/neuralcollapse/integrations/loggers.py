@@ -1,4 +1,4 @@
-"""Where logged values go: any logger by its one method, with no library imported."""
+"""Where logged values go: any logger, recognised by its method, with no library imported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sink(target: Any) -> Sink:
     Raises
     ------
     NeuralCollapseError
-        If it is none of these.
+        If it is something else.
 
     Examples
     --------

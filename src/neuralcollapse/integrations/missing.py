@@ -1,19 +1,19 @@
-"""MissingLibrary: what to install."""
+"""MissingLibrary: an error that says what to install."""
 
 from __future__ import annotations
 
 
 class MissingLibrary(ImportError):
-    """An integration was asked for whose library is not installed.
+    """The library that an integration needs is not installed.
 
     Parameters
     ----------
     wanted
-        The name asked for.
+        The name that was requested.
     library
-        The library it belongs to.
+        The library that it needs.
     extra
-        The extra of this package that brings it.
+        The extra of this package that installs it.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A callback never ends a training run: what it cannot measure, it says once."""
+"""A callback never ends a training run: if it cannot measure, it warns once and goes quiet."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 
 def never_ending(hook: Hook) -> Hook:
-    """Let a method of a callback warn and go quiet, where it would end a training run.
+    """Make a method of a callback warn and go quiet instead of ending a training run.
 
-    Its object has ``quiet``, which is set, and ``let_go()``, which is called: it is to leave the
-    network as it was.
+    On an error, ``quiet`` of its object is set, and its ``let_go()`` is called, which must remove
+    all hooks from the network.
 
     Parameters
     ----------
     hook
-        The method. When quiet, it is not called, and returns None.
+        The method. Once its object is quiet, the method is no longer called; None is returned.
 
     Warns
     -----
     CollapseWarning
-        With the error, once.
+        With the error message, once.
     """
 
     @functools.wraps(hook)
@@ -47,5 +47,5 @@ def never_ending(hook: Hook) -> Hook:
             )
             return None
 
-    # It has the signature of the hook, which no type can say of a function that takes anything.
+    # It has the signature of the hook, which the type of `guarded` cannot express.
     return guarded  # type: ignore[return-value]

@@ -31,12 +31,11 @@ class CollapseTrainerCallback(TrainerCallback):
     """Measure collapse at the ends of epochs, and log it wherever the Trainer logs.
 
     Add it with ``trainer.add_callback(CollapseTrainerCallback(trainer))``. Values go through
-    ``trainer.log``: so they stand in ``trainer.state.log_history``, and TensorBoard and the other
-    integrations receive them. Processes are merged. Training goes on as if nothing had been
-    measured.
+    ``trainer.log``: so they are in ``trainer.state.log_history``, and TensorBoard and the other
+    integrations receive them. Processes are merged. Measuring does not change training.
 
-    A callback never ends a training run: what it cannot measure, it says in one warning, and is
-    quiet from there on.
+    A callback never ends a training run: if something cannot be measured, it gives one warning and
+    is quiet from then on.
 
     Parameters
     ----------
@@ -48,24 +47,25 @@ class CollapseTrainerCallback(TrainerCallback):
     mode
         ``"pass"``: a pass of its own over the training data, in evaluation mode. ``"batches"``:
         the training batches themselves, at no extra pass; labels must reach the model, which
-        they do not under label smoothing. The network moves between these batches, so their
+        they do not under label smoothing. The network changes between these batches, so their
         within-class variability includes its drift: logged names say ``collapse_batches``.
     evaluation
         Whether to measure the trainer's ``eval_dataset`` too, if it has one or several by name.
     loader, val_loader
-        Data to measure instead of the trainer's, the latter perhaps several by name.
+        Data to measure instead of the trainer's; validation data optionally several by name.
     history
         Folder of the run: it gets config.json, history.jsonl and snapshots of the geometry, which
-        `neuralcollapse report` draws. A full disk ends no training: records then wait in memory.
+        `neuralcollapse report` draws. A full disk does not end training: records then wait in
+        memory.
     class_names
         One name per class; those of the model's configuration if omitted.
     prefix
-        Of logged names.
+        Prefix of logged names.
     include
         Names of the metrics to record and log; all if omitted.
     resume, overwrite
-        What becomes of a run that is in the folder: nothing is recorded, with a warning, unless
-        one of them says to go on with it or to replace it.
+        Whether to continue or to replace a run that is already in the folder. Without either,
+        nothing is measured, with a warning.
     options
         As in `measure`: head, unpack, forward, device, scatter, feature_budget, max_batches,
         min_samples, layers, ignore_index, shift_labels, metrics. Labels are looked for under the
@@ -74,14 +74,14 @@ class CollapseTrainerCallback(TrainerCallback):
     Attributes
     ----------
     records
-        One dict a measurement.
+        One dict per measurement.
     quiet
         Whether something could not be measured.
 
     Notes
     -----
     With ``max_steps``, a pass reads as many batches as the epoch had. Checkpoints of the trainer
-    keep the records, so that alarms and schedule go on where training is resumed.
+    keep the records, so that alarms and schedule continue when training is resumed.
 
     Examples
     --------
@@ -147,7 +147,7 @@ class CollapseTrainerCallback(TrainerCallback):
         return self._recorder.records
 
     def let_go(self) -> None:
-        """Leave the model without hooks."""
+        """Remove all hooks from the model."""
         if self._observer is not None:
             self._observer.discard()
         if self._hook is not None:
@@ -156,8 +156,8 @@ class CollapseTrainerCallback(TrainerCallback):
 
     @never_ending
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Begin a training run, perhaps of a new model, with a rehearsal on one batch."""
-        model = self._trainer.model  # of `model_init`, another one in every run
+        """Begin a training run, possibly of a new model, with a rehearsal on one batch."""
+        model = self._trainer.model  # a new one in every run with `model_init`
         self._loaders, self._observer = None, None
         if state.global_step and self._key in state.stateful_callbacks and not self.records:
             self._recorder.load_state_dict(state.stateful_callbacks[self._key])
@@ -179,9 +179,9 @@ class CollapseTrainerCallback(TrainerCallback):
 
     @never_ending
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Listen to the model's calls, if this epoch is measured from its batches."""
+        """Register a hook on the model, if this epoch is measured from its batches."""
         self._begun = state.global_step
-        # Without a length, the number of epochs is that of the largest integer.
+        # Without a length, the number of epochs is the largest integer.
         self._last = self._before + min(math.ceil(state.num_train_epochs), 10**9)
         due = self._due(math.floor(state.epoch or 0) + 1)
         if self._observer is not None and due:
@@ -207,7 +207,7 @@ class CollapseTrainerCallback(TrainerCallback):
 
     @never_ending
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measure and log, if it is due."""
+        """Measure and log, if the epoch is due."""
         self.let_go()
         epoch = math.ceil(state.epoch)
         if not self._due(epoch):
@@ -224,8 +224,8 @@ class CollapseTrainerCallback(TrainerCallback):
         with one_refuses_all_refuse():
             record = self._recorder.record(measured, number, state.global_step, self._last)
         self._trainer.log(self._recorder.scalars(record))
-        # Not as an `ExportableState`: a Trainer that goes on from a checkpoint in which one is
-        # missing ends with a KeyError when it saves the next.
+        # Not as an `ExportableState`: a Trainer that resumes from a checkpoint without one raises a
+        # KeyError when it saves the next.
         state.stateful_callbacks[self._key] = self._recorder.state_dict()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -234,14 +234,14 @@ class CollapseTrainerCallback(TrainerCallback):
 
     @property
     def _key(self) -> str:
-        """Name of this callback's state in a checkpoint, which may hold several."""
+        """Key of the state of this callback in a checkpoint, which may hold several."""
         return f"neuralcollapse/{self._recorder.prefix}"
 
     def _due(self, epoch: int) -> bool:
         return self._recorder.schedule.due(self._before + epoch, self._last)
 
     def _hear(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        """Note the labels of a call of training."""
+        """Note the labels of a training call."""
         keys = (key for key in self._options.label_keys if kwargs.get(key) is not None)
         key = next(keys, None)
         if self._observer is not None and module.training and key is not None:
@@ -253,7 +253,7 @@ class CollapseTrainerCallback(TrainerCallback):
             self._observer.close()
 
     def _data(self) -> tuple[Iterable[Any], Loaders]:
-        """Return loaders of our own, so that those of training keep their state."""
+        """Return separate loaders, so that those of training keep their state."""
         if self._loaders is None:
             trainer, held_out = self._trainer, self._val_loader
             if held_out is None and self._evaluation and trainer.eval_dataset is not None:

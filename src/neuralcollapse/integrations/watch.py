@@ -21,49 +21,51 @@ Loaders = Iterable[Any] | Mapping[str, Iterable[Any]] | None
 class CollapseWatch:
     """A context in which your own loop trains a network, and its collapse is measured.
 
-    Call its ``epoch_end()`` after each epoch; ``records`` has everything. Measuring leaves training
-    as it was: modes, random states and hooks are restored.
+    Call its ``epoch_end()`` after each epoch; ``records`` has everything. Measuring does
+    not change training: modes, random states and hooks are restored.
 
     Parameters
     ----------
     model
         The network, also wrapped in ``DistributedDataParallel``; processes are merged.
     loader, val_loader
-        Training and validation data, as `measure` takes them, of the latter perhaps several by
-        name; of this process, where there are several. For a pass, one batch is measured at once,
-        so that what cannot be measured is said before training.
+        Training and validation data, as `measure` takes them, validation data optionally several
+        by name; with several processes, the part of this one. With ``mode="pass"`` one batch is
+        measured at once, so that errors show before training.
     mode
         ``"pass"``: a pass over the data at the end of each epoch due, in evaluation mode.
         ``"batches"``: the batches of training themselves, at no extra pass; iterate over
-        ``collapse.batches()`` instead of the loader. The network moves between these batches, so
-        their within-class variability includes its drift; logged names say ``collapse_batches``.
+        ``collapse.batches()`` instead of the loader. The network changes between these batches,
+        so their within-class variability includes its drift; logged names say
+        ``collapse_batches``.
     schedule
         ``"economy"`` (log-spaced epochs), ``"business"`` (every epoch), ``"full"`` (every class
         and the worst pairs too), a number of epochs, or a `Schedule`.
     epochs
-        How many there will be, if known: the last is always measured, and alarms know late from
-        early. If omitted, leaving the context measures the last epoch where it was not due.
+        Number of epochs, if known: the last is always measured, and alarms can tell late from
+        early. If omitted, the last epoch is measured on leaving the context, unless it was due.
     history
         Folder of the run: it gets config.json, history.jsonl and snapshots of the geometry, which
-        `neuralcollapse report` draws. A full disk ends no training: records then wait in memory.
+        `neuralcollapse report` draws. A full disk does not end training: records then wait in
+        memory.
     log
         A logger, see `sink`.
     class_names
         One name per class; numbers if omitted.
     prefix
-        Of logged names.
+        Prefix of logged names.
     test_loader
-        The same as `val_loader`, by the name it has in `measure`.
+        Another name for `val_loader`, the one it has in `measure`.
     include
         Names of the metrics to record and log; all if omitted.
     resume, overwrite
-        What becomes of a run that is in the folder: it is refused, when the context is entered or
-        the first epoch ends, unless one of them says to go on with it or to replace it.
+        Whether to continue or to replace a run that is already in the folder. Without either, it
+        is an error when the context is entered or the first epoch ends.
     config
         Hyperparameters to keep in config.json, such as ``{"lr": 0.1}``.
     optimizer
-        What trains the network, to record how it trains the head: learning rate, weight decay and
-        momentum, from which alarms and cautions know what theory expects of so many steps.
+        The optimizer of the network, to record learning rate, weight decay and momentum of the
+        head, from which alarms and cautions know what theory expects after so many steps.
     options
         As in `measure`: head, unpack, forward, device, scatter, feature_budget, max_batches,
         min_samples, layers, ignore_index, shift_labels, metrics.
@@ -71,21 +73,21 @@ class CollapseWatch:
     Attributes
     ----------
     epoch
-        Epochs that have ended.
+        Number of epochs that have ended.
     records
-        One dict a measurement, as in a history.jsonl.
+        One dict per measurement, as in history.jsonl.
 
     Raises
     ------
     NeuralCollapseError
-        If mode, schedule or log are unknown, the batches of a compiled network are to be watched,
-        or one batch cannot be measured; later, as `measure`.
+        If mode, schedule or log are unknown, the network is compiled with ``mode="batches"``, or
+        one batch cannot be measured; later, as `measure`.
 
     Warns
     -----
     CollapseWarning
-        Of absent classes, minority collapse, late negative margins, collapse without
-        generalisation, or lost rank.
+        About absent classes, minority collapse, negative margins late in training, collapse
+        without generalisation, or loss of rank.
 
     Examples
     --------
@@ -158,12 +160,12 @@ class CollapseWatch:
             self._observer.discard()
         measured = self.records[-1]["epoch"] if self.records else 0
         if kind is None and self._recorder.mode == "pass" and measured < self.epoch:
-            self._measure()  # the last epoch, which no one could know to be the last
+            self._measure()  # the last epoch, which could not be known to be the last
 
     def batches(self) -> Iterator[Any]:
         """Yield the batches of the loader; with ``mode="batches"``, each is measured as it runs.
 
-        Where the epoch is not due, the network runs without a hook.
+        If the epoch is not due, the network runs without hooks.
         """
         observer = self._observer
         if not self._recorder.schedule.due(self.epoch + 1, self._last):
@@ -190,8 +192,8 @@ class CollapseWatch:
         Parameters
         ----------
         step
-            Updates so far, for the record and the logger; those of `batches` if omitted, or the
-            epoch where there are none.
+            Number of updates so far, for the record and the logger. If omitted, the batches that
+            `batches` has yielded, or the epoch if there are none.
 
         Returns
         -------
@@ -211,7 +213,7 @@ class CollapseWatch:
         return self._measure()
 
     def _open(self) -> None:
-        """Take the folder, and go on where a resumed run was."""
+        """Open the folder, and continue where a resumed run ended."""
         if self.epoch == 0:
             with one_refuses_all_refuse():
                 self._recorder.open(self._config)

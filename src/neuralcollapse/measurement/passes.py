@@ -1,4 +1,4 @@
-"""The passes of a measurement: gather, settle, then test data; on one process or several."""
+"""The passes of a measurement: gather, settle, then test data; on one or several processes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.validation import as_tensor, check_class_names, real_number, whole_number
 
 Scatter = Literal["pooled", "per_class"] | bool
-FEATURE_BUDGET = 2**30  # bytes of features kept, so that NC4 needs no second pass
+FEATURE_BUDGET = 2**30  # bytes of features to keep, so that NC4 needs no second pass
 
 
 @dataclass(frozen=True)
 class PassOptions:
-    """What `measure`, `watch` and the callbacks have in common to say; see `measure`."""
+    """The options that `measure`, `watch` and the callbacks share; see `measure`."""
 
     head: nn.Module | str | None = None
     device: torch.device | str | None = None
@@ -57,11 +57,14 @@ class PassOptions:
             whole_number("max_batches", self.max_batches)
         if not real_number("feature_budget", self.feature_budget) >= 0:
             raise NeuralCollapseError(
-                "feature_budget", "a number of bytes", str(self.feature_budget), "0 keeps none"
+                "feature_budget",
+                "a number of bytes of at least 0",
+                str(self.feature_budget),
+                "pass 0 to keep none",
             )
 
     def samples(self, model: nn.Module) -> Samples:
-        """Return how the batches of a network are read."""
+        """Return the reader of batches for a network."""
         names = ("unpack", "forward", "ignore_index", "shift_labels", "label_keys")
         return Samples(**{name: getattr(self, name) for name in names}).of(model)
 
@@ -83,12 +86,12 @@ def measured_passes(
     model, loader, test_loader, class_names
         As in `measure`.
     options
-        The others of `measure`.
+        The other options of `measure`.
     show
-        Whether to show progress.
+        Whether to show a progress bar.
     merged
-        Whether the data of all processes is put together, where there are several. Every process
-        must call; its part of the data may be empty. What one refuses, all refuse.
+        Whether to merge the data of all processes, if there are several. Every process must call;
+        its part of the data may be empty. An error on one process is raised on all.
 
     Returns
     -------
@@ -134,22 +137,22 @@ def measured_passes(
 
 
 def rehearse(model: Any, loader: Any, options: PassOptions) -> None:
-    """Measure one batch and forget it, so that what cannot be measured is said before training.
+    """Measure one batch and discard it, so that errors show before training.
 
-    Nothing is done with a loader that can be read only once, or a network that has yet to learn
-    the shapes of its weights.
+    Nothing is done for a loader that can be read only once, or a network with uninitialised (lazy)
+    parameters.
 
     Parameters
     ----------
     model, loader
         As in `measure`.
     options
-        As they will be.
+        Those of the measurements to come.
 
     Raises
     ------
     NeuralCollapseError
-        As `measure`, where one batch can tell.
+        As `measure`, as far as one batch can show.
     """
     with one_refuses_all_refuse():
         _rehearse(model, loader, options)
@@ -171,7 +174,7 @@ def _rehearse(model: Any, loader: Any, options: PassOptions) -> None:
 
 @dataclass
 class _Passes:
-    """The passes of one measurement over one data set after the other."""
+    """The passes of one measurement, over one data set after another."""
 
     model: nn.Module
     tap: FeatureTap
@@ -213,7 +216,7 @@ class _Passes:
         return self._together(state), head
 
     def test(self, name: str, loader: Iterable[Any], means: Tensor) -> CollapseState:
-        """Return the state of all test samples, settled by the means of the training data."""
+        """Return the state of all test samples, compared with the means of the training data."""
         num_classes, dim = means.shape
         budget = self.options.feature_budget
         known = {"centers": means, "confidences": True}
@@ -222,12 +225,12 @@ class _Passes:
             data = self._run(loader, f"measuring {name.replace('_', ' ')} data", self.layers)
             for features, logits, labels in self._frequent(data):
                 state.gather(features, labels, logits)
-        if state.moments.groups:  # else nothing is left to look for
+        if state.moments.groups:  # otherwise nothing remains to be found
             state.look_again(self._together(state).moments)
         return self._together(state)
 
     def layer_values(self, prefix: str) -> dict[str, dict[str, float]]:
-        """Return the values of the layers in the last pass over data, with a prefix."""
+        """Return the values of the layers in the last pass, their names with a prefix."""
         if self.merged:
             self.layers.merge()
         return {
@@ -236,7 +239,7 @@ class _Passes:
         }
 
     def notes(self) -> Iterator[str]:
-        """Yield in words how samples were read, where there was a choice."""
+        """Yield remarks on how samples were read, where there was a choice."""
         if self.options.samples(self.model).shift_labels:
             yield "Labels are shifted: each position is judged by the token after it."
         if self.among is not None:

@@ -1,4 +1,4 @@
-"""Prediction: what theory says of these classes, as data that the catalogue judges values by."""
+"""Prediction: what theory says for these classes, as data by which values are judged."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.theory.implied_decay import implied_feature_decay
 from neuralcollapse.theory.predicted_geometry import PredictedGeometry, predicted_geometry
 
-MOST_CLASSES = 100  # of which the minimum at a decay takes seconds
-ROUNDING = 1e-9  # below it a target is 0, to round-off
+MOST_CLASSES = 100  # for which the minimum at a given decay takes seconds
+ROUNDING = 1e-9  # a target below it is 0 up to round-off
 
 
 def setting_of(
@@ -26,16 +26,17 @@ def setting_of(
     bias: Tensor | None = None,
     trained: ClassMoments | None = None,
 ) -> Setting:
-    """Return what the values of a data set are judged against.
+    """Return the setting that the values of a data set are judged by.
 
     Parameters
     ----------
     moments
-        Of the data set.
+        Moments of the data set.
     weight, bias
         The head, or None.
     trained
-        Moments of the training data if these are others: its class sizes shape the geometry.
+        Moments of the training data, if `moments` are of other data: class sizes in training
+        determine the predicted geometry.
     """
     shaping = _sizes(moments if trained is None else trained)
     return Setting(
@@ -59,16 +60,16 @@ def predicted(class_sizes: tuple[int, ...], dim: int, bias: bool) -> PredictedGe
 def implied_decay(
     counts: Tensor, means: Tensor, weight: Tensor | None, head_decay: float | None
 ) -> float | None:
-    """Return the decay of the features that head and class means imply; None if not to be had.
+    """Return the decay of the features that head and class means imply; None if unknown.
 
     Parameters
     ----------
     counts, means
-        (K,) and (K, d) of the training data.
+        (K,) and (K, d), of the training data.
     weight
         (K, d) the head, or None.
     head_decay
-        Its weight decay in the mean loss, or None.
+        Weight decay of the head with the mean loss, or None.
     """
     if weight is None or not head_decay or len(weight) != len(counts):
         return None
@@ -80,20 +81,20 @@ def implied_decay(
 def geometry_at_decay(
     counts: Tensor, means: Tensor, weight: Tensor | None, bias: bool, head_decay: float | None
 ) -> PredictedGeometry | None:
-    """Return the geometry that theory predicts at a run's own decay, of the classes with samples.
+    """Return the geometry that theory predicts at a run's own decay, for the classes present.
 
     Parameters
     ----------
     counts, means, weight, head_decay
-        As in `implied_decay`, whose decay of the features is taken.
+        As in `implied_decay`, which gives the decay of the features.
     bias
         Whether the head has a bias.
 
     Returns
     -------
     PredictedGeometry or None
-        None where the decay is not known, classes are equal in size (an ETF at any decay), more
-        than fit or than 100, for which it is found within seconds.
+        None if the decay is not known, classes are equal in size (an ETF at any decay), or there
+        are more than fit or more than 100 (which would take too long).
     """
     sizes = counts[counts > 0]
     implied = implied_decay(counts, means, weight, head_decay)
@@ -108,7 +109,7 @@ def geometry_at_decay(
 def targets(class_sizes: tuple[int, ...], dim: int, bias: bool) -> dict[str, float]:
     """Return the value of each metric at the predicted geometry; none for equal classes.
 
-    Shares and margins of samples are 1. Under a free bias of unequal classes the margin over its
+    Shares and margins of samples are 1. With a free bias and unequal classes the margin over its
     scale has no limit, since the bias outgrows the rest: NaN.
     """
     if len(set(class_sizes)) == 1:

@@ -12,8 +12,8 @@ from neuralcollapse.metrics.catalogue import metric_named
 from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.metrics.setting import Setting
 
-APART = 100.0  # test NC1 over training NC1 from which collapse is of the training data alone
-ALONE = "on training data alone"  # what is said of it then
+APART = 100.0  # ratio of test to training NC1 from which only the training data has collapsed
+ALONE = "on training data alone"  # the words for it
 SPREADS = ("nc1_trace_ratio", "nc1_pinv", "cdnv")
 
 
@@ -27,8 +27,8 @@ def training_only(
     values
         Metric name to value, of test data with the prefix ``test_``.
     estimates
-        What `Estimate.numbers` returns, by the same names: corrected values are compared where
-        there are both, since few samples per class make test data look more collapsed than it is.
+        What `Estimate.numbers` returns, by the same names. Corrected values are compared if both
+        exist, since few samples per class make test data look more collapsed than they are.
 
     Examples
     --------
@@ -55,17 +55,17 @@ def ratio_on_test(
 
 
 def both(train: Reading, test: Reading | None, apart: bool, of_head: bool = False) -> Reading:
-    """Return one reading of training and test data, which names the data where they differ.
+    """Return one reading for training and test data, which names the data where they differ.
 
     Parameters
     ----------
     train, test
-        The reading of each; None without test data, or where test data has no such value.
+        The reading of each; None without test data, or without this value on test data.
     apart
-        Whether NC1 is far larger on test data, see `training_only`: then nothing is called
-        collapsed without a word about the data.
+        Whether NC1 is far larger on test data, see `training_only`: then no value is called
+        collapsed without naming the data.
     of_head
-        Whether it speaks of the head alone, which is the same for both.
+        Whether the value is of the head only, and so the same for both.
 
     Examples
     --------
@@ -86,21 +86,21 @@ def both(train: Reading, test: Reading | None, apart: bool, of_head: bool = Fals
     if test is None or train.words == test.words:
         return train
     if test.words == "collapsed" and train.words == train.grade:
-        return train  # few samples make test data look more collapsed than it is
+        return train  # few samples make test data look more collapsed than they are
     return replace(train, words="; test ".join(filter(None, (train.words, test.words))))
 
 
 def record_reading(
     record: Mapping[str, Any], name: str, departure: Departure | None = None
 ) -> Reading:
-    """Return the reading of a value in the record of a run, with that of test data beside it.
+    """Return the reading of a value in a record of a run, together with that of test data.
 
     Parameters
     ----------
     record
-        Of a history; without its ``setting`` there is no grade.
+        A record of a history; without its ``setting`` there is no grade.
     name
-        Of a metric in it; with the prefix ``test_``, of test data alone.
+        A metric in it; with the prefix ``test_``, on test data only.
     departure
         See `Metric.read`.
     """
@@ -121,7 +121,7 @@ def record_apart(record: Mapping[str, Any]) -> float:
 
 
 def recorded_setting(record: Mapping[str, Any], key: str = "setting") -> Setting | None:
-    """Return the setting of a record; of test data with the targets of the training data's."""
+    """Return the setting of a record; that of test data has the targets of the training data."""
     if not isinstance(record.get(key), Mapping) or "setting" not in record:
         return None
     trained = Setting.from_record(record["setting"], {})

@@ -1,4 +1,4 @@
-"""A report in a file: everything but functions of your own, as tensors and words."""
+"""A report in a file: everything except functions of your own, as tensors and JSON."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from neuralcollapse.metrics.kept_samples import KeptSamples
 from neuralcollapse.metrics.state import CollapseState
 
 FORMAT = "neuralcollapse report 1"
-KEPT = ("labels", "margins", "decided", "confidences")  # of single samples
+KEPT = ("labels", "margins", "decided", "confidences")  # of each sample
 
 
 def save_report(report: CollapseValues, path: str | Path) -> None:
     """Write a report to a safetensors file, atomically; see `CollapseReport.save`."""
     if Path(path).suffix != ".safetensors":
         raise NeuralCollapseError(
-            "save", "a file name that ends in .safetensors", Path(path).name, "name it so"
+            "save", "a file name that ends in .safetensors", Path(path).name, "rename it"
         )
     splits = {"train": report.train, **report.others}
     if report.test is not None:
@@ -55,7 +55,7 @@ def read_report(path: str | Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise ValueError("a safetensors file of something else")
-            # An archive is no mapping: it has keys, and cannot be iterated over.
+            # An archive is not a mapping: it has keys, but cannot be iterated over.
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         about = json.loads(metadata["report"])
         splits = {
@@ -79,7 +79,7 @@ def read_report(path: str | Path) -> dict[str, Any]:
 
 
 def is_report(path: str | Path) -> bool:
-    """Tell whether a file is one of a report."""
+    """Return whether a file holds a report."""
     if Path(path).suffix != ".safetensors" or not Path(path).is_file():
         return False
     with reading(path, "a safetensors file", "save it again"), safe_open(path, "pt") as file:
@@ -97,7 +97,7 @@ def _packed(split: SplitReport) -> tuple[dict[str, Tensor], dict[str, Any]]:
     about = {
         "sizes": [moments.num_classes, moments.dim, moments.scatter],
         "groups": moments.groups,
-        # JSON has no NaN, and a float's text is exact.
+        # JSON has no NaN, and the repr of a float is exact.
         "values": {name: repr(float(value)) for name, value in split.values.items()},
     }
     return tensors, about

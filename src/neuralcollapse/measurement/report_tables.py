@@ -1,4 +1,4 @@
-"""A report as tables of metrics, classes and pairs, and as a document of plain values."""
+"""A report as tables of metrics, classes and pairs, and as plain values for JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 ESTIMATED = ("corrected", "lower", "upper")
-PRINTED = ("train", "test", *ESTIMATED, "target", "chance")  # columns that a page has room for
+PRINTED = ("train", "test", *ESTIMATED, "target", "chance")  # the columns that a page has room for
 
 
 def report_frame(report: CollapseValues) -> pd.DataFrame:
@@ -91,12 +91,12 @@ def report_latex(report: CollapseValues, path: str | Path | None) -> str:
 
 
 def report_json(report: CollapseValues, path: str | Path | None) -> str:
-    """Return the document as text, see `CollapseReport.to_json`."""
+    """Return the report as JSON text, see `CollapseReport.to_json`."""
     return _written(json.dumps(report_document(report), indent=2, allow_nan=False), path)
 
 
 def report_document(report: CollapseValues) -> dict[str, Any]:
-    """Return values, classes and worst pairs, fit for JSON; what is not finite is None."""
+    """Return values, classes and worst pairs, fit for JSON; None for what is not finite."""
     document = {
         "values": dict(report.items()),
         "estimates": {name: found.to_dict() for name, found in report.estimates.items()},

@@ -1,4 +1,4 @@
-"""The text of a report: what is true in a few lines, then every value with its reading."""
+"""The text of a report: a summary in a few lines, then every value with its reading."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-WIDE = 116  # columns from which formulas have room
+WIDE = 116  # columns from which there is room for formulas
 NOTEBOOK = 110
-TIES_TOLD = 1e-3  # share of ties from which the report speaks of them
+TIES_TOLD = 1e-3  # share of ties from which the report mentions them
 QUESTION = (
     "Corrected for few samples per class; the intervals are for what unlimited fresh samples would "
     "give (NC3: of a head not fitted to these). Of a complete data set the plain value is exact."
@@ -31,7 +31,7 @@ STYLES = {"collapsed": "green", "on the way": "yellow", "no better than chance":
 
 
 def report_text(report: CollapseValues) -> str:
-    """Return a report as wide as the terminal, coloured if there is one."""
+    """Return a report as wide as the terminal, with colours if it is one."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -123,7 +123,7 @@ def _table(report: CollapseValues, wide: bool) -> Table:
 
 
 def _estimates(report: CollapseValues) -> Iterator[str | Table]:
-    """Yield corrected values with intervals, which question they answer, and why some lack one."""
+    """Yield corrected values with intervals, the question they answer, and why some lack one."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -148,17 +148,17 @@ def _estimates(report: CollapseValues) -> Iterator[str | Table]:
         lacking.setdefault(_lacks(each), []).append(name)
     for reason, without in lacking.items():
         if reason:
-            yield f"No interval of {_listed(without)}: {reason}."
+            yield f"No interval for {_listed(without)}: {reason}."
     for name, each in report.estimates.items():
         if each.doubt:
-            yield f"Do not lean on the corrected {name}: {each.doubt}."
+            yield f"Do not rely on the corrected {name}: {each.doubt}."
     least = report.estimates.get("test_margin_min")
     if least is not None:
         yield f"Minimum margin of test data: with 95 % confidence, {least.words}."
 
 
 def estimate_words(found: Estimate | None, kind: str) -> list[str]:
-    """Return a corrected value and its interval, as table and page write them."""
+    """Return a corrected value and its interval, as the table and the page show them."""
     if found is None:
         return ["", ""]
     if kind == "share":
@@ -168,7 +168,7 @@ def estimate_words(found: Estimate | None, kind: str) -> list[str]:
 
 
 def _lacks(found: Estimate) -> str:
-    """Return why there is no interval, where a reader would look for one."""
+    """Return why there is no interval where a reader would expect one."""
     sought = found.reason not in (TRAINED_ON, "") and not found.words
     return found.reason if sought and not found.has_interval else ""
 
@@ -196,7 +196,7 @@ def _remarks(report: CollapseValues) -> Iterator[str]:
 
 
 def ties_told(ties: int, judged: int, part: str = "") -> str:
-    """Return what a reader should know of ties; nothing where they are few."""
+    """Return what a reader should know about ties; nothing if they are few."""
     if ties <= TIES_TOLD * judged:
         return ""
     return (

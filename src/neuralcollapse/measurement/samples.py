@@ -1,4 +1,4 @@
-"""Samples: what batches of any form hold, and which rows of a head are samples."""
+"""Samples: how batches of any form are read, and which rows at the head are samples."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from neuralcollapse.validation import as_tensor
 Unpack = Callable[[Any], tuple[Any, Any]]
 Forward = Callable[[nn.Module, Any], Any]
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
-MASK_KEYS = ("attention_mask", "mask", "pixel_mask")  # 1 where there is something
-PADDING_KEYS = ("padding_mask", "key_padding_mask", "src_key_padding_mask")  # 1 where not
+MASK_KEYS = ("attention_mask", "mask", "pixel_mask")  # 1 where there is a token
+PADDING_KEYS = ("padding_mask", "key_padding_mask", "src_key_padding_mask")  # 1 where there is none
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,20 @@ class Samples:
     Parameters
     ----------
     unpack
-        From a batch to (inputs, labels); by `unpack_batch` if None.
+        Function from a batch to (inputs, labels); `unpack_batch` if None.
     forward
-        From the network and inputs to its output; ``model(inputs)`` if None, or
-        ``model(**inputs)`` of a mapping.
+        Function from the network and inputs to the output; ``model(inputs)`` if None, or
+        ``model(**inputs)`` for a mapping.
     ignore_index
-        A label that is no class: such positions and samples are left out.
+        A label that is not a class: positions and samples with it are left out.
     shift_labels
-        Whether the label of a position is the one after it, as causal language models are
-        trained; those of Transformers (``*ForCausalLM``) are known if None.
+        Whether each position is judged by the label after it, as causal language models are
+        trained; if None, true for those of Transformers (``*ForCausalLM``).
     label_keys
-        Names that labels may have in a mapping or object, the first found goes.
+        Names that labels may have in a mapping or object; the first one found is used.
     decoder
-        Whether the network decodes what the labels say, and is told them, as the sequence-to-
-        sequence models of Transformers are while they are trained.
+        Whether the network decodes the labels and takes them as input, as the sequence-to-sequence
+        models of Transformers do in training.
 
     Examples
     --------
@@ -61,12 +61,12 @@ class Samples:
     decoder: bool = False
 
     def of(self, model: nn.Module) -> Samples:
-        """Return this reading with what depends on the network decided for it."""
+        """Return a copy in which all that depends on the network is decided."""
         shift = is_causal(model) if self.shift_labels is None else self.shift_labels
         return replace(self, shift_labels=shift, decoder=has_decoder(model))
 
     def split(self, batch: Any) -> tuple[Any, Any, Tensor | None]:
-        """Return inputs, labels and a mask, 1 where there is something, if the batch has one."""
+        """Return inputs, labels and, if the batch has one, a mask: 1 where there is a token."""
         unpack = self.unpack
         inputs, labels = unpack(batch) if unpack else unpack_batch(batch, self.label_keys)
         mask = self.mask(inputs)
@@ -76,26 +76,26 @@ class Samples:
         return inputs, labels, mask
 
     def mask(self, inputs: Any) -> Tensor | None:
-        """Return which positions of the output are there, if the inputs are a mapping that says."""
+        """Return the mask of the positions of the output, if the inputs are a mapping with one."""
         if self.decoder and isinstance(inputs, Mapping):
             return inputs.get("decoder_attention_mask")
         return mask_of(inputs)
 
     def expected(self, labels: Any, mask: Tensor | None) -> tuple[int | None, Tensor | None, bool]:
-        """Return how many samples come, their mask, and whether each position is one."""
+        """Return the number of samples, their mask, and whether each position is a sample."""
         if isinstance(labels, PackedSequence) or not hasattr(labels, "__len__"):
             return None, mask, isinstance(labels, PackedSequence)
         positions = isinstance(labels, Tensor) and labels.ndim > 1 and labels.shape[1] > 1
         return len(labels), mask, positions
 
     def run(self, model: nn.Module, inputs: Any) -> Any:
-        """Return what a network makes of inputs."""
+        """Return the output of a network for inputs."""
         if self.forward is not None:
             return self.forward(model, inputs)
         if not isinstance(inputs, Mapping):
             return model(inputs)
         names = {*MASK_KEYS, *PADDING_KEYS} & {*inputs}
-        if names:  # which need not be for the network
+        if names:  # which the network may not take
             taken = inspect.signature(model.forward).parameters
             if not any(part.kind is part.VAR_KEYWORD for part in taken.values()):
                 inputs = {k: v for k, v in inputs.items() if k in taken or k not in names}
@@ -111,16 +111,16 @@ class Samples:
         features, logits
             (n, ..., d) and (n, ..., K), with positions between if the head is applied to each.
         labels
-            One a row; or as many as positions, in the same shape or with the first two axes
-            exchanged, or packed.
+            One per row; or one per position, in the same shape, with the first two axes exchanged,
+            or packed.
         mask
-            Of the shape of the positions, 0 where a position is no sample; of another shape, such
-            as that of tokens which are pooled before the head, it does not count.
+            Of the shape of the positions, 0 where a position is not a sample. Ignored if it has
+            another shape, such as that of tokens that are pooled before the head.
 
         Raises
         ------
         NeuralCollapseError
-            If there is not one label a position.
+            If there is not one label per position.
         """
         labels = _unpacked(labels, features, self.ignore_index)
         if features.ndim == 2:
@@ -134,7 +134,7 @@ class Samples:
         if true.shape != where:
             raise NeuralCollapseError(
                 "labels",
-                f"one a position, of shape {tuple(where)}",
+                f"one per position, of shape {tuple(where)}",
                 str(tuple(true.shape)),
                 "pool tokens or positions before the head, or pass another head=",
             )
@@ -153,14 +153,14 @@ class Samples:
     def _single(self, features: Tensor, logits: Tensor, labels: Any) -> tuple[Tensor, Tensor, Any]:
         true = labels if isinstance(labels, Tensor) else np.asarray(labels)
         if isinstance(true, np.ndarray):
-            if true.dtype.kind not in "biuf":  # names, which are read by whoever knows them
+            if true.dtype.kind not in "biuf":  # names, which are read where class names are known
                 return features, logits, labels
             true = as_tensor("labels", true)
         true = true.to(features.device)
         if true.numel() == len(features):
             true = true.flatten()
             if logits.shape[1] == 2 and not true.is_complex() and bool((true == true.long()).all()):
-                true = true.long()  # of 0.0 and 1.0, as binary losses take them
+                true = true.long()  # 0.0 and 1.0, as binary losses take them
         if true.ndim == 1 and len(true) == len(features):
             keep = true != self.ignore_index
             if not bool(keep.all()):
@@ -169,7 +169,7 @@ class Samples:
 
 
 def is_causal(model: nn.Module) -> bool:
-    """Return whether a network is one of Transformers that is trained on the next token.
+    """Return whether a network is a causal language model of Transformers.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def is_causal(model: nn.Module) -> bool:
 
 
 def has_decoder(model: nn.Module) -> bool:
-    """Return whether a network is one of Transformers that makes one sequence of another.
+    """Return whether a network is a sequence-to-sequence model of Transformers.
 
     Parameters
     ----------
@@ -210,19 +210,19 @@ def unpack_batch(batch: Any, label_keys: Sequence[str] = LABEL_KEYS) -> tuple[An
     ----------
     batch
         A sequence (inputs, labels); a mapping or named tuple with labels under one of the names;
-        or an object with labels as such an attribute, which is then the input as a whole.
+        or an object with labels as an attribute of such a name, which is then passed whole.
     label_keys
         The names.
 
     Returns
     -------
     tuple
-        Inputs, a mapping if the batch was one or named several, and labels.
+        Inputs, as a mapping if the batch was one or had several fields, and labels.
 
     Raises
     ------
     NeuralCollapseError
-        If the batch is none of these.
+        If the batch has another form.
 
     Examples
     --------
@@ -256,7 +256,7 @@ def unpack_batch(batch: Any, label_keys: Sequence[str] = LABEL_KEYS) -> tuple[An
 
 
 def mask_of(inputs: Any) -> Tensor | None:
-    """Return which positions are there, if the inputs are a mapping that says so."""
+    """Return the mask of the positions, if the inputs are a mapping that has one."""
     if not isinstance(inputs, Mapping):
         return None
     for names, turned in ((MASK_KEYS, False), (PADDING_KEYS, True)):
@@ -268,14 +268,14 @@ def mask_of(inputs: Any) -> Tensor | None:
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """Return inputs with their tensors on a device, however nested, each kind as it was.
+    """Return inputs with their tensors on a device, nested to any depth, types unchanged.
 
     Parameters
     ----------
     value
         A tensor, mapping, sequence, named tuple, dataclass, or object with ``.to``.
     device
-        Where to.
+        The device.
     """
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
@@ -299,7 +299,7 @@ def _without_adapters(model: nn.Module) -> nn.Module:
 
 
 def _unpacked(labels: Any, features: Tensor, ignore_index: int) -> Any:
-    """Return packed labels in the order of packed features, or padded like padded ones."""
+    """Return packed labels in the order of packed features, or padded like padded features."""
     if not isinstance(labels, PackedSequence):
         return labels
     if features.ndim == 2:

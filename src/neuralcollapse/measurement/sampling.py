@@ -1,4 +1,4 @@
-"""What a loader does to its data set: draws samples by weight, or makes each anew."""
+"""What a loader does to its data set: weighted or repeated draws, padding, augmentation."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch.utils.data import IterableDataset, RandomSampler, WeightedRandomSampl
 from neuralcollapse.measurement.at_rest import random_states
 from neuralcollapse.measurement.head_choice import tensors_of
 
-READ_TWICE = 3  # samples, of which a random augmentation leaves some alone
+READ_TWICE = 3  # samples, since a random augmentation leaves some unchanged
 
 
 def sampling_notes(loader: Any) -> list[str]:
-    """Return in words where a loader makes numbers describe its sampler, not its data set.
+    """Return remarks where the numbers would describe the loader rather than its data set.
 
-    That is where samples are drawn by weight or with repeats, or repeated so that every process has
-    as many, since counts are then those of the draw; and where a sample that is read twice differs,
-    since NC1 then has the spread of the augmentation in it. Of a map-style data set, a few samples
-    are read twice; random states are restored.
+    That is the case if samples are drawn by weight or with replacement, or repeated so that every
+    process has equally many, since counts are then those of the draw; and if a sample differs when
+    it is read twice, since NC1 then includes the spread of the augmentation. For this a few samples
+    of a map-style data set are read twice; random states are restored.
 
     Parameters
     ----------
     loader
-        A DataLoader; of anything else, nothing is known.
+        A DataLoader; nothing is known about anything else.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def _drawn(loader: Any) -> Iterator[str]:
 
 
 def _padded(loader: Any) -> Iterator[str]:
-    """Say where samples are repeated so that every process has as many: by torch or Accelerate."""
+    """Say if samples are repeated so that every process has equally many (torch, Accelerate)."""
     data: Any = getattr(loader, "dataset", None)
     total = getattr(getattr(loader, "sampler", None), "total_size", 0)  # DistributedSampler
     shards: Any = getattr(loader, "batch_sampler", None)
@@ -59,7 +59,7 @@ def _padded(loader: Any) -> Iterator[str]:
     if total and hasattr(type(data), "__len__") and total > len(data):
         yield (
             f"Of {len(data)} samples, {total - len(data)} are counted twice, so that every process "
-            "has as many. Pass loader= one that does not pad."
+            "has equally many. Pass loader= one that does not pad."
         )
 
 
@@ -74,7 +74,7 @@ def _augmented(loader: Any) -> Iterator[str]:
     if differ:
         yield (
             "A sample of the data set differs when it is read twice: it is augmented, and NC1 "
-            "has the spread of the augmentation in it. Pass loader= one without."
+            "includes the spread of the augmentation. Pass loader= one without augmentation."
         )
 
 

@@ -21,7 +21,7 @@ class SeparationLaw:
     Attributes
     ----------
     ratio
-        rho, what a layer multiplies the fuzziness by; below 1 if classes separate.
+        rho, the factor of the fuzziness per layer; below 1 if classes separate with depth.
     initial
         D_0, the line's value before the first layer.
     r_squared
@@ -43,7 +43,7 @@ class SeparationLaw:
     layers: int
 
     def at(self, depth: float) -> float:
-        """Return the line's fuzziness at a depth, the first layer being 1.
+        """Return the fuzziness on the line at a depth; the first layer has depth 1.
 
         Parameters
         ----------
@@ -59,8 +59,8 @@ def fit_separation_law(fuzziness: Sequence[float]) -> SeparationLaw | None:
     Parameters
     ----------
     fuzziness
-        D of the layers 1, 2, ..., see `separation_fuzziness`. Values that have no logarithm (0,
-        infinite, undefined) keep their place but are left out.
+        D of the layers 1, 2, ..., see `separation_fuzziness`. Values without a finite logarithm (0,
+        infinite, undefined) are skipped, but keep their depth.
 
     Returns
     -------

@@ -18,15 +18,15 @@ from neuralcollapse.moments.class_moments import ClassMoments
 
 @dataclass(frozen=True, eq=False)
 class SplitReport:
-    """The measurement of one data set: of training data, or of test data beside it.
+    """The measurement of one data set: of the training data, or of test data.
 
     Attributes
     ----------
     values
         Metric name to value.
     state
-        Class moments of the features; decisions, accuracies and margins, against the class means
-        of the training data.
+        Class moments of the features; decisions, accuracies and margins, with respect to the class
+        means of the training data.
     """
 
     values: dict[str, float]
@@ -46,19 +46,19 @@ class SplitReport:
         own: Mapping[str, Metric] | None = None,
         lenient: str = "",
     ) -> SplitReport:
-        """Read the values of a state; what it does not tell before it is settled is NaN.
+        """Compute the values of a state; those that need it to be settled are NaN until then.
 
         Parameters
         ----------
         state
-            Of the samples.
+            The state of the samples.
         weight, bias
             (K, d) and (K,) of the head, or None.
         own
             Metrics to compute besides the catalogue.
         lenient
-            Name of data that may lack samples of two classes: values are then NaN, and a warning
-            says so. Of any other, that is an error.
+            Name of a data set that may lack samples of two classes: its values are then NaN, with
+            a warning. If empty, that is an error.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class SplitReport:
         return cls({row.name: values[row.name] for row in rows if row.name in values}, state)
 
     def columns(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """Return what is known of each class, column by column."""
+        """Return what is known about each class, column by column."""
         moments = self.moments
         distances = (moments.means - moments.center()).square().sum(1).sqrt()
         return {

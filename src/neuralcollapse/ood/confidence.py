@@ -1,4 +1,4 @@
-"""Scores of the logits alone, which every other score should beat."""
+"""Scores of the logits alone: the baselines that other scores should beat."""
 
 from __future__ import annotations
 

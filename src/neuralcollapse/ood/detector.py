@@ -1,4 +1,4 @@
-"""Detector: what every score of familiarity shares: chunks, checks, the head's logits."""
+"""Detector: what all scores of familiarity share: chunks, checks, the logits of the head."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Detector(ABC):
     """
 
     needs_head = True
-    needs_training_data = True  # of moments beyond their sizes
+    needs_training_data = True  # more of the moments than their sizes
 
     def __init__(self, moments: ClassMoments, weight: Any = None, bias: Any = None) -> None:
         if weight is None and self.needs_head:
@@ -78,7 +78,7 @@ class Detector(ABC):
         return torch.cat(parts)
 
     def matrix(self, argument: str, features: Any) -> Tensor:
-        """Return features as wide as those of training, in their own dtype, not yet checked."""
+        """Return features in their own dtype, their width checked, but not their values."""
         rows = as_tensor(argument, features)
         remedy = "pass the features that enter the head, one row per sample"
         check_shape(argument, rows, ("n", self.dim), remedy)
@@ -86,7 +86,7 @@ class Detector(ABC):
 
     @abstractmethod
     def score(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """Return the score of rows that are known to be float64 and finite."""
+        """Return the score of rows that are float64 and finite."""
 
     def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n K"]:
         """Return the logits of the head."""
@@ -96,5 +96,5 @@ class Detector(ABC):
 
 
 def over(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Divide; 0 where the denominator is 0: a zero vector points nowhere."""
+    """Divide; 0 where the denominator is 0, as for a zero vector, which has no direction."""
     return torch.where(denominator > 0, numerator / denominator, 0.0)

@@ -17,7 +17,7 @@ from neuralcollapse.validation import real_number
 class NearestMean(Detector):
     r"""Score features by minus their distance to the nearest class mean, :math:`-\min\|x-\mu_k\|`.
 
-    Higher is more familiar; at most 0, which at collapse every training sample attains.
+    Higher is more familiar; at most 0, the value of every training sample at collapse.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ class Mahalanobis(Detector):
     .. math:: -\min_k \; (x - \mu_k)^\top \Sigma_W^{+} (x - \mu_k)
 
     with one within-class covariance for all classes (tied). Higher is more familiar. Near collapse
-    the covariance is singular: directions whose variance is below `rtol` of the largest are left
-    out, as are those of round-off, and a sample that differs in these alone is not noticed.
+    the covariance is singular: directions whose variance is below `rtol` of the largest, which is
+    round-off, are left out, so a sample that differs only in these goes unnoticed.
 
     Parameters
     ----------
@@ -63,12 +63,12 @@ class Mahalanobis(Detector):
     weight, bias
         Not used.
     shrinkage
-        Share in [0, 1] of the scatter that is replaced by its mean variance in every direction;
-        ``"oas"`` for the oracle approximating one, which fits few samples in many features. None
-        is left out then, and Sigma^-1 takes the place of the pseudo-inverse.
+        Share in [0, 1] of the scatter to replace by its mean variance in every direction;
+        ``"oas"`` for the oracle approximating shrinkage, which suits few samples of many features.
+        Directions then stay above the cut-off, and the pseudo-inverse becomes an inverse.
     rtol
-        Relative cut-off of the pseudo-inverse; d times the precision of float32 if omitted, in
-        which features usually come.
+        Relative cut-off of the pseudo-inverse; if omitted, d times the precision of float32, the
+        usual dtype of features.
 
     Raises
     ------
@@ -106,7 +106,7 @@ class Mahalanobis(Detector):
         if rtol is not None:
             cutoff = real_number("rtol", rtol)
             if not 0 <= cutoff < 1:
-                raise NeuralCollapseError("rtol", "in [0, 1)", str(rtol), "omit it")
+                raise NeuralCollapseError("rtol", "a number in [0, 1)", str(rtol), "omit it")
         if shrinkage is not None:
             share = _oas(variances, moments.num_samples) if shrinkage == "oas" else shrinkage
             if isinstance(share, str) or not 0 <= real_number("shrinkage", share) <= 1:
@@ -136,7 +136,7 @@ def _least_distance(rows: Tensor, means: Tensor) -> Tensor:
 
 
 def _oas(variances: Tensor, num_samples: int) -> float:
-    """Return the shrinkage of the oracle approximating estimator, as scikit-learn's OAS has it."""
+    """Return the shrinkage of the oracle approximating estimator, as in scikit-learn's OAS."""
     dim, mean = len(variances), float(variances.mean())
     alpha = float(variances.square().sum()) / dim**2  # mean square of all entries
     denominator = (num_samples + 1) * (alpha - mean**2 / dim)

@@ -12,7 +12,7 @@ from neuralcollapse.validation import finite_array, real_number
 
 
 def auroc(inside: Any, outside: Any) -> float:
-    """Return the chance that a familiar sample scores higher than a foreign one, ties half.
+    """Return the probability that a familiar sample outscores a foreign one, ties counting half.
 
     The area under the ROC curve.
 
@@ -45,7 +45,7 @@ def auroc(inside: Any, outside: Any) -> float:
 
 
 def fpr_at_tpr(inside: Any, outside: Any, tpr: float = 0.95) -> float:
-    """Return the share of foreign samples taken for familiar, where 95 % of the familiar ones are.
+    """Return the share of foreign samples accepted, at a threshold that accepts 95 % of familiar.
 
     The threshold is the highest score that at least `tpr` of the familiar samples reach.
 
@@ -71,7 +71,7 @@ def fpr_at_tpr(inside: Any, outside: Any, tpr: float = 0.95) -> float:
     Examples
     --------
     >>> from neuralcollapse.ood import fpr_at_tpr
-    >>> fpr_at_tpr([3.0, 2.0], [1.0, 2.0])  # both familiar samples reach 2, as one foreign does
+    >>> fpr_at_tpr([3.0, 2.0], [1.0, 2.0])  # both familiar samples reach 2, and so does one foreign
     0.5
     """
     tpr = real_number("tpr", tpr)

@@ -1,4 +1,4 @@
-"""NCI: how near a feature points to the head's row of its predicted class, and how long it is."""
+"""NCI: how well a feature aligns with the row of its predicted class, and how long it is."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from neuralcollapse.validation import finite_tensor
 
 
 class NCI(Detector):
-    r"""Score features by their proximity to the head's row of the class they are taken for.
+    r"""Score features by their alignment with the head's row of their predicted class.
 
     .. math:: \mathrm{NCI}(x) = \frac{\langle w_c, x - \mu_G \rangle}{\|x - \mu_G\|}
         + \alpha \|x\|_1, \qquad c = \arg\max_k \; \langle w_k, x \rangle + b_k
 
     Higher is more familiar. At collapse the centred training features are parallel to their row,
-    and the first term is its length :math:`\|w_c\|`, the most there is.
+    and the first term is its length :math:`\|w_c\|`, the largest possible value.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class NCI(Detector):
     weight, bias
         (K, d) and (K,) of the head.
     alpha
-        >= 0, weight of the norm. 0 by default, which leaves the proximity alone: the paper tunes it
+        >= 0, weight of the norm. With 0, the default, only the proximity counts; the paper tunes it
         on validation data.
 
     References

@@ -16,7 +16,7 @@ from neuralcollapse.validation import whole_number
 
 
 class NECO(Detector):
-    r"""Score features by their share in the first principal components of training features.
+    r"""Score features by their share in the leading principal components of training features.
 
     .. math:: \mathrm{NECO}(x) = \|P z\| / \|z\|, \qquad z = (x - \mu_G) / \sigma
 
@@ -29,14 +29,14 @@ class NECO(Detector):
     moments
         Moments of the training features, with a scatter.
     weight, bias
-        The head, for `max_logit` alone.
+        The head; needed only for `max_logit`.
     num_components
         Rows of P, 1 to d - 1: with all d of them every feature scores 1. K - 1 if omitted, the
-        dimension that collapse predicts (ours: the paper tunes it for each network), or d - 1 if
-        that is less (a single feature has no fewer).
+        dimension that collapse predicts (our choice: the paper tunes it for each network), or
+        d - 1 if that is less, but at least 1.
     standardize
         Divide by the standard deviation sigma of each coordinate (1 where it is 0), as the
-        authors' code does for ResNets; without, the score is the same for rotated features.
+        authors' code does for ResNets. Without it, the score is invariant to rotations.
     max_logit
         Multiply by the largest logit, as the paper does for all networks but ResNets; then the
         score is not in [0, 1].

@@ -1,4 +1,4 @@
-"""score: how familiar the data of a loader is to a network, in one call."""
+"""score: how familiar the samples of a loader are to a network, in one call."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ def score(
     reading: dict[str, Any] | None = None,
     **options: Any,
 ) -> Float[Tensor, " n"]:
-    """Return how familiar each sample of a loader is to a network, higher for more.
+    """Return how familiar each sample of a loader is to a network; higher is more familiar.
 
     Parameters
     ----------
     model
-        As in `measure`; it runs once over the loader, and is left as it was.
+        As in `measure`; it runs once over the loader, and is left unchanged.
     loader
         The samples to judge, as `measure` reads them.
     method
         As in `ood_scores`.
     train
-        What the training data is: the report of a measurement, class moments, or its loader, which
-        is then measured. ``"msp"`` and ``"energy"`` need none.
+        The training data: the report of a measurement, class moments, or a loader, which is then
+        measured. ``"msp"`` and ``"energy"`` need none.
     reading
         Arguments of `extract_features`, such as ``{"head": "fc"}``.
     options
-        Of the method's class.
+        Options of the class of the method.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def score(
             "train",
             f"the training data, which {method!r} compares with",
             "none",
-            "pass train= its loader, or a report of it",
+            "pass train=, its loader or a report of it",
         )
     read = reading or {}
     arrays = extract_features(model, loader, **read)

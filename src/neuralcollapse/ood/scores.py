@@ -1,4 +1,4 @@
-"""ood_scores: every score by its name."""
+"""ood_scores: every score by name."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ood_scores(
 ) -> Float[Tensor, " n"]:
     """Return how familiar features are, from the class moments of training features and the head.
 
-    Build the detector itself, such as ``NECO(moments)``, to score many batches.
+    To score many batches, build the detector itself, such as ``NECO(moments)``.
 
     Parameters
     ----------
@@ -51,17 +51,17 @@ def ood_scores(
         ``"neco"``, ``"nci"``, ``"vim"``, ``"nearest_mean"``, ``"mahalanobis"``, and the
         baselines ``"msp"`` and ``"energy"``.
     options
-        Of the method's class.
+        Options of the class of the method.
 
     Returns
     -------
     Tensor of shape (n,), float64
-        Higher is more like the training data, whatever the method.
+        Higher is more like the training data, for every method.
 
     Raises
     ------
     NeuralCollapseError
-        If there is no such method, or its arguments do not fit.
+        If the method is unknown, or its arguments do not fit.
 
     Examples
     --------
@@ -76,6 +76,6 @@ def ood_scores(
 
 
 def detector_named(method: str) -> type[Detector]:
-    """Return the class of a method, or refuse its name."""
+    """Return the class of a method, or refuse an unknown name."""
     check_choice("method", method, METHODS)
     return METHODS[method]

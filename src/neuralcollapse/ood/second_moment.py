@@ -10,12 +10,12 @@ from neuralcollapse.validation import check_shape, finite_tensor
 
 
 def second_moment(moments: ClassMoments, about: Tensor | None = None) -> Float[Tensor, "d d"]:
-    r"""Return the mean of (x - o)(x - o)^T over all samples, with no second look at them.
+    r"""Return the mean of (x - o)(x - o)^T over all samples, without a second pass over them.
 
     .. math:: \mathrm{E}\,(x-o)(x-o)^\top = \Sigma_W + \Sigma_B + (\mu_G-o)(\mu_G-o)^\top
 
-    with both scatters weighted by n_k/N: about the mean of all samples, the total covariance is
-    within plus between, exactly.
+    with both scatters weighted by n_k/N. About the mean of all samples, the total covariance is
+    exactly within plus between.
 
     Parameters
     ----------
@@ -47,6 +47,6 @@ def second_moment(moments: ClassMoments, about: Tensor | None = None) -> Float[T
     if about is None:
         return total
     point = finite_tensor("about", about).to(total.device)
-    check_shape("about", point, total.shape[:1], "pass one point")
+    check_shape("about", point, total.shape[:1], "pass one point (d,)")
     offset = moments.center("sample_mean") - point
     return total.addr_(offset, offset)

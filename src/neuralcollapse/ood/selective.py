@@ -1,4 +1,4 @@
-"""Selective prediction: decide only where the confidence is high, and err less."""
+"""Selective prediction: decide only where the confidence is high, and so err less."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class RiskCoverage:
     coverage
         (n,) 1/n, 2/n, ..., 1: the share of samples decided, the most confident first.
     risk
-        (n,) the share of errors among these; samples of equal confidence in random order, in
-        expectation.
+        (n,) the share of errors among these; for ties of the confidence, its mean over random
+        orders.
 
     Examples
     --------
@@ -41,7 +41,7 @@ class RiskCoverage:
 
     @property
     def excess_aurc(self) -> float:
-        """The mean risk above that of a confidence which ranks every error last; >= 0."""
+        """The AURC above that of the best confidence, which ranks every error last; >= 0."""
         total = len(self.risk)
         correct = round(total * (1 - self.risk[-1]))
         ideal = np.maximum(np.arange(1, total + 1) - correct, 0) / np.arange(1, total + 1)
@@ -59,14 +59,14 @@ def risk_coverage(confidence: Any, correct: Any) -> RiskCoverage:
     Parameters
     ----------
     confidence
-        (n,) such as `ood_scores`, or the normalised margin; higher is more confident.
+        (n,) such as `ood_scores` or normalised margins; higher is more confident.
     correct
         (n,) whether the decision is right.
 
     Returns
     -------
     RiskCoverage
-        The curve; ``.aurc`` sums it up.
+        The curve; ``.aurc`` summarises it.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def risk_coverage(confidence: Any, correct: Any) -> RiskCoverage:
         )
     _, group, sizes = np.unique(-scores, return_inverse=True, return_counts=True)
     errors = np.bincount(group, 1 - right)
-    # Within a tie every order is as likely: each of its places holds its mean number of errors.
+    # Within a tie all orders are equally likely: each position gets the mean number of errors.
     expected = np.repeat(errors / sizes, sizes)
     decided = np.arange(1, len(scores) + 1)
     return RiskCoverage(decided / len(scores), np.cumsum(expected) / decided)

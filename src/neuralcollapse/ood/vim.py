@@ -1,4 +1,4 @@
-"""ViM: the energy of the logits, less a virtual logit of what the principal subspace misses."""
+"""ViM: the energy of the logits minus a virtual logit, the residual off a principal subspace."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class ViM(Detector):
         \alpha = \frac{\sum_i \max_k s_k(x_i)}{\sum_i \|R (x_i - o)\|}, \qquad o = -W^+ b
 
     with R the projection off the leading eigenvectors of the second moment about o, which class
-    moments give exactly. Higher is more familiar; a monotone function of the paper's probability
-    of the virtual class. The scale alpha is a mean of norms over training samples, which no moment
-    tells: it needs one pass over training features, or their sample.
+    moments give exactly. Higher is more familiar; the score is a monotone function of the paper's
+    probability of the virtual class. The scale alpha needs a mean of norms over training samples,
+    which moments do not hold: it takes one pass over training features, or over a sample of them.
 
     Parameters
     ----------
@@ -39,12 +39,12 @@ class ViM(Detector):
     weight, bias
         (K, d) and (K,) of the head.
     num_components
-        Dimension of the principal subspace, 1 to d - 1. If omitted 1000 for d >= 2048, 512 for
-        d >= 768 (the paper's), and d // 2 below (ours).
+        Dimension of the principal subspace, 1 to d - 1. If omitted, 1000 for d >= 2048, 512 for
+        d >= 768 (the paper's choices), and d // 2 below (ours).
     train_features
-        (m, d) training features to find alpha from.
+        (m, d) training features from which alpha is computed.
     alpha
-        The scale, if it is known already.
+        The scale, if it is already known.
 
     Raises
     ------
@@ -86,7 +86,10 @@ class ViM(Detector):
         num_components = whole_number("num_components", num_components, 0)
         if not 1 <= num_components < dim:
             raise NeuralCollapseError(
-                "num_components", f"1 to d - 1 = {dim - 1}", str(num_components), "leave a residual"
+                "num_components",
+                f"1 to d - 1 = {dim - 1}",
+                str(num_components),
+                "use fewer, so that a residual is left",
             )
         self._origin = torch.zeros_like(self._weight[0])
         if self._bias is not None:
@@ -110,14 +113,14 @@ class ViM(Detector):
         if train_features is None or not as_tensor("train_features", train_features).numel():
             raise NeuralCollapseError(
                 "train_features",
-                "training features, or alpha, which no class moments tell",
+                "training features, or alpha, which class moments do not give",
                 "none",
-                "pass train_features=, a sample of a few thousand is enough",
+                "pass train_features=; a sample of a few thousand is enough",
             )
         given = self.matrix("train_features", train_features)
         rows = finite_matrix("train_features", given).to(self.device)
         residual = float(self._residual_norms(rows).sum())
-        # Round-off of features that lie in the principal subspace is no residual.
+        # Round-off of features that lie in the principal subspace does not count as a residual.
         if residual <= 1e-12 * float(rows.norm(dim=1).sum()):
             raise NeuralCollapseError(
                 "num_components",
