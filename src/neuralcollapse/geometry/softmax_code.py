@@ -76,10 +76,11 @@ def softmax_code(
         \mathrm{dist}\bigl(w_k, \mathrm{conv}\{w_j\}_{j \ne k}\bigr)
 
     In closed form where the optimum is known: a simplex ETF for K <= d + 1 (K/(K-1)), simplices in
-    orthogonal subspaces for K <= 2d (1; far from unique), a regular polygon in the plane. Otherwise
-    by an annealed search: :math:`\tau \log \sum_{k, j \ne k} e^{-\langle w_k - w_j, h_k \rangle / \tau}`
-    with h = w descends while tau falls geometrically, from several starts and temperatures; linear
-    programmes polish small codes. That h = w is best has held in every case tried and is no
+    orthogonal subspaces for K <= 2d (1; far from unique), a regular polygon in the plane.
+    Otherwise by an annealed search:
+    :math:`\tau \log \sum_{k, j \ne k} e^{-\langle w_k - w_j, h_k \rangle / \tau}` with h = w
+    descends while tau falls geometrically, from several starts and temperatures, and linear
+    programmes polish small codes. That h = w is best has held in every case tried but is not a
     theorem, so such codes are called best known.
 
     Weight decay instead of unit rows leads to another configuration for K > d + 1, whose rows
