@@ -104,7 +104,7 @@ def test_names_are_kept_in_the_file(tmp_path):
 @pytest.mark.parametrize("names", [np.array("ant"), np.array([["a"], ["b"], ["c"]])])
 def test_names_are_a_row(tmp_path, names):
     np.savez(tmp_path / "f.npz", features=FEATURES, labels=NUMBERS, class_names=names)
-    with pytest.raises(NeuralCollapseError, match=r"class_names: expected a row of names, got .*"):
+    with pytest.raises(NeuralCollapseError, match=r"class_names: expected a list of names, got .*"):
         read_features(tmp_path / "f.npz")
 
 
@@ -113,7 +113,7 @@ def test_names_in_metadata_are_a_row(tmp_path, names):
     save_file(
         {"features": torch.tensor(FEATURES)}, tmp_path / "f.safetensors", {"class_names": names}
     )
-    with pytest.raises(NeuralCollapseError, match="class_names: expected a row of names"):
+    with pytest.raises(NeuralCollapseError, match="class_names: expected a list of names"):
         read_arrays(tmp_path / "f.safetensors")
 
 
