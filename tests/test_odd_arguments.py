@@ -109,7 +109,7 @@ REPORT = nc.measure_features(X, Y)
             lambda: nc.measure_regression(X, 1e200 * X[:, :2].double(), W[:2]),
             "squares of the targets",
         ),
-        (lambda: nc.measure_regression(X, 1e-200 * X[:, :2].double(), W[:2]), "squares fit in float64"),
+        (lambda: nc.measure_regression(X, 1e-200 * X[:, :2].double(), W[:2]), "fit in float64"),
         (
             lambda: nc.measure_regression(X, X[:, :2], W[:2], weight_decay=5e-4),
             "weight_decay: expected two strengths",
