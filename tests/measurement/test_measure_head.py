@@ -80,7 +80,7 @@ def test_heads_are_found_in_files(tmp_path, suffix):
     assert head.name == "lm_head.weight"
     torch.testing.assert_close(head.bias, state["lm_head.bias"])
     assert head_from_file(path, "model.embed.weight").bias is None
-    with pytest.raises(NeuralCollapseError, match="'lm_hed.weight'; similar names are lm_head"):
+    with pytest.raises(NeuralCollapseError, match=r"'lm_hed.weight'; similar names are lm_head"):
         head_from_file(path, "lm_hed.weight")
     with pytest.raises(NeuralCollapseError, match=r"a matrix \(K, d\), got shape \(4,\)"):
         head_from_file(path, "norm.weight")
