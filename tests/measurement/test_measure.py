@@ -158,7 +158,11 @@ BAD = {
     "range": ([(torch.ones(2, 8), torch.tensor([0, 4]))], {}, "below num_classes = 4, got labels"),
     "length": ([(torch.ones(2, 8), torch.tensor([0]))], {}, "labels: expected 2 labels"),
     "one class": ([(torch.randn(2, 8), torch.tensor([1, 1]))], {}, "samples of at least 2 classes"),
-    "names": ([(torch.ones(2, 8), torch.tensor([0, 1]))], {"class_names": ["a"]}, "4 names, one a"),
+    "names": (
+        [(torch.ones(2, 8), torch.tensor([0, 1]))],
+        {"class_names": ["a"]},
+        "4 names, one per",
+    ),
 }
 
 

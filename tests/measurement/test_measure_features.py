@@ -81,7 +81,7 @@ X, Y = torch.zeros(4, 2), [0, 0, 1, 1]
         (lambda: nc.measure_features(X, [0.5] * 4), "integers or strings, got dtype float64"),
         (lambda: nc.measure_features(X, [1] * 4), "at least 2 classes, got samples of 1"),
         (lambda: nc.measure_features(X, Y, torch.ones(2, 3)), "weight"),
-        (lambda: nc.measure_features(X, Y, bias=torch.ones(2)), "bias: expected a weight beside"),
+        (lambda: nc.measure_features(X, Y, bias=torch.ones(2)), "bias: expected a weight along"),
         (lambda: nc.measure_features(X, Y, test_labels=Y), "test_features: expected both"),
         (lambda: nc.measure_features(X, Y, test_features=X), "test_labels: expected both"),
         (lambda: nc.measure_features([(X, Y, X[:, 0])]), "logits: expected a matrix"),

@@ -319,7 +319,7 @@ def test_the_table_the_frame_and_the_picture(tmp_path, data, capsys):
     text = str(profile)
     assert "Collapse by layer of 60 samples, 3 classes" in text
     assert all(name in text for name in frame["layer"])
-    assert "collapsed, 2." in text
+    assert "at collapse, 2." in text
     assert repr(profile) == "LayerProfile(4 layers, 60 samples)"
     drawing = profile.plot(tmp_path / "layers.png")
     height, width = imread(tmp_path / "layers.png").shape[:2]
@@ -334,7 +334,7 @@ def test_the_table_the_frame_and_the_picture(tmp_path, data, capsys):
     [
         ([1.0, 0.9, 1.0, 1.0], r"From depth 3 (c) on, the nearest class mean is right for all"),
         ([1.0] * 4, r"From depth 1 (a) on"),
-        ([0.5, 1.0, 1.0, 0.75], r"is right on 75.00% at the last layer."),
+        ([0.5, 1.0, 1.0, 0.75], r"is right for 75.00% at the last layer."),
     ],
 )
 def test_what_is_said_of_the_nearest_mean(accuracies, sentence):

@@ -100,7 +100,7 @@ def test_leading_axes_are_samples_of_their_own():
             "thresholds: expected finite numbers, got 1 NaN or infinite of 1",
         ),
         (([], [1.0]), "margins: expected at least one sample, got none; hold out some"),
-        ((1.0, [1.0]), r"margins: expected at least one axis, got shape \(\); pass one margin a"),
+        ((1.0, [1.0]), r"margins: expected at least one axis, got shape \(\); pass one margin per"),
         (([1.0], [1.0], 0.0), r"confidence: expected a number in \(0, 1\), got 0.0"),
     ],
 )
