@@ -38,7 +38,7 @@ with figure(1, 3, 10.8, 3.2) as (drawing, panels):
                 margins = sample_margins(model(images), labels)
             least = margins.argsort()[: int(wrong.sum())]
             share = float(wrong[least].double().mean())
-            print(f"step {step:3}: {share:.0%} of the minimum margins have a wrong label")
+            print(f"step {step:3}: {share:.0%} of the smallest margins have a wrong label")
             axes = panels[steps.index(step)]
             for chosen, label in ((~wrong, "right label"), (wrong, "wrong label")):
                 axes.hist(margins[chosen].numpy(), bins=40, density=True, alpha=0.6, label=label)

@@ -408,7 +408,7 @@ def test_what_has_no_interval_says_why():
     bare = measure_features(x, y, scatter=False).estimates["cdnv"]
     assert bare.reason == "the within-class scatter was not kept"
     once = measure_features(world.means, torch.arange(K)).estimates["cdnv"]
-    assert once.reason == "one sample per class tells nothing of its spread"
+    assert once.reason == "one sample per class tells nothing about its spread"
     still = measure_features(world.means[y], y).estimates["cdnv"]
     assert still.reason == "there is no spread"
 

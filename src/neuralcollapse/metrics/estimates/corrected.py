@@ -1,8 +1,8 @@
-r"""Corrected values: what a metric would be of the distribution, from a sample of it.
+r"""Corrected values: estimates of a metric for the distribution, from a sample of it.
 
 Few samples per class add noise to the class means, which lengthens them and turns them: spread
 relative to distance looks smaller than it is, and geometry looks worse. Each function removes
-the bias to first order or better; the plain values stand in the files of their phenomena.
+the bias to first order or better; the plain values are in the files of their phenomena.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ class Corrected:
     Attributes
     ----------
     function
-        From the sample to a value on its own scale: a signed square for what a distance is.
+        Function from the sample to a value on its own scale: for distances, a signed square.
     scale
-        ``"log"`` for what is positive, ``"square"`` for a signed square.
+        ``"log"`` for positive values, ``"square"`` for signed squares.
     back
-        From a signed square to the metric; the square root of what is above 0 if omitted.
+        Function from a signed square to the metric; if omitted, the square root of its positive
+        part.
     pairs
-        Whether it holds matrices of K x K.
+        Whether it needs K x K matrices.
     probe
-        Directions L (m, d) along which it follows the scatter S: by tr(L S L^T), to first order;
-        omitted where it does not beyond the traces of the classes.
+        Directions L (m, d) through which the value depends on the scatter S, as tr(L S L^T) to
+        first order; omitted if it depends on S only through the traces of the classes.
     doubt
-        Why the corrected value may be far off, in words; empty if it need not be.
+        Why the corrected value may be far off, in words; empty if there is no reason.
     """
 
     function: Callable[[ClassSample], float]
@@ -53,7 +54,7 @@ class Corrected:
     doubt: Callable[[ClassSample], str] = lambda _: ""
 
     def value(self, sample: ClassSample, change: float = 0.0) -> float:
-        """Return the value on the scale of its interval, after a change; NaN if none."""
+        """Return the value plus a change, on the scale of its interval; NaN if undefined."""
         found = self.function(sample) + change
         if self.scale == "square":
             return found
@@ -89,7 +90,7 @@ def corrected_cdnv(sample: ClassSample) -> float:
 
 
 def cdnv_doubt(sample: ClassSample) -> str:
-    """Say so if two class means are hardly farther apart than their noise."""
+    """Return a warning if two class means are hardly farther apart than their noise."""
     distances, variances = _pair_distances(sample)
     apart = (distances / variances.sqrt()).fill_diagonal_(math.inf).nan_to_num(math.inf)
     if not float(apart.min()) < LEAST_APART:
@@ -101,7 +102,7 @@ def corrected_etf(sample: ClassSample) -> float:
     r"""Return the signed squared variation of the spectrum, r (tr G*^2 - V(G))/(T^2 - V(T)) - 1.
 
     Its square root is the coefficient of variation of the eigenvalues of the Gram matrix; 0 for
-    an ETF, and as often below 0 as above for a sample of one. See `etf_distance_of`.
+    an ETF, for samples of which it is as often below 0 as above. See `etf_distance_of`.
     """
     square = sample.total**2 - sample.variance_of_total
     return _over(sample.rank * (sample.squared_gram - sample.variance_of_gram), square) - 1
@@ -161,12 +162,12 @@ def corrected_self_duality(sample: ClassSample) -> float:
 def corrected_pinv(sample: ClassSample) -> float:
     r"""Return nc1_pinv with its two terms of bias taken out, p / max(1 + b_1 + b_2, 0.2).
 
-    NaN where they make up more than a quarter together, or more classes than features leave no
-    inverse in the space of the class means.
+    NaN if together they exceed a quarter, or if there are more classes than features, so that the
+    Gram matrix has no inverse in the space of the class means.
     """
     plain, offset, variance = pinv_terms(sample)
     large = not abs(offset) + abs(variance) <= LARGEST_CORRECTION
-    if large and sample.whole is None:  # of a part what goes for the whole
+    if large and sample.whole is None:  # a part follows the decision for the whole
         return math.nan
     return plain / max(1 + offset + variance, LEAST_DIVISOR)
 

@@ -1,4 +1,4 @@
-"""Estimate: a value with the bias of few samples taken out, and an interval about it."""
+"""Estimate: a value corrected for the bias of few samples, with an interval."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from neuralcollapse.wording import at_most
 if TYPE_CHECKING:
     from neuralcollapse.metrics.state import CollapseState
 
-NO_GROUPS = "groups of samples would take more than 256 MiB, and intervals=True was not said"
-NOT_AGAIN = "a second look at the features would cost too much, and intervals=True was not said"
+NO_GROUPS = "groups of samples would take more than 256 MiB, and intervals=True was not passed"
+NOT_AGAIN = "a second look at the features would cost too much, and intervals=True was not passed"
 MANY_PAIRS = (
-    f"more than {MOST_PAIRED:,} classes, whose pairs would all be formed again without each group"
+    f"more than {MOST_PAIRED:,} classes, for which all pairs would be formed anew for each group"
 )
-FEW_FREE = "so few samples do not tell how their scatter varies"
+FEW_FREE = "too few samples to tell how their scatter varies"
 ALWAYS = "two vectors are always an ETF"
-TRAINED_ON = "the network was fitted to these samples: of them the share is exact"
+TRAINED_ON = "the network was fitted to these samples, for which the share is exact"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the samples tell of the distribution they come from.
+    """What samples tell about the distribution they come from.
 
     Attributes
     ----------
     plain
         The value of the samples themselves: exact for them.
     corrected
-        Without the bias of few samples per class; NaN where it is withheld.
+        The value without the bias of few samples per class; NaN if it is withheld.
     lower, upper
-        Ends of an interval that covers the value of the distribution with 95 %; NaN without one.
+        Ends of a 95 % confidence interval for the value of the distribution; NaN without one.
     reason
         Why something is missing; empty if nothing is.
     words
-        What is known of a least value, which has no interval.
+        What is known about a minimum, which has no interval.
     doubt
-        Why the corrected value may be far off; empty if it need not be.
+        Why the corrected value may be far off; empty if there is no reason.
     replicates
         The corrected value without each group of samples, on its scale; empty without groups.
     corrected_by
@@ -73,12 +73,12 @@ class Estimate:
         return not math.isnan(self.lower)
 
     def numbers(self) -> dict[str, float]:
-        """Return the corrected value and the ends that there are."""
+        """Return the corrected value and the ends of the interval, if they are finite."""
         values = {"corrected": self.corrected, "lower": self.lower, "upper": self.upper}
         return {name: value for name, value in values.items() if math.isfinite(value)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return numbers and words that there are, fit for JSON."""
+        """Return the numbers and words that are not empty, fit for JSON."""
         words = {"reason": self.reason, "words": self.words, "doubt": self.doubt}
         return self.numbers() | {name: text for name, text in words.items() if text}
 
@@ -101,12 +101,13 @@ def estimates(
     weight, bias
         (K, d) and (K,) of the head, or None.
     fresh
-        Whether the network has never seen the samples: only then do they tell of its decisions.
+        Whether the network was not fitted to these samples: only then do they tell how it decides
+        on new ones.
 
     Returns
     -------
     dict
-        By the name of the metric, of those whose noise is understood.
+        Estimates by the name of the metric, for those whose noise is understood.
     """
     rows = [row for name, row in CATALOGUE.items() if name in values]
     found = {}
@@ -134,7 +135,7 @@ def estimates(
 
 
 def share_interval(hits: int, total: int) -> tuple[float, float]:
-    r"""Return Clopper and Pearson's two-sided interval of a share, at 95 %.
+    r"""Return the two-sided 95 % interval of Clopper and Pearson for a share.
 
     .. math:: \bigl[I^{-1}_{\alpha/2}(k, n - k + 1),\; I^{-1}_{1-\alpha/2}(k + 1, n - k)\bigr]
 
@@ -182,7 +183,7 @@ def _estimate(
 
 
 def _decided(state: CollapseState, plain: Mapping[str, float], fresh: bool) -> dict[str, Estimate]:
-    """Return shares of decisions, and what is known of the minimum margin."""
+    """Return shares of decisions, and what is known about the minimum margin."""
     found = {}
     for name in ("nc4_agreement", "ncc_accuracy", "accuracy"):
         hits, total = state.counts.hits(name)
@@ -199,7 +200,7 @@ def _decided(state: CollapseState, plain: Mapping[str, float], fresh: bool) -> d
         below = at_most(1 - (1 - CONFIDENCE) ** (1 / judged))
         said = f"a new sample has a smaller margin with probability at most {below}"
         found["margin_min"] = Estimate(
-            plain["margin_min"], reason="a least value has no interval", words=said
+            plain["margin_min"], reason="a minimum has no interval", words=said
         )
     return found
 
@@ -213,7 +214,7 @@ def _without_sample(state: CollapseState) -> str:
     if not moments.scatter:
         return "the within-class scatter was not kept"
     if int(moments.num_samples) - int(moments.present.sum()) < 2:
-        return "one sample per class tells nothing of its spread"
+        return "one sample per class tells nothing about its spread"
     if not float(moments.trace_variances.nansum()) > 0:
         return "there is no spread"
     return ""

@@ -1,4 +1,4 @@
-"""Classes without one group of their samples after the other, for the jackknife."""
+"""Classes with one group of their samples left out in turn, for the jackknife."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.moments.group_sums import GROUPS
 
 FEWEST = 5  # samples of a class, below which there is no interval
-GROUP_BYTES = 2**28  # of their sums, up to which they are kept unasked
+GROUP_BYTES = 2**28  # size of their sums up to which they are kept by default
 
 
 def keeps_groups(intervals: bool | None, num_classes: int, dim: int) -> bool:
-    """Return whether groups are kept: as said, or else where they take at most 256 MiB.
+    """Return whether groups are kept: as requested, or by default up to 256 MiB.
 
     Examples
     --------

@@ -17,7 +17,7 @@ from neuralcollapse.moments.slab import part_rows
 
 MOST_PAIRED = 2048  # classes, up to which K x K matrices are held
 CHEAP_SHARE = 8  # directions may be so many times fewer than features,
-CHEAP_PRODUCTS = 2**29  # or their products so many in all, for a look that nobody asked for
+CHEAP_PRODUCTS = 2**29  # or their products this many in all, for a look that was not requested
 
 
 class SecondLook:
@@ -87,12 +87,12 @@ class SecondLook:
 
 
 def looks_again(intervals: bool | None, moments: ClassMoments) -> bool:
-    """Return whether samples are looked at again: if asked for, or else where it costs little.
+    """Return whether samples are looked at again: if requested, or if that costs little.
 
     Parameters
     ----------
     intervals
-        Whether they were asked for; None if nothing was said.
+        Whether intervals were requested; None if the caller did not say.
     moments
         Of all samples.
     """
