@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.integrate import LSODA
+from threadpoolctl import ThreadpoolController
 
 from neuralcollapse.theory.flow.field import FlowField
 from neuralcollapse.theory.flow.step import Step
@@ -32,10 +33,14 @@ def implicit_steps(
         atol=rtol * float(np.sqrt(np.mean(start.state**2))),
         jac=field.log_time_jacobian,
     )
+    # Threads that factorise a matrix this small wait for each other: on two cores with other work
+    # beside, two took five times the CPU time of one.
+    threads = ThreadpoolController()
     pending = list(log_times)
     while pending:
         before = solver.t
-        solver.step()
+        with threads.limit(limits=1, user_api="blas"):
+            solver.step()
         if solver.t == before or not np.isfinite(solver.y).all():
             return
         # A multistep method passes the log times asked for and reads them off its polynomial.
