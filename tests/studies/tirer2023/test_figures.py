@@ -126,6 +126,8 @@ def test_figure_3_gathers_each_run_in_its_place():
     base = TrainConfig(weight_decay=0.5)
     configs = figure3.decay_configs(base, (7, 8))
     assert configs[0] == replace(base, loss="mse", head_bias=False, head_weight_decay=0.5, seed=7)
+    slowed = figure3.decay_configs(base, (7, 8), 5.0)
+    assert [c.lr for c in slowed] == [base.lr / 5 if c.loss == "mse" else base.lr for c in configs]
     told = [[{"epoch": 1, **dict.fromkeys(figure3.METRICS, hash(config))}] for config in configs]
     record = figure3.record_decays(told)
     third = next(

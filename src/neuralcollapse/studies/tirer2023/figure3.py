@@ -67,9 +67,14 @@ SCALES: dict[Scale, dict[str, Any]] = {
         "epochs": 120,
     },
 }
+# By what the learning rate of squared error is divided where 0.05 is too fast: the small networks
+# got at most 21 % of their images right in ten epochs, and 52 to 99 % in sixty.
+MSE_DIVISOR: dict[Scale, float] = {"small": 5.0}
 
 
-def decay_configs(base: TrainConfig, seeds: Sequence[int]) -> list[TrainConfig]:
+def decay_configs(
+    base: TrainConfig, seeds: Sequence[int], mse_divisor: float = 1.0
+) -> list[TrainConfig]:
     """Return what is trained: each loss with each weight decay and seed, the seed fastest.
 
     Parameters
@@ -78,11 +83,14 @@ def decay_configs(base: TrainConfig, seeds: Sequence[int]) -> list[TrainConfig]:
         The baseline; its loss, bias, seed and decays are varied.
     seeds
         Of every case.
+    mse_divisor
+        By what the learning rate is divided for squared error.
     """
     return [
         replace(
             base,
             loss=loss,
+            lr=base.lr / (mse_divisor if loss == "mse" else 1),
             head_bias=loss == "ce",
             weight_decay=features * base.weight_decay,
             head_weight_decay=head * base.weight_decay,
@@ -161,22 +169,24 @@ def draw(job: FigureJob) -> list[Path]:
     settings = {"data_root": job.data_root} | COMMON | SCALES[job.scale]
     base = job.planned(TrainConfig.from_dict(settings))
     seeds = job.seeds_or(SEEDS[job.scale])
-    histories = job.train(decay_configs(base, seeds), measure_every=MEASURE_EVERY)
+    divisor = MSE_DIVISOR.get(job.scale, 1.0)
+    histories = job.train(decay_configs(base, seeds, divisor), measure_every=MEASURE_EVERY)
     record = record_decays(histories)
     stem = job.folder / f"figure3_{job.scale}"
     path = write_npz(stem.with_suffix(".npz"), record)
-    caption = _caption(base, seeds, record)
+    caption = _caption(base, divisor, seeds, record)
     return [path, *captioned(plot_decays(record), stem.with_suffix(".png"), caption)]
 
 
-def _caption(base: TrainConfig, seeds: Sequence[int], record: Curves) -> str:
+def _caption(base: TrainConfig, mse_divisor: float, seeds: Sequence[int], record: Curves) -> str:
     ours = (
         f"{base.data}, {base.net} of width × {base.width:g}, batches of {base.batch_size}, "
-        f"{base.epochs} epochs, weight decay {base.weight_decay:g}"
+        f"{base.epochs} epochs, weight decay {base.weight_decay:g}, learning rate "
+        f"{base.lr / mse_divisor:g} (squared error) and {base.lr:g}"
     )
     settings = (
         "The paper trains ResNet18 on CIFAR-10 with weight decay 5e-4 and learning rate 0.05, "
-        f"divided by 10 every 40 epochs. Ours: {ours}, the learning rate divided by 10 after "
+        f"divided by 10 every 40 epochs. Ours: {ours}, divided by 10 after "
         f"each third; line: median of seeds {', '.join(map(str, seeds))}, band: their range."
     )
     return f"{settings} {_effects(record)}"
