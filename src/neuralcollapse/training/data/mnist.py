@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -58,27 +59,21 @@ MNIST = DataSource(
     openml=("mnist_784", 1, (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)),
 )
 
-FASHION_MNIST = DataSource(
+FASHION_MNIST = replace(
+    MNIST,
     name="fashion-mnist",
     class_names=GARMENTS,
-    input_shape=SHAPE,
-    sizes=SIZES,
     origin="install Debian's package dataset-fashion-mnist",
-    files=FILES,
-    read=read_idx_splits,
     folders=("FashionMNIST/raw",),
     torchvision="FashionMNIST",
     openml=("Fashion-MNIST", 1, (1000,) * 10),
 )
 
-KMNIST = DataSource(
+KMNIST = replace(
+    MNIST,
     name="kmnist",
     class_names=KANA,
-    input_shape=SHAPE,
-    sizes=SIZES,
     origin="get its four IDX files (codh.rois.ac.jp/kmnist)",
-    files=FILES,
-    read=read_idx_splits,
     folders=("KMNIST/raw",),
     torchvision="KMNIST",
     openml=("Kuzushiji-MNIST", 1, (1000,) * 10),
