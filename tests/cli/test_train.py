@@ -113,4 +113,4 @@ def test_it_says_how_to_go_on_after_an_interrupt(tmp_path, monkeypatch):
     monkeypatch.setattr("neuralcollapse.training.run.train_epoch", interrupted)
     result = run(*TINY, "--out", tmp_path)
     assert result.exit_code == 130
-    assert "The same command with --resume goes on" in result.output
+    assert "The same command with --resume continues" in result.output

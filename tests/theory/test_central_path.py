@@ -214,7 +214,7 @@ def test_bad_input_is_refused(call, message):
 @pytest.mark.parametrize("late", [1e200, 1e6])
 def test_a_time_out_of_reach_is_refused(late, monkeypatch):
     monkeypatch.setattr("neuralcollapse.theory.landing.MOST_EVALUATIONS", 2000)
-    with pytest.raises(NeuralCollapseError, match="times: expected times that the flow gets to"):
+    with pytest.raises(NeuralCollapseError, match="times: expected times that the flow reaches"):
         central_path(DISTINCT, [0, 1], 1, 0.1, [0, late])
     with pytest.raises(NeuralCollapseError, match="end earlier"):
         commuting_path([1.0, 2.0], [0.1, 0.1], 3, 0.5, 0.1, [0.0, late])
