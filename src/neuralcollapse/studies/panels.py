@@ -73,6 +73,22 @@ def band(
     axes.plot(x, np.median(rows, 0), color=color, **style)
 
 
+def drawn_by_band(num_seeds: int) -> str:
+    """Say in words what `band` draws.
+
+    Parameters
+    ----------
+    num_seeds
+        How many.
+
+    Examples
+    --------
+    >>> drawn_by_band(3)
+    'median of 3 seeds, band: their range'
+    """
+    return "one seed" if num_seeds == 1 else f"median of {num_seeds} seeds, band: their range"
+
+
 def share_limits(panels: Sequence[Axes]) -> None:
     """Give panels the same vertical axis, which shows all that any of them shows."""
     limits = np.array([axes.get_ylim() for axes in panels])

@@ -25,7 +25,7 @@ from neuralcollapse.studies.ji2022.network_runs import (
     theory_clock,
 )
 from neuralcollapse.studies.ji2022.study import study
-from neuralcollapse.studies.panels import band, fixed_ticks, log_ticks
+from neuralcollapse.studies.panels import band, drawn_by_band, fixed_ticks, log_ticks
 from neuralcollapse.training import TrainConfig
 
 PANELS = {
@@ -173,12 +173,11 @@ def _caption(number: int, job: FigureJob, first: TrainConfig, runs: dict[str, An
         for title, seeds in runs.items()
     )
     count = len(next(iter(runs.values())))
-    seeds_drawn = "one seed" if count == 1 else f"median of {count} seeds, band: their range"
     return (
         f"The paper: {paper}, without weight decay{unknown}. Ours ({job.scale}): the networks "
         f"named at the left, width × {first.width:g}, {images} training images of each class, "
         f"learning rate {first.lr:g}, momentum {first.momentum:g}, batches of {first.batch_size}, "
-        f"{first.epochs} epochs; line: {seeds_drawn}. At the end, the "
+        f"{first.epochs} epochs; line: {drawn_by_band(count)}. At the end, the "
         f"least of the seeds: {ends}. Dotted: every training image right for the first time. Below "
         "against the theory's time, L the mean training loss: its flow gives straight lines, "
         "dashed; slopes are fitted to each seed from the dotted line on, at the measurements whose "

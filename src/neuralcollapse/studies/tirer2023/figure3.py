@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from neuralcollapse.figure_style import BLUE, ORANGE, captioned, figure, label_ends
 from neuralcollapse.files import write_npz
 from neuralcollapse.studies.figure_job import SEEDS, SMALL, FigureJob, Scale
-from neuralcollapse.studies.panels import Curves, band, curves_by_case, log_ticks
+from neuralcollapse.studies.panels import Curves, band, curves_by_case, drawn_by_band, log_ticks
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.training import TrainConfig
 
@@ -187,7 +187,7 @@ def _caption(base: TrainConfig, mse_divisor: float, seeds: Sequence[int], record
     settings = (
         "The paper trains ResNet18 on CIFAR-10 with weight decay 5e-4 and learning rate 0.05, "
         f"divided by 10 every 40 epochs. Ours: {ours}, divided by 10 after "
-        f"each third; line: median of seeds {', '.join(map(str, seeds))}, band: their range."
+        f"each third; line: {drawn_by_band(len(seeds))}."
     )
     return f"{settings} {_effects(record)}"
 
