@@ -210,6 +210,8 @@ def test_a_batch_without_samples_says_nothing():
 @pytest.mark.parametrize(
     ("call", "name"),
     [
+        (lambda: MOMENTS.between_scatter("class"), "weighting"),
+        (lambda: MOMENTS.between_scatter(center="mean"), "center"),
         (lambda: nc.metrics.nc1_pinv(MOMENTS, per="classes"), "per"),
         (lambda: nc.metrics.nc1_pinv(MOMENTS, within="class"), "weighting"),
         (lambda: nc.metrics.nc1_pinv(MOMENTS, center="mean"), "center"),

@@ -9,8 +9,7 @@ from __future__ import annotations
 from scipy import stats
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.generalization.certificates.held_out import fraction
-from neuralcollapse.validation import positive, real_number, whole_number
+from neuralcollapse.validation import fraction, positive, real_number, whole_number
 
 MOST_SEEDS = 10**6
 

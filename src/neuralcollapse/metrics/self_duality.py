@@ -73,7 +73,7 @@ def self_duality(
         if variant == "uniform_cosine":
             products /= head.norms * rows.norms
         return float(products.std(correction=0) / products.mean().abs())
-    overlap = torch.dot(head.rows.reshape(-1), rows.rows.reshape(-1)) / (head.norm * rows.norm)
+    overlap = torch.dot(head.rows.reshape(-1), rows.rows.reshape(-1)) / head.norm / rows.norm
     squared = float(2 - 2 * overlap)
     if not squared > CLOSE:
         squared = 0.0

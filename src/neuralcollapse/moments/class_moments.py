@@ -284,7 +284,14 @@ class ClassMoments(ClassSums):
             ``"balanced"``: mean over present classes; ``"pooled"``: weighted by n_k / N.
         center
             The point that class means are taken from, see `center`.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If there is no sample, or the weighting or the centre is unknown.
         """
+        check_choice("weighting", weighting, _WEIGHTING.values())
+        check_choice("center", center, _WEIGHTING)
         if self.balanced:
             weighting, center = "balanced", "class_mean"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +65,7 @@ class Evidence:
 
 
 def farthest(values: Iterable[float], expected: float = 1.0) -> float:
-    """Return the value that is farthest from the one expected: if it holds, all hold.
+    """Return the value that is farthest from the one expected, NaN first: if it holds, all hold.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def farthest(values: Iterable[float], expected: float = 1.0) -> float:
     >>> farthest([0.9, 1.3, 1.1])
     1.3
     """
-    return max(values, key=lambda value: abs(value - expected))
+    return max(values, key=lambda value: (math.isnan(value), abs(value - expected)))
 
 
 Check = Callable[[], Iterator[Evidence]]

@@ -14,6 +14,7 @@ from neuralcollapse.validation.arrays import (
 from neuralcollapse.validation.choices import check_choice
 from neuralcollapse.validation.counts import (
     class_counts,
+    fraction,
     positive,
     real_number,
     simplex_dim,
@@ -43,6 +44,7 @@ __all__ = [
     "finite_array",
     "finite_matrix",
     "finite_tensor",
+    "fraction",
     "integer_labels",
     "label_values",
     "occupied_labels",

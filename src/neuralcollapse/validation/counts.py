@@ -218,6 +218,33 @@ def strength_pair(argument: str, value: Any) -> tuple[float, float]:
     return positive("lambda_W", pair[0]), positive("lambda_H", pair[1])
 
 
+def fraction(argument: str, value: float, remedy: str) -> float:
+    """Return a number that must lie in (0, 1).
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        The number.
+    remedy
+        What the error proposes.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is no number in (0, 1).
+
+    Examples
+    --------
+    >>> fraction("level", 0.05, "use 0.05 for 5 %")
+    0.05
+    """
+    if not 0 < real_number(argument, value) < 1:
+        raise NeuralCollapseError(argument, "a number in (0, 1)", str(value), remedy)
+    return float(value)
+
+
 def smoothing_share(value: float) -> float:
     """Return a label smoothing s in [0, 1), the share of the target spread over all classes.
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
-from neuralcollapse.validation import as_tensor, real_number
+from neuralcollapse.validation import as_tensor, fraction
 
 
 def failure_probability(confidence: float) -> float:
@@ -31,33 +31,6 @@ def failure_probability(confidence: float) -> float:
     0.25
     """
     return 1 - fraction("confidence", confidence, "use 0.95 for 95 %")
-
-
-def fraction(argument: str, value: float, remedy: str) -> float:
-    """Return a number that must lie in (0, 1).
-
-    Parameters
-    ----------
-    argument
-        Name to use in an error.
-    value
-        The number.
-    remedy
-        What the error proposes.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If it is no number in (0, 1).
-
-    Examples
-    --------
-    >>> fraction("level", 0.05, "use 0.05 for 5 %")
-    0.05
-    """
-    if not 0 < real_number(argument, value) < 1:
-        raise NeuralCollapseError(argument, "a number in (0, 1)", str(value), remedy)
-    return float(value)
 
 
 def finite_margins(argument: str, value: Any, axes: int | None = None) -> np.ndarray:

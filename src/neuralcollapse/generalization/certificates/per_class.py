@@ -10,8 +10,8 @@ import pandas as pd
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization.certificates.clopper_pearson import clopper_pearson_upper
-from neuralcollapse.generalization.certificates.held_out import failure_probability, fraction
-from neuralcollapse.validation import check_class_names, integer_labels
+from neuralcollapse.generalization.certificates.held_out import failure_probability
+from neuralcollapse.validation import check_class_names, fraction, integer_labels
 
 
 def class_uppers(
