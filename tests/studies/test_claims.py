@@ -37,11 +37,6 @@ def test_evidence_holds_on_the_right_side_only(measured, expected, tolerance, re
     assert Evidence("a number", measured, expected, tolerance, relation).holds is holds
 
 
-@pytest.mark.parametrize("values", itertools.permutations([1.0, math.nan, 3.0]))
-def test_nan_is_farthest_wherever_it_stands(values):
-    assert math.isnan(farthest(values))
-
-
 @pytest.mark.parametrize(
     ("claim", "outcome", "status"),
     [

@@ -1,6 +1,8 @@
 """Each claim fails under a fault in a public function: no claim holds whatever the code does."""
 
+import contextlib
 import dataclasses
+import inspect
 import math
 import sys
 
@@ -10,6 +12,7 @@ import torch
 
 from neuralcollapse import generalization as gen
 from neuralcollapse import geometry, metrics, theory
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization import certificates
 from neuralcollapse.geometry import alignment
 from neuralcollapse.studies import FigureJob, load_study
@@ -293,6 +296,36 @@ def test_the_claim_fails_under_the_fault(claim, owner, name, fault, monkeypatch)
     everywhere(monkeypatch, owner, name, fault)
     # By a number that comes out wrong, not by an error; the first is enough.
     assert any(not piece.holds for piece in CLAIMS[claim].check())
+
+
+def of_nan(fault):
+    """Return a fault that gives NaN where this one gives a wrong number; None if it is no such."""
+    kind, *_ = fault.__qualname__.split(".")
+    if kind == times.__name__:
+        return times(math.nan)
+    if kind == field.__name__:
+        changes = inspect.getclosurevars(fault).nonlocals["changes"]
+        if "indices" not in changes:
+            return field(**{name: lambda value: math.nan * value for name in changes})
+    return None
+
+
+NAN_FAULTS = [
+    (claim, owner, name, of_nan(fault), f"{claim}-{name}-{i}")
+    for i, (claim, owner, name, fault) in enumerate(FAULTS)
+    if of_nan(fault)
+]
+
+
+@pytest.mark.parametrize(
+    ("claim", "owner", "name", "fault"),
+    [row[:-1] for row in NAN_FAULTS],
+    ids=[row[-1] for row in NAN_FAULTS],
+)
+def test_no_claim_holds_on_nan(claim, owner, name, fault, monkeypatch):
+    everywhere(monkeypatch, owner, name, fault)
+    with contextlib.suppress(NeuralCollapseError):  # NaN may also be refused on the way
+        assert any(not piece.holds for piece in CLAIMS[claim].check())
 
 
 def test_every_claim_has_a_fault():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -62,24 +61,6 @@ class Evidence:
         elif self.relation == ">=":
             excess = -excess
         return bool(excess <= self.tolerance)  # numpy has a truth value of its own
-
-
-def farthest(values: Iterable[float], expected: float = 1.0) -> float:
-    """Return the value that is farthest from the one expected, NaN first: if it holds, all hold.
-
-    Parameters
-    ----------
-    values
-        At least one.
-    expected
-        The number that all should be near.
-
-    Examples
-    --------
-    >>> farthest([0.9, 1.3, 1.1])
-    1.3
-    """
-    return max(values, key=lambda value: (math.isnan(value), abs(value - expected)))
 
 
 Check = Callable[[], Iterator[Evidence]]

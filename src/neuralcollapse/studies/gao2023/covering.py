@@ -18,6 +18,7 @@ from neuralcollapse.generalization import (
     missing_mass_bound,
 )
 from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.extremes import largest, smallest
 from neuralcollapse.studies.gao2023.digits import HALF, trained_digits
 from neuralcollapse.studies.gao2023.study import study
 
@@ -43,8 +44,8 @@ def _covering() -> Iterator[Evidence]:
         for q in (np.full(cells, 1 / cells), 0.8 ** np.arange(cells)):
             q = q / q.sum()
             mass = (rng.multinomial(n, q, size=runs) == 0) @ q
-            excess = max(excess, mass.mean() - expected_missing_mass_bound(cells, n))
-            covered = min(covered, np.mean(mass <= missing_mass_bound(cells, n, 0.9)))
+            excess = largest(excess, mass.mean() - expected_missing_mass_bound(cells, n))
+            covered = smallest(covered, np.mean(mass <= missing_mass_bound(cells, n, 0.9)))
     note = f"{runs} samples of each of 6 distributions"
     yield Evidence("largest excess of the mean missing mass", excess, 0, 0, "<=", note)
     yield Evidence("least share below the 90 % bound", covered, 0.9, relation=">=")
@@ -59,7 +60,7 @@ def _two_cells() -> Iterator[Evidence]:
     for n in (1, 2, 3, 5):
         bound = missing_mass_bound(2, n, 0.9)
         failing = (1 - share) ** n * (share > bound) + share**n * (1 - share > bound)
-        exceeded = max(exceeded, float(failing.max()))
+        exceeded = largest(exceeded, float(failing.max()))
     note = "two cells of any size, n = 1 to 5, exact"
     yield Evidence("largest chance to exceed the 90 % bound", exceeded, 0.1, 0, "<=", note)
     n = 5

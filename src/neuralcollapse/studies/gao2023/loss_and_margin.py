@@ -22,6 +22,7 @@ from neuralcollapse.metrics import (
 )
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.extremes import largest, smallest
 from neuralcollapse.studies.gao2023.digits import NOTE, trained_digits
 from neuralcollapse.studies.gao2023.study import study
 from neuralcollapse.theory import gradient_flow
@@ -59,7 +60,7 @@ def _loss_bounds_margin() -> Iterator[Evidence]:
     yield Evidence("largest |p_min - its bound| of two classes", worst, 0, 1e-12, note=note)
     history = trained_digits().history
     right = [snapshot for snapshot in history if snapshot.accuracy == 1]
-    slack = min(s.margin - margin_lower_bound(s.losses) for s in history)
+    slack = smallest(*(s.margin - margin_lower_bound(s.losses) for s in history))
     yield Evidence(
         "least of p_min less its bound over all epochs", slack, 0, ROUND_OFF, ">=", note=NOTE
     )
@@ -79,13 +80,13 @@ def _tight() -> float:
     for gap in (0.1, 1.0, 5.0, 40.0):
         scores = torch.tensor([[gap, 0.0]], dtype=torch.float64)
         losses = cross_entropy_losses(scores, [0])
-        worst = max(worst, abs(float(losses[0]) - math.log1p(math.exp(-gap))))
+        worst = largest(worst, abs(float(losses[0]) - math.log1p(math.exp(-gap))))
         for bound in (
             margin_lower_bound(losses),
             margin_lower_bound(losses, "sum"),
             margin_lower_bound_of_mean(float(losses.mean()), 1),
         ):
-            worst = max(worst, abs(bound - gap) / gap)
+            worst = largest(worst, abs(bound - gap) / gap)
     return worst
 
 
@@ -123,7 +124,7 @@ def _ceiling() -> Iterator[Evidence]:
     for K in (2, 3, 10, 50):
         vertices, labels = simplex_etf(K, K, "axis"), torch.arange(2 * K) % K
         for size in (1e-3, 1.0, 1e3):
-            error = max(error, abs(_ratio(size * vertices[labels], labels, vertices) - 1))
+            error = largest(error, abs(_ratio(size * vertices[labels], labels, vertices) - 1))
     yield Evidence("largest |share - 1| at collapse", error, 0, 1e-12, note="K to 50, any scale")
     off = _floor_error()
     yield Evidence("largest |mean loss / its floor - 1| at collapse", off, 0, 1e-9, note="K to 10")
@@ -148,12 +149,14 @@ def _ceiling() -> Iterator[Evidence]:
     )
     yield Evidence("p_min alone, likewise", margins[1] / margins[0], 5, 0, ">=")
     history = trained_digits().history
-    gap = min(float(s.losses.mean()) - mean_loss_floor(s.scale, 10) for s in history)
+    gap = smallest(*(float(s.losses.mean()) - mean_loss_floor(s.scale, 10) for s in history))
     yield Evidence("least of mean loss less its floor at tau", gap, 0, ROUND_OFF, ">=", note=NOTE)
-    slack = min(
-        s.margin / s.scale
-        - normalized_margin_lower_bound(float(s.losses.mean()), len(s.losses), s.scale)
-        for s in history
+    slack = smallest(
+        *(
+            s.margin / s.scale
+            - normalized_margin_lower_bound(float(s.losses.mean()), len(s.losses), s.scale)
+            for s in history
+        )
     )
     yield Evidence("least of q less its bound by the mean loss", slack, 0, ROUND_OFF, ">=")
     last = history[-1]
@@ -162,14 +165,14 @@ def _ceiling() -> Iterator[Evidence]:
 
 
 def _largest_share(generator: torch.Generator) -> float:
-    largest = -math.inf
+    most = -math.inf
     for draw in range(HEADS):
         K = 2 + draw % 4
         labels = torch.arange(3 * K) % K
         weight = torch.randn(K, 5, generator=generator, dtype=torch.float64)
         noise = torch.randn(3 * K, 5, generator=generator, dtype=torch.float64)
-        largest = max(largest, _ratio(weight[labels] + noise / (1 + draw % 7), labels, weight))
-    return largest
+        most = largest(most, _ratio(weight[labels] + noise / (1 + draw % 7), labels, weight))
+    return most
 
 
 @study.claim(
@@ -181,7 +184,7 @@ def _margin_over_epochs() -> Iterator[Evidence]:
     hard = _hard_margins()
     note = "linear classifier on digits, every fifth label random; 200 steps of Adam"
     words = "largest p_min on data that it cannot fit, after 50 to 200 steps"
-    yield Evidence(words, max(hard[1:]), -1, 0, "<=", note=note)
+    yield Evidence(words, largest(*hard[1:]), -1, 0, "<=", note=note)
     history = trained_digits().history
     agreed = [(s.margin > 0) == (s.accuracy == 1) for s in history]
     words = "share of epochs in which p_min > 0 if and only if all images are right"
@@ -222,7 +225,7 @@ def _floor_error() -> float:
             vertices, labels = size * simplex_etf(K, K, "axis"), torch.arange(K)
             scale = margin_scale(ClassMoments(K, K, False).update(vertices, labels), vertices)
             mean = float(torch.nn.functional.cross_entropy(vertices @ vertices.T, labels))
-            worst = max(worst, abs(mean / mean_loss_floor(scale, K) - 1))
+            worst = largest(worst, abs(mean / mean_loss_floor(scale, K) - 1))
     return worst
 
 

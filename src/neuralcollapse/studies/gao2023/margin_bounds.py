@@ -19,6 +19,7 @@ from neuralcollapse.generalization import (
 from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.metrics import margin_collapse_ratio, margin_min, sample_margins
 from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.extremes import largest, smallest
 from neuralcollapse.studies.gao2023.digits import HALF, NOTE, trained_digits
 from neuralcollapse.studies.gao2023.study import study
 
@@ -132,7 +133,7 @@ def _coverage(runs: int) -> tuple[int, float]:
             found.bound
             >= float((sample_margins(torch.from_numpy(new @ head.T), truth) <= 0).double().mean())
         )
-        least = min(least, found.bound)
+        least = smallest(least, found.bound)
     return covered, least
 
 
@@ -187,7 +188,7 @@ def _why_accuracy_rises() -> Iterator[Evidence]:
     ]
     yield Evidence(
         "largest error of it as that at collapse over the share of the ceiling, relative",
-        max(abs(a / b - 1) for a, b in zip(terms, by_ratio, strict=True)),
+        largest(*(abs(a / b - 1) for a, b in zip(terms, by_ratio, strict=True))),
         0,
         1e-9,
         note="of the margins, only the normalised one enters",

@@ -48,6 +48,7 @@ from torch import Tensor
 from neuralcollapse.generalization import alignment_effects
 from neuralcollapse.generalization.alignment_effects import AlignmentEffects
 from neuralcollapse.geometry import orthant_margins, simplex_etf
+from neuralcollapse.studies.extremes import largest
 from neuralcollapse.studies.gao2023.alignment_runs import (
     AlignmentSetting,
     from_record,
@@ -120,7 +121,7 @@ def decide(record: dict[str, Any]) -> pd.DataFrame:
     margins, fits = np.array(record["margins"]), effects.fits
     means, always = fits["mean"].to_numpy(), (fits["converged"] == fits["runs"]).to_numpy()
     row = effects.anova.to_dict("index")["alignment"]
-    found = [(row["F"], len(margins), max(row["p"], effects.permutation_p))]
+    found = [(row["F"], len(margins), largest(row["p"], effects.permutation_p))]
     for chosen in (np.full(len(margins), True), always):
         correlation, p = rank_correlation(margins[chosen], means[chosen])
         found.append((correlation, int(chosen.sum()), p))

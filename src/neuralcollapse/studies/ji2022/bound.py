@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.geometry import simplex_etf
-from neuralcollapse.studies.claims import Evidence, farthest
+from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.extremes import farthest, largest
 from neuralcollapse.studies.ji2022.flows import margins_of_pairs
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import least_margin_bound, separation_optimum
@@ -28,8 +29,8 @@ def _simplex() -> Iterator[Evidence]:
         for k in range(K):
             cosines = vertices @ vertices[k]
             cosines[k] -= 1 + 1 / (K - 1)
-            worst = max(worst, float((cosines + 1 / (K - 1)).abs().max()))
-        mean = max(mean, float(vertices.sum(0).norm()))
+            worst = largest(worst, float((cosines + 1 / (K - 1)).abs().max()))
+        mean = largest(mean, float(vertices.sum(0).norm()))
     yield Evidence("largest error of a norm or cosine", worst, 0, 1e-13, note="K up to 100")
     yield Evidence("so the vectors sum to zero", mean, 0, 1e-12)
 
@@ -49,7 +50,7 @@ def _margin() -> Iterator[Evidence]:
         "<=",
         f"{len(ratios)} pairs, noise 1e-6 to 10, K to 10",
     )
-    shortfall = max(abs(_ratio([n] * K, d) - 1) for K, n, d in BALANCED)
+    shortfall = largest(*(abs(_ratio([n] * K, d) - 1) for K, n, d in BALANCED))
     yield Evidence("largest |margin / bound - 1| at collapse", shortfall, 0, 1e-12)
     optimum = separation_optimum([5] * 4, 6)
     unequal = least_margin_bound(4 * optimum.W, optimum.H, optimum.labels)
@@ -106,7 +107,7 @@ def _margin_of_any_sizes() -> Iterator[Evidence]:
         "<=",
         f"{len(ratios)} pairs, sizes up to 10:10:1:1",
     )
-    shortfall = max(abs(_ratio(sizes, d) - 1) for sizes, d in IMBALANCED)
+    shortfall = largest(*(abs(_ratio(sizes, d) - 1) for sizes, d in IMBALANCED))
     yield Evidence("largest |margin / bound - 1| at the optimum", shortfall, 0, 1e-12)
     apart = []
     for sizes, dim in IMBALANCED:
@@ -135,7 +136,7 @@ def _searched() -> float:
                 descent.step()
         W, H = (point / point.norm()).detach().split([3, 6])
         found = least_margin_bound(W, H, labels)
-        best = max(best, found.margin / found.mean_square)
+        best = largest(best, found.margin / found.mean_square)
     return best
 
 

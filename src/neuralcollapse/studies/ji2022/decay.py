@@ -17,6 +17,7 @@ from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, figur
 from neuralcollapse.metrics import etf_distance
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.descent import minimize_flat, train_on_all
+from neuralcollapse.studies.extremes import largest
 from neuralcollapse.studies.figure_job import ALL_SCALES, FigureJob
 from neuralcollapse.studies.ji2022.flows import decayed_loss, margins_of_pairs
 from neuralcollapse.studies.ji2022.study import study
@@ -138,8 +139,8 @@ def _costs() -> Iterator[Evidence]:
         chain = [left * roots, *[torch.diag(roots)] * (M - 2), roots[:, None] * right]
         product = torch.linalg.multi_dot(chain)
         squares = sum(float(part.square().sum()) for part in chain)
-        worst = max(worst, abs(squares / best.cost - 1), float((product - best.logits).norm()))
-        excess = max(excess, 1 - float(margins_of_pairs(best.logits, torch.arange(K)).min()))
+        worst = largest(worst, abs(squares / best.cost - 1), float((product - best.logits).norm()))
+        excess = largest(excess, 1 - float(margins_of_pairs(best.logits, torch.arange(K)).min()))
     yield Evidence("cost over that of a balanced chain of factors, less 1", worst, 0, 1e-7)
     yield Evidence("largest lack of a margin to 1", excess, 0, 1e-9, "<=", "four K and M")
     for K, (before, after) in ((4, (3, 4)), (6, (2, 3))):

@@ -11,7 +11,8 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from neuralcollapse.studies.claims import Evidence, farthest
+from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.extremes import farthest, largest
 from neuralcollapse.studies.ji2022.flows import (
     Problem,
     exponent,
@@ -63,7 +64,7 @@ def _direction() -> Iterator[Evidence]:
     note = "its constant grows with what the flow conserves, squares of the start"
     yield Evidence(words, float(small.gap[-1]), 1e-6, 0, "<=", note)
     # Beyond 1e6 the dual bound begins to see the rounding of margins, which are as large as log t.
-    by_hand = max(_relative_gap(flow.W[0], flow.H[0], labels) for flow in flows)
+    by_hand = largest(*(_relative_gap(flow.W[0], flow.H[0], labels) for flow in flows))
     words = "relative duality gap at log t = 1e4 over the one recomputed sample by sample"
     yield Evidence(words, gap[0] / by_hand, 1, 1e-6)
     fitted = exponent(LATE, gap, 1e4, 1e6)
@@ -77,7 +78,12 @@ def _direction() -> Iterator[Evidence]:
     words = "(||W||^2 + ||H||^2) / (2 q_min) over the least, less 1, at log t = 1e8"
     yield Evidence(words, separated[-1], 0, 1e-7, note="by brute force on the logits")
     residual, naive = (
-        np.array([max(f(flow.W[i], flow.H[i], labels) for flow in flows) for i in range(len(LATE))])
+        np.array(
+            [
+                largest(*(f(flow.W[i], flow.H[i], labels) for flow in flows))
+                for i in range(len(LATE))
+            ]
+        )
         for f in (lambda W, H, y: kkt_residuals(W, H, y).largest, _stationarity)
     )
     yield Evidence("largest KKT residual at log t = 1e8", _at(1e8, residual), 1e-3, 0, "<=")

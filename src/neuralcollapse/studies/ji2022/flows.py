@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
+from neuralcollapse.studies.extremes import smallest
 from neuralcollapse.theory import gradient_flow
 from neuralcollapse.theory.flow.solution import FlowSolution
 
@@ -95,10 +96,12 @@ def margins_of_pairs(logits: Tensor, labels: Tensor) -> Tensor:
 
 def separating_norm(W: Tensor, H: Tensor, labels: Tensor) -> float:
     """Return half the squared norm at margin 1, sample by sample."""
-    minimum = min(
-        row[y] - row[j]
-        for row, y in zip((H @ W.T).tolist(), labels.tolist(), strict=True)
-        for j in range(len(W))
-        if j != y
+    minimum = smallest(
+        *(
+            row[y] - row[j]
+            for row, y in zip((H @ W.T).tolist(), labels.tolist(), strict=True)
+            for j in range(len(W))
+            if j != y
+        )
     )
     return float(W.square().sum() + H.square().sum()) / 2 / minimum

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralcollapse.studies.claims import Evidence, farthest
+from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.extremes import farthest, largest, smallest
 from neuralcollapse.studies.ji2022.flows import decayed_loss, separating_norm, summed_loss
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import (
@@ -102,10 +103,10 @@ def _suboptimal_kkt_points() -> Iterator[Evidence]:
     yield Evidence("value of the two pairs, K = 4, n = 1", pairs.value, 4, 1e-14)
     yield Evidence("where the simplex ETF has", separation_value([1] * 4), 3, 1e-14)
     points = suboptimal_points()
-    residual = max(
-        kkt_residuals(p.W, p.H, p.labels, p.multipliers).largest for p in [pairs, *points]
+    residual = largest(
+        *(kkt_residuals(p.W, p.H, p.labels, p.multipliers).largest for p in [pairs, *points])
     )
-    ratio = min(p.value / separation_value(torch.bincount(p.labels)) for p in points)
+    ratio = smallest(*(p.value / separation_value(torch.bincount(p.labels)) for p in points))
     note = f"{len(points)} points, K to 10"
     yield Evidence("largest KKT residual, with multipliers", residual, 0, 1e-13, note=note)
     values = [p.value / separating_norm(p.W, p.H, p.labels) for p in points]
@@ -121,7 +122,7 @@ def _pairs_with_decay() -> Iterator[Evidence]:
     point = paired_critical_point(*decays, samples_per_class=n, dim=5, num_classes=6)
     W, H = point.W.clone().requires_grad_(), point.H.clone().requires_grad_()
     loss = decayed_loss(W, H, point.labels, decays)
-    slope = max(float(part.norm()) for part in torch.autograd.grad(loss, (W, H)))
+    slope = largest(*(float(part.norm()) for part in torch.autograd.grad(loss, (W, H))))
     note = f"K = 6, n = {n}, torch's loss and autograd"
     yield Evidence("with weight decay: gradient at the pairs", slope, 0, 1e-14, note=note)
     found = float(loss.detach())
@@ -142,13 +143,13 @@ def _tangent() -> Iterator[Evidence]:
     points.append((W, H, escape_direction(W, H, [0, 1])))  # features on the wrong sides
     for W, H, found in points:
         own = _inner((found.dW, found.dH), (found.dW, found.dH))
-        length = max(length, abs(own - 1))
+        length = largest(length, abs(own - 1))
         # The norm is stationary along the direction: by a central difference, not by the product.
         ahead, behind = (
             _inner((W + s * found.dW, H + s * found.dH), (W + s * found.dW, H + s * found.dH))
             for s in (1e-3, -1e-3)
         )
-        worst = max(worst, abs(ahead - behind) / 2e-3)
+        worst = largest(worst, abs(ahead - behind) / 2e-3)
     note = f"{len(points)} points, one of them with kappa < 0"
     yield Evidence("largest slope of ||(W, H)||^2 along the escape", worst, 0, 1e-10, note=note)
     yield Evidence("largest | ||(dW, dH)||^2 - 1 |", length, 0, 1e-13)
@@ -177,7 +178,7 @@ def _descent() -> Iterator[Evidence]:
     points = suboptimal_points()
     rises = [_change(point, _escape(point), LARGE)[0] for point in points]
     note = f"{len(points)} points, margin {LARGE:g}, {ANGLE} rad along the great circle"
-    yield Evidence("largest change of log L", max(rises), -1e-3, relation="<=", note=note)
+    yield Evidence("largest change of log L", largest(*rises), -1e-3, relation="<=", note=note)
     two = paired_kkt_point(2)
     found = _at_finite_norm(two, 2.0)
     change, arc = _change(two, found, 2.0)
@@ -223,9 +224,11 @@ def _strict_saddles() -> Iterator[Evidence]:
     )
     yield Evidence(
         "largest curvature, times the optimal value",
-        max(
-            escape.curvature * separation_value(torch.bincount(point.labels))
-            for point, escape in zip(points, found, strict=True)
+        largest(
+            *(
+                escape.curvature * separation_value(torch.bincount(point.labels))
+                for point, escape in zip(points, found, strict=True)
+            )
         ),
         -0.01,
         relation="<=",
@@ -239,7 +242,7 @@ def _strict_saddles() -> Iterator[Evidence]:
     ]
     yield Evidence(
         "largest relative error of the formula against the Hessian of log L",
-        max(errors),
+        largest(*errors),
         0,
         1e-11,
         note=f"{len(errors)} points critical at finite norm, margins 1, 2, 3 and {LARGE:g}",
@@ -253,7 +256,7 @@ def _strict_saddles() -> Iterator[Evidence]:
     ]
     yield Evidence(
         "the least curvature of all over that of the escape: least",
-        min(least),
+        smallest(*least),
         1,
         1e-9,
         ">=",
@@ -266,7 +269,7 @@ def _strict_saddles() -> Iterator[Evidence]:
     ]
     note = "balanced, margins 1 to 3: there is no way down, so none may be claimed"
     words = "least curvature of all at a global optimum"
-    yield Evidence(words, min(curvatures), 0, 1e-9, note=note)
+    yield Evidence(words, smallest(*curvatures), 0, 1e-9, note=note)
     status = [
         escape_direction(m**0.5 * best.W, m**0.5 * best.H, best.labels).status for best, m in optima
     ]
@@ -294,7 +297,7 @@ def _hvp_error() -> float:
             (product, model.hvp(W, H, U, V)),
         ):
             flat = torch.cat([part.ravel() for part in measured])
-            worst = max(worst, float((flat - expected).norm() / expected.norm()))
+            worst = largest(worst, float((flat - expected).norm() / expected.norm()))
     return worst
 
 

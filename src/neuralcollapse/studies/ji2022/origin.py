@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.extremes import largest
 from neuralcollapse.studies.ji2022.flows import summed_loss
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import origin_spectrum
@@ -23,9 +24,9 @@ def _origin() -> Iterator[Evidence]:
     cases = [([1, 1], 1), ([4, 4, 4], 2), ([5, 2, 1], 4)]
     for sizes, dim in cases:
         gradient, hessian = _at_the_origin(sizes, dim)
-        slope = max(slope, float(gradient.norm()))
+        slope = largest(slope, float(gradient.norm()))
         apart = torch.linalg.eigvalsh(hessian) - origin_spectrum(sizes, dim)
-        error = max(error, float(apart.abs().max()))
+        error = largest(error, float(apart.abs().max()))
     note = f"{len(cases)} sets of classes, unequal ones among them; derivatives by autograd"
     yield Evidence("largest gradient", slope, 0, 1e-15, note=note)
     yield Evidence("largest error of an eigenvalue", error, 0, 1e-13)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neuralcollapse.geometry import simplex_encoded_labels
 from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.extremes import largest, smallest
 from neuralcollapse.studies.ji2022.flows import (
     exponent,
     follow_classes,
@@ -67,9 +68,9 @@ def _few_dimensions() -> Iterator[Evidence]:
     gap = 1 / (2 * math.sin(math.pi / 5) ** 2) * 5 / 4 - 1
     yield Evidence(words, polygon / separation_value([1] * 5) - 1, gap, 1e-12)
     ends = [_limit_norm(3, seed) for seed in SEEDS]
-    note = f"the best of {len(SEEDS)} starts; the worst is {max(ends):.4f}"
+    note = f"the best of {len(SEEDS)} starts; the worst is {largest(*ends):.4f}"
     words = "norm at margin 1 in three dimensions over the best found by descent"
-    yield Evidence(words, min(ends) / BEST_FOUND, 1, 1e-4, note=note)
+    yield Evidence(words, smallest(*ends) / BEST_FOUND, 1, 1e-4, note=note)
 
 
 def _limit_norm(dim: int, seed: int) -> float:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralcollapse.studies.claims import Evidence, farthest
+from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.descent import minimize_flat
+from neuralcollapse.studies.extremes import farthest, largest, smallest
 from neuralcollapse.studies.tirer2023.features import loss_by_hand
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory import (
@@ -48,8 +49,8 @@ def _minimizers() -> Iterator[Evidence]:
         best = regularized_mse_minimizer(K, n, d, lambda_w, lambda_h, _generator(K))
         check = regularized_mse_optimality(best.W, best.H, best.labels, lambda_w, lambda_h)
         c = min(1.0, np.sqrt(lambda_w * lambda_h))
-        gap = max(gap, abs(best.value - (c - c * c / 2)), abs(check.gap))
-        gradient = max(gradient, check.gradient_norm)
+        gap = largest(gap, abs(best.value - (c - c * c / 2)), abs(check.gap))
+        gradient = largest(gradient, check.gradient_norm)
     note = f"{len(PROBLEMS)} settings, K to 10, c >= 1 among them"
     yield Evidence("largest gradient norm at the closed form", gradient, 0, 1e-14, note=note)
     yield Evidence("largest |its loss - (c - c^2 / 2)|", gap, 0, 1e-14)
@@ -61,7 +62,7 @@ def _minimizers() -> Iterator[Evidence]:
     ]
     note = f"L-BFGS over W and H, {len(found)} random starts"
     for name, tolerance in (("gap", 1e-12), ("within", 1e-6), ("frame", 1e-5), ("duality", 1e-5)):
-        worst = max(getattr(check, name) for check in found)
+        worst = largest(*(getattr(check, name) for check in found))
         yield Evidence(f"largest error of descent: {name}", worst, 0, tolerance, note=note)
         note = ""
     weak = [_least_found((3, 2, 5, 0.5, 10.0**-p)) / 10 ** (-p / 2) for p in (1, 2, 3)]
@@ -106,15 +107,17 @@ def _kept() -> Iterator[Evidence]:
             found = near_features_minimizer(best.H, best.labels, lambda_w, lambda_h, beta)
             assert found.H is not None  # it is None for moments only
             shift = (found.H - best.H).norm() / best.H.norm()
-            moved, settings = max(moved, float(shift)), settings + 1
+            moved, settings = largest(moved, float(shift)), settings + 1
     note = f"{settings} settings, beta 0.1 to 1000"
     yield Evidence("largest ||H - H0|| / ||H0||", moved, 0, 1e-11, note=note)
     problem, beta = SMALL[0], 1.0
     K, n, d, lambda_w, lambda_h = problem
     best = regularized_mse_minimizer(K, n, d, lambda_w, lambda_h, _generator(K))
-    away = max(
-        float((_minimize(problem, seed, best.H, beta)[1][K * d :] - best.H.ravel()).norm())
-        for seed in range(STARTS)
+    away = largest(
+        *(
+            float((_minimize(problem, seed, best.H, beta)[1][K * d :] - best.H.ravel()).norm())
+            for seed in range(STARTS)
+        )
     )
     words = "largest distance from H0 of what descent finds from random starts"
     yield Evidence(words, away / float(best.H.norm()), 0, 1e-5, note="L-BFGS, beta = 1")
@@ -134,7 +137,7 @@ def _descend(problem: Problem, seed: int) -> Optimality:
 
 
 def _least_found(problem: Problem) -> float:
-    return min(_minimize(problem, seed)[0] for seed in range(STARTS))
+    return smallest(*(_minimize(problem, seed)[0] for seed in range(STARTS)))
 
 
 def _minimize(problem: Problem, seed: int, H0: Tensor | None = None, beta: float = 0.0) -> Found:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.extremes import largest
 from neuralcollapse.studies.tirer2023.features import random_features
 from neuralcollapse.studies.tirer2023.setting import LAMBDA_W, LinearMapSetting
 from neuralcollapse.studies.tirer2023.study import study
@@ -38,7 +39,7 @@ def _map() -> Iterator[Evidence]:
         dense = setting.dense(variant)
         change = torch.randn(40, 10, generator=generator, dtype=torch.float64)
         naive = (dense @ change.numpy().ravel()).reshape(40, 10)
-        worst = max(
+        worst = largest(
             worst, float(np.abs(setting.operator(variant).apply(change).numpy() - naive).max())
         )
     yield Evidence(
@@ -71,7 +72,7 @@ def _map() -> Iterator[Evidence]:
         near = LinearMapSetting(beta=beta)
         norm = float(np.linalg.norm(near.dense() - near.dense("first-order"), 2))
         x = near.g / beta
-        worst = max(worst, abs(norm / (x * x / (1 + x)) - 1))
+        worst = largest(worst, abs(norm / (x * x / (1 + x)) - 1))
     yield Evidence(
         "||F - F_first|| over (g/beta)^2 / (1 + g/beta), - 1",
         worst,
@@ -145,13 +146,13 @@ def _blocks() -> Iterator[Evidence]:
                 predicted = np.concatenate(
                     [np.full(many, value) for value, many in operator.block_singular_values(k, j)]
                 )
-                error = max(error, float(np.abs(measured - predicted).max()))
+                error = largest(error, float(np.abs(measured - predicted).max()))
                 if variant == "first-order" and k == j:
                     least = 1 - setting.g / setting.beta
-                    extreme = max(extreme, abs(measured[0] - 1), abs(measured[-1] - least))
+                    extreme = largest(extreme, abs(measured[0] - 1), abs(measured[-1] - least))
                 elif variant == "first-order":
                     norm = 2 * lambda_h * (1 - setting.c) / setting.beta
-                    between = max(between, abs(measured[0] - norm), measured[1])
+                    between = largest(between, abs(measured[0] - norm), measured[1])
     note = "SVD of 100 x 100 blocks at Figure 1's settings"
     yield Evidence("largest error of 1 and 1 - g / beta", extreme, 0, 1e-13, note=note)
     yield Evidence("largest error of the norm and the rank between classes", between, 0, 1e-13)
@@ -186,7 +187,7 @@ def _blocks() -> Iterator[Evidence]:
     ]
     yield Evidence(
         "norm between classes about c = 2/3: larger neighbour over the middle",
-        float(max(norms[0], norms[2]) / norms[1]),
+        largest(float(norms[0]), float(norms[2])) / float(norms[1]),
         1,
         relation="<=",
     )

@@ -12,6 +12,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.extremes import largest
 from neuralcollapse.studies.tirer2023.features import loss_by_hand, next_features, random_features
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory import (
@@ -48,9 +49,9 @@ def _path() -> Iterator[Evidence]:
         path = central_path(*random_features(*sizes, seed), lambda_w, lambda_h, TIMES)
         by_within = path.trace_within_rate / path.trace_within
         by_between = path.trace_between_rate / path.trace_between
-        ratio = max(ratio, float((by_within - by_between).max()))
-        within = max(within, float((by_within + 2 * lambda_h).max()))
-        between = max(between, float(-(by_between + 2 * lambda_h).min()))
+        ratio = largest(ratio, float((by_within - by_between).max()))
+        within = largest(within, float((by_within + 2 * lambda_h).max()))
+        between = largest(between, float(-(by_between + 2 * lambda_h).min()))
     note = f"{len(SIZES) * len(STRENGTHS)} paths, K to 10, 17 times from 0 to 30"
     words = "largest rate of change of log"
     yield Evidence(f"{words} tr Σ_W / tr Σ_B", ratio, 0, relation="<=", note=note)
@@ -113,9 +114,11 @@ def _reduction() -> Iterator[Evidence]:
         H0, labels = random_features(*sizes, seed)
         path = central_path(H0, labels, lambda_w, lambda_h, [5.0])
         full = _full_flow(H0, labels, lambda_w, lambda_h, 5.0)
-        error = max(error, float((path.features(0) - full).abs().max()))
+        error = largest(error, float((path.features(0) - full).abs().max()))
         apart = torch.cat([full[labels == k] - full[labels == k].mean(0) for k in labels.unique()])
-        scatter = max(scatter, float((path.within[0] - apart.T @ apart / len(full)).abs().max()))
+        scatter = largest(
+            scatter, float((path.within[0] - apart.T @ apart / len(full)).abs().max())
+        )
     note = "flow of all N d features by DOP853, to t = 5"
     yield Evidence("largest error of a feature", error, 0, 1e-10, note=note)
     yield Evidence("largest error of the scatter, against that flow's", scatter, 0, 1e-10)
@@ -177,7 +180,7 @@ def _commuting() -> Iterator[Evidence]:
         for i in range(len(times)):
             means = U * ours.radii[i].numpy() @ V[:, :K].T
             found = V[:, :K].T @ whole.within[i].numpy() @ V[:, :K]
-            apart = max(
+            apart = largest(
                 apart,
                 float(np.abs(whole.means[i].numpy() - means).max()),
                 float(np.abs(found - np.diag(ours.variances[i])).max()),
@@ -189,9 +192,11 @@ def _commuting() -> Iterator[Evidence]:
     drift = float((kept / kept[0] - 1).abs().max())
     yield Evidence("largest relative drift of what is kept", drift, 0, 1e-10)
     ends = commuting_path(radii, 0 * variances, K, 0.5, 0.1, [3.0]).radii[0].tolist()
-    error = max(
-        abs(collapsed_path_time(before, after, 0.5, 0.1) - 3)
-        for before, after in zip(radii.tolist(), ends, strict=True)
+    error = largest(
+        *(
+            abs(collapsed_path_time(before, after, 0.5, 0.1) - 3)
+            for before, after in zip(radii.tolist(), ends, strict=True)
+        )
     )
     yield Evidence("largest error of the time, of 3, without scatter", error, 0, 1e-8)
 
@@ -217,8 +222,10 @@ def _one_layer() -> Iterator[Evidence]:
         ratios.append(_ratio_of_ratios(H0, labels, lambda_w, lambda_h, beta))
     words = "largest ratio tr Σ_W / tr Σ_B of the minimiser over that of H0"
     note = f"{DRAWS} random H0, strengths 0.01 to 3, noise 0.01 to 10"
-    yield Evidence(f"{words}, beta at the constant", max(threshold), 1, relation="<=", note=note)
-    yield Evidence("the same, beta up to 1000 times that", max(ratios), 1, relation="<=")
+    yield Evidence(
+        f"{words}, beta at the constant", largest(*threshold), 1, relation="<=", note=note
+    )
+    yield Evidence("the same, beta up to 1000 times that", largest(*ratios), 1, relation="<=")
     yield from _worst_point()
     H0, labels = random_features(4, 10, 10, 0)
     errors = []
@@ -252,7 +259,7 @@ def _worst_point() -> Iterator[Evidence]:
     point = [part.clone().requires_grad_() for part in (W, H)]
     loss = loss_by_hand(point[0], point[1], labels, (lambda_w, lambda_h, beta), H0)
     gradient = torch.autograd.grad(loss, point)
-    slope = max(float(part.abs().max()) for part in gradient)
+    slope = largest(*(float(part.abs().max()) for part in gradient))
     note = "loss and gradient of torch"
     yield Evidence("gradient at the worst stationary point", slope, 0, 1e-12, note=note)
     before, after = (sufficient_statistics(part, labels) for part in (H0, H))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from neuralcollapse.runs.record import Record
 from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.extremes import smallest
 from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.panels import Curves
 from neuralcollapse.studies.tirer2023 import figure2, figure3
@@ -82,7 +83,7 @@ def _decays() -> Iterator[Evidence]:
         base, changed = np.array([run[-1]["nc1_pinv"] for run in runs]).reshape(2, -1)
         words = f"{title}: the same factor at decay {STRONG[loss]:g}, least"
         yield Evidence(words, float((changed / base).min()), 1, relation=">=", note="turned round")
-        accuracy = min(run[-1]["accuracy"] for run in runs)
+        accuracy = smallest(*(run[-1]["accuracy"] for run in runs))
         yield Evidence("least training accuracy there", accuracy, 1, relation=">=")
 
 
