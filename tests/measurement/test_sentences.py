@@ -160,9 +160,8 @@ def test_few_samples_of_test_data_do_not_make_it_look_collapsed():
     assert report.apart > 100
     record = report.to_record()
     assert record_apart(record) == report.apart
-    assert (
-        "lower" not in record["estimates"]["test_nc1_trace_ratio"]
-    )  # below five samples per class
+    # There are fewer than five samples per class.
+    assert "lower" not in record["estimates"]["test_nc1_trace_ratio"]
 
 
 def test_cautions_name_what_could_mislead():

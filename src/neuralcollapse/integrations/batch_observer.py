@@ -96,9 +96,7 @@ class BatchObserver:
         """
         try:
             self._add(*self._take_expected())
-        except (
-            Exception
-        ) as error:  # with one process, raised here; with several, on each of them at the end
+        except Exception as error:  # of several processes, each raises it at the end
             if not several_ranks():
                 raise
             self._refusal = error

@@ -226,9 +226,7 @@ class CollapseCallback(_Callback):
         self._epoch = trainer.current_epoch + 1
         if self._due(trainer, self._epoch):
             record = self._measure(trainer, pl_module)
-            several = (
-                trainer.world_size > 1
-            )  # the values agree, but Lightning must be told to reduce them
+            several = trainer.world_size > 1  # values agree, but Lightning must be told so
             scalars = self._recorder.scalars(record)
             pl_module.log_dict(scalars, on_step=False, on_epoch=True, sync_dist=several)
 

@@ -256,9 +256,7 @@ def _explains(head: Head, call: LayerCall) -> bool:
         sizes = features.norm(dim=1, keepdim=True) * weight.norm(dim=1)
         sizes = sizes if bias is None else sizes + bias.abs()
         bound = 16 * _eps(head, call) * head.dim**0.5 * sizes
-        known = (
-            logits.isfinite() & expected.isfinite()
-        )  # the others are refused where they are gathered
+        known = logits.isfinite() & expected.isfinite()  # the others are refused when gathered
         return bool((((logits - expected).abs() <= bound) | ~known).all())
 
 

@@ -136,7 +136,7 @@ def summary_text(records: Sequence[Record]) -> str:
 
 
 def _best(records: Sequence[Record]) -> float:
-    return max(float(record.get("accuracy", math.nan)) for record in records)
+    return max((record["accuracy"] for record in records if "accuracy" in record), default=math.nan)
 
 
 def _rounded(factor: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,9 +74,9 @@ def head_mean_path(
     settings = {"momentum": momentum, "decay": decay, "dampening": dampening}
     for name, given in settings.items():
         value = float(real_number(name, given))
-        decays = name == "decay"
-        if not (math.isfinite(value) and 0 <= value <= (value if decays else 1)):
-            expected = "a finite number of at least 0" if decays else "a number in [0, 1]"
+        most = sys.float_info.max if name == "decay" else 1.0
+        if not 0 <= value <= most:
+            expected = "a number in [0, 1]" if most == 1 else "a finite number of at least 0"
             raise NeuralCollapseError(name, expected, str(value), "pass the optimiser's setting")
     mean, velocity = 1.0, None
     path = [mean]

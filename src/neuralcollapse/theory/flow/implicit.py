@@ -34,7 +34,7 @@ def implicit_steps(
         jac=field.log_time_jacobian,
     )
     # Threads that factorise a matrix this small wait for each other: on two cores with other work
-    # beside, two took five times the CPU time of one.
+    # beside, two took seven times the CPU time of one.
     threads = ThreadpoolController()
     pending = list(log_times)
     while pending:
