@@ -14,6 +14,7 @@ from neuralcollapse.metrics.setting import Setting
 
 APART = 100.0  # ratio of test to training NC1 from which only the training data has collapsed
 ALONE = "on training data alone"  # the words for it
+TRAINED = "on training data"  # of other values that are at their target on test data as well
 SPREADS = ("nc1_trace_ratio", "nc1_pinv", "cdnv")
 
 
@@ -72,6 +73,8 @@ def both(train: Reading, test: Reading | None, apart: bool, of_head: bool = Fals
     >>> collapsed, noise = Reading("collapsed", "collapsed"), Reading("on the way", "on the way")
     >>> both(collapsed, noise, apart=True).words
     'on training data alone'
+    >>> both(collapsed, collapsed, apart=True).words
+    'on training data'
     >>> both(collapsed, noise, apart=False).words
     'collapsed; test on the way'
     >>> both(noise, collapsed, apart=False).words
@@ -82,7 +85,8 @@ def both(train: Reading, test: Reading | None, apart: bool, of_head: bool = Fals
         return replace(train, words="at its target") if alone else train
     grades = (train.grade, None if test is None else test.grade)
     if alone or grades == ("collapsed", "no better than chance"):
-        return replace(train, grade="on the way", words=ALONE)
+        reached = test is not None and test.grade == "collapsed"
+        return replace(train, grade="on the way", words=TRAINED if reached else ALONE)
     if test is None or train.words == test.words:
         return train
     if test.words == "collapsed" and train.words == train.grade:

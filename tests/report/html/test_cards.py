@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from made_up_run import write_run
-from neuralcollapse.measurement.readings import ALONE
+from neuralcollapse.measurement.readings import ALONE, TRAINED
 from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.report.html.cards import HEIGHT, WIDTH, cards, figures, lead
 from neuralcollapse.report.html.verdicts import departures_at_end
@@ -99,7 +99,10 @@ def test_bars_stand_between_chance_and_target():
 def test_what_collapsed_on_training_data_alone_is_called_so():
     run = run_of(**COLLAPSED, test_nc1_trace_ratio=2e-2, test_nc4_agreement=1.0)
     found = {card.standing.group[:3]: card for card in cards(run)}
-    assert {found[name].standing.grade for name in ("NC1", "NC2", "NC4")} == {ALONE}
+    assert {found[name].standing.grade for name in ("NC1", "NC2", "NC3")} == {ALONE}
+    assert found["NC4"].standing.grade == TRAINED  # which test data reaches, too
+    behind = run_of(**COLLAPSED, test_nc1_trace_ratio=2e-2, test_nc4_agreement=0.9)
+    assert {card.standing.grade for card in cards(behind)} == {ALONE, "fitted"}
     assert found["NC4"].advice.startswith("Judge the network by its test data")
     assert "200 times larger: what collapsed is the training data" in found["NC1"].standing.text
     words = {name: found[name].standing.text for name in ("NC2", "NC3")}

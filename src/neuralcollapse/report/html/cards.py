@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from neuralcollapse.measurement.readings import ALONE, record_apart
+from neuralcollapse.measurement.readings import ALONE, TRAINED, record_apart
 from neuralcollapse.metrics.catalogue import FIRST, metric_named
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.rows import DECISIONS, NC1, NC2, NC3, NC4
@@ -272,7 +272,7 @@ def _advices(run: Run, standing: Standing) -> Iterator[str]:
     ratio, target = nc1_on_test(last), reading_at_end(run, SHOWN[group])[0].target
     if group in UNSEEN and accuracy < 1 and grade in ("on the way", "no better than chance"):
         yield "Train until every training sample is right: collapse is about what comes after."
-    if grade == ALONE or (group == NC1 and ratio > MUCH_LARGER):
+    if grade in (ALONE, TRAINED) or (group == NC1 and ratio > MUCH_LARGER):
         times = times_larger(last)
         why = f"NC1 is {times} there" if times else "it does not follow"
         yield f"Judge the network by its test data: {why}."

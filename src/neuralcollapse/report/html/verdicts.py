@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from neuralcollapse.measurement.departure import Departure, departures
-from neuralcollapse.measurement.readings import ALONE, ratio_on_test, record_apart, record_reading
+from neuralcollapse.measurement.readings import ratio_on_test, record_apart, record_reading
 from neuralcollapse.metrics.catalogue import FIRST, metric_named
 from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.metrics.rows import DECISIONS, NC1, NC2, NC3, NC4
@@ -33,9 +33,9 @@ class Standing:
     group
         The phenomenon.
     grade
-        ``"collapsed"``, `ALONE`, ``"on the way"``, ``"no better than chance"``, ``"fitted"``,
-        ``"not fitted"``, ``"not graded"`` or ``"undefined"``: rules of thumb of `Metric`, not
-        thresholds of theory.
+        ``"collapsed"``, `ALONE`, `TRAINED`, ``"on the way"``, ``"no better than chance"``,
+        ``"fitted"``, ``"not fitted"``, ``"not graded"`` or ``"undefined"``: rules of thumb of
+        `Metric`, not thresholds of theory.
     text
         The sentence or two.
 
@@ -171,11 +171,11 @@ def _margins(run: Run) -> Iterator[Standing]:
     parts.extend(_weakest(run.snapshots[-1:]))
     if "margin_collapse_ratio" in last:
         reading, alone = reading_at_end(run, "margin_collapse_ratio")
-        grade = (ALONE if alone else reading.grade) or grade
+        grade = alone or reading.grade or grade
     yield Standing(DECISIONS, grade, " ".join(parts))
 
 
-def _means(alone: bool, article: str = "The") -> str:
+def _means(alone: str, article: str = "The") -> str:
     return f"{article} class means{' of the training data' if alone else ''}"
 
 
@@ -241,8 +241,8 @@ def _part(ratio: float) -> str:
     return f"{100 * ratio:.2g} %"
 
 
-def reading_at_end(run: Run, name: str) -> tuple[Reading, bool]:
-    """Return the reading of a value at the end, and whether test data does not follow it.
+def reading_at_end(run: Run, name: str) -> tuple[Reading, str]:
+    """Return the reading of a value at the end, and its words where test data does not follow.
 
     Parameters
     ----------
@@ -251,6 +251,11 @@ def reading_at_end(run: Run, name: str) -> tuple[Reading, bool]:
         those of the last snapshot count.
     name
         Of a metric.
+
+    Returns
+    -------
+    tuple
+        The reading of the training data; `ALONE` or `TRAINED`, or nothing where test data follows.
     """
     record, departure = run.records[-1], departures_at_end(run).get(name)
     for shot in run.snapshots[-1:]:
@@ -258,7 +263,7 @@ def reading_at_end(run: Run, name: str) -> tuple[Reading, bool]:
     trained = {key: value for key, value in record.items() if not key.startswith("test_")}
     reading, both = (record_reading(part, name, departure) for part in (trained, record))
     apart = reading.grade != both.grade or record_apart(record) > 0
-    return reading, apart and reading.grade == "collapsed"
+    return reading, both.words if apart and reading.grade == "collapsed" else ""
 
 
 def departures_at_end(run: Run) -> Mapping[str, Departure]:
@@ -305,9 +310,9 @@ def _chance(reading: Reading) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _standing(group: str, reading: Reading, alone: bool, text: str) -> Standing:
+def _standing(group: str, reading: Reading, alone: str, text: str) -> Standing:
     if reading.grade:
-        return Standing(group, ALONE if alone else reading.grade, text)
+        return Standing(group, alone or reading.grade, text)
     if reading.words == "undefined":
         return Standing(group, "undefined", text)
     why = f" {reading.words[0].upper()}{reading.words[1:]}." if reading.words else ""
