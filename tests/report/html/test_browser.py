@@ -1,9 +1,13 @@
 """The page in a real browser: it draws, answers to pointer and keys, and fits a phone."""
 
 import re
+from base64 import b64decode
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from neuralcollapse.metrics.catalogue import CATALOGUE
 from neuralcollapse.report.html import write_page
@@ -175,16 +179,26 @@ def test_nothing_is_wider_than_the_screen(visit, page_file, two_runs_file):
             assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def _difference(picture, other) -> float:
+    """Mean difference of the pixels of two data addresses, of 255."""
+    pixels = (
+        np.asarray(Image.open(BytesIO(b64decode(one.split(",")[1]))).convert("RGBA"), dtype=float)
+        for one in (picture, other)
+    )
+    return float(np.abs(np.subtract(*pixels)).mean())
+
+
 def test_dark_is_dark_by_the_system_and_by_the_button(visit, page_file):
     background = "getComputedStyle(document.body).backgroundColor"
     page = visit(page_file, color_scheme="dark")
     black, dark = page.evaluate(background), page.evaluate(PIXELS, "gram")
     page.emulate_media(color_scheme="light")
     assert page.evaluate(background) != black
-    assert page.evaluate(PIXELS, "gram") != dark
+    light = page.evaluate(PIXELS, "gram")
     page.locator("#theme").click()
     assert page.evaluate(background) == black
-    assert page.evaluate(PIXELS, "gram") == dark
+    # The same colours, not the same file: the browser may draw edges and letters by another way.
+    assert _difference(page.evaluate(PIXELS, "gram"), dark) < 1 < 20 < _difference(light, dark)
     assert page.locator("#theme").get_attribute("aria-pressed") == "true"
     page.reload()
     assert page.evaluate(background) == black  # it is kept
