@@ -1,6 +1,5 @@
 from .central_path import central_path as central_path
 from .central_path import central_path_velocity as central_path_velocity
-from .central_path import minimizing_head as minimizing_head
 from .collapsed_path import collapsed_path_time as collapsed_path_time
 from .commuting_path import commuting_path as commuting_path
 from .deep_separation import deep_separation as deep_separation
@@ -17,6 +16,7 @@ from .kkt_points import simplex_groups_kkt_point as simplex_groups_kkt_point
 from .landscape import escape_direction as escape_direction
 from .landscape import origin_spectrum as origin_spectrum
 from .layer_peeled import LayerPeeledModel as LayerPeeledModel
+from .minimizing_head import minimizing_head as minimizing_head
 from .near_features import near_features_minimizer as near_features_minimizer
 from .perturbation import PerturbationOperator as PerturbationOperator
 from .predicted_geometry import predicted_geometry as predicted_geometry

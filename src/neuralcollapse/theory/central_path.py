@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.landing import increasing_times, land_on
+from neuralcollapse.theory.minimizing_head import least_head, minimizing_head
 from neuralcollapse.theory.round_off import regular_systems
 from neuralcollapse.theory.sufficient_statistics import (
     HasMoments,
@@ -192,50 +192,6 @@ def central_path(H0: Any, labels: Any, lambda_w: float, lambda_h: float, times: 
 
 
 @regular_systems("lambda_w")
-def minimizing_head(H: Any, labels: Any, lambda_w: float) -> Float[Tensor, "K d"]:
-    r"""Return the head that minimises the regularised MSE loss of given features.
-
-    .. math:: W^*(H) = \arg\min_W \frac{1}{2N} \|H W^\top - Y\|^2 + \frac{\lambda_W}{2K} \|W\|^2
-
-    Parameters
-    ----------
-    H
-        (N, d) features, or an object with ``means``, ``within`` (pooled) and ``counts``.
-    labels
-        (N,) class indices 0..K-1 in any order, classes of any sizes; None when moments are given.
-    lambda_w
-        Weight decay of the head, above 0.
-
-    Returns
-    -------
-    Tensor of shape (K, d)
-        The head, the same for all features of these moments.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If labels and features do not match, or the strength is not above 0.
-    NonFiniteError
-        If a number is NaN or infinite.
-
-    References
-    ----------
-    Tirer, Huang & Niles-Weed 2023, Section 3.
-
-    Examples
-    --------
-    >>> from neuralcollapse.theory import minimizing_head
-    >>> minimizing_head([[1.0, 0.0], [0.0, 1.0]], [0, 1], lambda_w=1.0).tolist()
-    [[0.5, 0.0], [0.0, 0.5]]
-    """
-    moments = sufficient_statistics(H, labels)
-    means, within, weights = (
-        part.numpy() for part in (moments.means, moments.within, moments.weights)
-    )
-    return torch.from_numpy(_head(means, within, weights, positive("lambda_w", lambda_w)))
-
-
-@regular_systems("lambda_w")
 def central_path_velocity(
     H: Any, labels: Any, lambda_w: float, lambda_h: float
 ) -> Float[Tensor, "N d"]:
@@ -281,13 +237,6 @@ def central_path_velocity(
     return W[target] - rows @ W.T @ W - decay * rows
 
 
-def _head(means: Array, within: Array, weights: Array, lambda_w: float) -> Array:
-    weighted = weights[:, None] * means
-    gram = means.T @ weighted + len(means) * within
-    gram[np.diag_indices_from(gram)] += lambda_w
-    return cho_solve(cho_factor(gram), weighted.T).T
-
-
 class _ReducedFlow:
     """The flow on (class means, propagator without its factor exp(-lambda_h t))."""
 
@@ -308,7 +257,7 @@ class _ReducedFlow:
         return land_on(self._velocity, start, times)
 
     def head(self, means: Array, root: Array) -> Array:
-        return _head(means, root @ root.T, self.weights, self.lambda_w)
+        return least_head(means, root @ root.T, self.weights, self.lambda_w)
 
     def drift(self, means: Array, W: Array) -> Array:
         return W - means @ W.T @ W - self.lambda_h * means

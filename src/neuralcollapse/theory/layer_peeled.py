@@ -56,15 +56,20 @@ def residual(logits: Array, labels: NDArray[np.int64]) -> tuple[float, Array]:
     return log_loss, ghat
 
 
-def residual_tangent(
-    log_loss: float, ghat: Array, labels: NDArray[np.int64], logit_tangent: Array
-) -> Array:
-    """Return the derivative of P - Y along `logit_tangent`, divided by L, (N, K) rows."""
+def hessian_product(
+    point: tuple[Array, Array],
+    at: tuple[float, Array],
+    labels: NDArray[np.int64],
+    direction: tuple[Array, Array],
+) -> tuple[Array, Array]:
+    """Return the Hessian of L at (W, H) along (U, V), over L; `at` is the `residual` there."""
+    (W, H), (log_loss, ghat), (U, V) = point, at, direction
+    logit_tangent = H @ U.T + V @ W.T
     advantage_tangent = logit_tangent - logit_tangent[np.arange(len(labels)), labels][:, None]
     mean = np.exp(log_loss) * np.einsum("nk,nk->n", ghat, advantage_tangent)
-    tangent: Array = ghat * (advantage_tangent - mean[:, None])
+    tangent: Array = ghat * (advantage_tangent - mean[:, None])  # of P - Y, divided by L
     _close_rows(tangent, labels)
-    return tangent
+    return tangent.T @ H + ghat.T @ V, tangent @ W + ghat @ U
 
 
 def advantages(logits: Array, labels: NDArray[np.int64]) -> Array:
@@ -179,9 +184,8 @@ class LayerPeeledModel:
     def _hvp(self, W: Any, H: Any, U: Any, V: Any, of_log: bool) -> Pair:
         w, h = self._point(W, H)
         u, v = self._point(U, V, names=("U", "V"))
-        log_loss, ghat = residual(self._logits(w, h), self._labels)
-        tangent = residual_tangent(log_loss, ghat, self._labels, h @ u.T + v @ w.T)
-        along_w, along_h = tangent.T @ h + ghat.T @ v, tangent @ w + ghat @ u
+        at = log_loss, ghat = residual(self._logits(w, h), self._labels)
+        along_w, along_h = hessian_product((w, h), at, self._labels, (u, v))
         if of_log:
             grad_w, grad_h = ghat.T @ h, ghat @ w
             slope = np.vdot(grad_w, u) + np.vdot(grad_h, v)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from neuralcollapse.theory.minimizing_head import least_head
 from neuralcollapse.theory.sufficient_statistics import SufficientStatistics
 from neuralcollapse.validation import Array
 
@@ -54,9 +55,7 @@ class NearFeaturesObjective:
 
     def best_head(self, means: Array, within: Array) -> Array:
         """Return the optimal head for features of these class means and pooled scatter."""
-        weighted = self.weights[:, None] * means
-        gram = means.T @ weighted + len(means) * within + self.lambda_w * np.eye(means.shape[1])
-        return np.asarray(np.linalg.solve(gram, weighted.T).T, np.float64)
+        return least_head(means, within, self.weights, self.lambda_w)
 
     def shrinkage(self, W: Array) -> Array:
         """Return G = (W^T W + mu I)^-1: the best features are H = (Y W + beta H0) G."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralcollapse.theory.layer_peeled import residual, residual_tangent
+from neuralcollapse.theory.layer_peeled import hessian_product, residual
 from neuralcollapse.validation import Array
 
 
@@ -84,12 +84,10 @@ class FlowField:
 
     def log_hessian(self, state: Array, here: Evaluation) -> Callable[[Array], Array]:
         """Return the product with the Hessian of log L at a state already evaluated."""
-        W, H = self.split(state)
+        point, at = self.split(state), (here.log_loss, here.ghat)
 
         def product(direction: Array) -> Array:
-            U, V = self.split(direction)
-            tangent = residual_tangent(here.log_loss, here.ghat, self.labels, H @ U.T + V @ W.T)
-            along = self.join(tangent.T @ H + here.ghat.T @ V, tangent @ W + here.ghat @ U)
+            along = self.join(*hessian_product(point, at, self.labels, self.split(direction)))
             along -= (here.gradient @ direction) * here.gradient
             return along
 
