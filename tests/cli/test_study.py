@@ -46,7 +46,7 @@ def test_a_figure_takes_settings(tmp_path, monkeypatch):
     settings = ["lr=0.5", "data=my_data:stripes", "milestones=[2, 3]", "head_bias=false"]
     flags = [word for setting in settings for word in ("--set", setting)]
     assert run("study", "tirer2023", "--figure", 3, "--out", tmp_path, *flags).exit_code == 0
-    planned = jobs[0].planned(TrainConfig(lr_schedule="step", lr=0.1, seed=4))
+    [planned] = jobs[0].planned([TrainConfig(lr_schedule="step", lr=0.1, seed=4)])
     assert (planned.lr, planned.seed, planned.milestones) == (0.5, 4, (2, 3))
     assert (planned.data, planned.head_bias) == ("my_data:stripes", False)
 

@@ -75,10 +75,20 @@ def test_what_a_judge_says_is_kept_with_the_run(tmp_path):
 
 def test_a_dry_job_trains_two_steps_of_each_network_once(tmp_path):
     large = [TrainConfig(data=data, net="cnn", epochs=100) for data in ("mnist", "cifar10")]
-    histories = job(tmp_path, dry=True).train(large)
+    dry = job(tmp_path, dry=True)
+    histories = dry.train(dry.planned(large))
     assert histories[0] == histories[1]
     assert [record["step"] for record in histories[0]] == [2]
     assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_a_setting_by_which_the_networks_differ_is_refused(tmp_path):
+    decays = [TrainConfig(weight_decay=decay, lr=0.1) for decay in (0.0, 5e-4)]
+    planned = job(tmp_path, settings={"lr": 0.5}).planned(decays)
+    assert [(own.lr, own.weight_decay) for own in planned] == [(0.5, 0.0), (0.5, 5e-4)]
+    message = "settings: expected what is the same in all.*got weight_decay=0.1, by which"
+    with pytest.raises(NeuralCollapseError, match=message):
+        job(tmp_path, settings={"weight_decay": 0.1}).planned(decays)
 
 
 def test_seeds_asked_for_take_the_place_of_the_usual(tmp_path):

@@ -95,15 +95,25 @@ class FigureJob:
         """Return the seeds asked for, or the usual ones of a figure."""
         return tuple(usual) if self.seeds is None else self.seeds
 
-    def planned(self, config: TrainConfig) -> TrainConfig:
-        """Return the configuration with the job's settings, of two steps if the job is dry."""
-        config = TrainConfig.from_dict(config.to_dict() | dict(self.settings))
-        if not self.dry:
-            return config
-        return replace(
-            config, data="digits", per_class=2, test_per_class=2, width=1 / 16, batch_size=10,
-            epochs=1, imbalance=1.0, precision="32",
-        )  # fmt: skip
+    def planned(self, configs: Sequence[TrainConfig]) -> list[TrainConfig]:
+        """Return a figure's configurations with the job's settings, of two steps if it is dry.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If a setting is one by which the networks of the figure differ.
+        """
+        given = [config.to_dict() for config in configs]
+        for name, value in self.settings.items():
+            if len({repr(config[name]) for config in given}) > 1:
+                raise NeuralCollapseError(
+                    "settings",
+                    "what is the same in all networks of the figure",
+                    f"{name}={value}, by which they differ",
+                    f"leave {name} out",
+                )
+        planned = [TrainConfig.from_dict(config | dict(self.settings)) for config in given]
+        return [_tiny(config) for config in planned] if self.dry else planned
 
     def train(self, configs: Sequence[TrainConfig], **options: Any) -> list[list[Record]]:
         """Train the networks of the figure; what earlier calls have finished is not trained again.
@@ -114,7 +124,7 @@ class FigureJob:
         Parameters
         ----------
         configs
-            One for each network.
+            One for each network, as `planned` returns them.
         options
             Further arguments of `training.train`.
 
@@ -150,7 +160,6 @@ class FigureJob:
         self, configs: Sequence[TrainConfig], judge: Judge | None, options: dict[str, Any]
     ) -> list[tuple[dict[str, Any], list[Record]]]:
         """Train what is neither there nor kept, and return how each was made and its records."""
-        configs = [self.planned(config) for config in configs]
         missing = [c for c in dict.fromkeys(configs) if not self._kept_path(c).exists()]
         due = sorted(missing, key=lambda config: config.seed)
         if due and self.training:
@@ -188,3 +197,11 @@ class FigureJob:
         # The same run on another machine may have its data elsewhere.
         name = run_name(replace(config, data_root=None))
         return (self.kept or self.folder / "kept") / f"{name}.jsonl.gz"
+
+
+def _tiny(config: TrainConfig) -> TrainConfig:
+    """Return the configuration of two steps on a few digits."""
+    return replace(
+        config, data="digits", per_class=2, test_per_class=2, width=1 / 16, batch_size=10, epochs=1,
+        imbalance=1.0, precision="32",
+    )  # fmt: skip

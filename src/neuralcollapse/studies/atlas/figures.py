@@ -53,7 +53,7 @@ def atlas_table(job: FigureJob) -> tuple[pd.DataFrame, list[list[Record]]]:
         Of a figure.
     """
     design = atlas_design(job.scale, job.data_root)
-    histories, outcomes = job.train_and_judge([c for _, c in design], network_outcomes)
+    histories, outcomes = job.train_and_judge(job.planned([c for _, c in design]), network_outcomes)
     rows: list[dict[str, Any]] = [
         {**levels, **_ends(records[-1]), **judged}
         for (levels, _), records, judged in zip(design, histories, outcomes, strict=True)
@@ -183,7 +183,7 @@ def draw_correlations(job: FigureJob) -> list[Path]:
 
 
 def _caption(job: FigureJob, count: int, rest: str) -> str:
-    config = job.planned(atlas_design(job.scale)[0][1])
+    config = job.planned([config for _, config in atlas_design(job.scale)])[0]
     return (
         f"{count} networks, a random part of all combinations of the factors, one seed each; width "
         f"× {config.width:g}, {config.epochs} epochs, batches of {config.batch_size}; {rest}"

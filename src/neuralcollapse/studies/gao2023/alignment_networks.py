@@ -137,8 +137,9 @@ def run_networks(job: FigureJob) -> dict[tuple[Kind, str], pd.DataFrame]:
     }
     # The head that both kinds have is trained once.
     configs = list(dict.fromkeys(config for panel in panels.values() for config in panel))
+    planned = job.planned(configs)
     # Measured at the end alone: a measurement takes as long as an epoch.
-    histories = job.train(configs, measure_every=configs[0].epochs)
+    histories = job.train(planned, measure_every=planned[0].epochs)
     found = dict(zip(configs, histories, strict=True))
     return {
         key: alignment_table(scale, [found[config] for config in panel], job.seeds)

@@ -200,7 +200,7 @@ def _curves(axes: Axes, record: Curves, name: str, metric: str, color: str) -> N
 def draw(job: FigureJob) -> list[Path]:
     """Train the networks, and write the record and the figure."""
     names = list(CASES[job.scale])
-    configs = [job.planned(c) for c in margin_configs(job.scale, job.data_root, job.seeds)]
+    configs = job.planned(margin_configs(job.scale, job.data_root, job.seeds))
     # On few images a measurement takes as long as an epoch, so there they are even in log time.
     often = {} if job.scale == "small" else {"measure_every": 1}
     record = record_margins(names, job.train(configs, **often))

@@ -91,7 +91,7 @@ def network_panels(job: FigureJob) -> list[Panel]:
         effects = alignment_effects(runs)
         configs = alignment_configs(kind, job.scale, case, seeds=job.seeds)
         record = {
-            "configs": [job.planned(config).to_dict() for config in configs],
+            "configs": [config.to_dict() for config in job.planned(configs)],
             "effects": effects.to_dict(),
             "runs": runs.to_dict("list"),
         }

@@ -156,7 +156,7 @@ def _exp_exp(values: Any) -> Any:
 
 def draw(number: int, job: FigureJob) -> list[Path]:
     """Train the networks of a figure, and draw it."""
-    trained = [job.planned(c) for c in configs(number, job.scale, job.data_root, job.seeds)]
+    trained = job.planned(configs(number, job.scale, job.data_root, job.seeds))
     runs: dict[str, list[list[Record]]] = {}
     for config, records in zip(trained, job.train(trained), strict=True):
         runs.setdefault(f"{config.net}, {config.data}", []).append(records)

@@ -138,7 +138,7 @@ def plot_depths(record: Record) -> Figure:
 def draw(job: FigureJob) -> list[Path]:
     """Train the perceptrons, and write the records and the figure."""
     config = TrainConfig.from_dict({"data_root": job.data_root} | COMMON | SCALES[job.scale])
-    config, seeds = job.planned(config), job.seeds_or(SEEDS)
+    [config], seeds = job.planned([config]), job.seeds_or(SEEDS)
     folder = job.folder / "runs" if job.kept is None else job.kept
     for made in (job.folder / "runs").glob(f"*-depth{DEPTH}-*.npz"):  # by a call without kept
         if not (folder / made.name).exists():

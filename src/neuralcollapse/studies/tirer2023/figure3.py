@@ -167,22 +167,25 @@ def plot_decays(record: Curves) -> Figure:
 def draw(job: FigureJob) -> list[Path]:
     """Train the networks, and write the records and the figure."""
     settings = {"data_root": job.data_root} | COMMON | SCALES[job.scale]
-    base = job.planned(TrainConfig.from_dict(settings))
     seeds = job.seeds_or(SEEDS[job.scale])
     divisor = MSE_DIVISOR.get(job.scale, 1.0)
-    histories = job.train(decay_configs(base, seeds, divisor), measure_every=MEASURE_EVERY)
-    record = record_decays(histories)
+    configs = job.planned(decay_configs(TrainConfig.from_dict(settings), seeds, divisor))
+    record = record_decays(job.train(configs, measure_every=MEASURE_EVERY))
     stem = job.folder / f"figure3_{job.scale}"
     path = write_npz(stem.with_suffix(".npz"), record)
-    caption = _caption(base, divisor, seeds, record)
+    caption = _caption(configs, seeds, record)
     return [path, *captioned(plot_decays(record), stem.with_suffix(".png"), caption)]
 
 
-def _caption(base: TrainConfig, mse_divisor: float, seeds: Sequence[int], record: Curves) -> str:
+def _caption(configs: Sequence[TrainConfig], seeds: Sequence[int], record: Curves) -> str:
+    base = configs[0]
+    rates = " and ".join(
+        f"{next(own.lr for own in configs if own.loss == loss):g} ({title.split(',')[0].lower()})"
+        for loss, title in LOSSES.items()
+    )
     ours = (
         f"{base.data}, {base.net} of width × {base.width:g}, batches of {base.batch_size}, "
-        f"{base.epochs} epochs, weight decay {base.weight_decay:g}, learning rate "
-        f"{base.lr / mse_divisor:g} (squared error) and {base.lr:g}"
+        f"{base.epochs} epochs, weight decay {base.weight_decay:g}, learning rate {rates}"
     )
     settings = (
         "The paper trains ResNet18 on CIFAR-10 with weight decay 5e-4 and learning rate 0.05, "
