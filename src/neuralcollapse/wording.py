@@ -110,6 +110,18 @@ def listed(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
+def first_names(names: list[str], limit: int = 20) -> str:
+    """Return names with commas, and of more than `limit` how many are left out.
+
+    Examples
+    --------
+    >>> first_names(["a", "b", "c"]), first_names(["a", "b", "c"], limit=2)
+    ('a, b, c', 'a, b and 1 more')
+    """
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
 def _per_cent(value: float | None, rounding: str) -> str:
     """Round in decimal, where 0.95 is exact, with enough digits to tell it from 0 and 100 %."""
     if value is None or math.isnan(value):

@@ -104,6 +104,9 @@ def test_measure_writes_page_tables_and_report(saved, tmp_path):
     assert "taken as the same samples" in result.output
     table = pd.read_csv(tmp_path / "c.csv", index_col="metric")
     assert table.loc["cdnv", "change"] == pytest.approx(1)
+    result = run("compare", saved, tmp_path / "missing.json")
+    assert result.exit_code == 2
+    assert "error: SECOND: expected a file, got no file" in result.stderr
 
 
 def test_measure_takes_names_from_a_text_file(tmp_path):

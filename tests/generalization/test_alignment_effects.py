@@ -72,7 +72,7 @@ def test_runs_that_did_not_fit_are_reported_and_kept():
     kept = table[table["alignment"].isin([0, 2])]["value"].to_numpy().reshape(2, 5, 2)
     pd.testing.assert_frame_equal(effects.among_fitting.anova, crossed_anova(kept))
     text = str(effects)
-    assert "92.5% of the runs fit" in text
+    assert "92.5 % of the runs fit" in text
     assert "alignment 1: 2 of 10" in text
     assert "among the 2 alignments that always fit" in text
 

@@ -334,7 +334,7 @@ def test_the_table_the_frame_and_the_picture(tmp_path, data, capsys):
     [
         ([1.0, 0.9, 1.0, 1.0], r"From depth 3 (c) on, the nearest class mean is right for all"),
         ([1.0] * 4, r"From depth 1 (a) on"),
-        ([0.5, 1.0, 1.0, 0.75], r"is right for 75.00% at the last layer."),
+        ([0.5, 1.0, 1.0, 0.75], r"is right for 75 % at the last layer."),
     ],
 )
 def test_what_is_said_of_the_nearest_mean(accuracies, sentence):

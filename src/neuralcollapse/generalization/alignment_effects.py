@@ -21,6 +21,7 @@ from neuralcollapse.generalization.crossed_anova import (
 from neuralcollapse.generalization.design import CrossedDesign, crossed_design
 from neuralcollapse.generalization.paired_rules import compare_rules
 from neuralcollapse.plain_text import unmathed
+from neuralcollapse.wording import share
 
 CONFIDENCE = 0.95
 SHOWN = 10  # alignments with runs that did not fit
@@ -135,10 +136,10 @@ class AlignmentEffects:
 
     def __str__(self) -> str:
         a, b, r = self.design.values.shape
-        share = self.design.converged.mean()
+        fit = self.design.converged.mean()
         lines = [
             f"{a} alignments x {b} seeds x {r} orders: mean {self.design.values.mean():.5g}, "
-            f"{share:.1%} of the runs fit their training data",
+            f"{share(fit)} of the runs fit their training data",
             "",
             f"{'source':<18}{'df':>5}{'variance':>12}{'sd':>11}{'F':>9}{'p':>9}",
         ]
@@ -153,7 +154,7 @@ class AlignmentEffects:
             f"p = {self.permutation_p:.2g} by permutation within seeds",
             self._reading(),
         ]
-        if share < 1:
+        if fit < 1:
             lines += ["", *self._unfit_lines()]
         if self.rules is not None:
             lines += ["", "rules, differences from random alignments of the same seed"]

@@ -13,7 +13,7 @@ from neuralcollapse.metrics.between import between_whitener
 from neuralcollapse.metrics.chance.decisions import own_nearest_mean
 from neuralcollapse.metrics.collapse_index import loses_digits
 from neuralcollapse.metrics.validity import CERTAIN
-from neuralcollapse.wording import at_least, at_most, no_more_than, number
+from neuralcollapse.wording import at_least, at_most, no_more_than, number, share
 
 if TYPE_CHECKING:
     from neuralcollapse.moments.class_moments import ClassMoments
@@ -120,11 +120,11 @@ def _code(report: CollapseValues) -> Iterator[str]:
     if "nc2_code_proved" not in values:
         return
     least, *most = (values[name] for name in ("nc2_code_proved", "nc2_code") if name in values)
-    share = f"{at_least(least)} to {at_most(most[0])}" if most else f"at least {at_least(least)}"
+    attained = f"{at_least(least)} to {at_most(most[0])}" if most else f"at least {at_least(least)}"
     if least > 1 - ROUND_OFF:
-        share = "100 %"
+        attained = "100 %"
     yield (
-        f"As unit rows the head has {share} of the largest one-vs-rest margin possible; "
+        f"As unit rows the head has {attained} of the largest one-vs-rest margin possible; "
         f"class means are at a mean cosine of {values['nc3_code']:.3f} to the features "
         "that attain it."
     )
@@ -149,12 +149,13 @@ def concentrated(moments: ClassMoments) -> Iterator[str]:
     if not total > 0:
         return
     feature, direction = parts.sum(0).max(0), parts.sum(1).max(0)
-    if float(feature.values) >= MOST * total and moments.dim >= MANY:
-        share = float(feature.values) / total
-        yield f"{share:.0%} of nc1_pinv comes from feature {int(feature.indices)} alone."
+    # What features add may cancel: a part of it all, so that no share is above 1.
+    by_feature = float(feature.values) / float(parts.sum(0).abs().sum())
+    if by_feature >= MOST and moments.dim >= MANY:
+        yield f"{share(by_feature)} of nc1_pinv comes from feature {int(feature.indices)} alone."
     elif float(direction.values) >= MOST * total:
         yield (
-            f"{float(direction.values) / total:.0%} of nc1_pinv comes from one of the "
+            f"{share(float(direction.values) / total)} of nc1_pinv comes from one of the "
             f"{len(whitener)} directions between the classes, in which they hardly differ."
         )
 

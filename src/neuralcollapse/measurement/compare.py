@@ -10,7 +10,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_values import CollapseValues
 from neuralcollapse.metrics.estimates.estimate import Estimate
 from neuralcollapse.metrics.estimates.jackknife import interval, standard_error
-from neuralcollapse.wording import between, number
+from neuralcollapse.wording import between, first_names, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ class Comparison:
         One row per value: ``a`` and ``b`` (corrected if possible, else plain, as ``corrected``
         says); ``change`` with ``lower`` and ``upper``: for spreads the ratio b / a, for all others
         the difference b - a, of signed squares where ``of`` says so. ``differs`` says whether the
-        95 % interval excludes no change.
+        95 % interval excludes no change, and ``reason`` why there is no interval.
     paired
         Whether both measured the same samples in the same order, judging by their labels; for
         training and for test data.
@@ -59,11 +59,19 @@ class Comparison:
             f"{part}: {SAME if same else 'different samples'}."
             for part, same in self.paired.items()
         )
-        shown = self.table.drop(columns=["lower", "upper"])
+        shown = self.table.drop(columns=["lower", "upper", "reason"])
+        for column in ("corrected", "differs"):
+            shown[column] = shown[column].map({True: "yes", False: "no", None: ""})
         ends = zip(self.table["lower"], self.table["upper"], strict=True)
         shown["95 % interval"] = ["" if math.isnan(low) else between(low, up) for low, up in ends]
-        text = shown.to_string(float_format=number, na_rep="")
-        return f"{how}\n{text}\nEach interval holds with 95 % confidence on its own."
+        lines = [how, shown.to_string(float_format=number, na_rep="")]
+        if any(shown["95 % interval"]):
+            lines.append("Each interval holds with 95 % confidence on its own.")
+        reasons = self.table["reason"]
+        for reason in filter(None, reasons.unique().tolist()):
+            names = reasons.index[reasons == reason].tolist()
+            lines.append(f"No interval for {first_names(names)}: {reason}.")
+        return "\n".join(lines)
 
 
 def compare(report_a: CollapseReport, report_b: CollapseReport) -> Comparison:
@@ -151,6 +159,7 @@ def _row(one: Estimate, other: Estimate, paired: bool) -> dict[str, Any]:
     row = {
         "a": a, "b": b, "corrected": corrected, "of": "difference", "change": b - a,
         "lower": math.nan, "upper": math.nan, "differs": None,
+        "reason": one.lacks or other.lacks,
     }  # fmt: skip
     by = one.corrected_by
     if by is None or not (one.replicates and other.replicates):
@@ -172,7 +181,14 @@ def _row(one: Estimate, other: Estimate, paired: bool) -> dict[str, Any]:
     of = "ratio" if log else "difference of squares"
     if by.back is not None:
         of = "difference of squared variation"
-    return row | {"of": of, "change": middle, "lower": low, "upper": high, "differs": differs}
+    return row | {
+        "of": of,
+        "change": middle,
+        "lower": low,
+        "upper": high,
+        "differs": differs,
+        "reason": "",
+    }
 
 
 def _sign_test(a: SplitReport, b: SplitReport) -> dict[str, Any]:

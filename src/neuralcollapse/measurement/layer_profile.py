@@ -16,6 +16,7 @@ from rich.table import Table
 
 from neuralcollapse.figure_style import save
 from neuralcollapse.measurement.separation_law import SeparationLaw, fit_separation_law
+from neuralcollapse.wording import share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -150,7 +151,7 @@ class LayerProfile:
                 f"{layer.nc1_pinv:.4g}",
                 f"{layer.nc1_trace_ratio:.4g}",
                 f"{layer.effective_rank:.1f}",
-                f"{layer.ncc_accuracy:.2%}",
+                share(layer.ncc_accuracy),
             )
         console = Console(width=120, color_system=None)
         with console.capture() as captured:
@@ -212,4 +213,4 @@ class LayerProfile:
             start = f"depth {depth} ({self.layers[depth - 1].layer})"
             yield f"From {start} on, the nearest class mean is right for all samples."
         else:
-            yield f"The nearest class mean is right for {accuracies[-1]:.2%} at the last layer."
+            yield f"The nearest class mean is right for {share(accuracies[-1])} at the last layer."

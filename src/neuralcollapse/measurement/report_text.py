@@ -10,10 +10,10 @@ from neuralcollapse.measurement.cautions import cautions
 from neuralcollapse.measurement.collapse_values import CollapseValues
 from neuralcollapse.measurement.report_tables import class_table, pair_table
 from neuralcollapse.metrics.catalogue import FIRST
-from neuralcollapse.metrics.estimates.estimate import TRAINED_ON, Estimate
+from neuralcollapse.metrics.estimates.estimate import Estimate
 from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.plain_text import plain
-from neuralcollapse.wording import at_least, at_most, between, count, number, share
+from neuralcollapse.wording import at_least, at_most, between, count, first_names, number, share
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,7 +85,7 @@ def _parts(report: CollapseValues, width: int) -> Iterator[str | Table]:
     yield headline(report)
     yield from cautions(report)
     if report.absent:
-        yield f"Absent classes, left out: {_listed(report.absent)}."
+        yield f"Absent classes, left out: {first_names(report.absent)}."
     yield _table(report, width >= WIDE)
     yield from _estimates(report)
     yield from _remarks(report)
@@ -145,10 +145,10 @@ def _estimates(report: CollapseValues) -> Iterator[str | Table]:
         yield QUESTION
     lacking: dict[str, list[str]] = {}
     for name, each in report.estimates.items():
-        lacking.setdefault(_lacks(each), []).append(name)
+        lacking.setdefault(each.lacks, []).append(name)
     for reason, without in lacking.items():
         if reason:
-            yield f"No interval for {_listed(without)}: {reason}."
+            yield f"No interval for {first_names(without)}: {reason}."
     for name, each in report.estimates.items():
         if each.doubt:
             yield f"Do not rely on the corrected {name}: {each.doubt}."
@@ -165,12 +165,6 @@ def estimate_words(found: Estimate | None, kind: str) -> list[str]:
         return [share(found.corrected), f"{at_least(found.lower)} to {at_most(found.upper)}"]
     ends = between(found.lower, found.upper) if found.has_interval else ""
     return [number(found.corrected), ends]
-
-
-def _lacks(found: Estimate) -> str:
-    """Return why there is no interval where a reader would expect one."""
-    sought = found.reason not in (TRAINED_ON, "") and not found.words
-    return found.reason if sought and not found.has_interval else ""
 
 
 def _remarks(report: CollapseValues) -> Iterator[str]:
@@ -207,8 +201,3 @@ def ties_told(ties: int, judged: int, part: str = "") -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
-
-
-def _listed(names: list[str], limit: int = 20) -> str:
-    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -72,6 +72,12 @@ class Estimate:
         """Whether there is an interval."""
         return not math.isnan(self.lower)
 
+    @property
+    def lacks(self) -> str:
+        """Why there is no interval where a reader would expect one; empty elsewhere."""
+        expected = self.reason != TRAINED_ON and not self.words and not self.has_interval
+        return self.reason if expected else ""
+
     def numbers(self) -> dict[str, float]:
         """Return the corrected value and the ends of the interval, if they are finite."""
         values = {"corrected": self.corrected, "lower": self.lower, "upper": self.upper}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuralcollapse.measurement.collapse_report import CollapseReport
+from neuralcollapse.wording import first_names
 
 LEARNED = 0.9  # of the training samples, a rule of thumb: before, every class may yet be learned
 
@@ -72,9 +73,7 @@ class Situation:
 
     def listed(self, classes: Sequence[int], limit: int = 10) -> str:
         """Return the names of classes for a sentence."""
-        names = [self.class_names[k] for k in classes[:limit]]
-        more = f" and {len(classes) - limit} more" if len(classes) > limit else ""
-        return ", ".join(names) + more
+        return first_names([self.class_names[k] for k in classes], limit)
 
 
 def called(part: str) -> str:

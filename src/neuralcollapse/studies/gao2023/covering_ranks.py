@@ -25,6 +25,7 @@ from neuralcollapse.studies.gao2023.alignment_runs import digits_split, train_al
 from neuralcollapse.studies.gao2023.study import study
 from neuralcollapse.training import PerceptronConfig
 from neuralcollapse.training.ensemble import Ensemble
+from neuralcollapse.wording import share
 
 # Kind, features, alignments, seeds, orders, epochs.
 DESIGNS: tuple[tuple[Kind, int, int, int, int, int], ...] = (
@@ -186,9 +187,8 @@ def _ranks() -> Iterator[Evidence]:
         mean, low, high = agreement(-bounds, accuracy)
         note = (
             f"{count} {kind} x {seeds} seeds, orders of the data: {orders}; all radii x "
-            f"{found.stretch:.0f}; "
-            f"{np.mean(found.margins > 0):.0%} of the runs fit; Spearman within seeds {mean:.2f} "
-            f"({low:.2f} to {high:.2f}, 97.5 %: two comparisons)"
+            f"{found.stretch:.0f}; {share(float(np.mean(found.margins > 0)))} of the runs fit; "
+            f"Spearman within seeds {mean:.2f} ({low:.2f} to {high:.2f}, 97.5 %: two comparisons)"
         )
         ranked = f"{words}: agreement of the bound with test accuracy, lower limit"
         if kind == "rotations":

@@ -30,6 +30,7 @@ from neuralcollapse.studies.gao2023.alignment_runs import to_record
 from neuralcollapse.studies.gao2023.rotation_figure import record_replication
 from neuralcollapse.studies.gao2023.study import study
 from neuralcollapse.studies.panels import share_limits
+from neuralcollapse.wording import share
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _account(panel: Panel) -> str:
     return (
         f"SD: {', '.join(parts).replace(' x ', ' × ')}\n"
         f"alignment: F = {row['F']:.2f}, p = {found.permutation_p:.2g}; "
-        f"{found.design.converged.mean():.0%} of runs fit{margins}"
+        f"{share(found.design.converged.mean())} of runs fit{margins}"
     )
 
 

@@ -27,6 +27,7 @@ from neuralcollapse.studies.ji2022.network_runs import (
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.studies.panels import band, drawn_by_band, fixed_ticks, log_ticks
 from neuralcollapse.training import TrainConfig
+from neuralcollapse.wording import share
 
 PANELS = {
     "(a) variation of norms": {
@@ -169,7 +170,7 @@ def _caption(number: int, job: FigureJob, first: TrainConfig, runs: dict[str, An
     unknown = "; the pairs of its Figures 6 to 8 are not known to us" if number == 6 else ""
     images = "all" if first.per_class is None else f"{first.per_class}"
     ends = "; ".join(
-        f"{title}: {min(100 * r[-1]['accuracy'] for r in seeds):.2f} % of the training images right"
+        f"{title}: {share(min(r[-1]['accuracy'] for r in seeds))} of the training images right"
         for title, seeds in runs.items()
     )
     count = len(next(iter(runs.values())))

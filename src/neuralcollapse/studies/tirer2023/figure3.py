@@ -17,6 +17,7 @@ from neuralcollapse.studies.figure_job import SEEDS, SMALL, FigureJob, Scale
 from neuralcollapse.studies.panels import Curves, band, curves_by_case, drawn_by_band, log_ticks
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.training import TrainConfig
+from neuralcollapse.wording import share
 
 DECAYS = {  # name: factors on the weight decay of the feature layers and of the head
     "baseline": (1.0, 1.0),
@@ -201,10 +202,9 @@ def _effects(record: Curves) -> str:
     for loss, title in LOSSES.items():
         factors = final_effects(record, loss, "nc1_pinv").items()
         listed = ", ".join(f"{name}: {m:.2g} ({a:.2g} to {b:.2g})" for name, (m, a, b) in factors)
-        right = 100 * record[f"{loss}_accuracy"][:, :, -1].min(1)
-        fitted = ", ".join(f"{share:.4g}" for share in right)
+        fitted = ", ".join(map(share, record[f"{loss}_accuracy"][:, :, -1].min(1)))
         sentences.append(
             f"{title.partition(',')[0]}: {listed}. Training images right, the least seed of each "
-            f"decay: {fitted} %."
+            f"decay: {fitted}."
         )
     return " ".join(sentences)
