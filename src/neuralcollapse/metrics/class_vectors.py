@@ -25,6 +25,8 @@ class ClassVectors:
         (K, d) centred float64 rows; do not write to them.
     second_moment
         Function that returns the (d, d) second moment R^T R, if there is a cheaper way to it.
+    norms
+        (K,) of the rows, if they are known.
 
     Examples
     --------
@@ -33,9 +35,13 @@ class ClassVectors:
     """
 
     def __init__(
-        self, rows: Float[Tensor, "K d"], second_moment: Callable[[], Tensor] | None = None
+        self,
+        rows: Float[Tensor, "K d"],
+        second_moment: Callable[[], Tensor] | None = None,
+        norms: Float[Tensor, " K"] | None = None,
     ) -> None:
         self.rows = rows
+        self._norms = norms
         self._second_moment = second_moment
 
     @classmethod
@@ -49,7 +55,7 @@ class ClassVectors:
     @cached_property
     def norms(self) -> Float[Tensor, " K"]:
         """Length of each row."""
-        return torch.linalg.vector_norm(self.rows, dim=1)
+        return torch.linalg.vector_norm(self.rows, dim=1) if self._norms is None else self._norms
 
     @property
     def norm(self) -> Float[Tensor, ""]:

@@ -285,7 +285,8 @@ def product_distance(left: ClassVectors, right: ClassVectors) -> float:
     # ||L R^T||^2 = <L^T L, R^T R>: d x d, not K x K.
     if whole is None:
         norm = (left.second_moment * right.second_moment).sum().sqrt()
-        overlap = torch.dot(L.reshape(-1), R.reshape(-1)) - L.sum(0) @ R.sum(0) / num
+        # <L R^T, I - 11^T/K>, of which the second part is zero.
+        overlap = left.norm**2 if left is right else torch.dot(L.reshape(-1), R.reshape(-1))
         squared = float(2 - 2 * overlap / (norm * math.sqrt(num - 1)))
         if squared > CANCELLING**2:
             return math.sqrt(squared)

@@ -77,8 +77,10 @@ class Measured:
     def means(self) -> ClassVectors:
         """The same, with lengths and second moment."""
         moments = self.moments
-        rows = moments.centered_means()
-        return ClassVectors(rows, lambda: moments.between_scatter() * len(rows))
+        rows, norms = moments.centered_means(), moments.centered_norms()
+        # With a scatter, NC1 forms the same product. Without, the rows at hand are enough.
+        shared = (lambda: moments.between_scatter() * len(rows)) if moments.scatter else None
+        return ClassVectors(rows, shared, norms)
 
     @property
     def head(self) -> Tensor:

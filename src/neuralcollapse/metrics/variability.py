@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-
 from neuralcollapse.metrics.between import between_whitener, require_two_classes
 from neuralcollapse.moments.class_moments import Center, ClassMoments, Weighting
 from neuralcollapse.validation import check_choice
@@ -129,8 +127,7 @@ def nc1_trace_ratio(
     require_two_classes(moments)
     weights = moments.class_weights(between)[moments.present]
     spread = float((moments.class_weights(within) * moments.trace_variances).nansum())
-    lengths = torch.linalg.vector_norm(moments.centered_means(center), dim=1)
-    apart = float(weights @ lengths.square())
+    apart = float(weights @ moments.centered_norms(center).square_())
     return _ratio(spread, apart + (spread if denominator == "total" else 0.0))
 
 

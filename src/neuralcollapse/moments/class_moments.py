@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -78,14 +79,8 @@ class ClassMoments(ClassSums):
     @property
     def squared_norm(self) -> float:
         """Sum over all samples of the squared norm of the features, not centred."""
-        sums = self._drained()
-        parts = zip(*(of.split(PART) for of in (sums.sum, sums.count, sums.shift)), strict=True)
-        norms = [  # NaN where a class is absent
-            torch.linalg.vector_norm(total / count[:, None] + shift, dim=1)
-            for total, count, shift in parts
-        ]
-        mean_squares = torch.cat(norms).square_()
-        return float((self.counts * (mean_squares + self.trace_variances)).nansum())
+        squares = self._norms(("means",), lambda: self.means) ** 2 + self.trace_variances
+        return float((self.counts * squares).nansum())
 
     @property
     def class_scatters(self) -> Float[Tensor, "K d d"]:
@@ -150,25 +145,42 @@ class ClassMoments(ClassSums):
             if center == "sample_mean":
                 rows = self.centered_means()
                 rows -= self.class_weights("pooled")[present] @ rows
+                self._norms(("centered", center), lambda: rows)
                 return rows
-            rows = _of(self.means, present)  # fresh, so that it can be written to
+            means = self.means
+            self._norms(("means",), lambda: means)
+            rows = _of(means, present)  # fresh, so that it can be written to
             rows -= rows[:1].clone()
             rows -= rows.mean(0)
-            if rows.norm() <= 4 * self.round_off:
+            norms = self._norms(("centered", center), lambda: rows)
+            if norms.norm() <= 4 * self.round_off:
                 rows.zero_()
+                norms.zero_()
             return rows
 
         return self._copied(("centered means", center), compute)
 
+    def centered_norms(self, center: Center = "class_mean") -> Float[Tensor, " P"]:
+        """Return the norms of the centred means, (P,), without them once they were formed.
+
+        Parameters
+        ----------
+        center
+            See `center`.
+        """
+        check_choice("center", center, _WEIGHTING)
+        center = "class_mean" if self.balanced else center
+        return self._norms(("centered", center), lambda: self.centered_means(center)).clone()
+
+    def _norms(self, of: tuple[str, ...], rows: Callable[[], Tensor]) -> Float[Tensor, " K"]:
+        """Return the norms of rows, remembered also where the rows themselves are too many."""
+        return self.remembered(("norms", *of), lambda: torch.linalg.vector_norm(rows(), dim=1))
+
     @property
     def round_off(self) -> float:
         """Largest error to expect in a class mean: round-off relative to its size."""
-
-        def compute() -> float:
-            size = torch.linalg.vector_norm(_of(self.means, self.present), dim=1).norm()
-            return torch.finfo(torch.float64).eps * float(size)
-
-        return self.remembered(("round-off",), compute)
+        size = self._norms(("means",), lambda: self.means)[self.present].norm()
+        return torch.finfo(torch.float64).eps * float(size)
 
     @property
     def scatter_round_off(self) -> float:

@@ -247,7 +247,8 @@ class ClassSums:
             means = sums.miss()
             for part, shift in zip(means.split(PART), sums.shift.split(PART), strict=True):
                 part += shift  # a float32 shift is converted for it
-            return means.masked_fill_(sums.count[:, None] == 0, float("nan"))
+            means[sums.count == 0] = float("nan")
+            return means
 
         return self._copied(("means",), compute)
 
