@@ -33,7 +33,6 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy --allow-untyped-defs --allow-incomplete-defs examples
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed-dev  ## the speed ratios, with their floors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from contextlib import ExitStack
 from dataclasses import replace
@@ -67,6 +68,8 @@ class FeatureTap:
         Name of the head; empty before it is found, and for a model that is its own head.
     tick
         Position of the last call of the head among all calls that taps have recorded.
+    dense
+        Whether the last forward pass had several positions per sample, such as tokens.
 
     Raises
     ------
@@ -97,7 +100,7 @@ class FeatureTap:
         self, model: Any, head: nn.Module | str | None = None, optional: bool = False
     ) -> None:
         self.model = checked_network(model)
-        self.name, self.tick = "", -1
+        self.name, self.tick, self.dense = "", -1, False
         self._optional, self._absent = optional, False
         self._module: nn.Module | None = None
         self._reading: HeadReader | None = None
@@ -211,6 +214,7 @@ class FeatureTap:
         call = reduced(calls[0], output)
         self.tick = call.tick
         features = call.features if self._scale is None else normalize(call.features, dim=-1)
+        self.dense = math.prod(features.shape[1:-1]) > 1
         return features, call.two_sided()
 
     def _choose(self, output: Any) -> None:

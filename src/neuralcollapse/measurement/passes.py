@@ -242,6 +242,11 @@ class _Passes:
         """Yield remarks on how samples were read, where there was a choice."""
         if self.options.samples(self.model).shift_labels:
             yield "Labels are shifted: each position is judged by the token after it."
+        if self.tap.dense:
+            yield (
+                "Each position counts as a sample. Those of one input depend on each other: "
+                "intervals and bounds for new data take them as independent, and may be too narrow."
+            )
         if self.among is not None:
             yield f"Classes with fewer than {self.options.min_samples} samples are left out."
 
