@@ -214,6 +214,9 @@ def test_the_adapters_of_peft_are_read_as_applied():
     assert "head'" in str(error.value)
     assert "lora" not in str(error.value)
     assert "base_layer" not in str(error.value)
+    part = r"expected a whole layer, got '[\w.]*head\.base_layer', a part of .*; pass head='"
+    with pytest.raises(NeuralCollapseError, match=part):
+        nc.measure(model, batches(), head=layer.base_layer)
     saved = peft.LoraConfig(target_modules=["body.0"], modules_to_save=["head"])
     model = peft.get_peft_model(Network(nn.Linear(DIM, K)), saved)
     assert nc.measure(model, batches()).weight.shape == (K, DIM)

@@ -311,6 +311,11 @@ def _find(model: nn.Module, head: nn.Module | str) -> tuple[str, nn.Module]:
     if not found:
         raise NeuralCollapseError("head", "a layer of the model", repr(head), listed)
     name, module = found[0]
+    whole = next((outer for outer in linear if outer and name.startswith(f"{outer}.")), None)
+    if whole is not None:
+        raise NeuralCollapseError(
+            "head", "a whole layer", f"{name!r}, a part of {whole!r}", f"pass head={whole!r}"
+        )
     around = module is not model and any(map(is_linear, module.modules()))
     if not may_be_head(module) and not around:
         raise _no_head(name, module, listed)
