@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 # call every public function, and nightly by every test.
 TYPED  := --jaxtyping-packages=neuralcollapse,typechecking.checker
 
-.PHONY: help demo test nightly coverage lint bench gpu screenshots docs clean
+.PHONY: help demo test examples nightly coverage lint bench gpu screenshots docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -18,9 +18,12 @@ demo: $(VENV)/.installed  ## train a small network on real images, report its co
 	$(BIN)/neuralcollapse demo
 	$(BIN)/neuralcollapse verify
 
-test: $(VENV)/.installed-dev lint  ## lint, type-check and run the tests
+test: $(VENV)/.installed-dev  ## lint, type-check, and run the examples of all docstrings and the tests
+	$(MAKE) --jobs=2 --output-sync=target lint examples
 	$(PYTEST) tests
-	$(PYTEST) $(TYPED) src
+
+examples: $(VENV)/.installed-dev
+	$(PYTEST) -n 0 $(TYPED) src
 
 nightly: $(VENV)/.installed-dev  ## every test, the slow ones too, and the benchmarks in full
 	$(PYTEST) $(TYPED) -m "slow or not slow"
