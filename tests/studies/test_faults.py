@@ -287,11 +287,16 @@ def everywhere(monkeypatch, owner, name, fault):
             monkeypatch.setitem(figure2.WAYS, way, faulty)
 
 
-@pytest.mark.parametrize(
-    ("claim", "owner", "name", "fault"),
-    FAULTS,
-    ids=[f"{claim}-{name}-{i}" for i, (claim, _, name, _) in enumerate(FAULTS)],
-)
+def first_always(faults):
+    """One fault of each claim for every run of the tests, the others for the nightly one."""
+    seen = set()
+    for i, (claim, owner, name, fault) in enumerate(faults):
+        marks = [pytest.mark.slow] if claim in seen else []
+        seen.add(claim)
+        yield pytest.param(claim, owner, name, fault, marks=marks, id=f"{claim}-{name}-{i}")
+
+
+@pytest.mark.parametrize(("claim", "owner", "name", "fault"), first_always(FAULTS))
 def test_the_claim_fails_under_the_fault(claim, owner, name, fault, monkeypatch):
     everywhere(monkeypatch, owner, name, fault)
     # By a number that comes out wrong, not by an error; the first is enough.
@@ -311,17 +316,11 @@ def of_nan(fault):
 
 
 NAN_FAULTS = [
-    (claim, owner, name, of_nan(fault), f"{claim}-{name}-{i}")
-    for i, (claim, owner, name, fault) in enumerate(FAULTS)
-    if of_nan(fault)
+    (claim, owner, name, of_nan(fault)) for claim, owner, name, fault in FAULTS if of_nan(fault)
 ]
 
 
-@pytest.mark.parametrize(
-    ("claim", "owner", "name", "fault"),
-    [row[:-1] for row in NAN_FAULTS],
-    ids=[row[-1] for row in NAN_FAULTS],
-)
+@pytest.mark.parametrize(("claim", "owner", "name", "fault"), first_always(NAN_FAULTS))
 def test_no_claim_holds_on_nan(claim, owner, name, fault, monkeypatch):
     everywhere(monkeypatch, owner, name, fault)
     with contextlib.suppress(NeuralCollapseError):  # NaN may also be refused on the way
