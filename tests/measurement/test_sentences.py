@@ -186,6 +186,16 @@ def test_one_unit_that_makes_most_of_nc1_is_named():
     assert "of nc1_pinv comes from feature 32 alone" in caution
 
 
+def test_no_feature_is_said_to_make_more_than_all_of_nc1():
+    """What features add cancels where one oblique direction is far stronger than all others."""
+    randn, labels = normal(2), torch.arange(1000) % 10
+    direction = torch.nn.functional.normalize(randn(1, 32))
+    features = 5 * nc.simplex_etf(10, 32)[labels] + 0.01 * randn(1000, 32)
+    report = nc.measure_features(features + 1e4 * randn(1000, 1) * direction, labels)
+    (caution,) = [caution for caution in report.cautions if "nc1_pinv" in caution]
+    assert re.match(r"\d\d(\.\d+)? % of nc1_pinv comes from one of the 9 directions", caution)
+
+
 def test_scale_rotation_and_offset_change_no_word():
     randn, labels = normal(1), torch.arange(120) % 4
     features = nc.simplex_etf(4, 6)[labels] + 0.1 * randn(120, 6)

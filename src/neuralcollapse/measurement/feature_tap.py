@@ -23,6 +23,7 @@ from neuralcollapse.measurement.at_rest import checked_network
 from neuralcollapse.measurement.head import (
     HeadReader,
     LayerCall,
+    base_layer,
     is_linear,
     layer_call,
     may_be_head,
@@ -306,18 +307,20 @@ def _find(model: nn.Module, head: nn.Module | str) -> tuple[str, nn.Module]:
         for name, module in modules.items()
         if (name == head if isinstance(head, str) else module is head)
     ]
-    linear = [name for module, name in _candidates(model).items() if is_linear(module)]
+    candidates = _candidates(model)
+    linear = [name for module, name in candidates.items() if is_linear(module)]
     listed = f"its linear layers are: {', '.join(map(repr, linear)) or 'none'}"
     if not found:
         raise NeuralCollapseError("head", "a layer of the model", repr(head), listed)
     name, module = found[0]
-    whole = next((outer for outer in linear if outer and name.startswith(f"{outer}.")), None)
-    if whole is not None:
+    around = (outer for other, outer in candidates.items() if base_layer(other) is module)
+    whole = next(around, name)
+    if whole != name:
         raise NeuralCollapseError(
             "head", "a whole layer", f"{name!r}, a part of {whole!r}", f"pass head={whole!r}"
         )
-    around = module is not model and any(map(is_linear, module.modules()))
-    if not may_be_head(module) and not around:
+    holds_one = module is not model and any(map(is_linear, module.modules()))
+    if not may_be_head(module) and not holds_one:
         raise _no_head(name, module, listed)
     return name, module
 

@@ -70,7 +70,7 @@ def is_linear(module: nn.Module) -> bool:
     This includes linear layers of other libraries with a weight of their own, quantised ones,
     adapters around a base layer, and convolutions over a single position.
     """
-    module = _base(module)
+    module = base_layer(module)
     if isinstance(module, CONVOLUTIONS):
         return set(module.kernel_size) == {1} and set(module.stride) == {1} and module.groups == 1
     if isinstance(module, nn.Linear):
@@ -94,7 +94,7 @@ def layer_call(name: str, module: nn.Module, entered: Any, left: Any) -> LayerCa
     if not all(isinstance(t, Tensor) and t.is_floating_point() and t.ndim for t in (entered, left)):
         return None
     entered, left = entered.detach(), left.detach()
-    if isinstance(_base(module), CONVOLUTIONS):
+    if isinstance(base_layer(module), CONVOLUTIONS):
         entered, left = entered.movedim(1, -1), left.movedim(1, -1)
     return LayerCall(name, module, entered, left) if entered.ndim > 1 and left.ndim > 1 else None
 
@@ -234,7 +234,7 @@ def _probe(call: LayerCall) -> tuple[Tensor, Tensor | None] | None:
 
 def _answers(call: LayerCall, rows: Tensor) -> Tensor | None:
     """Return the output (n, K) of a layer at rest for (n, d) rows; None for another shape."""
-    base, num_logits = _base(call.module), call.logits.shape[-1]
+    base, num_logits = base_layer(call.module), call.logits.shape[-1]
     positions = (1,) * len(base.kernel_size) if isinstance(base, CONVOLUTIONS) else ()
     with _at_rest(call.module), torch.no_grad():
         answer = call.module.forward(rows.reshape(*rows.shape, *positions))
@@ -286,7 +286,7 @@ def _at_rest(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def _base(module: nn.Module) -> nn.Module:
+def base_layer(module: nn.Module) -> nn.Module:
     """Return the layer inside an adapter, or the module itself."""
     while "base_layer" in module._modules:
         module = module.get_submodule("base_layer")
