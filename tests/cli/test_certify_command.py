@@ -106,7 +106,7 @@ def test_measure_writes_page_tables_and_report(saved, tmp_path):
     assert table.loc["cdnv", "change"] == pytest.approx(1)
     result = run("compare", saved, tmp_path / "missing.json")
     assert result.exit_code == 2
-    assert "error: SECOND: expected a file, got no file" in result.stderr
+    assert "expected a file, got nothing at" in result.stderr
 
 
 def test_measure_takes_names_from_a_text_file(tmp_path):

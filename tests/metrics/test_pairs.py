@@ -81,16 +81,19 @@ def test_angles_of_many_classes(many):
     assert equiangularity(many.means, reduce="std") == pytest.approx(std, rel=1e-6)
 
 
-def test_etf_distance_of_many_classes(many):
+@pytest.mark.parametrize("about_the_mean", [True, False])
+def test_etf_distance_of_many_classes(many, about_the_mean):
     rows = many.means.numpy()
-    rows = rows - rows.mean(0)
+    center = rows.mean(0) if about_the_mean else rows[0] / 2
+    rows = rows - center
     norm = math.sqrt(sum(((rows @ row) ** 2).sum() for row in rows))
     total = 0.0
     for i, row in enumerate(rows):
         target = np.full(NUM, -1 / NUM)
         target[i] += 1
         total += ((rows @ row / norm - target / math.sqrt(NUM - 1)) ** 2).sum()
-    assert etf_distance(many.means) == pytest.approx(math.sqrt(total), rel=1e-10)
+    found = etf_distance(many.means, None if about_the_mean else center)
+    assert found == pytest.approx(math.sqrt(total), rel=1e-10)
 
 
 def test_neither_all_pairs_nor_all_scores_are_ever_held(many):

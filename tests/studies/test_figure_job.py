@@ -89,6 +89,8 @@ def test_a_setting_by_which_the_networks_differ_is_refused(tmp_path):
     message = "settings: expected what is the same in all.*got weight_decay=0.1, by which"
     with pytest.raises(NeuralCollapseError, match=message):
         job(tmp_path, settings={"weight_decay": 0.1}).planned(decays)
+    with pytest.raises(NeuralCollapseError, match="got speed"):
+        job(tmp_path, settings={"speed": 0.1}).planned(decays)
 
 
 def test_seeds_asked_for_take_the_place_of_the_usual(tmp_path):

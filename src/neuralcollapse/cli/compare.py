@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from neuralcollapse.cli.app import app, tell
-from neuralcollapse.errors import NeuralCollapseError
 
 
 @app.command()
@@ -28,18 +27,14 @@ def compare(
     from neuralcollapse import compare as compared
     from neuralcollapse.files import write_whole
 
-    found = compared(_report("first", first), _report("second", second))
+    found = compared(_report(first), _report(second))
     tell(found)
     if csv is not None:
         write_whole(csv, found.table.to_csv(index_label="metric"))
 
 
-def _report(argument: str, path: Path) -> Any:
+def _report(path: Path) -> Any:
     from neuralcollapse.measurement import load_report, measure_features, read_features
     from neuralcollapse.measurement.report_file import is_report
 
-    if not path.exists():
-        raise NeuralCollapseError(
-            argument, "a file", f"no file {path}", "pass a saved report, or a file of features"
-        )
     return load_report(path) if is_report(path) else measure_features(**read_features(path))

@@ -55,7 +55,7 @@ def read_arrays(path: str | Path, names: Collection[str] = ()) -> dict[str, Any]
     >>> arrays["features"].tolist(), arrays["labels"].tolist()
     ([[1.0, 2.0], [3.0, 4.0]], ['cat', 'dog'])
     """
-    path = Path(path)
+    path = existing_file(path)
     if path.suffix not in READERS:
         raise NeuralCollapseError(
             "path",
@@ -63,8 +63,6 @@ def read_arrays(path: str | Path, names: Collection[str] = ()) -> dict[str, Any]
             path.name,
             "save the arrays in one of these formats",
         )
-    if not path.is_file():
-        raise NeuralCollapseError("path", "a file", f"nothing at {path}", "check the name")
     arrays = READERS[path.suffix](path)
     if "class_names" in arrays:
         arrays["class_names"] = _names(arrays["class_names"], path)
@@ -82,6 +80,15 @@ def read_arrays(path: str | Path, names: Collection[str] = ()) -> dict[str, Any]
             "rename or leave out the others" + (f" (perhaps {meant})" if meant else ""),
         )
     return arrays
+
+
+def existing_file(path: str | Path) -> Path:
+    """Return the path of a file that is there; refuse another."""
+    path = Path(path)
+    if not path.is_file():
+        got = f"the folder {path}" if path.is_dir() else f"nothing at {path}"
+        raise NeuralCollapseError("path", "a file", got, "check the name")
+    return path
 
 
 def read_class_names(path: str | Path) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import reading
-from neuralcollapse.measurement.array_files import read_state
+from neuralcollapse.measurement.array_files import existing_file, read_state
 from neuralcollapse.metrics.head import Head
 
 # Names that libraries give their heads, in the order of trying; tied heads are embeddings.
@@ -60,9 +60,7 @@ def head_from_file(path: str | Path, key: str | None = None) -> Head:
     >>> head.name, head.weight.shape, head.bias.shape
     ('weight', torch.Size([2, 3]), torch.Size([2]))
     """
-    path = Path(path)
-    if not path.is_file():
-        raise NeuralCollapseError("path", "a file", f"nothing at {path}", "check the name")
+    path = existing_file(path)
     if path.suffix == ".safetensors":
         with (
             reading("path", f"safetensors in {path.name}", "save the weights again"),

@@ -184,19 +184,22 @@ class _Passes:
     show: bool
     merged: bool
     among: Tensor | None = field(default=None)  # classes with enough samples
+    dense: bool = field(default=False)  # whether samples are positions of longer inputs
 
     def train(self, loader: Iterable[Any]) -> tuple[CollapseState, Head | None]:
         """Return the settled state of all training samples, and the head."""
         with one_refuses_all_refuse(self.merged):
             state = self._gathered(self._run(loader, "measuring", self.layers))
             head = None if state is None else self.tap.read()
-        found = None if state is None else (*self.tap.sizes, head and head.copy())
+        found = None
+        if state is not None:
+            found = (*self.tap.sizes, self.tap.dense, head and head.copy())
         found = shared(found) if self.merged else found
         if found is None:
             raise NeuralCollapseError(
                 "loader", "at least one batch with samples", "none", "check the data set"
             )
-        num_classes, dim, head = found
+        num_classes, dim, self.dense, head = found
         self.layers.num_classes = num_classes
         state = state or self._empty(num_classes, dim)
         total = self._together(state)
@@ -242,7 +245,7 @@ class _Passes:
         """Yield remarks on how samples were read, where there was a choice."""
         if self.options.samples(self.model).shift_labels:
             yield "Labels are shifted: each position is judged by the token after it."
-        if self.tap.dense:
+        if self.dense:
             yield (
                 "Each position counts as a sample. Those of one input depend on each other: "
                 "intervals and bounds for new data take them as independent, and may be too narrow."

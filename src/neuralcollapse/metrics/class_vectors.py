@@ -63,6 +63,11 @@ class ClassVectors:
         return self.norms.norm()
 
     @cached_property
+    def total(self) -> Float[Tensor, " d"]:
+        """Sum of the rows, zero to round-off if they are centred about their mean."""
+        return self.rows.sum(0)
+
+    @cached_property
     def second_moment(self) -> Float[Tensor, "d d"]:
         """R^T R, whose Frobenius norm is that of the Gram matrix R R^T, which is K x K."""
         if self._second_moment is not None:

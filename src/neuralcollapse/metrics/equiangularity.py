@@ -279,14 +279,15 @@ class _LogEnergy:
 
 
 def product_distance(left: ClassVectors, right: ClassVectors) -> float:
-    """Distance of L R^T, normalised, from (I - 11^T/K)/sqrt(K-1); rows of R sum to zero."""
+    """Return the distance of L R^T, normalised, from (I - 11^T/K)/sqrt(K-1), at any centre."""
     L, R, num = left.rows, right.rows, len(left)
     whole = L @ R.T if num <= DIRECT_CLASSES else None
     # ||L R^T||^2 = <L^T L, R^T R>: d x d, not K x K.
     if whole is None:
         norm = (left.second_moment * right.second_moment).sum().sqrt()
-        # <L R^T, I - 11^T/K>, of which the second part is zero.
+        # <L R^T, I - 11^T/K>; only about the mean of the rows is the second part zero.
         overlap = left.norm**2 if left is right else torch.dot(L.reshape(-1), R.reshape(-1))
+        overlap = overlap - left.total @ right.total / num
         squared = float(2 - 2 * overlap / (norm * math.sqrt(num - 1)))
         if squared > CANCELLING**2:
             return math.sqrt(squared)

@@ -147,9 +147,10 @@ class ClassMoments(ClassSums):
                 rows -= self.class_weights("pooled")[present] @ rows
                 self._norms(("centered", center), lambda: rows)
                 return rows
-            means = self.means
-            self._norms(("means",), lambda: means)
-            rows = _of(means, present)  # fresh, so that it can be written to
+            # Norms are remembered while rows are at hand: to form them again takes as long.
+            rows = self.means
+            self._norms(("means",), lambda: rows)
+            rows = _of(rows, present)  # fresh, so that it can be written to
             rows -= rows[:1].clone()
             rows -= rows.mean(0)
             norms = self._norms(("centered", center), lambda: rows)

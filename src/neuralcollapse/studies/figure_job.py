@@ -105,7 +105,7 @@ class FigureJob:
         """
         given = [config.to_dict() for config in configs]
         for name, value in self.settings.items():
-            if len({repr(config[name]) for config in given}) > 1:
+            if len({repr(config.get(name)) for config in given}) > 1:
                 raise NeuralCollapseError(
                     "settings",
                     "what is the same in all networks of the figure",
