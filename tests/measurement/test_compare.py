@@ -8,21 +8,12 @@ import torch
 
 import neuralcollapse as nc
 from neuralcollapse.measurement.compare import _row
-
-GENERATOR = torch.Generator().manual_seed(0)
-LABELS = torch.arange(60) % 3
-VERTICES = nc.simplex_etf(3, 4, "axis").float()
-
-
-def _features(noise=0.5):
-    return 2 * VERTICES[LABELS] + noise * torch.randn(60, 4, generator=GENERATOR)
+from three_classes import GENERATOR, LABELS, VERTICES, measured
 
 
 @pytest.fixture(scope="module")
 def report():
-    return nc.measure_features(
-        _features(), LABELS, VERTICES, test_features=_features(), test_labels=LABELS
-    )
+    return measured()
 
 
 def test_two_measurements_of_the_same_samples_are_paired(report):

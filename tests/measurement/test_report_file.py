@@ -5,22 +5,12 @@ from safetensors.torch import save_file
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
-
-GENERATOR = torch.Generator().manual_seed(0)
-LABELS = torch.arange(60) % 3
-VERTICES = nc.simplex_etf(3, 4, "axis").float()
-
-
-def _features(noise=0.5):
-    return 2 * VERTICES[LABELS] + noise * torch.randn(60, 4, generator=GENERATOR)
+from three_classes import measured
 
 
 @pytest.fixture(scope="module")
 def report():
-    return nc.measure_features(
-        _features(), LABELS, VERTICES, torch.zeros(3), test_features=_features(),
-        test_labels=LABELS, class_names=["a_b", "50 %", "c&d"],
-    )  # fmt: skip
+    return measured(bias=torch.zeros(3), class_names=["a_b", "50 %", "c&d"])
 
 
 def test_a_report_comes_back_as_it_was(report, tmp_path):
