@@ -54,6 +54,18 @@ def share(value: float | None) -> str:
     return _per_cent(value, ROUND_HALF_EVEN)
 
 
+def accuracy(value: float) -> str:
+    """Return a share as columns show it: with two decimals, unless that reads as 0 or 100 %.
+
+    Examples
+    --------
+    >>> accuracy(0.98765), accuracy(0.5), accuracy(1.0), accuracy(59_999 / 60_000)
+    ('98.77 %', '50.00 %', '100 %', '99.9983 %')
+    """
+    text = f"{100 * value:.2f} %"
+    return share(value) if text in ("0.00 %", "100.00 %", "nan %") else text
+
+
 def at_most(bound: float | None) -> str:
     """Return an upper bound on a share in per cent, rounded up.
 

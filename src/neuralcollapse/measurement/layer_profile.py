@@ -16,7 +16,7 @@ from rich.table import Table
 
 from neuralcollapse.figure_style import save
 from neuralcollapse.measurement.separation_law import SeparationLaw, fit_separation_law
-from neuralcollapse.wording import share
+from neuralcollapse.wording import accuracy, share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -151,7 +151,7 @@ class LayerProfile:
                 f"{layer.nc1_pinv:.4g}",
                 f"{layer.nc1_trace_ratio:.4g}",
                 f"{layer.effective_rank:.1f}",
-                share(layer.ncc_accuracy),
+                accuracy(layer.ncc_accuracy),
             )
         console = Console(width=120, color_system=None)
         with console.capture() as captured:
@@ -207,7 +207,7 @@ class LayerProfile:
         accuracies = self["ncc_accuracy"]
         if math.isnan(accuracies[-1]):
             return
-        right = list(itertools.takewhile(lambda accuracy: accuracy == 1, reversed(accuracies)))
+        right = list(itertools.takewhile(lambda value: value == 1, reversed(accuracies)))
         if right:
             depth = len(self) - len(right) + 1
             start = f"depth {depth} ({self.layers[depth - 1].layer})"

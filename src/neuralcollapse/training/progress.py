@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.schedule import Schedule
-from neuralcollapse.wording import share
+from neuralcollapse.wording import accuracy
 
 Show = Callable[[int, Sequence[Record]], None]
 LINES = Schedule(every=None)  # a log of ten thousand epochs stays short
@@ -32,7 +32,7 @@ def showing(epochs: int, shown: bool = True) -> Iterator[Show]:
     >>> record = {"accuracy": 1.0, "test_accuracy": 0.5, "nc1_pinv": 0.25}
     >>> with showing(30) as show:
     ...     show(7, [record]), show(8, [record])
-    epoch 8/30: train 100 %  test 50 %  NC1 2.5e-01
+    epoch 8/30: train 100 %  test 50.00 %  NC1 2.5e-01
     (None, None)
     """
     console = Console(highlight=False)
@@ -60,7 +60,7 @@ def headline(records: Sequence[Record]) -> str:
         return ""
     last = records[-1]
     train, test, nc1 = last["accuracy"], last["test_accuracy"], last["nc1_pinv"]
-    return f"train {share(train)}  test {share(test)}  NC1 {nc1:.1e}"
+    return f"train {accuracy(train)}  test {accuracy(test)}  NC1 {nc1:.1e}"
 
 
 def _line(console: Console, epoch: int, epochs: int, records: Sequence[Record]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from neuralcollapse.metrics.catalogue import FIRST, metric_named
 from neuralcollapse.report.html.settings import as_text
 from neuralcollapse.runs.run import Run
-from neuralcollapse.wording import listed, number, share
+from neuralcollapse.wording import accuracy, listed, number
 
 SEED = "seed"
 COLUMNS = [f"{part}{name}" for name in (*FIRST.values(), "accuracy") for part in ("", "test_")]
@@ -197,6 +197,5 @@ def _text(value: float, is_share: bool) -> str:
     if math.isnan(value):
         return "–"
     if is_share:
-        text = f"{100 * value:.2f} %"
-        return share(value) if text in ("0.00 %", "100.00 %") else text
+        return accuracy(value)
     return f"{value:#.3g}" if 1e-4 <= value < 1000 else number(value)

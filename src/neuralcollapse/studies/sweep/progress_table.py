@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neuralcollapse.studies.sweep.runs import State, SweepRun
-from neuralcollapse.wording import share
+from neuralcollapse.wording import accuracy
 
 ROWS = 20
 ORDER: tuple[State, ...] = ("failed", "begun", "waiting", "finished")
@@ -63,7 +63,7 @@ def progress_table(runs: Sequence[SweepRun]) -> Table:
         numbers = ["", "", ""]
         if last:
             train, test, nc1 = last["accuracy"], last["test_accuracy"], last["nc1_pinv"]
-            numbers = [share(train), share(test), f"{nc1:.1e}"]
+            numbers = [accuracy(train), accuracy(test), f"{nc1:.1e}"]
         epoch = f"{last['epoch'] if last else 0}/{run.config.epochs}"
         state = states[run]
         why = Text(run.error or state)  # never read as markup
