@@ -107,7 +107,7 @@ def floor_with_head(features: Tensor, columns: Tensor) -> None:
 
 def needed(features: Tensor, labels: Tensor, means: Tensor, columns: Tensor) -> None:
     """Run the kernels that any measurement in one pass and a second look must, and no other."""
-    dim, wide = means.shape[1], part_rows(means.shape[1])
+    dim, wide = means.shape[1], part_rows(means.shape[1], means.device)
     height = max(64, min(dim // 4, 256))  # of panels of the upper triangle
     scatter, sums = torch.zeros(dim, dim), torch.zeros(len(means), dim + PADDING)
     padded, own = torch.zeros(SLAB_ROWS, dim + PADDING), columns.T.contiguous()
@@ -174,15 +174,18 @@ def tiles_alone(means: Tensor) -> None:
 
 
 def median_ratios(
-    repeat: int, base: Callable[[], object], *others: Callable[[], object]
+    repeat: int,
+    base: Callable[[], object],
+    *others: Callable[[], object],
+    clock: Callable[[], float] = time.process_time,
 ) -> list[float]:
-    """CPU seconds of the others over those of the base: medians of ratios of neighbouring runs."""
+    """Seconds of the others over those of the base: medians of ratios of neighbouring runs."""
     seconds: list[list[float]] = [[] for _ in range(1 + len(others))]
     for _ in range(repeat):
         for times, work in zip(seconds, (base, *others), strict=True):
-            start = time.process_time()
+            start = clock()
             work()
-            times.append(time.process_time() - start)
+            times.append(clock() - start)
     return [
         statistics.median(a / b for a, b in zip(times, seconds[0], strict=True))
         for times in seconds[1:]

@@ -30,6 +30,7 @@ import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
@@ -44,6 +45,7 @@ from neuralcollapse.training.measuring import CPU_BATCH, RunMeasurement
 from neuralcollapse.training.optimizer import build_optimizer
 
 CLASSES = 10
+PLAIN = Execution()
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 GOALS = {"loop": "1.05", "measure": "1.15", "layers": ""}
 
@@ -77,14 +79,23 @@ CASES = {
 }
 
 
-class Trainer:
-    """The trainer's parts on one process of the CPU."""
+def network(case: Case, execution: Execution) -> nn.Module:
+    """Return the network of a case, laid out as it is to be trained."""
+    model = build_network(case.net, case.shape, CLASSES, width=case.width)
+    layout = torch.channels_last if execution.channels_last else torch.contiguous_format
+    model.to(memory_format=layout)  # type: ignore[call-overload]
+    return model
 
-    def __init__(self, case: Case) -> None:
+
+class Trainer:
+    """The trainer's parts on one process."""
+
+    def __init__(self, case: Case, device: str = "cpu", execution: Execution = PLAIN) -> None:
+        self.execution = execution
         self.config = TrainConfig(batch_size=case.batch_size, epochs=1000)
         self.train, self.test = case.split(case.train, 0), case.split(case.test, 1)
-        self.model = build_network(case.net, case.shape, CLASSES, width=case.width)
-        self.fabric = Fabric(accelerator="cpu", devices=1)
+        self.model = network(case, execution)
+        self.fabric = Fabric(accelerator=device, devices=1)
         optimizer = build_optimizer(self.model, self.config)
         self.forward, self.optimizer = prepared(self.model, optimizer, self.fabric)
         self.batches = Batches(self.train, case.batch_size, 0, self.fabric)
@@ -95,7 +106,7 @@ class Trainer:
         self.number += 1
         train_epoch(
             self.number, self.forward, self.optimizer, self.batches, self.config, self.fabric,
-            Execution(),
+            self.execution,
         )  # fmt: skip
 
     def measurement(self, layers: Sequence[str]) -> RunMeasurement:
@@ -106,11 +117,12 @@ class Trainer:
 class Bare:
     """The loop that one would write by hand."""
 
-    def __init__(self, case: Case) -> None:
-        self.inputs, self.labels = case.split(case.train, 0).tensors
+    def __init__(self, case: Case, device: str = "cpu", execution: Execution = PLAIN) -> None:
+        self.inputs, self.labels = (part.to(device) for part in case.split(case.train, 0).tensors)
         self.test = case.split(case.test, 1).tensors[0]
         self.batch_size, self.step = case.batch_size, 0
-        self.model = build_network(case.net, case.shape, CLASSES, width=case.width)
+        self.execution = execution
+        self.model = network(case, execution).to(device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), 0.05, 0.9, weight_decay=1e-2)
         self.steps = 1000 * math.ceil(case.train / case.batch_size)
 
@@ -121,7 +133,8 @@ class Bare:
             for group in self.optimizer.param_groups:
                 group["lr"] = 0.025 * (1 + math.cos(math.pi * self.step / self.steps))
             self.optimizer.zero_grad()
-            cross_entropy(self.model(self.inputs[rows]), self.labels[rows]).backward()
+            logits = self.execution.forward(self.model, self.inputs[rows])
+            cross_entropy(logits, self.labels[rows]).backward()
             self.optimizer.step()
             self.step += 1
 

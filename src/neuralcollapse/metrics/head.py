@@ -142,7 +142,7 @@ def linear_scores(rows: Tensor, vectors: Tensor, offsets: Tensor | None = None) 
         if rows.ndim != 2 or len(rows) < MANY_ROWS or len(vectors) not in FEW:
             return linear(rows, vectors, offsets)
         added = vectors.new_zeros(len(vectors), 1) if offsets is None else offsets[:, None]
-        pieces = rows.T.split(max(PIECE_ROWS, part_rows(rows.shape[1])), dim=1)
+        pieces = rows.T.split(max(PIECE_ROWS, part_rows(rows.shape[1], rows.device)), dim=1)
         found = [torch.addmm(added, vectors, piece) for piece in pieces]
         return (found[0] if len(found) == 1 else torch.cat(found, 1)).T
 

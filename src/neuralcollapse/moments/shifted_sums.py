@@ -115,7 +115,7 @@ class ShiftedSums:
                 self.sum += part
                 if self.groups is not None:
                     self.groups.sum[group] += part
-            for panel in column_panels(self.shift.shape[1]):
+            for panel in column_panels(self.shift):
                 upper = (slice(None), panel, slice(panel.start, None))
                 self.scatter[upper] += self._recent_scatter[upper]
         self._recent_rows, self._recent_sum, self._recent_scatter = 0, None, None
@@ -217,7 +217,7 @@ class ShiftedSums:
         return padded, norms
 
     def _move(self, rows: Tensor, labels: Tensor, by: Callable[[Tensor, Tensor], Tensor]) -> None:
-        size = part_rows(rows.shape[1])
+        size = part_rows(rows.shape[1], rows.device)
         for part, part_labels in zip(rows.split(size), labels.split(size), strict=True):
             by(part, self.shift.index_select(0, part_labels))  # 4x faster than self.shift[...]
 
@@ -277,7 +277,8 @@ class ShiftedSums:
         missed = torch.zeros(
             len(classes), rows.shape[1], dtype=self.shift.dtype, device=rows.device
         )
-        square, size = self.square.index_select(0, classes), part_rows(rows.shape[1])
+        square = self.square.index_select(0, classes)
+        size = part_rows(rows.shape[1], rows.device)
         judging = not bool(new.all())  # new classes move anyway
         parts = zip(*(of.split(size) for of in (rows, labels, position)), strict=True)
         for part, part_labels, part_position in parts:

@@ -69,7 +69,7 @@ class SlabBuffer:
         self.filled = 0
         self.num_batches = num_batches
         self.shift = shift  # changed only while the slab is empty
-        self._part = part_rows(dim)
+        self._part = part_rows(dim, device)
         self._limit = CEILING * torch.finfo(dtype).max
         self._first_batch = num_batches  # of those in the slab
 
@@ -150,9 +150,9 @@ class SlabBuffer:
             raise _value_error(features, dtype, where)
 
 
-def part_rows(dim: int) -> int:
-    """Return how many rows of a slab to work on at once."""
-    return max(1, min(SLAB_ROWS, PART // dim))
+def part_rows(dim: int, device: torch.device) -> int:
+    """Return how many rows of a slab to work on at once; a GPU waits for calls, not for cache."""
+    return max(1, min(SLAB_ROWS, PART // dim)) if device.type == "cpu" else SLAB_ROWS
 
 
 def _value_error(features: Tensor, dtype: torch.dtype, where: str) -> NeuralCollapseError:

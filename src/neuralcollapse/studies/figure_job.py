@@ -163,8 +163,9 @@ class FigureJob:
         missing = [c for c in dict.fromkeys(configs) if not self._kept_path(c).exists()]
         due = sorted(missing, key=lambda config: config.seed)
         if due and self.training:
-            if self.scale == "small":
-                options = {"channels_last": True} | options
+            # A step of ResNet18 takes a third of the time on an H200 (bfloat16), four fifths on a
+            # processor; the networks of the scale quick are too small to gain.
+            options = {"channels_last": self.scale != "quick"} | options
             report = sweep(due, self._runs, progress=self.progress, **self.workers, **options)
             if report.failed:
                 first = report.failed[0]

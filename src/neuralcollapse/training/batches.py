@@ -76,8 +76,9 @@ class Batches:
         device = self._fabric.device
         if isinstance(self._data, TensorDataset):
             inputs, labels = self._data.tensors
-            for rows in steps:
-                rows = rows.to(inputs.device)
+            # Moved at once: a copy at every step would make a GPU wait.
+            moved = torch.cat(steps).to(inputs.device)
+            for rows in moved.split([len(rows) for rows in steps]):
                 yield inputs[rows].to(device), labels[rows].to(device)
         else:
             loader = DataLoader(

@@ -66,7 +66,7 @@ class SecondLook:
         self._seen = self._seen.to(labels.device)
         groups = deal(labels, incoming, self._seen) // len(incoming)
         self._seen = self._seen + incoming
-        size, found = part_rows(self._means.shape[1]), []
+        size, found = part_rows(features.shape[1], features.device), []
         for part, classes in zip(features.split(size), labels.split(size), strict=True):
             # The class mean is taken off before the product, so that collapsed classes keep digits.
             apart = centers.index_select(0, classes)

@@ -14,12 +14,11 @@ from neuralcollapse.training import TrainConfig
 
 KINDS: tuple[Kind, ...] = ("permutations", "rotations")
 COMMON: dict[Scale, dict[str, Any]] = {
-    # 9 heads x 4 seeds = 36 runs, of 2.5 minutes on a quiet core.
+    # 9 heads x 4 seeds = 36 runs, of 6 minutes on one core.
     "small": {**SMALL, "epochs": 40, "batch_size": 64},
-    # 9 heads x 3 seeds = 27 runs. On all 60,000 images an epoch of ResNet18 takes a fast GPU about
-    # 3 s, hence on 10,000 0.5 s: 20 s a run and about 10 s to start and to measure, 14 minutes in
-    # all, less where some share a GPU. So few images are fitted in 40 epochs; where some runs fit
-    # and others do not, one would see that and not the alignment.
+    # 9 heads x 3 seeds = 27 runs, of 1 minute where three of them and others share an H200. Such
+    # images are fitted in 40 epochs; where some runs fit and others do not, one would see that and
+    # not the alignment.
     "medium": {"per_class": 1000, "epochs": 40, "precision": "bf16"},
     "paper": {"epochs": 200},
 }

@@ -147,6 +147,8 @@ def rises_after_fit(record: Curves, case: str) -> NDArray[np.float64]:
 def plot_margins(record: Curves, names: Sequence[str]) -> Figure:
     """Draw the margins and the test accuracy against epochs, one network a column.
 
+    More than three networks come in blocks below each other.
+
     Parameters
     ----------
     record
@@ -154,25 +156,28 @@ def plot_margins(record: Curves, names: Sequence[str]) -> Figure:
     names
         Of the networks.
     """
-    columns = len(names)
-    with figure(3, columns, (5.25 if columns <= 2 else 3.6) * columns, 9.6) as (drawing, panels):
-        for axes, ((metric, (title, color)), name) in zip(
-            panels, itertools.product(METRICS.items(), names), strict=True
-        ):
-            _curves(axes, record, name, metric, color)
-            if axes in panels[:columns]:
-                axes.set_title(unmathed(name))
-            if name == names[0]:
-                axes.set_ylabel(title)
-        for row in range(3):
-            share_limits(panels[columns * row : columns * (row + 1)])
-        for axes in panels[: 2 * columns]:
-            axes.axhline(0, color=GREY, lw=1)
-        last = np.concatenate([record[f"{name}_test_accuracy"][:, -1] for name in names])
-        for axes in panels[2 * columns :]:
-            axes.set_xlabel("epoch")
+    wide = next(number for number in (3, 2, 1) if len(names) % number == 0)
+    blocks = [names[start : start + wide] for start in range(0, len(names), wide)]
+    size = 10.5 if wide > 1 else 5.25, 9.6 * len(blocks)
+    with figure(3 * len(blocks), wide, *size) as (drawing, panels):
+        rows = iter([panels[start : start + wide] for start in range(0, len(panels), wide)])
+        for block, (metric, (title, color)) in itertools.product(blocks, METRICS.items()):
+            row = next(rows)
+            for axes, name in zip(row, block, strict=True):
+                _curves(axes, record, name, metric, color)
+                if metric == "margin_min":
+                    axes.set_title(unmathed(name))
+            row[0].set_ylabel(title)
+            share_limits(row)
+            last = np.concatenate([record[f"{name}_{metric}"][:, -1] for name in block])
             # The first epochs would hide what happens after the fit.
-            axes.set_ylim(bottom=max(axes.get_ylim()[0], 2 * last.min() - 1 - 0.05))
+            least = 2 * last.min() - 1.05 if metric == "test_accuracy" else -2 * abs(last).max()
+            for axes in row:
+                axes.set_ylim(bottom=max(axes.get_ylim()[0], least))
+                if metric == "test_accuracy":
+                    axes.set_xlabel("epoch")
+                else:
+                    axes.axhline(0, color=GREY, lw=1)
     return drawing
 
 
