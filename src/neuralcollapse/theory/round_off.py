@@ -22,7 +22,7 @@ def regular_systems(argument: str) -> Iterator[None]:
     Raises
     ------
     NeuralCollapseError
-        If a factorisation in the block fails.
+        If a factorisation in the block fails, or what is computed with it overflows.
 
     Examples
     --------
@@ -32,11 +32,13 @@ def regular_systems(argument: str) -> Iterator[None]:
     neuralcollapse.errors.NeuralCollapseError: lambda_w: expected strengths above the round-off ...
     """
     try:
-        yield
-    except np.linalg.LinAlgError as error:
+        # What one processor cannot factorise, another factorises into numbers that overflow.
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            yield
+    except (np.linalg.LinAlgError, FloatingPointError) as error:
         raise NeuralCollapseError(
             argument,
             "strengths above the round-off of the squares that they are added to",
-            f"a matrix that doubles cannot factorise ({error})",
+            f"a matrix that doubles cannot factorise or solve ({error})",
             "rescale the features, or raise the strengths",
         ) from error
