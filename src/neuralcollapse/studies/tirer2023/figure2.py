@@ -19,8 +19,8 @@ from rich.progress import track
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.figure_style import BLUE, ORANGE, captioned, figure, label_ends
 from neuralcollapse.files import write_npz
-from neuralcollapse.studies.figure_job import FigureJob, Scale
-from neuralcollapse.studies.panels import band, share_limits
+from neuralcollapse.studies.figure_job import SEEDS, FigureJob, Scale
+from neuralcollapse.studies.panels import band, drawn_by_band, share_limits
 from neuralcollapse.studies.sweep import run_name
 from neuralcollapse.studies.tirer2023.layerwise import (
     collapse_by_depth,
@@ -48,7 +48,6 @@ SCALES: dict[Scale, dict[str, Any]] = {
     "paper": {"data": "cifar10", "weight_decay": 5e-4, "batch_size": 128, "epochs": 100},
 }
 DEPTH = 10
-SEEDS = (0, 1, 2)
 
 Record = dict[str, NDArray[np.float64]]
 
@@ -57,9 +56,9 @@ def record_depths(
     config: TrainConfig,
     depth: int,
     folder: Path,
+    seeds: Sequence[int],
     progress: bool = False,
     training: bool = True,
-    seeds: Sequence[int] | None = None,
 ) -> Record:
     """Train a perceptron layer by layer and end to end, and measure every hidden layer.
 
@@ -71,12 +70,12 @@ def record_depths(
         Number of hidden layers.
     folder
         Keeps what is finished, and is looked at before anything is trained.
+    seeds
+        Of both ways of training.
     progress
         Show a progress bar.
     training
         Whether to train what is not there.
-    seeds
-        `SEEDS` if None.
 
     Returns
     -------
@@ -90,7 +89,7 @@ def record_depths(
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     images = load_dataset(config.data, config.data_root, per_class=config.per_class)
-    runs = list(itertools.product(WAYS, SEEDS if seeds is None else seeds))
+    runs = list(itertools.product(WAYS, seeds))
     rows: dict[str, list[NDArray[np.float64]]] = {}
     for way, seed in track(runs, "training", disable=not progress, transient=True):
         own = replace(config, seed=seed)
@@ -138,20 +137,20 @@ def plot_depths(record: Record) -> Figure:
 def draw(job: FigureJob) -> list[Path]:
     """Train the perceptrons, and write the records and the figure."""
     config = TrainConfig.from_dict({"data_root": job.data_root} | COMMON | SCALES[job.scale])
-    [config], seeds = job.planned([config]), job.seeds_or(SEEDS)
+    [config], seeds = job.planned([config]), job.seeds_or(SEEDS[job.scale])
     folder = job.folder / "runs" if job.kept is None else job.kept
     for made in (job.folder / "runs").glob(f"*-depth{DEPTH}-*.npz"):  # by a call without kept
         if not (folder / made.name).exists():
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy2(made, folder)
-    record = record_depths(config, DEPTH, folder, job.progress, job.training, seeds)
+    record = record_depths(config, DEPTH, folder, seeds, job.progress, job.training)
     stem = job.folder / f"figure2_{job.scale}"
     path = write_npz(stem.with_suffix(".npz"), record)
     caption = (
         f"The paper trains on CIFAR-10. Ours: {config.data}, width "
         f"{scaled(MLP_UNITS, config.width)}, batch norm, squared error without bias, "
         f"{config.epochs} epochs (layer by layer: each), weight decay {config.weight_decay:g}, "
-        f"learning rate {config.lr:g} falling by 10 at each third; {len(seeds)} seeds (line: "
-        "median, band: range). NC1 = tr(Σ_W Σ_B⁺)/K, ÑC1 = tr Σ_W / tr Σ_B."
+        f"learning rate {config.lr:g} falling by 10 at each third; line: "
+        f"{drawn_by_band(len(seeds))}. NC1 = tr(Σ_W Σ_B⁺)/K, ÑC1 = tr Σ_W / tr Σ_B."
     )
     return [path, *captioned(plot_depths(record), stem.with_suffix(".png"), caption)]
