@@ -8,10 +8,10 @@ from neuralcollapse.studies.gao2023 import figure3
 NAMES = tuple(figure3.CASES["quick"])
 
 
-def made_up(accuracy, test):
+def made_up(accuracy, test, nets=NAMES):
     accuracy, test = np.array(accuracy), np.array(test)
     record = {"epochs": np.arange(1.0, accuracy.shape[1] + 1)}
-    for net in NAMES:
+    for net in nets:
         record |= {f"{net}_{name}": 0.1 * test for name in figure3.METRICS}
         record |= {f"{net}_accuracy": accuracy, f"{net}_test_accuracy": test}
     return record
@@ -36,6 +36,29 @@ def test_it_is_drawn_with_and_without_an_epoch_at_which_all_is_right(fitted, tmp
     assert imread(path).shape[1] >= 900
     words = [text.get_text() for axes in drawing.axes for text in axes.texts]
     assert words.count("all training\nimages right") == (6 if fitted else 0)
+
+
+@pytest.mark.parametrize(("count", "wide"), [(1, 1), (2, 2), (3, 3), (4, 2), (6, 3)])
+def test_more_than_three_networks_come_in_blocks_that_show_what_happens_after_the_fit(count, wide):
+    nets = [f"Network {number}" for number in range(count)]
+    record = made_up([[0.5, 1.0, 1.0]], [[-40.0, 0.8, 0.9]], nets)
+    panels = figure3.plot_margins(record, nets).axes
+    assert len(panels) == 3 * count
+    titled = [axes.get_title("left") for axes in panels if axes.get_title("left")]
+    assert titled == nets
+    for start in range(0, len(panels), 3 * wide):
+        margins, shares, accuracies = (
+            panels[start + row * wide : start + (row + 1) * wide] for row in range(3)
+        )
+        assert all(axes.get_title("left") for axes in margins)
+        for axes in (*margins, *shares):
+            low, high = axes.get_ylim()
+            assert -0.2 < low < 0 < 0.09 < high  # twice the last, not the -4 of the first epoch
+        for axes in accuracies:
+            low, high = axes.get_ylim()
+            assert 0.7 < low < 0.8
+            assert high > 0.9
+            assert axes.get_xlabel() == "epoch"
 
 
 def test_the_record_is_that_of_the_runs(monkeypatch, tmp_path):

@@ -137,9 +137,9 @@ def _range(values: Sequence[float]) -> str:
     fitted = [value for value in values if np.isfinite(value)]
     if not fitted:
         return "no slope to fit"
-    low, high = f"{min(fitted):.2f}", f"{max(fitted):.2f}"
+    low, high = (f"{round(value, 2) + 0.0:.2f}" for value in (min(fitted), max(fitted)))
     said = f"slope {low}" if low == high else f"slope {low} to {high}"
-    return said if len(fitted) == len(values) else f"{said} ({len(fitted)} of {len(values)} seeds)"
+    return said if len(fitted) == len(values) else f"{said} ({len(fitted)} of {len(values)})"
 
 
 def _log_log_axis(axes: Axes, steps: NDArray[np.float64]) -> None:
