@@ -8,13 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def column_panels(rows: Float[Tensor, "*n d"]) -> Iterator[slice]:
+def column_panels(dim: int, whole: bool = False) -> Iterator[slice]:
     """Yield the columns of panels that make up the upper triangle; their width suits BLAS.
 
-    A GPU has one panel: half of its products in pieces take longer than all of them in one.
+    Products on a GPU have one panel, the whole: half of them in pieces take longer than all in one.
     """
-    dim = rows.shape[-1]
-    width = min(max(64, dim // 4), 256) if rows.is_cpu else dim
+    width = dim if whole else min(max(64, dim // 4), 256)
     return (slice(start, min(start + width, dim)) for start in range(0, dim, width))
 
 
@@ -42,13 +41,13 @@ def add_upper_product(
             [2., 4.]])
     """
     left = rows if weights is None else rows * weights[:, None]
-    for panel in column_panels(rows):
+    for panel in column_panels(rows.shape[1], whole=not rows.is_cpu):
         total[panel, panel.start :].addmm_(left[:, panel].T, rows[:, panel.start :])
 
 
 def mirror(total: Float[Tensor, "*s d d"]) -> Float[Tensor, "*s d d"]:
     """Copy the upper triangle of a sum, or of each, onto its lower one, in place; return it."""
-    for panel in column_panels(total):
+    for panel in column_panels(total.shape[-1]):
         below, block = slice(panel.stop, None), total[..., panel, panel]
         total[..., below, panel] = total[..., panel, below].mT
         block.copy_(block.triu() + block.triu(1).mT)

@@ -91,7 +91,8 @@ class Expansion:
         spread, self.turn = np.linalg.eigh(rotated @ rotated.T)
         self.head = self.turn.T @ rotated
         cross = self.turn.T @ objective.cross
-        self.shrink = 1 / (1 + spread[:, None] / self.mu)  # N^-1
+        # N^-1; for K > d round-off makes zeros of W W^T a little negative.
+        self.shrink = 1 / (1 + spread.clip(min=0)[:, None] / self.mu)
         self.projected = self.head * objective.scales - cross
         fit = self.projected @ self.head.T - self.head @ cross.T
         fit += (self.turn.T * objective.weights) @ self.turn

@@ -74,5 +74,7 @@ def _lengths(objective: NearFeaturesObjective, labels: Array, features: Array) -
     # The real part of a complex root is a point like any other, only never the lowest.
     t = np.linalg.eigvals(companion).real
     a, b, c = a[:, None], b[:, None], c[:, None]
-    values = (c * t**2 - 2 * b * t + a) / (1 + t**2) / 2 + p * t**2
-    return np.sqrt(mu) * t[range(len(t)), values.argmin(1)]
+    with np.errstate(over="ignore", invalid="ignore"):  # far out, where none is the lowest
+        values = (c * t**2 - 2 * b * t + a) / (1 + t**2) / 2 + p * t**2
+    lowest = np.where(np.isnan(values), np.inf, values).argmin(1)
+    return np.sqrt(mu) * t[range(len(t)), lowest]

@@ -38,17 +38,18 @@ def test_it_is_drawn_with_and_without_an_epoch_at_which_all_is_right(fitted, tmp
     assert words.count("all training\nimages right") == (6 if fitted else 0)
 
 
-@pytest.mark.parametrize(("count", "wide"), [(1, 1), (2, 2), (3, 3), (4, 2), (6, 3)])
+@pytest.mark.parametrize(("count", "wide"), [(1, 1), (2, 2), (3, 3), (4, 2), (5, 3), (6, 3)])
 def test_more_than_three_networks_come_in_blocks_that_show_what_happens_after_the_fit(count, wide):
     nets = [f"Network {number}" for number in range(count)]
     record = made_up([[0.5, 1.0, 1.0]], [[-40.0, 0.8, 0.9]], nets)
     panels = figure3.plot_margins(record, nets).axes
-    assert len(panels) == 3 * count
+    assert sum(axes.get_visible() for axes in panels) == 3 * count
     titled = [axes.get_title("left") for axes in panels if axes.get_title("left")]
     assert titled == nets
     for start in range(0, len(panels), 3 * wide):
         margins, shares, accuracies = (
-            panels[start + row * wide : start + (row + 1) * wide] for row in range(3)
+            [axes for axes in panels[start + row * wide :][:wide] if axes.get_visible()]
+            for row in range(3)
         )
         assert all(axes.get_title("left") for axes in margins)
         for axes in (*margins, *shares):
@@ -59,6 +60,11 @@ def test_more_than_three_networks_come_in_blocks_that_show_what_happens_after_th
             assert 0.7 < low < 0.8
             assert high > 0.9
             assert axes.get_xlabel() == "epoch"
+
+
+def test_margins_of_networks_that_do_not_fit_are_shown_whole():
+    record = made_up([[0.5, 0.6, 0.7]], [[-40.0, -0.2, -0.1]])
+    assert figure3.plot_margins(record, NAMES).axes[0].get_ylim()[0] < -4
 
 
 def test_the_record_is_that_of_the_runs(monkeypatch, tmp_path):

@@ -156,13 +156,16 @@ def plot_margins(record: Curves, names: Sequence[str]) -> Figure:
     names
         Of the networks.
     """
-    wide = next(number for number in (3, 2, 1) if len(names) % number == 0)
+    wide = 2 if len(names) == 4 else min(3, len(names))
     blocks = [names[start : start + wide] for start in range(0, len(names), wide)]
     size = 10.5 if wide > 1 else 5.25, 9.6 * len(blocks)
     with figure(3 * len(blocks), wide, *size) as (drawing, panels):
         rows = iter([panels[start : start + wide] for start in range(0, len(panels), wide)])
         for block, (metric, (title, color)) in itertools.product(blocks, METRICS.items()):
             row = next(rows)
+            for axes in row[len(block) :]:
+                axes.set_visible(False)
+            row = row[: len(block)]
             for axes, name in zip(row, block, strict=True):
                 _curves(axes, record, name, metric, color)
                 if metric == "margin_min":
@@ -170,8 +173,10 @@ def plot_margins(record: Curves, names: Sequence[str]) -> Figure:
             row[0].set_ylabel(title)
             share_limits(row)
             last = np.concatenate([record[f"{name}_{metric}"][:, -1] for name in block])
-            # The first epochs would hide what happens after the fit.
-            least = 2 * last.min() - 1.05 if metric == "test_accuracy" else -2 * abs(last).max()
+            # The first epochs would hide what happens after the fit, where there is one.
+            least = 2 * last.min() - 1.05 if metric == "test_accuracy" else -2 * last.max()
+            if not last.min() > 0:
+                least = -np.inf
             for axes in row:
                 axes.set_ylim(bottom=max(axes.get_ylim()[0], least))
                 if metric == "test_accuracy":
