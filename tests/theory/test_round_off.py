@@ -33,10 +33,9 @@ def test_what_vanishes_is_no_error():
 @pytest.mark.parametrize("method", ["newton", "alternating"])
 @pytest.mark.parametrize("size", [1e100, 1e104, 1e140])
 def test_large_features_are_no_error(size, method):
-    found = near_features_minimizer(
-        size * torch.eye(2, dtype=torch.float64), [0, 1], 0.5, 0.1, 3.0, method=method
-    )
+    frame = torch.eye(2, dtype=torch.float64)
+    found = near_features_minimizer(size * frame, [0, 1], 0.5, 0.1, 3.0, method=method)
     assert found.status == "unique"
     # The features stay where they are, up to the shrinkage beta / (beta + lambda_H).
-    assert (found.H / size - 3 / 3.1 * torch.eye(2)).abs().max() < 1e-9
+    assert (found.H / size - 3 / 3.1 * frame).abs().max() < 1e-9
     assert found.value / size / size == pytest.approx(3 * 0.1 / 3.1 / 2, rel=1e-9)
