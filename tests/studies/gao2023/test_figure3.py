@@ -88,7 +88,7 @@ def test_the_record_is_that_of_the_runs(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_margins_grow_once_all_is_right(tmp_path):
-    path, picture = run_study("gao2023", FigureJob(tmp_path), 3)
+    path, picture, _ = run_study("gao2023", FigureJob(tmp_path), 3)
     with np.load(path) as file:
         record = dict(file)
     for net in NAMES:

@@ -141,7 +141,7 @@ def test_figure_3_gathers_each_run_in_its_place():
 
 @pytest.mark.slow
 def test_figure_2_falls_with_depth(tmp_path):
-    path, picture = run_study("tirer2023", FigureJob(tmp_path), 2)
+    path, picture, _ = run_study("tirer2023", FigureJob(tmp_path), 2)
     for name, values in records(path).items():
         if "nc1" in name:
             assert values.shape == (3, 10)
@@ -152,7 +152,7 @@ def test_figure_2_falls_with_depth(tmp_path):
 
 @pytest.mark.slow
 def test_figure_3_moves_most_without_decay_of_the_features(tmp_path):
-    path, picture = run_study("tirer2023", FigureJob(tmp_path), 3)
+    path, picture, _ = run_study("tirer2023", FigureJob(tmp_path), 3)
     record = records(path)
     effects = figure3.final_effects(record, "mse", "nc1_pinv")
     assert effects["features 0"][0] > 5
