@@ -179,7 +179,10 @@ def median_ratios(
     *others: Callable[[], object],
     clock: Callable[[], float] = time.process_time,
 ) -> list[float]:
-    """Seconds of the others over those of the base: medians of ratios of neighbouring runs."""
+    """Seconds of the others over those of the base: medians of ratios of neighbouring runs.
+
+    CPU seconds, if no other clock is given.
+    """
     seconds: list[list[float]] = [[] for _ in range(1 + len(others))]
     for _ in range(repeat):
         for times, work in zip(seconds, (base, *others), strict=True):

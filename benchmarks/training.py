@@ -81,10 +81,7 @@ CASES = {
 
 def network(case: Case, execution: Execution) -> nn.Module:
     """Return the network of a case, laid out as it is to be trained."""
-    model = build_network(case.net, case.shape, CLASSES, width=case.width)
-    layout = torch.channels_last if execution.channels_last else torch.contiguous_format
-    model.to(memory_format=layout)  # type: ignore[call-overload]
-    return model
+    return execution.lay_out(build_network(case.net, case.shape, CLASSES, width=case.width))
 
 
 class Trainer:
@@ -119,7 +116,7 @@ class Bare:
 
     def __init__(self, case: Case, device: str = "cpu", execution: Execution = PLAIN) -> None:
         self.inputs, self.labels = (part.to(device) for part in case.split(case.train, 0).tensors)
-        self.test = case.split(case.test, 1).tensors[0]
+        self.test = case.split(case.test, 1).tensors[0].to(device)
         self.batch_size, self.step = case.batch_size, 0
         self.execution = execution
         self.model = network(case, execution).to(device)

@@ -106,7 +106,14 @@ def test_measure_writes_page_tables_and_report(saved, tmp_path):
     assert table.loc["cdnv", "change"] == pytest.approx(1)
     result = run("compare", saved, tmp_path / "missing.json")
     assert result.exit_code == 2
-    assert "expected a file, got nothing at" in result.stderr
+    assert "error: SECOND: expected a file, got nothing at" in result.stderr
+    result = run("compare", tmp_path / "missing.npz", saved)
+    assert "error: FIRST: expected a file, got nothing at" in result.stderr
+    nan = tmp_path / "nan.npz"
+    np.savez(nan, features=np.full((6, 2), np.nan), labels=np.arange(6) % 2)
+    result = run("compare", saved, nan)
+    assert result.exit_code == 2
+    assert f"error: features in batch 0 in {nan}: expected finite" in result.stderr
 
 
 def test_measure_takes_names_from_a_text_file(tmp_path):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from neuralcollapse.cli.app import app, tell
+from neuralcollapse.errors import NeuralCollapseError
 
 
 @app.command()
@@ -27,14 +28,19 @@ def compare(
     from neuralcollapse import compare as compared
     from neuralcollapse.files import write_whole
 
-    found = compared(_report(first), _report(second))
+    found = compared(_report("first", first), _report("second", second))
     tell(found)
     if csv is not None:
         write_whole(csv, found.table.to_csv(index_label="metric"))
 
 
-def _report(path: Path) -> Any:
+def _report(argument: str, path: Path) -> Any:
+    """Return the report of a file; what is wrong with it tells which of the two it is."""
     from neuralcollapse.measurement import load_report, measure_features, read_features
     from neuralcollapse.measurement.report_file import is_report
 
-    return load_report(path) if is_report(path) else measure_features(**read_features(path))
+    try:
+        return load_report(path) if is_report(path) else measure_features(**read_features(path))
+    except NeuralCollapseError as error:
+        name = argument if error.argument == "path" else f"{error.argument} in {path}"
+        raise type(error)(name, error.expected, error.got, error.remedy) from error

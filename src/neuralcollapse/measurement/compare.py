@@ -33,8 +33,8 @@ class Comparison:
         One row per value: ``a`` and ``b`` (corrected if possible, else plain, as ``corrected``
         says); ``change`` with ``lower`` and ``upper``: for spreads the ratio b / a, for all others
         the difference b - a, of signed squares where ``of`` says so. ``differs`` says whether the
-        95 % interval excludes no change, and ``reason`` why there is none where
-        one would be expected.
+        95 % interval excludes no change, and ``reason`` why there is none where one would be
+        expected.
     paired
         Whether both measured the same samples in the same order, judging by their labels; for
         training and for test data.

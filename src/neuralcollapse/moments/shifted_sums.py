@@ -115,7 +115,7 @@ class ShiftedSums:
                 self.sum += part
                 if self.groups is not None:
                     self.groups.sum[group] += part
-            for panel in column_panels(self.shift.shape[1], whole=not self.shift.is_cpu):
+            for panel in column_panels(self.shift.shape[1]):
                 upper = (slice(None), panel, slice(panel.start, None))
                 self.scatter[upper] += self._recent_scatter[upper]
         self._recent_rows, self._recent_sum, self._recent_scatter = 0, None, None

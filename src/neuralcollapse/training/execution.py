@@ -39,6 +39,13 @@ class Execution:
     channels_last: bool = False
     threads: int = 1
 
+    def lay_out(self, model: nn.Module) -> nn.Module:
+        """Lay a network's weights out as its images are to lie, in place; return it."""
+        if self.channels_last:
+            # A form of Module.to that torch documents, and leaves out of its overloads.
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
+
     def forward(self, model: nn.Module, inputs: Any) -> Tensor:
         """Return the logits of a training step, in the precision of the weights."""
         if self.channels_last and inputs.ndim == 4:
@@ -149,10 +156,7 @@ def has_bfloat16(device: torch.device) -> bool:
 def _seconds(model: nn.Module, inputs: Tensor, labels: Tensor, way: Execution) -> float:
     """Return the least time of a few steps, once a first has allocated."""
     torch.set_num_threads(way.threads)
-    network = copy.deepcopy(model).train()
-    if way.channels_last:
-        # A form of Module.to that torch documents, and leaves out of its overloads.
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = way.lay_out(copy.deepcopy(model).train())
     least = math.inf
     for step in range(TRIAL_STEPS + 1):
         start = time.perf_counter()

@@ -40,8 +40,7 @@ class TrainingRun:
         train, test = (on_device(part, fabric.device) for part in (train, test))
         fabric.to_device(self.model)
         self.execution: Execution = fabric.broadcast(self._execution(train))
-        if self.execution.channels_last:
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.execution.lay_out(self.model)
         forward: Any = torch.compile(self.model) if plan.compile else self.model
         optimizer = build_optimizer(self.model, plan.config)
         self.forward, self.optimizer = prepared(forward, optimizer, fabric)

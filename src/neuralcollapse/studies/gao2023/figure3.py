@@ -173,17 +173,20 @@ def plot_margins(record: Curves, names: Sequence[str]) -> Figure:
             row[0].set_ylabel(title)
             share_limits(row)
             last = np.concatenate([record[f"{name}_{metric}"][:, -1] for name in block])
-            # The first epochs would hide what happens after the fit, where there is one.
-            least = 2 * last.min() - 1.05 if metric == "test_accuracy" else -2 * last.max()
-            if not last.min() > 0:
-                least = -np.inf
             for axes in row:
-                axes.set_ylim(bottom=max(axes.get_ylim()[0], least))
+                axes.set_ylim(bottom=max(axes.get_ylim()[0], _shown_from(metric, last)))
                 if metric == "test_accuracy":
                     axes.set_xlabel("epoch")
                 else:
                     axes.axhline(0, color=GREY, lw=1)
     return drawing
+
+
+def _shown_from(metric: str, last: NDArray[np.float64]) -> float:
+    """Return where to cut: the first epochs would hide what happens after a fit."""
+    if not last.min() > 0:  # no fit, or NaN
+        return -np.inf
+    return float(2 * last.min() - 1.05 if metric == "test_accuracy" else -2 * last.max())
 
 
 def _curves(axes: Axes, record: Curves, name: str, metric: str, color: str) -> None:
