@@ -193,6 +193,8 @@ def test_dark_is_dark_by_the_system_and_by_the_button(visit, page_file):
     page = visit(page_file, color_scheme="dark")
     black, dark = page.evaluate(background), page.evaluate(PIXELS, "gram")
     page.emulate_media(color_scheme="light")
+    # The style sheet follows at once, the pictures with the event, which a busy machine delays.
+    page.wait_for_function("document.getElementById('theme').textContent === 'dark'")
     assert page.evaluate(background) != black
     light = page.evaluate(PIXELS, "gram")
     page.locator("#theme").click()
