@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from neuralcollapse.measurement.readings import ALONE, TRAINED, record_apart
+from neuralcollapse.measurement.readings import ALONE, TRAINED
 from neuralcollapse.metrics.catalogue import FIRST, metric_named
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.rows import DECISIONS, NC1, NC2, NC3, NC4
@@ -166,10 +166,9 @@ def figures(run: Run, certificate: CertifiedError | None) -> list[tuple[str, str
         found.append((share(tested), f"accuracy on test data{beside}"))
     elif math.isfinite(trained):
         found.append((share(trained), "accuracy on training data"))
-    ratio = nc1_on_test(last)
+    ratio, by = nc1_on_test(last)
     if 0 < ratio < math.inf:
-        by = ", by the measure of it that differs most" if record_apart(last) else ""
-        words = f"NC1 on test data, relative to training data{by}"
+        words = f"NC1 on test data, relative to training data {by}".rstrip()
         found.append((f"{number(float(f'{ratio:.2g}'))} ×", words))
     if certificate:
         words = f"error on new data, at {certificate.confidence} confidence"
@@ -269,12 +268,12 @@ def _advices(run: Run, standing: Standing) -> Iterator[str]:
     """Yield what to do next, the most pressing first."""
     last, group, grade = run.records[-1], standing.group, standing.grade
     accuracy, classes = last.get("accuracy", math.nan), len(run.class_names)
-    ratio, target = nc1_on_test(last), reading_at_end(run, SHOWN[group])[0].target
+    (ratio, _), target = nc1_on_test(last), reading_at_end(run, SHOWN[group])[0].target
     if group in UNSEEN and accuracy < 1 and grade in ("on the way", "no better than chance"):
         yield "Train until every training sample is right: collapse is about what comes after."
     if grade in (ALONE, TRAINED) or (group == NC1 and ratio > MUCH_LARGER):
         times = times_larger(last)
-        why = f"NC1 is {times} there" if times else "it does not follow"
+        why = f"there NC1 is {times}" if times else "it does not follow"
         yield f"Judge the network by its test data: {why}."
     if grade == "no better than chance" and accuracy == 1:
         yield UNSEEN[group]

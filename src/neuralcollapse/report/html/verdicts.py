@@ -275,16 +275,22 @@ def departures_at_end(run: Run) -> Mapping[str, Departure]:
     return {}
 
 
-def nc1_on_test(record: Record) -> float:
-    """Return how many times larger NC1 is on test data, by whichever spread says so most clearly.
+def nc1_on_test(record: Record) -> tuple[float, str]:
+    """Return how many times larger NC1 is on test data, and by which measure, if not its first.
+
+    Where `training_only` speaks, the measure is the one of `SPREADS` that differs most.
 
     Examples
     --------
-    >>> nc1_on_test({"nc1_trace_ratio": 0.5, "test_nc1_trace_ratio": 1.0})
-    2.0
+    >>> record = {"nc1_trace_ratio": 0.5, "test_nc1_trace_ratio": 1.0}
+    >>> nc1_on_test(record)
+    (2.0, '')
+    >>> nc1_on_test(record | {"cdnv": 0.001, "test_cdnv": 0.2})
+    (200.0, 'by the measure of it that differs most')
     """
-    apart = record_apart(record)
-    return apart or ratio_on_test(FIRST[NC1], record, record.get("estimates"))
+    first = ratio_on_test(FIRST[NC1], record, record.get("estimates"))
+    most = record_apart(record)
+    return (most, "by the measure of it that differs most") if most > first else (first, "")
 
 
 def times_larger(record: Record) -> str:
@@ -295,11 +301,12 @@ def times_larger(record: Record) -> str:
     >>> times_larger({"nc1_trace_ratio": 0.5, "test_nc1_trace_ratio": 1.0})
     '2 times larger'
     """
-    ratio = nc1_on_test(record)
+    ratio, by = nc1_on_test(record)
     times = number(float(f"{ratio:.2g}"))
     if not ratio > 1 or times == "1":
         return ""
-    return "larger" if math.isinf(ratio) else f"{times} times larger"
+    larger = "larger" if math.isinf(ratio) else f"{times} times larger"
+    return f"{larger} {by}".rstrip()
 
 
 def _chance(reading: Reading) -> str:
