@@ -278,10 +278,10 @@ def test_what_does_not_fit_is_refused():
         CollapseMetrics(4, 6, head=nn.Linear(5, 4))
     with pytest.raises(NeuralCollapseError, match=r"centers: .* \(4, 6\), got \(3, 6\)"):
         CollapseMetrics(4, 6, centers=torch.ones(3, 6))
-    with pytest.raises(NeuralCollapseError, match="state: expected 100 numbers for"):
+    with pytest.raises(NeuralCollapseError, match="state: expected 101 numbers for"):
         CollapseMetrics(4, 6).load_state_dict({"packed": torch.zeros(3).double()})
     with pytest.raises(NeuralCollapseError, match="the file is not whole"):
-        CollapseMetrics(4, 6).load_state_dict({"packed": torch.full((100,), -1.0).double()})
+        CollapseMetrics(4, 6).load_state_dict({"packed": torch.full((101,), -1.0).double()})
 
 
 def test_a_head_that_is_not_finite_is_refused():

@@ -369,6 +369,8 @@ def test_state_goes_round_and_on(scatter, dtype, tmp_path):
     state = half.state_dict()
     assert {t.dtype for t in state.values()} == {torch.float64}
     assert not any(torch.isnan(t).any() for t in state.values())
+    del state["coarse"]  # as in a file of version 0.1
+    assert ClassMoments.from_state_dict(state).scatter_round_off == 0
 
 
 def changed(**tensors):
@@ -379,7 +381,7 @@ def changed(**tensors):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (changed(means=None), r"state: expected the tensors .*, got \['counts', 'scatter', 'trace"),
+        (changed(means=None), r"state: expected the tensors .*, got \['coarse', 'counts', 'scatter', 'trace"),
         (changed(more=torch.zeros(1)), "'more'"),
         (changed(means=torch.zeros(3, 4)), r"the file is not whole"),
         (changed(means=torch.zeros(3)), r"the file is not whole"),
@@ -389,6 +391,7 @@ def changed(**tensors):
         (changed(counts=torch.tensor([10.0, -1, 10])), "the file is not whole"),
         (changed(trace_variances=torch.tensor([1.0, 1, -1])), "the file is not whole"),
         (changed(means=torch.full((3, 5), math.nan)), "the file is not whole"),
+        (changed(coarse=torch.tensor([0.5])), "the file is not whole"),
     ],
 )
 def test_a_state_that_makes_no_sense_is_refused(state, message):

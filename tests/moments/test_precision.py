@@ -6,9 +6,10 @@ import torch
 
 from naive_collapse import NaiveMoments
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement import measure_features
+from neuralcollapse.measurement import load_report, measure_features
 from neuralcollapse.metrics import cdnv, nc1_pinv, nc1_trace_ratio, vci
 from neuralcollapse.metrics.collapse_index import loses_digits
+from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.moments import ClassMoments
 from neuralcollapse.moments.precision import drowns
 
@@ -142,14 +143,19 @@ def test_complex_features_are_refused():
         ClassMoments(2, 2).update(torch.ones(2, 2, dtype=torch.complex64), [0, 1])
 
 
-@pytest.mark.parametrize("apart", [1.0, 10.0])
-def test_a_direction_too_weak_for_float32_is_said(apart):
+def weak_direction(apart):
+    """Two classes that differ along a direction of deviation 1e-4 alone, of 32."""
     generator = torch.Generator().manual_seed(0)
     rotation = torch.linalg.qr(torch.randn(32, 32, generator=generator, dtype=torch.float64))[0]
     labels = torch.arange(2000) % 2
     features = torch.randn(2000, 32, generator=generator, dtype=torch.float64)
     features[:, 0] = 1e-4 * (features[:, 0] + apart * labels)
-    features @= rotation
+    return features @ rotation, labels
+
+
+@pytest.mark.parametrize("apart", [1.0, 10.0])
+def test_a_direction_too_weak_for_float32_is_said(apart):
+    features, labels = weak_direction(apart)
     narrow, wide = (measure_features(rows, labels) for rows in (features.float(), features))
     # One direction r in units of its deviation: VCI = 1 / (1 + r^2 / 4), but for the other 31.
     assert wide["vci"] == pytest.approx(1 / (1 + apart**2 / 4), rel=0.1)
@@ -157,6 +163,22 @@ def test_a_direction_too_weak_for_float32_is_said(apart):
         True,
         False,
     ]
+
+
+def test_it_is_said_of_a_report_and_of_a_state_that_travelled(tmp_path):
+    features, labels = weak_direction(1.0)
+    report = measure_features(features.float(), labels)
+    report.save(tmp_path / "r.safetensors")
+    assert load_report(tmp_path / "r.safetensors").cautions == report.cautions
+    state = CollapseState(2, 32)
+    state.gather(features.float(), labels, None)
+    again = CollapseState.from_vector(state.to_vector(), 2, 32)
+    assert loses_digits(again.moments)
+    wide = CollapseState(2, 32)
+    wide.gather(features, labels, None)
+    assert not loses_digits(CollapseState.from_vector(wide.to_vector(), 2, 32).moments)
+    wide.merge(again)
+    assert loses_digits(wide.moments)
 
 
 def test_features_that_never_vary_are_no_weak_directions():

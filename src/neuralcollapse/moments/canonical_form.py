@@ -11,11 +11,12 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.group_sums import GROUPS
 
 NAMES = ("counts", "means", "trace_variances", "scatter")
+COARSE = "coarse"  # 1 where float32 products are in the scatter; files before 0.2 lack it
 OF_GROUPS = ("group_counts", "group_sums", "group_squares")
 
 
 def checked_state(state: Mapping[str, Tensor]) -> list[Tensor]:
-    """Return counts, means, trace variances and scatter of a state dict, if they are some.
+    """Return counts, means, trace variances, scatter and its coarseness, if a state dict is whole.
 
     Counts, sums and squares of groups follow, where there are groups.
 
@@ -36,13 +37,14 @@ def checked_state(state: Mapping[str, Tensor]) -> list[Tensor]:
     >>> checked_state({**state, "scatter": torch.zeros(0, 1, 1)})[1].shape
     torch.Size([1, 1])
     """
-    names = NAMES if set(state).isdisjoint(OF_GROUPS) else NAMES + OF_GROUPS
+    state = {COARSE: torch.zeros(1)} | dict(state)
+    names = (*NAMES, COARSE, *(() if set(state).isdisjoint(OF_GROUPS) else OF_GROUPS))
     if set(state) != set(names):
         raise NeuralCollapseError(
             "state", f"the tensors {names}", str(sorted(state)), "save it with ClassMoments"
         )
     found = [state[name].to(torch.float64) for name in names]
-    counts, means, variances, scatter, *groups = found
+    counts, means, variances, scatter, coarse, *groups = found
     if (
         means.ndim != 2
         or counts.shape != means.shape[:1]
@@ -52,6 +54,7 @@ def checked_state(state: Mapping[str, Tensor]) -> list[Tensor]:
         or not all(bool(torch.isfinite(tensor).all()) for tensor in found)
         or bool(((counts < 0) | (counts != counts.round())).any())
         or bool((variances < 0).any())
+        or coarse.tolist() not in ([0.0], [1.0])
         or (groups and not _are_parts(counts, means, *groups))
     ):
         raise NeuralCollapseError(

@@ -188,7 +188,7 @@ class ClassMoments(ClassSums):
         """Largest error to expect in the within-class variance along a direction.
 
         Products in float32 err by some 3e-8 of the mean variance of a feature, in every direction.
-        0 if all products were float64, and for moments read from a file, which does not record it.
+        0 if all products were float64.
         """
         if not self._drained().coarse:
             return 0.0

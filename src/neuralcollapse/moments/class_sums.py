@@ -268,15 +268,16 @@ class ClassSums:
         -------
         dict
             ``counts`` (K,), ``means`` (K, d) and ``trace_variances`` (K,), zero for absent
-            classes, and ``scatter`` (0, 1 or K; d; d), the sums of (x - mu)(x - mu)^T. With groups
-            ``group_counts`` (16, K), ``group_sums`` (16, K, d) and ``group_squares`` (16, K), of
-            x - mu.
+            classes, ``scatter`` (0, 1 or K; d; d), the sums of (x - mu)(x - mu)^T, and ``coarse``
+            (1,), whether float32 products are among them. With groups ``group_counts`` (16, K),
+            ``group_sums`` (16, K, d) and ``group_squares`` (16, K), of x - mu.
         """
         state = {
             "counts": self.counts.to(torch.float64),
             "means": self.means.nan_to_num(),
             "trace_variances": self.trace_variances.nan_to_num(),
             "scatter": self._drained().centered_scatter(),
+            "coarse": torch.tensor([self._drained().coarse], dtype=torch.float64),
         }
         if self.groups:
             counts, totals, squares = map(torch.stack, zip(*self.by_group(), strict=True))
@@ -299,7 +300,7 @@ class ClassSums:
         NeuralCollapseError
             If a tensor is missing or its shape or values make no sense.
         """
-        counts, means, variances, scatter, *groups = checked_state(state)
+        counts, means, variances, scatter, coarse, *groups = checked_state(state)
         (num_classes, dim), scatters = means.shape, len(scatter)
         kind: Literal["pooled", "per_class", False] = False
         if scatters:
@@ -310,6 +311,7 @@ class ClassSums:
         sums.shift += means
         sums.square += variances * counts
         sums.scatter += scatter
+        sums.coarse = bool(coarse)
         if sums.groups is not None:
             sums.groups.count += groups[0].to(torch.int64)
             sums.groups.sum += groups[1]
