@@ -185,3 +185,10 @@ def test_familiar_and_foreign_samples_are_parted(saved, tmp_path):
     result = run("ood", tmp_path / "n.npz")
     assert result.exit_code == 2
     assert "foreign_features to score" in result.stderr
+
+
+def test_a_file_that_cannot_be_written_is_one_line(decisions):
+    result = run("certify", decisions, "--json", decisions / "below" / "x.json")
+    assert result.exit_code == 2
+    assert "error:" in result.output
+    assert "d.npz" in result.output

@@ -108,3 +108,13 @@ def test_an_absent_class_and_equal_weights_are_refused():
     weight[1] = weight[0]
     with pytest.raises(NeuralCollapseError, match="different rows, got rows 0 and 1 equal"):
         pair_margin_bound(features, labels, weight, fitted="head")
+
+
+def test_its_share_is_exact():
+    labels = np.arange(60) % 2
+    features = np.random.default_rng(0).normal(size=(60, 4))
+    bound = pair_margin_bound(
+        features, labels, np.eye(2, 4), fitted="head", distances=np.full((2, 2), 0.7)
+    )
+    shares = 30 * np.asarray(bound.empirical)[~np.eye(2, dtype=bool)]
+    np.testing.assert_allclose(shares, shares.round(), rtol=0, atol=1e-12)

@@ -14,7 +14,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization import error_certificate
 from neuralcollapse.generalization.decided_file import read_decided
 from neuralcollapse.measurement import read_features, write_features
-from neuralcollapse.measurement.array_files import read_arrays
+from neuralcollapse.measurement.array_files import read_arrays, read_class_names
 
 FEATURES = np.random.default_rng(0).normal(size=(12, 3))
 WORDS = np.array(["cat", "dog", "eel"])[np.arange(12) % 3]
@@ -203,3 +203,26 @@ def test_one_logit_decides_between_two_classes(tmp_path, shape):
     report = nc.measure_features(**read_features(tmp_path / "h.npz"))
     torch.testing.assert_close(report.margins, expected)
     assert report["accuracy"] == np.mean((score > 0) == labels)
+
+
+@pytest.mark.parametrize("names", [["2", "0", "1"], ["3", "1", "2"], ["ship", "_sea", "sss"]])
+def test_columns_of_logits_are_read_by_name_in_any_order(names, tmp_path):
+    order = sorted(range(3), key=lambda k: names[k])
+    scores = {f"logit_{names[k]}": 9.0 * (k == NUMBERS) for k in order}
+    truth = [int(n) if n.isdecimal() else n for n in np.array(names)[NUMBERS]]
+    pd.DataFrame(scores | {"label": truth}).to_csv(tmp_path / "d.csv", index=False)
+    found = read_decided(tmp_path / "d.csv")
+    assert bool((found.logits.argmax(1) == found.labels).all())
+    assert sorted(found.class_names) == sorted(names)
+
+
+def test_one_column_of_logits_stands_for_two_classes(tmp_path):
+    table = {"logit": 2.0 * (NUMBERS > 0) - 1, "label": (NUMBERS > 0).astype(int)}
+    pd.DataFrame(table).to_csv(tmp_path / "d.csv", index=False)
+    found = read_decided(tmp_path / "d.csv")
+    assert bool((found.logits.argmax(1) == found.labels).all())
+
+
+def test_class_names_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "n.txt").write_text("ant\nbee\n", encoding="utf-8-sig")
+    assert read_class_names(tmp_path / "n.txt") == ["ant", "bee"]

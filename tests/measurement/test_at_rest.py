@@ -248,3 +248,26 @@ def test_generators_are_restored_after_an_error_too():
     with pytest.raises(ZeroDivisionError):
         fail()
     assert torch.equal(before, generator.get_state())
+
+
+class Noisy:
+    """Draws from a generator of its own: as a collate function, or as a data set's transform."""
+
+    def __init__(self):
+        self.generator = torch.Generator().manual_seed(0)
+
+    def __call__(self, part):
+        inputs, labels = torch.utils.data.default_collate(part)
+        return inputs + torch.randn(inputs.shape, generator=self.generator), labels
+
+
+def test_generators_of_collate_functions_go_on_as_if_nothing_was_measured():
+    data = TensorDataset(torch.randn(30, 6), torch.arange(30) % 3)
+
+    def after(watched):
+        loader = DataLoader(data, batch_size=10, collate_fn=Noisy())
+        if watched:
+            nc.measure(nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3)), loader, progress=False)
+        return torch.cat([inputs for inputs, _ in loader])
+
+    assert torch.equal(after(True), after(False))

@@ -154,3 +154,14 @@ def test_test_features_are_those_of_the_same_layer(test_features, message):
 def test_no_rows_are_no_features():
     with pytest.raises(NeuralCollapseError, match="features: expected at least one row, got none"):
         nc.measure_features(torch.ones(0, 3), [])
+
+
+def test_names_of_classes_come_in_any_sequence():
+    features, labels = torch.randn(12, 4), torch.arange(12) % 3
+    for names in (np.array(["a", "b", "c"]), iter(["a", "b", "c"]), ("a", "b", "c")):
+        assert nc.measure_features(features, labels, class_names=names).class_names == [*"abc"]
+
+
+def test_logits_of_test_data_need_its_features():
+    with pytest.raises(NeuralCollapseError, match="test_logits: expected test features along"):
+        nc.measure_features(torch.randn(6, 2), [0, 1] * 3, test_logits=torch.ones(6, 2))

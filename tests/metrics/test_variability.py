@@ -293,3 +293,21 @@ def test_what_is_remembered_is_forgotten_with_the_next_sample():
     read(merged)
     merged.merge(ClassMoments(3, 5).update(features[200:], labels[200:]))
     assert read(merged) == pytest.approx(read(whole))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dead", [1, 5, 40])
+def test_vci_is_that_of_the_features_that_live(dtype, dead):
+    """Where the means span all that varies, what is beside them is round-off."""
+    generator = torch.Generator().manual_seed(dead)
+    labels = torch.arange(800) % 40
+    live = torch.randn(40, 3, generator=generator)[labels]
+    live = live + torch.randn(800, 3, generator=generator)
+    features = torch.zeros(800, 3 + dead)
+    features[:, torch.randperm(3 + dead, generator=generator)[:3]] = live
+    naive = vci(ClassMoments(40, 3).update(live.double(), labels))
+    found = vci(ClassMoments(40, 3 + dead).update(features.to(dtype), labels))
+    assert float(found) == pytest.approx(float(naive), rel=1e-4)
+    mixed = live.double() @ torch.randn(3, 64, generator=generator, dtype=torch.float64)
+    found = vci(ClassMoments(40, 64).update(mixed, labels))
+    assert float(found) == pytest.approx(float(naive), rel=1e-4)

@@ -381,7 +381,10 @@ def changed(**tensors):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (changed(means=None), r"state: expected the tensors .*, got \['coarse', 'counts', 'scatter', 'trace"),
+        (
+            changed(means=None),
+            r"state: expected the tensors .*, got \['coarse', 'counts', 'scatter', 'trace",
+        ),
         (changed(more=torch.zeros(1)), "'more'"),
         (changed(means=torch.zeros(3, 4)), r"the file is not whole"),
         (changed(means=torch.zeros(3)), r"the file is not whole"),

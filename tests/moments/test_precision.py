@@ -189,3 +189,15 @@ def test_features_that_never_vary_are_no_weak_directions():
     assert not loses_digits(moments)
     assert moments.scatter_round_off > 0
     assert collect(features.double(), torch.arange(500) % 4).scatter_round_off == 0
+
+
+def test_a_few_rows_with_a_strong_direction_are_float64():
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(12) % 3
+    strong = torch.nn.functional.normalize(torch.randn(6, generator=generator), dim=0)
+    rows = torch.randn(3, 6, generator=generator)[labels]
+    rows = rows + 0.01 * torch.randn(12, 6, generator=generator)
+    rows = rows + 1e5 * torch.randn(12, 1, generator=generator) * strong
+    narrow, wide = (measure_features(r, labels)["nc1_pinv"] for r in (rows, rows.double()))
+    assert narrow == pytest.approx(wide, rel=1e-4)
+    assert wide > 0

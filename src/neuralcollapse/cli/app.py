@@ -27,6 +27,11 @@ class _CleanErrors(TyperGroup):
             console = Console(stderr=True, soft_wrap=True, highlight=False)
             console.print("[red]error:[/red]", escape(self._with_option(ctx, error)))
             raise typer.Exit(2) from None
+        except BrokenPipeError:  # whoever read the output has had enough
+            raise
+        except OSError as error:
+            Console(stderr=True, soft_wrap=True).print("[red]error:[/red]", escape(plain(error)))
+            raise typer.Exit(2) from None
 
     def _with_option(self, ctx: Any, error: NeuralCollapseError) -> str:
         """Return the message, which names the option where the argument at fault is one."""

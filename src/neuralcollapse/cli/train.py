@@ -203,9 +203,5 @@ def _require_trust(named: dict[str, Any], given: dict[str, Any], trusted: bool) 
     if sys.stdin.isatty():
         typer.confirm(f"The file names code to run: {plain(', '.join(code))}. Run it?", abort=True)
         return
-    raise NeuralCollapseError(
-        "--config",
-        "settings without code",
-        ", ".join(code),
-        "pass --trust-code if you know whose code that is",
-    )
+    remedy = "pass --trust-code if you know whose code that is"
+    raise NeuralCollapseError("--config", "settings without code", ", ".join(code), remedy)

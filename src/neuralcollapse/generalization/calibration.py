@@ -145,12 +145,9 @@ def calibration(
             "logits", "shape (n, K), n >= 4, K >= 2", str(tuple(scores.shape)), "hold out more data"
         )
     if bool((scores >= 0).all() & ((scores.sum(1) - 1).abs() <= ROUND_OFF).all()):
-        raise NeuralCollapseError(
-            "logits",
-            "logits, of which the softmax is taken",
-            "probabilities: rows of at least 0 that sum to 1",
-            "pass their logarithm",
-        )
+        expected = "logits, of which the softmax is taken"
+        got = "probabilities: rows of at least 0 that sum to 1"
+        raise NeuralCollapseError("logits", expected, got, "pass their logarithm")
     true = integer_labels("labels", labels, n, num_classes).cpu()
     margins = decide(scores, true)[0]
     parts = top_label_parts(log_confidences(scores), margins, bins, confidence)

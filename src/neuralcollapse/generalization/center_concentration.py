@@ -104,10 +104,7 @@ def nearest_center_error_bound(
     rho = positive("radius", radius)
     gap = positive("distance", distance) - 2 * rho
     if gap <= 0:
-        raise NeuralCollapseError(
-            "distance",
-            f"more than twice the radius, {2 * rho:g}",
-            f"{distance:g}",
-            "classes that may meet have no exponential rate",
-        )
+        expected = f"more than twice the radius, {2 * rho:g}"
+        remedy = "classes that may meet have no exponential rate"
+        raise NeuralCollapseError("distance", expected, f"{distance:g}", remedy)
     return center_deviation_probability(num_classes, num_samples, gap / 2, rho)

@@ -178,22 +178,15 @@ def covered_mass(
         if not len(sample):
             raise NeuralCollapseError(name, "at least one sample", "none", "pass a sample")
     if rows.shape[1] != others.shape[1]:
-        raise NeuralCollapseError(
-            "held_out_inputs",
-            f"{rows.shape[1]} numbers a sample, as in training",
-            str(others.shape[1]),
-            "pass inputs of the same kind",
-        )
+        expected = f"{rows.shape[1]} numbers a sample, as in training"
+        got = str(others.shape[1])
+        raise NeuralCollapseError("held_out_inputs", expected, got, "pass inputs of the same kind")
     true = integer_labels("labels", labels, len(rows))
     new = integer_labels("held_out_labels", held_out_labels, len(others))
     reach = finite_tensor("radii", radii)
     if reach.shape != true.shape:
-        raise NeuralCollapseError(
-            "radii",
-            f"{len(rows)}, one per training sample",
-            str(reach.numel()),
-            "see decision_radii",
-        )
+        expected = f"{len(rows)}, one per training sample"
+        raise NeuralCollapseError("radii", expected, str(reach.numel()), "see decision_radii")
     uncovered, nearest = 0, []
     for label in new.unique():
         own, theirs = rows[true == label], others[new == label]

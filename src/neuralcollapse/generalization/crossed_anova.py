@@ -209,12 +209,9 @@ def within_seed_permutation(values: Any, permutations: int = 2000, seed: int = 0
 def _outcomes(values: Any) -> np.ndarray:
     y = finite_array("values", values)
     if y.ndim != 3 or min(y.shape[:2]) < 2 or not y.shape[2]:
-        raise NeuralCollapseError(
-            "values",
-            "shape (a, b, r) with a >= 2, b >= 2, r >= 1",
-            str(y.shape),
-            "use crossed_design to make them from a table",
-        )
+        expected = "shape (a, b, r) with a >= 2, b >= 2, r >= 1"
+        remedy = "use crossed_design to make them from a table"
+        raise NeuralCollapseError("values", expected, str(y.shape), remedy)
     return y
 
 

@@ -87,12 +87,10 @@ def read_decided(path: str | Path, class_names: Sequence[str] | None = None) -> 
     prefix = "test_" if apart else ""
     logits = _logits(arrays, prefix, path)
     if logits is None or f"{prefix}labels" not in arrays:
-        raise NeuralCollapseError(
-            "path",
-            f"{prefix}labels, and {prefix}logits or {prefix}features with a weight",
-            f"{', '.join(sorted(arrays))} in {path.name}",
-            "save the logits of held-out samples beside their labels",
-        )
+        expected = f"{prefix}labels, and {prefix}logits or {prefix}features with a weight"
+        got = f"{', '.join(sorted(arrays))} in {path.name}"
+        remedy = "save the logits of held-out samples beside their labels"
+        raise NeuralCollapseError("path", expected, got, remedy)
     if names is not None:
         names = check_class_names(names, logits.shape[1])
     labels, known = _labels(arrays[f"{prefix}labels"], logits, names)
@@ -133,11 +131,8 @@ def _labels(
     if not isinstance(values, Tensor) and names is None:
         found, places = distinct_labels("labels", values)
         if len(found) != num_classes:
-            raise NeuralCollapseError(
-                "class_names",
-                f"the {num_classes} names, in the order of the columns of the logits",
-                f"none, and {len(found)} different labels",
-                "store class_names in the file",
-            )
+            expected = f"the {num_classes} names, in the order of the columns of the logits"
+            got = f"none, and {len(found)} different labels"
+            raise NeuralCollapseError("class_names", expected, got, "store class_names in the file")
         return integer_labels("labels", places, num_rows, num_classes), [str(n) for n in found]
     return integer_labels("labels", given, num_rows, num_classes, names), names

@@ -66,38 +66,25 @@ def crossed_design(table: pd.DataFrame) -> CrossedDesign:
     """
     missing = [name for name in COLUMNS if table is None or name not in table]
     if missing:
-        raise NeuralCollapseError(
-            "table",
-            f"the columns {', '.join(COLUMNS)}",
-            f"none called {', '.join(missing)}",
-            "pass one run per row, with these columns",
-        )
+        expected = f"the columns {', '.join(COLUMNS)}"
+        remedy = "pass one run per row, with these columns"
+        raise NeuralCollapseError("table", expected, f"none called {', '.join(missing)}", remedy)
     names = [tuple(table[name].drop_duplicates()) for name in COLUMNS[:3]]
     for name, levels in zip(("alignments", "seeds"), names, strict=False):
         if len(levels) < 2:
-            raise NeuralCollapseError(
-                "table",
-                f"at least 2 {name}",
-                str(len(levels)),
-                "one alignment, or one seed, cannot tell alignments from seeds",
-            )
+            remedy = "one alignment, or one seed, cannot tell alignments from seeds"
+            raise NeuralCollapseError("table", f"at least 2 {name}", str(len(levels)), remedy)
     _check_cells(table, names)
     values = table["value"].astype(float)
     bad = table[~np.isfinite(values)]
     if len(bad):
-        raise NonFiniteError(
-            "value",
-            "a finite outcome of every run",
-            f"{bad['value'].iloc[0]} for {_name(*bad.iloc[0][list(COLUMNS[:3])])}",
-            "give runs that diverged the outcome they had, and converged = False",
-        )
+        got = f"{bad['value'].iloc[0]} for {_name(*bad.iloc[0][list(COLUMNS[:3])])}"
+        remedy = "give runs that diverged the outcome they had, and converged = False"
+        raise NonFiniteError("value", "a finite outcome of every run", got, remedy)
     if not table["converged"].isin((True, False)).all():  # NaN, and any text, would count as True
-        raise NeuralCollapseError(
-            "converged",
-            "True or False for every run",
-            str(table.loc[~table["converged"].isin((True, False)), "converged"].iloc[0]),
-            "say of each run whether it fitted its training data",
-        )
+        got = str(table.loc[~table["converged"].isin((True, False)), "converged"].iloc[0])
+        remedy = "say of each run whether it fitted its training data"
+        raise NeuralCollapseError("converged", "True or False for every run", got, remedy)
     codes = [pd.Categorical(table[COLUMNS[i]], names[i]).codes for i in range(3)]
     shape = tuple(len(levels) for levels in names)
     arrays = np.empty(shape), np.empty(shape, dtype=bool)
@@ -111,20 +98,15 @@ def _check_cells(table: pd.DataFrame, names: list[tuple]) -> None:
     absent = [cell for cell in product(*names) if cell not in there]
     if absent:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-        raise NeuralCollapseError(
-            "table",
-            "one run of every alignment, seed and order",
-            f"none of {_name(*absent[0])}{more}",
-            "train the missing runs, or leave out a whole alignment, seed or order",
-        )
+        expected = "one run of every alignment, seed and order"
+        remedy = "train the missing runs, or leave out a whole alignment, seed or order"
+        raise NeuralCollapseError("table", expected, f"none of {_name(*absent[0])}{more}", remedy)
     twice = counts[counts > 1]
     if len(twice):
-        raise NeuralCollapseError(
-            "table",
-            "one run of every alignment, seed and order",
-            f"{twice.iloc[0]} of {_name(*next(iter(twice.index)))}",
-            "keep one, or call the others a further order",
-        )
+        where = "table"
+        got = f"{twice.iloc[0]} of {_name(*next(iter(twice.index)))}"
+        remedy = "keep one, or call the others a further order"
+        raise NeuralCollapseError(where, "one run of every alignment, seed and order", got, remedy)
 
 
 def _name(alignment: object, seed: object, order: object) -> str:

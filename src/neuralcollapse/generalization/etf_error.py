@@ -74,12 +74,9 @@ def etf_error(
     own = other = variance * gap
     if samples_per_class is not None:
         if dim is None or whole_number("dim", dim) < num_classes - 1:
-            raise NeuralCollapseError(
-                "dim",
-                f"the number of features, at least {num_classes - 1}",
-                str(dim),
-                "estimated means err in every feature",
-            )
+            expected = f"the number of features, at least {num_classes - 1}"
+            got = str(dim)
+            raise NeuralCollapseError("dim", expected, got, "estimated means err in every feature")
         error = variance / whole_number("samples_per_class", samples_per_class)
         own += dim * error * (variance + error / 2)
         other = own + 2 * gap * error

@@ -66,12 +66,9 @@ def lipschitz_bound(module: Any, shape: Shape) -> float:
     """
     if hasattr(module, "features") and hasattr(module, "head"):
         return lipschitz_bound(nn.Sequential(module.features, module.head), shape)
-    raise NeuralCollapseError(
-        "module",
-        "a layer whose Lipschitz constant is known",
-        type(module).__name__,
-        "register its rule with @lipschitz_bound.register, or pass an nn.Sequential",
-    )
+    expected = "a layer whose Lipschitz constant is known"
+    remedy = "register its rule with @lipschitz_bound.register, or pass an nn.Sequential"
+    raise NeuralCollapseError("module", expected, type(module).__name__, remedy)
 
 
 @lipschitz_bound.register

@@ -130,12 +130,10 @@ def _torus(layer: Convolution, size: tuple[int, ...]) -> tuple[int, ...]:
     elif layer.padding_mode == "zeros":
         padded = [length + 2 * p for length, p in zip(size, padding, strict=True)]
         return tuple(s * math.ceil(n / s) for n, s in zip(padded, layer.stride, strict=True))
-    raise NeuralCollapseError(
-        "padding",
-        "zeros, or circular with an odd kernel, the size kept and divisible by the stride",
-        f"{layer.padding_mode} padding {layer.padding} of size {size}",
-        "such padding repeats inputs, for which no bound is known here",
-    )
+    expected = "zeros, or circular with an odd kernel, the size kept and divisible by the stride"
+    got = f"{layer.padding_mode} padding {layer.padding} of size {size}"
+    remedy = "such padding repeats inputs, for which no bound is known here"
+    raise NeuralCollapseError("padding", expected, got, remedy)
 
 
 def _aliased(frequencies: Tensor, stride: tuple[int, ...]) -> Tensor:

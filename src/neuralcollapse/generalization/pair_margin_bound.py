@@ -172,11 +172,11 @@ def _best(
     n, lengths[i] = len(own), math.nan  # no class is judged against itself
     away = (own @ normals.T).cpu() / lengths
     ordered = away.T.contiguous().sort(dim=1).values
-    below = torch.searchsorted(ordered, candidates.T.contiguous()).T / n  # strictly below
+    below = torch.searchsorted(ordered, candidates.T.contiguous()).T.double() / n  # below
     complexity = 2 * float(own.norm()) / (candidates * n)
     chance = torch.tensor([rademacher_deviation(n, part) for part in deltas], dtype=torch.float64)
     options = torch.stack(
-        [below.double(), complexity, chance[:, None].expand_as(below), candidates * lengths]
+        [below, complexity, chance[:, None].expand_as(below), candidates * lengths]
     )
     best = options[:3].sum(0).argmin(0)
     row = options.gather(1, best.expand(4, 1, -1)).squeeze(1)

@@ -67,12 +67,9 @@ def compare_rules(
     known = list(table["alignment"].drop_duplicates()) if "alignment" in table else []
     unknown = [rule for rule in rules if rule not in known]
     if unknown:
-        raise NeuralCollapseError(
-            "rules",
-            f"alignments in the table ({', '.join(map(str, known))})",
-            ", ".join(map(repr, unknown)),
-            "give the runs of a rule its name in the column alignment",
-        )
+        expected = f"alignments in the table ({', '.join(map(str, known))})"
+        remedy = "give the runs of a rule its name in the column alignment"
+        raise NeuralCollapseError("rules", expected, ", ".join(map(repr, unknown)), remedy)
     if len(set(known) - set(rules)) < 1:
         raise NeuralCollapseError(
             "table", "at least 1 random alignment", "none", "add runs of random alignments"

@@ -131,12 +131,9 @@ def whole_network_bound(
     gaps = finite_tensor("margins", margins)
     n = len(rows)
     if n < 2 or len(gaps) != n:
-        raise NeuralCollapseError(
-            "margins",
-            "one margin for each of at least 2 inputs",
-            f"{len(gaps)} for {n} inputs",
-            "pass the training set",
-        )
+        expected = "one margin for each of at least 2 inputs"
+        got = f"{len(gaps)} for {n} inputs"
+        raise NeuralCollapseError("margins", expected, got, "pass the training set")
     weights = _weights(network)
     width = max(size for weight in weights for size in weight.shape)
     rate = 72 * math.log(n) * math.sqrt(math.log(2 * width**2)) * float(rows.norm())
@@ -171,13 +168,12 @@ def _matrices(network: nn.Module) -> Iterator[Tensor]:
         if isinstance(layer, nn.Linear):
             pending = layer.weight.detach().double()
         elif not isinstance(layer, ONE_LIPSCHITZ):
-            raise NeuralCollapseError(
-                "network",
+            expected = (
                 "linear layers, batch norm right after them, with running statistics, "
-                "ReLU, tanh, dropout",
-                type(layer).__name__,
-                "pass the matrices of the layers instead",
+                "ReLU, tanh, dropout"
             )
+            remedy = "pass the matrices of the layers instead"
+            raise NeuralCollapseError("network", expected, type(layer).__name__, remedy)
     if pending is not None:
         yield pending
 

@@ -49,12 +49,8 @@ def random_isometry(
     """
     rows, dim = whole_number("rows", rows), whole_number("dim", dim)
     if rows > dim:
-        raise NeuralCollapseError(
-            "rows",
-            f"1 <= rows <= dim = {dim}",
-            str(rows),
-            "use at most dim rows: orthonormal rows cannot outnumber d",
-        )
+        remedy = "use at most dim rows: orthonormal rows cannot outnumber d"
+        raise NeuralCollapseError("rows", f"1 <= rows <= dim = {dim}", str(rows), remedy)
     device = generator.device if generator is not None else None
     gaussian = torch.randn(dim, rows, generator=generator, dtype=torch.float64, device=device)
     orthonormal, upper = torch.linalg.qr(gaussian)

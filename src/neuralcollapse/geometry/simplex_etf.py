@@ -235,12 +235,9 @@ def _checked_size(num_classes: int, dim: int) -> tuple[int, int]:
 def _coordinate_simplex(num_classes: int, dim: int, width: int | None) -> Tensor:
     """Put class k along its own `width` coordinates (d // K if None)."""
     if dim < num_classes:
-        raise NeuralCollapseError(
-            "dim",
-            f"dim >= num_classes = {num_classes} for the block orientation",
-            f"dim = {dim}",
-            "use orientation='axis' or 'haar'",
-        )
+        expected = f"dim >= num_classes = {num_classes} for the block orientation"
+        got = f"dim = {dim}"
+        raise NeuralCollapseError("dim", expected, got, "use orientation='axis' or 'haar'")
     width = width or dim // num_classes
     indicator = torch.zeros(num_classes, dim, dtype=torch.float64)
     for k in range(num_classes):

@@ -50,12 +50,9 @@ class BatchObserver:
     def __init__(self, model: nn.Module, options: PassOptions | None = None) -> None:
         options = options or PassOptions()
         if is_compiled(model):
-            raise NeuralCollapseError(
-                "mode",
-                "a network that runs eagerly, so that hooks are called, for mode='batches'",
-                "one that is compiled",
-                "use mode='pass', which runs it eagerly, or do not compile any part of it",
-            )
+            expected = "a network that runs eagerly, so that hooks are called, for mode='batches'"
+            remedy = "use mode='pass', which runs it eagerly, or do not compile any part of it"
+            raise NeuralCollapseError("mode", expected, "one that is compiled", remedy)
         self._tap = FeatureTap(model, options.head)
         self._own = own_metrics(options.metrics)
         self._layers = LayerMoments(model, options.layers)
@@ -104,15 +101,12 @@ class BatchObserver:
             self.discard()
 
     def _take_expected(self) -> tuple[Any, Tensor | None]:
-        expected, self._expected = self._expected, None
-        if expected is None:
-            raise NeuralCollapseError(
-                "labels",
-                "labels among the arguments of the model",
-                "none",
-                "use mode='pass', which reads them from the data loader",
-            )
-        return expected
+        taken, self._expected = self._expected, None
+        if taken is None:
+            expected = "labels among the arguments of the model"
+            remedy = "use mode='pass', which reads them from the data loader"
+            raise NeuralCollapseError("labels", expected, "none", remedy)
+        return taken
 
     def _add(self, labels: Any, mask: Tensor | None) -> None:
         # Outside of inference mode, in which the batch may have run: the state lives on.
@@ -120,12 +114,9 @@ class BatchObserver:
             of_batch = labels
             features, logits, labels = self._samples.rows(*self._tap.take(), labels, mask)
             if len(labels) != len(features):
-                raise NeuralCollapseError(
-                    "labels",
-                    f"{len(features)} labels, one for each sample that ran",
-                    str(len(labels)),
-                    "let each training batch run through the model once, or use mode='pass'",
-                )
+                expected = f"{len(features)} labels, one for each sample that ran"
+                remedy = "let each training batch run through the model once, or use mode='pass'"
+                raise NeuralCollapseError("labels", expected, str(len(labels)), remedy)
             if self._state is None:
                 num_classes, dim = self._tap.sizes
                 centers = self._centers
@@ -161,12 +152,9 @@ class BatchObserver:
             found = None if state is None else (*self._tap.sizes, self._tap.read())
         found = shared(found)
         if found is None:
-            raise NeuralCollapseError(
-                "mode",
-                "training batches with labels between two measurements",
-                "none",
-                "let batches go through the watched model, or use mode='pass'",
-            )
+            expected = "training batches with labels between two measurements"
+            remedy = "let batches go through the watched model, or use mode='pass'"
+            raise NeuralCollapseError("mode", expected, "none", remedy)
         num_classes, dim, head = found
         state = over_ranks(state or CollapseState(num_classes, dim, self._scatter, keep=True))
         self._layers.merge()

@@ -312,12 +312,9 @@ def _only(loader: Any) -> Iterable[Any]:
     if isinstance(loader, (list, tuple)) and len(loader) == 1:
         return _only(loader[0])
     if loader is None or isinstance(loader, (list, tuple, dict)):
-        raise NeuralCollapseError(
-            "trainer.train_dataloader",
-            "one training loader",
-            "none" if loader is None else f"a {type(loader).__name__} of {len(loader)}",
-            "pass loader=, the data to measure, or use mode='batches' with unpack=",
-        )
+        got = "none" if loader is None else f"a {type(loader).__name__} of {len(loader)}"
+        remedy = "pass loader=, the data to measure, or use mode='batches' with unpack="
+        raise NeuralCollapseError("trainer.train_dataloader", "one training loader", got, remedy)
     return loader
 
 

@@ -47,9 +47,5 @@ def sink(target: Any) -> Sink:
         return lambda values, step: target.log(dict(values), step=step)
     if callable(target):
         return lambda values, step: target(values, step)
-    raise NeuralCollapseError(
-        "log",
-        "a logger with log_metrics, add_scalar or log, or a function of values and step",
-        type(target).__name__,
-        "wrap it in a function",
-    )
+    expected = "a logger with log_metrics, add_scalar or log, or a function of values and step"
+    raise NeuralCollapseError("log", expected, type(target).__name__, "wrap it in a function")

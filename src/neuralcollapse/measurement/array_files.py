@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -57,12 +58,9 @@ def read_arrays(path: str | Path, names: Collection[str] = ()) -> dict[str, Any]
     """
     path = existing_file(path)
     if path.suffix not in READERS:
-        raise NeuralCollapseError(
-            "path",
-            f"a {', '.join(list(READERS)[1:])} or .npz file",
-            path.name,
-            "save the arrays in one of these formats",
-        )
+        expected = f"a {', '.join(list(READERS)[1:])} or .npz file"
+        got = path.name
+        raise NeuralCollapseError("path", expected, got, "save the arrays in one of these formats")
     arrays = READERS[path.suffix](path)
     if "class_names" in arrays:
         arrays["class_names"] = _names(arrays["class_names"], path)
@@ -73,12 +71,10 @@ def read_arrays(path: str | Path, names: Collection[str] = ()) -> dict[str, Any]
     if unknown:
         near = {name: get_close_matches(name, names, 1) for name in unknown}
         meant = ", ".join(f"{name!r} for {found[0]!r}" for name, found in near.items() if found)
-        raise NeuralCollapseError(
-            "path",
-            f"arrays named {', '.join(names)}, and no others",
-            f"{', '.join(map(repr, unknown))} in {path.name}",
-            "rename or leave out the others" + (f" (perhaps {meant})" if meant else ""),
-        )
+        expected = f"arrays named {', '.join(names)}, and no others"
+        got = f"{', '.join(map(repr, unknown))} in {path.name}"
+        remedy = "rename or leave out the others" + (f" (perhaps {meant})" if meant else "")
+        raise NeuralCollapseError("path", expected, got, remedy)
     return arrays
 
 
@@ -94,7 +90,7 @@ def existing_file(path: str | Path) -> Path:
 def read_class_names(path: str | Path) -> list[str]:
     """Read the names of classes from a text file, one per line."""
     with reading(path, "a text file with one class name per line", "check the name"):
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -155,32 +151,32 @@ def _read_csv(path: Path) -> dict[str, Any]:
     names = [str(name) for name in table.columns]
     nameless = [name for name in names if name.startswith("Unnamed: ")]  # as pandas calls it
     if nameless or all(map(_is_number, names)):
-        raise NeuralCollapseError(
-            "path",
-            "a name for every column, in the first line",
-            f"{', '.join(map(repr, (nameless or names)[:3]))} in {path.name}",
-            "add a header, and write the table without its index (index=False)",
-        )
+        got = f"{', '.join(map(repr, (nameless or names)[:3]))} in {path.name}"
+        remedy = "add a header, and write the table without its index (index=False)"
+        raise NeuralCollapseError("path", "a name for every column, in the first line", got, remedy)
     columns = {str(name).strip(): table[name] for name in table.columns}
     labels = [name for name in columns if name.lower() in LABELS]
     scores = [name for name in columns if name.lower().startswith("logit")]
     rest = [name for name in columns if name not in labels and name not in scores]
     words = [n for n in [*scores, *rest] if not pd.api.types.is_numeric_dtype(columns[n])]
     if words or len(labels) > 1:
-        raise NeuralCollapseError(
-            "path",
-            f"columns of numbers beside one column of labels ({', '.join(LABELS)})",
-            f"{', '.join(map(repr, words or labels))} in {path.name}",
-            "rename the column of labels, and leave out other text",
-        )
+        expected = f"columns of numbers beside one column of labels ({', '.join(LABELS)})"
+        got = f"{', '.join(map(repr, words or labels))} in {path.name}"
+        remedy = "rename the column of labels, and leave out other text"
+        raise NeuralCollapseError("path", expected, got, remedy)
     found: dict[str, Any] = {}
     if rest:
         found["features"] = np.stack([columns[name] for name in rest], 1).astype(np.float64)
     if scores:
         found["logits"] = np.stack([columns[name] for name in scores], 1).astype(np.float64)
-        found["class_names"] = [name[len("logit") :].lstrip("s_") or name for name in scores]
+    if len(scores) > 1:  # a single one stands for two classes
+        found["class_names"] = [re.sub(r"^logits?_?", "", n, flags=re.I) or n for n in scores]
     if labels:
-        found["labels"] = columns[labels[0]].to_numpy()
+        classes = columns[labels[0]]
+        numbered = all(name.isdecimal() for name in found.get("class_names", [""]))
+        if numbered and pd.api.types.is_integer_dtype(classes):
+            classes = classes.astype(str)  # numbers are names too: columns stand in any order
+        found["labels"] = classes.to_numpy()
     return found
 
 

@@ -17,8 +17,20 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from neuralcollapse.errors import NeuralCollapseError
 
 WRAPPERS = (DataParallel, DistributedDataParallel)
-# Attributes in which a loader keeps what draws or reads its samples.
-INNER = ("sampler", "batch_sampler", "dataset", "base_sampler", "base_loader", "base_dataloader")
+# Attributes in which a loader keeps what draws, reads or changes its samples.
+INNER = (
+    "sampler",
+    "batch_sampler",
+    "dataset",
+    "base_sampler",
+    "base_loader",
+    "base_dataloader",
+    "datasets",
+    "collate_fn",
+    "transform",
+    "target_transform",
+    "transforms",
+)
 
 
 def bare(model: Any) -> Any:
@@ -60,12 +72,9 @@ def checked_network(model: Any) -> nn.Module:
     model = bare(model)
     module = isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule)
     if not module or "eval" in vars(model):  # which the module of an exported program replaces
-        raise NeuralCollapseError(
-            "model",
-            "an nn.Module that runs its own modules",
-            f"{type(model).__name__}, whose layers call no hooks",
-            "pass the module it was made from, or its features to measure_features",
-        )
+        got = f"{type(model).__name__}, whose layers call no hooks"
+        remedy = "pass the module it was made from, or its features to measure_features"
+        raise NeuralCollapseError("model", "an nn.Module that runs its own modules", got, remedy)
     return model
 
 
@@ -190,6 +199,9 @@ def _parts(loaders: tuple[Any, ...]) -> list[Any]:
     waiting = list(loaders)
     while waiting:
         part = waiting.pop()
+        if isinstance(part, (list, tuple)):
+            waiting.extend(part)
+            continue
         if part is None or not hasattr(part, "__dict__") or any(part is known for known in found):
             continue
         found.append(part)

@@ -55,12 +55,11 @@ def read_features(path: str | Path) -> dict[str, Any]:
     arrays = read_arrays(path, NAMES)
     missing = {"features", "labels"} - set(arrays)
     if missing:
-        raise NeuralCollapseError(
-            "path",
-            f"arrays named 'features' and 'labels', and no others than {', '.join(NAMES[2:])}",
-            f"{sorted(arrays)} in {Path(path).name}",
-            "add what is missing",
+        expected = (
+            f"arrays named 'features' and 'labels', and no others than {', '.join(NAMES[2:])}"
         )
+        got = f"{sorted(arrays)} in {Path(path).name}"
+        raise NeuralCollapseError("path", expected, got, "add what is missing")
     return arrays
 
 

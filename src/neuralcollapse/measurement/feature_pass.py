@@ -145,12 +145,9 @@ class FeaturePass:
     def require_rereadable(self, limit: str) -> None:
         """Refuse a loader that can be read only once; `limit` says what it had to keep to."""
         if isinstance(self._loader, Iterator):
-            raise NeuralCollapseError(
-                "loader",
-                f"{limit} from a loader that can be read only once",
-                "more",
-                "pass a DataLoader or a list, or raise feature_budget",
-            )
+            expected = f"{limit} from a loader that can be read only once"
+            remedy = "pass a DataLoader or a list, or raise feature_budget"
+            raise NeuralCollapseError("loader", expected, "more", remedy)
 
 
 class Bounded:

@@ -42,12 +42,11 @@ class FeatureStream:
     def __iter__(self) -> Iterator[Batch]:
         for batch in () if self.batches is None else self.batches:
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-                raise NeuralCollapseError(
-                    "features",
-                    "batches (features, labels) or (features, labels, logits), without labels=",
-                    type(batch).__name__,
-                    "pass labels=, or a stream of such batches",
+                expected = (
+                    "batches (features, labels) or (features, labels, logits), without labels="
                 )
+                remedy = "pass labels=, or a stream of such batches"
+                raise NeuralCollapseError("features", expected, type(batch).__name__, remedy)
             features = as_matrix("features", batch[0]).detach()
             logits = read_scores("logits", batch[2]) if len(batch) == 3 else None
             if logits is None and self.head is not None:
@@ -91,12 +90,9 @@ def measure_stream(
             )
         state.gather(features, labels, logits)
         if not state.whole and stream.read_once:
-            raise NeuralCollapseError(
-                "features",
-                f"at most {feature_budget:,} bytes from a stream that can be read only once",
-                "more",
-                "pass a list or an object with __iter__, or raise feature_budget",
-            )
+            expected = f"at most {feature_budget:,} bytes from a stream that can be read only once"
+            remedy = "pass a list or an object with __iter__, or raise feature_budget"
+            raise NeuralCollapseError("features", expected, "more", remedy)
     if state is None:
         raise NeuralCollapseError("features", "at least one batch", "none", "check the stream")
     means, num_classes = state.moments.means, state.moments.num_classes
@@ -126,9 +122,6 @@ def _num_classes(
         return len(class_names)
     if logits is not None:
         return logits.shape[1]
-    raise NeuralCollapseError(
-        "class_names",
-        "one name per class, for a stream without a weight or logits",
-        "none",
-        "pass class_names=, which gives the number of classes",
-    )
+    expected = "one name per class, for a stream without a weight or logits"
+    remedy = "pass class_names=, which gives the number of classes"
+    raise NeuralCollapseError("class_names", expected, "none", remedy)

@@ -206,12 +206,9 @@ class FeatureTap:
             self._choose(output)
         calls, self._calls = self._calls, []
         if len(calls) != 1:
-            raise NeuralCollapseError(
-                "head",
-                "one call in each forward pass",
-                f"{len(calls)} calls of {self.name!r}",
-                "pass the layer that is called once as head=, and run each batch once",
-            )
+            got = f"{len(calls)} calls of {self.name!r}"
+            remedy = "pass the layer that is called once as head=, and run each batch once"
+            raise NeuralCollapseError("head", "one call in each forward pass", got, remedy)
         call = reduced(calls[0], output)
         self.tick = call.tick
         features = call.features if self._scale is None else normalize(call.features, dim=-1)

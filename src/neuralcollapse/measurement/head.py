@@ -307,9 +307,6 @@ def _is_matrix(value: Any) -> bool:
 
 
 def _unreadable(call: LayerCall, why: str) -> NeuralCollapseError:
-    return NeuralCollapseError(
-        f"head {call.name!r}",
-        "a weight with numbers",
-        f"{type(call.module).__name__} {why}",
-        "load its weight, or measure the features with measure_features",
-    )
+    got = f"{type(call.module).__name__} {why}"
+    remedy = "load its weight, or measure the features with measure_features"
+    return NeuralCollapseError(f"head {call.name!r}", "a weight with numbers", got, remedy)

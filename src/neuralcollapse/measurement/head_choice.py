@@ -36,12 +36,8 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
         If no linear layer ran, or not exactly one explains the output; all that ran are listed.
     """
     if not calls:
-        raise NeuralCollapseError(
-            "model",
-            "a linear head (nn.Linear)",
-            "none was called",
-            "pass the last layer as head=, a module or its name, with a weight of shape (K, d)",
-        )
+        remedy = "pass the last layer as head=, a module or its name, with a weight of shape (K, d)"
+        raise NeuralCollapseError("model", "a linear head (nn.Linear)", "none was called", remedy)
     named, returned = _returned(output)
     makers = [(tensor, _makers(calls, tensor)) for tensor in returned]
     made = [call for _, found in makers for call in found]
@@ -128,12 +124,10 @@ def reduced(call: LayerCall, output: Any) -> LayerCall:
         found = one_token(call, tensor)
         if found is not None:
             return found
-    raise NeuralCollapseError(
-        "head",
-        "features of shape (n, d), one row per sample, or logits returned for every position",
-        f"{tuple(call.features.shape)} into {call.name!r}",
-        "pool tokens or positions before the head, or pass another head=",
-    )
+    expected = "features of shape (n, d), one row per sample, or logits returned for every position"
+    got = f"{tuple(call.features.shape)} into {call.name!r}"
+    remedy = "pool tokens or positions before the head, or pass another head="
+    raise NeuralCollapseError("head", expected, got, remedy)
 
 
 def tensors_of(output: Any) -> Iterator[Tensor]:

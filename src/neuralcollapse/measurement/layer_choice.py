@@ -78,12 +78,9 @@ def checked_layers(model: nn.Module, layers: Sequence[str] | None) -> list[str]:
     known = [name for name, _ in model.named_modules()]
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        raise NeuralCollapseError(
-            "layers",
-            "names of modules of the model",
-            ", ".join(map(repr, unknown)) or "none",
-            f"choose among {', '.join(map(repr, known[1:]))}",
-        )
+        got = ", ".join(map(repr, unknown)) or "none"
+        remedy = f"choose among {', '.join(map(repr, known[1:]))}"
+        raise NeuralCollapseError("layers", "names of modules of the model", got, remedy)
     return names
 
 

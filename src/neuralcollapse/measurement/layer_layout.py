@@ -109,10 +109,9 @@ class LayoutReader:
 
 
 def _ask(name: str, output: Tensor) -> NeuralCollapseError:
-    return NeuralCollapseError(
-        f"layer {name}",
-        "an output whose axes can be told apart",
-        f"shape {tuple(output.shape)}",
+    expected = "an output whose axes can be told apart"
+    remedy = (
         "pass layout= 'channels_first', 'channels_last' or 'sequence_first', or pool=, a function "
-        "to (n, d)",
+        "to (n, d)"
     )
+    return NeuralCollapseError(f"layer {name}", expected, f"shape {tuple(output.shape)}", remedy)

@@ -137,12 +137,9 @@ class LayerMoments:
             return
         found = self._tap.take(len(labels))
         if found.keys() != set(self.names):
-            raise NeuralCollapseError(
-                "layers",
-                "layers that are called once in each forward pass",
-                f"calls of {', '.join(map(repr, found)) or 'none'}",
-                "choose layers that are called once",
-            )
+            expected = "layers that are called once in each forward pass"
+            got = f"calls of {', '.join(map(repr, found)) or 'none'}"
+            raise NeuralCollapseError("layers", expected, got, "choose layers that are called once")
         for name, features in found.items():
             true = labels
             if samples is not None:

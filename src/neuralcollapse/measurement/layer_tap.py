@@ -121,12 +121,10 @@ class LayerTap:
             found[name if times[name] == 1 else f"{name} (call {times[name]})"] = features
             positions = self._expected[2]
             if (features.ndim != 2 and not positions) or len(features) != num_samples:
-                raise NeuralCollapseError(
-                    f"layer {name}",
-                    f"features of shape ({num_samples}, d), one row per sample",
-                    str(tuple(features.shape)),
-                    "leave the layer out, or pass pool=, a function to (n, d)",
-                )
+                where = f"layer {name}"
+                expected = f"features of shape ({num_samples}, d), one row per sample"
+                remedy = "leave the layer out, or pass pool=, a function to (n, d)"
+                raise NeuralCollapseError(where, expected, str(tuple(features.shape)), remedy)
         return found
 
     def _hear(self, module: nn.Module, args: Any, output: Any) -> None:

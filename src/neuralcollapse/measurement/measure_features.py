@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, Literal
 
@@ -122,7 +122,12 @@ def measure_features(
     if (test_features is None) != (test_labels is None):
         missing = "test_features" if test_features is None else "test_labels"
         raise NeuralCollapseError(missing, "both, of test data", "only one", f"pass {missing}= too")
+    if test_logits is not None and test_features is None:
+        remedy = "pass test_features= and test_labels= too"
+        raise NeuralCollapseError("test_logits", "test features along with it", "none", remedy)
     scores = _given_scores("logits", logits, rows)
+    if isinstance(class_names, Iterable):
+        class_names = list(class_names)
     numbered = head is None and class_names is None
     if numbered and scores is not None and isinstance(label_values("labels", labels), Tensor):
         class_names = [str(k) for k in range(scores.shape[1])]
@@ -161,12 +166,9 @@ def _given_scores(argument: str, logits: Any, rows: Tensor) -> Tensor | None:
     """Return the logits of the network, one row per sample, if they are given."""
     scores = None if logits is None else read_scores(argument, logits)
     if scores is not None and len(scores) != len(rows):
-        raise NeuralCollapseError(
-            argument,
-            f"{len(rows)} rows, one per sample",
-            str(len(scores)),
-            "pass those of the features",
-        )
+        where = argument
+        expected = f"{len(rows)} rows, one per sample"
+        raise NeuralCollapseError(where, expected, str(len(scores)), "pass those of the features")
     return scores
 
 

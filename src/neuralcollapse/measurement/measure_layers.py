@@ -166,12 +166,10 @@ def measure_layers(
 def _highest_label(loader: Iterable[Any], samples: Samples, max_batches: int | None) -> int:
     """Return the highest label of a loader."""
     if isinstance(loader, Iterator):
-        raise NeuralCollapseError(
-            "num_classes",
-            "the number of classes, for a network without a head and a loader that is read once",
-            "none",
-            "pass num_classes=",
+        expected = (
+            "the number of classes, for a network without a head and a loader that is read once"
         )
+        raise NeuralCollapseError("num_classes", expected, "none", "pass num_classes=")
     labels = (samples.split(batch)[1] for batch in read(loader, max_batches))
     return max(int(as_tensor("labels", part).max()) for part in labels)
 
@@ -195,12 +193,9 @@ class _LayerSums:
                 sizes = (self._num_classes, features.shape[1])
                 self._states[name] = CollapseState(*sizes, feature_budget=self._room)
         if found.keys() != self._states.keys():
-            raise NeuralCollapseError(
-                "layers",
-                "the same calls of layers in every batch",
-                ", ".join(sorted(found.keys() ^ self._states.keys())) + " in some only",
-                "leave these layers out",
-            )
+            expected = "the same calls of layers in every batch"
+            got = ", ".join(sorted(found.keys() ^ self._states.keys())) + " in some only"
+            raise NeuralCollapseError("layers", expected, got, "leave these layers out")
         self._room -= sum(features.nbytes for features in found.values())
         for name, features in found.items():
             state = self._states[name]
@@ -223,13 +218,12 @@ class _LayerSums:
         total = sum(needs.values())
         if total > self._budget:
             widest = max(needs, key=lambda name: needs[name])
-            raise NeuralCollapseError(
-                "scatter_budget",
-                f"at least {total:,} bytes for the scatters of {len(needs)} layers",
-                f"{self._budget:,}",
+            expected = f"at least {total:,} bytes for the scatters of {len(needs)} layers"
+            remedy = (
                 f"the widest is {widest} with {found[widest].shape[1]:,} features: use "
-                "pool='mean', fewer layers, or a larger budget",
+                "pool='mean', fewer layers, or a larger budget"
             )
+            raise NeuralCollapseError("scatter_budget", expected, f"{self._budget:,}", remedy)
 
 
 def _values(name: str, state: CollapseState) -> LayerValues:

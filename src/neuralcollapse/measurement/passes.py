@@ -56,12 +56,9 @@ class PassOptions:
         if self.max_batches is not None:
             whole_number("max_batches", self.max_batches)
         if not real_number("feature_budget", self.feature_budget) >= 0:
-            raise NeuralCollapseError(
-                "feature_budget",
-                "a number of bytes of at least 0",
-                str(self.feature_budget),
-                "pass 0 to keep none",
-            )
+            expected = "a number of bytes of at least 0"
+            got = str(self.feature_budget)
+            raise NeuralCollapseError("feature_budget", expected, got, "pass 0 to keep none")
 
     def samples(self, model: nn.Module) -> Samples:
         """Return the reader of batches for a network."""

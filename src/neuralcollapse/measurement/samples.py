@@ -132,12 +132,9 @@ class Samples:
         if true.shape != where and true.ndim == 2 and true.T.shape == where:
             true = true.T
         if true.shape != where:
-            raise NeuralCollapseError(
-                "labels",
-                f"one per position, of shape {tuple(where)}",
-                str(tuple(true.shape)),
-                "pool tokens or positions before the head, or pass another head=",
-            )
+            expected = f"one per position, of shape {tuple(where)}"
+            remedy = "pool tokens or positions before the head, or pass another head="
+            raise NeuralCollapseError("labels", expected, str(tuple(true.shape)), remedy)
         mask = None if mask is None else mask.to(features.device)
         if mask is not None and mask.shape != where:
             mask = mask.T if mask.ndim == 2 and mask.T.shape == where else None
@@ -247,12 +244,9 @@ def unpack_batch(batch: Any, label_keys: Sequence[str] = LABEL_KEYS) -> tuple[An
         got = f"a mapping with keys {', '.join(map(repr, batch))}"
     elif isinstance(batch, (list, tuple)):
         got += f" of length {len(batch)}"
-    raise NeuralCollapseError(
-        "loader",
-        f"batches (inputs, labels), or mappings with a key among {', '.join(label_keys)}",
-        got,
-        "pass unpack=, a function from a batch to (inputs, labels)",
-    )
+    expected = f"batches (inputs, labels), or mappings with a key among {', '.join(label_keys)}"
+    remedy = "pass unpack=, a function from a batch to (inputs, labels)"
+    raise NeuralCollapseError("loader", expected, got, remedy)
 
 
 def mask_of(inputs: Any) -> Tensor | None:

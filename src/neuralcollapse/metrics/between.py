@@ -18,12 +18,9 @@ def require_two_classes(moments: ClassMoments) -> None:
     """Refuse moments that hold samples of fewer than two classes."""
     present = int(moments.present.sum())
     if present < 2:
-        raise NeuralCollapseError(
-            "moments",
-            "samples of at least 2 classes",
-            f"samples of {present}",
-            "collapse compares classes: measure on data that has several",
-        )
+        expected = "samples of at least 2 classes"
+        remedy = "collapse compares classes: measure on data that has several"
+        raise NeuralCollapseError("moments", expected, f"samples of {present}", remedy)
 
 
 def weighted_means(moments: ClassMoments, weighting: Weighting, center: Center) -> Tensor:

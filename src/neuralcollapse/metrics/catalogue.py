@@ -99,12 +99,10 @@ def own_metrics(metrics: OwnMetrics | None) -> dict[str, Metric]:
         if row is None and callable(function):
             row = Metric(name, value=function)
         if name in CATALOGUE or row is None or row.name != name or row.value is None:
-            raise NeuralCollapseError(
-                "metrics",
-                "functions of what was measured, by names not yet in use",
-                f"{name!r}: {type(function).__name__}",
-                "pass metrics={'my_name': my_function}",
-            )
+            where = "metrics"
+            expected = "functions of what was measured, by names not yet in use"
+            got = f"{name!r}: {type(function).__name__}"
+            raise NeuralCollapseError(where, expected, got, "pass metrics={'my_name': my_function}")
         own[name] = row
     return own
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralcollapse.metrics.between import between_whitener, weighted_means
+from neuralcollapse.metrics.between import EPS, between_whitener, weighted_means
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.validation import check_choice
 
@@ -130,20 +130,27 @@ def _by_projection(scatter: Tensor, moments: ClassMoments) -> Tensor:
     rotated = inside.T @ scatter @ inside
     head = rotated[:directions, :directions]
     cross = rotated[directions:, :directions]
-    schur = head - _predicted(rotated[directions:, directions:], cross)
+    floor = moments.dim * EPS * float(rotated.diagonal().max())
+    schur = head - _predicted(rotated[directions:, directions:], cross, floor)
     root = triangular[:directions]
     return torch.linalg.eigvalsh(root.T @ schur @ root).clamp_min(0)
 
 
-def _predicted(scatter: Tensor, cross: Tensor) -> Tensor:
-    """Return cross^T scatter^- cross for a positive semidefinite scatter of any rank."""
+def _predicted(scatter: Tensor, cross: Tensor, floor: float) -> Tensor:
+    """Return cross^T scatter^- cross for a positive semidefinite scatter of any rank.
+
+    A variance of at most the floor is round-off of the directions that were turned away from, and
+    its inverse would predict anything.
+    """
     from scipy.linalg import solve_triangular  # a tenth of a second to import, and seldom needed
     from scipy.linalg.lapack import dpstrf
 
+    there = scatter.diagonal() > floor  # LAPACK judges all pivots but the first
+    scatter, cross = scatter[there][:, there], cross[there]
     if not scatter.numel():
         return torch.zeros(cross.shape[1], cross.shape[1], dtype=cross.dtype, device=cross.device)
     # Pivoted Cholesky: a generalised inverse at a tenth of the cost of an eigendecomposition.
-    factor, pivots, rank, _ = dpstrf(scatter.cpu().numpy(), lower=1)
+    factor, pivots, rank, _ = dpstrf(scatter.cpu().numpy(), lower=1, tol=floor)
     if rank == 0:
         return torch.zeros(cross.shape[1], cross.shape[1], dtype=cross.dtype, device=cross.device)
     half = solve_triangular(

@@ -89,12 +89,9 @@ class Head:
             If the width differs.
         """
         if width != self.dim:
-            raise NeuralCollapseError(
-                "weight",
-                f"{width} columns, as many as the features have",
-                f"shape {tuple(self.weight.shape)}",
-                ROW_A_CLASS,
-            )
+            expected = f"{width} columns, as many as the features have"
+            got = f"shape {tuple(self.weight.shape)}"
+            raise NeuralCollapseError("weight", expected, got, ROW_A_CLASS)
 
     def logits(self, features: Shaped[Tensor, "*n d"]) -> Float[Tensor, "*n K"]:
         """Return the logits of features, (..., d) to (..., K), in float32 or wider.

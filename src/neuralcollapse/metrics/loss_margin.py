@@ -106,19 +106,12 @@ def margin_lower_bound(losses: Any, statistic: Literal["max", "sum"] = "max") ->
     """
     values = as_tensor("losses", losses).to(torch.float64)
     if values.ndim != 1 or not len(values):
-        raise NeuralCollapseError(
-            "losses",
-            "shape (n,), n >= 1",
-            str(tuple(values.shape)),
-            "pass the loss of each sample; a mean alone goes to margin_lower_bound_of_mean",
-        )
+        remedy = "pass the loss of each sample; a mean alone goes to margin_lower_bound_of_mean"
+        raise NeuralCollapseError("losses", "shape (n,), n >= 1", str(tuple(values.shape)), remedy)
     if not bool((torch.isfinite(values) & (values >= 0)).all()):
-        raise NeuralCollapseError(
-            "losses",
-            "finite numbers of at least 0",
-            f"from {float(values.min()):g} to {float(values.max()):g}",
-            "pass cross-entropies in nats, unweighted and without label smoothing",
-        )
+        got = f"from {float(values.min()):g} to {float(values.max()):g}"
+        remedy = "pass cross-entropies in nats, unweighted and without label smoothing"
+        raise NeuralCollapseError("losses", "finite numbers of at least 0", got, remedy)
     check_choice("statistic", statistic, ("max", "sum"), "the mean alone does not bound it")
     return _margin_of(float(values.max() if statistic == "max" else values.sum()))
 

@@ -115,12 +115,9 @@ class Metric:
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name.startswith("test_"):
-            raise NeuralCollapseError(
-                "name",
-                "a word of letters, digits and _ that does not begin with test_",
-                repr(self.name),
-                "rename it: values of test data get this prefix automatically",
-            )
+            expected = "a word of letters, digits and _ that does not begin with test_"
+            remedy = "rename it: values of test data get this prefix automatically"
+            raise NeuralCollapseError("name", expected, repr(self.name), remedy)
 
     @property
     def heading(self) -> str:
@@ -143,12 +140,9 @@ class Metric:
         try:
             return float(value)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise NeuralCollapseError(
-                f"metrics[{self.name!r}]",
-                "one number",
-                type(value).__name__,
-                "return a float or a tensor with one element",
-            ) from error
+            where = f"metrics[{self.name!r}]"
+            remedy = "return a float or a tensor with one element"
+            raise NeuralCollapseError(where, "one number", type(value).__name__, remedy) from error
 
     def best(self, setting: Setting) -> float | None:
         """Return the target for these class sizes, K and d; None if it is not known."""

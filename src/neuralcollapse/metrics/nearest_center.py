@@ -106,12 +106,9 @@ class NearestCenter:
         """Return user input as finite features (n, d), in their own dtype."""
         rows = as_matrix("features", features).detach()
         if rows.shape[1] != self.dim:
-            raise NeuralCollapseError(
-                "features",
-                f"{self.dim} columns, as many as the means have",
-                f"shape {tuple(rows.shape)}",
-                "pass features of the same layer as the means",
-            )
+            expected = f"{self.dim} columns, as many as the means have"
+            remedy = "pass features of the same layer as the means"
+            raise NeuralCollapseError("features", expected, f"shape {tuple(rows.shape)}", remedy)
         check_finite("features", rows)
         return rows
 

@@ -139,11 +139,8 @@ def one_refuses_all_refuse(merged: bool = True) -> Iterator[None]:
         dist.all_gather_object(said, None if error is None else f"{error}")
         other = next((rank for rank, words in enumerate(said) if words is not None), None)
         if error is None and other is not None:
-            raise NeuralCollapseError(
-                "data",
-                "parts that every process can measure",
-                f"on process {other}: {said[other]}",
-                "fix the data of that process",
-            )
+            expected = "parts that every process can measure"
+            got = f"on process {other}: {said[other]}"
+            raise NeuralCollapseError("data", expected, got, "fix the data of that process")
     if error is not None:
         raise error

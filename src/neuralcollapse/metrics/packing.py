@@ -54,12 +54,9 @@ def unpack(
     shapes = {name: tensor.shape for name, tensor in empty.state_dict().items()}
     sizes = [table.numel(), *map(math.prod, shapes.values())]
     if vector.shape != (sum(sizes),):
-        raise NeuralCollapseError(
-            "state",
-            f"{sum(sizes)} numbers for num_classes, dim = {empty.num_classes}, {empty.dim}",
-            f"shape {tuple(vector.shape)}",
-            "restore it into a metric of the same sizes",
-        )
+        expected = f"{sum(sizes)} numbers for num_classes, dim = {empty.num_classes}, {empty.dim}"
+        remedy = "restore it into a metric of the same sizes"
+        raise NeuralCollapseError("state", expected, f"shape {tuple(vector.shape)}", remedy)
     counts, *parts = vector.detach().to(torch.float64).split(sizes)
     named = zip(shapes.items(), parts, strict=True)
     found = {name: part.reshape(shape).clone() for (name, shape), part in named}

@@ -105,9 +105,6 @@ def refuse_margins(bad: int) -> None:
         If there are any.
     """
     if bad:
-        raise NonFiniteError(
-            "logits",
-            "a finite margin for every sample",
-            f"NaN or infinity for {bad} of them",
-            "look for NaN or infinity in the head, its bias and the features",
-        )
+        expected = "a finite margin for every sample"
+        remedy = "look for NaN or infinity in the head, its bias and the features"
+        raise NonFiniteError("logits", expected, f"NaN or infinity for {bad} of them", remedy)

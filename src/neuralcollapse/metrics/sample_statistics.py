@@ -61,12 +61,9 @@ class SampleStatistics:
             feature_budget = 0  # nothing is left to look for
         nearest = self.nearest
         if nearest is not None and (nearest.num_classes, nearest.dim) != (num_classes, dim):
-            raise NeuralCollapseError(
-                "centers",
-                f"shape {(num_classes, dim)}",
-                str((nearest.num_classes, nearest.dim)),
-                "pass one row per class, as wide as the features",
-            )
+            got = str((nearest.num_classes, nearest.dim))
+            remedy = "pass one row per class, as wide as the features"
+            raise NeuralCollapseError("centers", f"shape {(num_classes, dim)}", got, remedy)
         self.samples = KeptSamples(feature_budget) if keep or feature_budget else None
         self.left_out = torch.zeros(2, dtype=torch.int64)
         self.pairs: Tensor | None = None
@@ -163,12 +160,9 @@ class SampleStatistics:
             seen += len(labels)
         self.drop_features()
         if seen != self.moments.num_samples:
-            raise NeuralCollapseError(
-                "loader",
-                f"the same {self.moments.num_samples} samples in the second pass",
-                f"{seen}",
-                "raise feature_budget so that one pass is enough",
-            )
+            expected = f"the same {self.moments.num_samples} samples in the second pass"
+            remedy = "raise feature_budget so that one pass is enough"
+            raise NeuralCollapseError("loader", expected, f"{seen}", remedy)
 
     def look_again(self, whole: ClassMoments | None = None) -> None:
         """Look a second time at features that were settled as they passed, and drop them.

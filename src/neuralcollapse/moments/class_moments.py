@@ -92,12 +92,9 @@ class ClassMoments(ClassSums):
             If the moments keep no scatter of each class.
         """
         if self.scatter != "per_class":
-            raise NeuralCollapseError(
-                "scatter",
-                "'per_class' for the scatter of each class",
-                f"scatter={self.scatter!r}",
-                "collect the moments with scatter='per_class'",
-            )
+            expected = "'per_class' for the scatter of each class"
+            remedy = "collect the moments with scatter='per_class'"
+            raise NeuralCollapseError("scatter", expected, f"scatter={self.scatter!r}", remedy)
         return self._drained().centered_scatter() / self.counts.clamp_min(1)[:, None, None]
 
     @property
@@ -267,23 +264,19 @@ class ClassMoments(ClassSums):
     def _scatter_weights(self, weighting: Weighting) -> Float[Tensor, " scatters"]:
         """Return the weight of each kept scatter in the within-class scatter, if they suffice."""
         if self.scatter is False:
-            raise NeuralCollapseError(
-                "scatter",
-                "'pooled' or 'per_class' for a d x d within-class scatter",
-                "scatter=False",
-                "collect the moments with scatter='pooled'",
-            )
+            expected = "'pooled' or 'per_class' for a d x d within-class scatter"
+            remedy = "collect the moments with scatter='pooled'"
+            raise NeuralCollapseError("scatter", expected, "scatter=False", remedy)
         weights = self.class_weights(weighting) / self.counts.clamp_min(1)
         if self.scatter == "per_class":
             return weights
         lightest, heaviest = torch.aminmax(weights[self.present])
         if heaviest > lightest * (1 + 1e-12):
-            raise NeuralCollapseError(
-                "scatter",
-                "'per_class' for the balanced within-class scatter of classes of unequal size",
-                "scatter='pooled'",
-                "collect the moments with scatter='per_class', or use weighting='pooled'",
+            expected = (
+                "'per_class' for the balanced within-class scatter of classes of unequal size"
             )
+            remedy = "collect the moments with scatter='per_class', or use weighting='pooled'"
+            raise NeuralCollapseError("scatter", expected, "scatter='pooled'", remedy)
         return heaviest[None]
 
     def between_scatter(

@@ -129,12 +129,9 @@ class ClassSums:
         mine = (self.num_classes, self.dim, self.scatter, self.groups)
         theirs = (other.num_classes, other.dim, other.scatter, other.groups)
         if mine != theirs:
-            raise NeuralCollapseError(
-                "other",
-                "num_classes, dim, scatter, groups = {}, {}, {!r}, {}".format(*mine),
-                "{}, {}, {!r}, {}".format(*theirs),
-                "build both with the same sizes",
-            )
+            expected = "num_classes, dim, scatter, groups = {}, {}, {!r}, {}".format(*mine)
+            got = "{}, {}, {!r}, {}".format(*theirs)
+            raise NeuralCollapseError("other", expected, got, "build both with the same sizes")
         self._derived = {}
         self._drained().merge(other._drained().to(self.device, self._sums.shift.dtype))
         return self

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.moments.group_sums import GroupSums, deal
-from neuralcollapse.moments.precision import drowns
+from neuralcollapse.moments.precision import LEAST_ROWS, drowns
 from neuralcollapse.moments.slab import SLAB_ROWS, part_rows
 from neuralcollapse.moments.upper_product import add_upper_product, column_panels, mirror
 from neuralcollapse.validation import integer_labels
@@ -248,7 +248,8 @@ class ShiftedSums:
         found = drowns(rows, norms)
         if found is not None:
             self._judged = square
-        return bool(found)
+        # So few rows that nothing can be told of them cost nothing in float64.
+        return 0 < square and len(rows) < LEAST_ROWS if found is None else found
 
     def _widen(self) -> None:
         """Go on in float64."""

@@ -158,20 +158,14 @@ def part_rows(dim: int, device: torch.device) -> int:
 def _value_error(features: Tensor, dtype: torch.dtype, where: str) -> NeuralCollapseError:
     bad = int((~torch.isfinite(features)).sum())
     if not bad:
-        return NeuralCollapseError(
-            f"features in {where}",
-            f"values whose squares can be summed in {dtype}",
-            f"values up to {float(features.abs().max()):.3g}",
-            "rescale the features, or pass them as float64",
-        )
+        expected = f"values whose squares can be summed in {dtype}"
+        got = f"values up to {float(features.abs().max()):.3g}"
+        remedy = "rescale the features, or pass them as float64"
+        return NeuralCollapseError(f"features in {where}", expected, got, remedy)
     hint = (
         "float16 overflows at 65504: measure in bfloat16 or float32"
         if features.dtype == torch.float16
         else "find where they come from before measuring"
     )
-    return NonFiniteError(
-        f"features in {where}",
-        "finite numbers",
-        f"{bad} NaN or infinite of {features.numel()}",
-        hint,
-    )
+    got = f"{bad} NaN or infinite of {features.numel()}"
+    return NonFiniteError(f"features in {where}", "finite numbers", got, hint)

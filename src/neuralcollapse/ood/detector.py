@@ -51,12 +51,9 @@ class Detector(ABC):
 
     def __init__(self, moments: ClassMoments, weight: Any = None, bias: Any = None) -> None:
         if weight is None and self.needs_head:
-            raise NeuralCollapseError(
-                "weight",
-                f"the head, which {type(self).__name__} needs",
-                "none",
-                "pass the weight (and bias) of the last linear layer",
-            )
+            expected = f"the head, which {type(self).__name__} needs"
+            remedy = "pass the weight (and bias) of the last linear layer"
+            raise NeuralCollapseError("weight", expected, "none", remedy)
         self.dim, self.device = moments.dim, moments.device
         self._weight = None if weight is None else checked_head(moments, weight)
         self._bias = (

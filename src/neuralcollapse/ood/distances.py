@@ -116,12 +116,8 @@ class Mahalanobis(Detector):
             variances = (1 - share) * variances.clamp_min(0) + share * variances.mean()
         kept = variances > cutoff * variances[-1]
         if not kept.any():
-            raise NeuralCollapseError(
-                "moments",
-                "some variance within the classes",
-                "none",
-                "the features have collapsed exactly: use the nearest mean, NECO or NCI",
-            )
+            remedy = "the features have collapsed exactly: use the nearest mean, NECO or NCI"
+            raise NeuralCollapseError("moments", "some variance within the classes", "none", remedy)
         self._whitener = directions[:, kept] * variances[kept].rsqrt()
         self._means = moments.means[moments.present] @ self._whitener
 

@@ -45,12 +45,10 @@ def score_file(path: str | Path, methods: Sequence[str]) -> tuple[pd.DataFrame, 
     parts = {name: rows for name, rows in parts.items() if rows is not None}
     missing = {"features", "labels"} - set(arrays)
     if missing or not parts:
-        raise NeuralCollapseError(
-            "path",
-            f"features and labels of training data, and test_features or {FOREIGN} to score",
-            f"{', '.join(sorted([*arrays, *parts]))} in {Path(path).name}",
-            "add the samples to score under one of these names",
-        )
+        expected = f"features and labels of training data, and test_features or {FOREIGN} to score"
+        got = f"{', '.join(sorted([*arrays, *parts]))} in {Path(path).name}"
+        remedy = "add the samples to score under one of these names"
+        raise NeuralCollapseError("path", expected, got, remedy)
     for name, rows in parts.items():
         if not len(rows):
             raise NeuralCollapseError(

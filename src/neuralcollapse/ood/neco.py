@@ -78,13 +78,12 @@ class NECO(Detector):
         if num_components is None:
             num_components = max(1, min(int(moments.present.sum()) - 1, moments.dim - 1))
         elif not 1 <= (given := whole_number("num_components", num_components, 0)) < moments.dim:
-            raise NeuralCollapseError(
-                "num_components",
-                f"1 to d - 1 = {moments.dim - 1}",
-                str(num_components),
+            expected = f"1 to d - 1 = {moments.dim - 1}"
+            remedy = (
                 "omit it for K - 1, the dimension of a collapsed network: with all d components "
-                "every feature scores 1",
+                "every feature scores 1"
             )
+            raise NeuralCollapseError("num_components", expected, str(num_components), remedy)
         else:
             num_components = given
         self._max_logit = max_logit

@@ -60,12 +60,9 @@ def score(
     torch.Size([60])
     """
     if detector_named(method).needs_training_data and train is None:
-        raise NeuralCollapseError(
-            "train",
-            f"the training data, which {method!r} compares with",
-            "none",
-            "pass train=, its loader or a report of it",
-        )
+        expected = f"the training data, which {method!r} compares with"
+        remedy = "pass train=, its loader or a report of it"
+        raise NeuralCollapseError("train", expected, "none", remedy)
     read = reading or {}
     arrays = extract_features(model, loader, **read)
     weight, features = arrays.get("weight"), arrays["features"]

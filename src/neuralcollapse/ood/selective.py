@@ -88,12 +88,10 @@ def risk_coverage(confidence: Any, correct: Any) -> RiskCoverage:
     """
     scores, right = finite_array("confidence", confidence), finite_array("correct", correct)
     if scores.ndim != 1 or scores.shape != right.shape or not len(scores):
-        raise NeuralCollapseError(
-            "confidence, correct",
-            "one of each for at least one sample",
-            f"shapes {scores.shape}, {right.shape}",
-            "pass two arrays of one length",
-        )
+        where = "confidence, correct"
+        got = f"shapes {scores.shape}, {right.shape}"
+        remedy = "pass two arrays of one length"
+        raise NeuralCollapseError(where, "one of each for at least one sample", got, remedy)
     if not np.isin(right, (0, 1)).all():
         raise NeuralCollapseError(
             "correct", "True or False for each sample", "other numbers", "pass decision == label"

@@ -85,12 +85,9 @@ class ViM(Detector):
             num_components = 1000 if dim >= 2048 else 512 if dim >= 768 else max(1, dim // 2)
         num_components = whole_number("num_components", num_components, 0)
         if not 1 <= num_components < dim:
-            raise NeuralCollapseError(
-                "num_components",
-                f"1 to d - 1 = {dim - 1}",
-                str(num_components),
-                "use fewer, so that a residual is left",
-            )
+            where = "num_components"
+            remedy = "use fewer, so that a residual is left"
+            raise NeuralCollapseError(where, f"1 to d - 1 = {dim - 1}", str(num_components), remedy)
         self._origin = torch.zeros_like(self._weight[0])
         if self._bias is not None:
             self._origin = -torch.linalg.pinv(self._weight) @ self._bias
@@ -111,21 +108,16 @@ class ViM(Detector):
     def _scale(self, train_features: Any) -> float:
         """Return alpha: the mean largest logit over the mean residual."""
         if train_features is None or not as_tensor("train_features", train_features).numel():
-            raise NeuralCollapseError(
-                "train_features",
-                "training features, or alpha, which class moments do not give",
-                "none",
-                "pass train_features=; a sample of a few thousand is enough",
-            )
+            expected = "training features, or alpha, which class moments do not give"
+            remedy = "pass train_features=; a sample of a few thousand is enough"
+            raise NeuralCollapseError("train_features", expected, "none", remedy)
         given = self.matrix("train_features", train_features)
         rows = finite_matrix("train_features", given).to(self.device)
         residual = float(self._residual_norms(rows).sum())
         # Round-off of features that lie in the principal subspace does not count as a residual.
         if residual <= 1e-12 * float(rows.norm(dim=1).sum()):
-            raise NeuralCollapseError(
-                "num_components",
-                "a principal subspace that leaves a residual of the training features",
-                f"a total residual of {residual:.2g}",
-                "the features have collapsed into it: use fewer components, or NECO",
-            )
+            expected = "a principal subspace that leaves a residual of the training features"
+            got = f"a total residual of {residual:.2g}"
+            remedy = "the features have collapsed into it: use fewer components, or NECO"
+            raise NeuralCollapseError("num_components", expected, got, remedy)
         return float(self.logits(rows).amax(1).sum()) / residual

@@ -237,12 +237,9 @@ def _curve(
     if len(missing) == len(records) or (missing and key.startswith("test_")):
         return
     if missing:
-        raise NeuralCollapseError(
-            "records",
-            f"{key!r} in every record",
-            f"{len(missing)} of {len(records)} without",
-            "pass the records of a training run",
-        )
+        expected = f"{key!r} in every record"
+        got = f"{len(missing)} of {len(records)} without"
+        raise NeuralCollapseError("records", expected, got, "pass the records of a training run")
     epochs = [record["epoch"] for record in records]
     values = [transform(record[key]) for record in records]
     axes.plot(epochs, values, label=label, color=color, **style)

@@ -87,12 +87,10 @@ class RunFolder:
             try:
                 lock.acquire(timeout=0)
             except Timeout as error:
-                raise FolderInUseError(
-                    "out",
-                    "a folder that no other process writes to",
-                    f"{self.path}, which one does",
-                    "wait for it to end, or choose another folder",
-                ) from error
+                expected = "a folder that no other process writes to"
+                got = f"{self.path}, which one does"
+                remedy = "wait for it to end, or choose another folder"
+                raise FolderInUseError("out", expected, got, remedy) from error
         try:
             yield
         finally:
@@ -101,12 +99,9 @@ class RunFolder:
     def require_unused(self) -> None:
         """Refuse a folder with a run in it."""
         if self.used:
-            raise NeuralCollapseError(
-                "out",
-                "a folder without a history",
-                str(self.history),
-                "continue it with resume, replace it with overwrite, or choose another folder",
-            )
+            expected = "a folder without a history"
+            remedy = "continue it with resume, replace it with overwrite, or choose another folder"
+            raise NeuralCollapseError("out", expected, str(self.history), remedy)
 
     def require_ours(self, *more: str) -> None:
         """Refuse a folder in which a file that would be written is another's.
@@ -124,12 +119,10 @@ class RunFolder:
         if self.config.exists() and not ours:
             foreign.insert(0, self.config.name)
         if foreign:
-            raise NeuralCollapseError(
-                "out",
-                f"a folder whose {', '.join(foreign)} is of a run",
-                f"files of another in {self.path}: its config.json does not name them",
-                "move them away, or choose another folder",
-            )
+            expected = f"a folder whose {', '.join(foreign)} is of a run"
+            got = f"files of another in {self.path}: its config.json does not name them"
+            remedy = "move them away, or choose another folder"
+            raise NeuralCollapseError("out", expected, got, remedy)
 
     def claim(self, *names: str) -> None:
         """Name further files in config.json, which are then ours; refuse those of another.
@@ -195,23 +188,17 @@ class RunFolder:
             if old.get(key) != new.get(key)
         ]
         if differing:
-            raise NeuralCollapseError(
-                "resume",
-                f"the configuration of the run in {self.path}",
-                "; ".join(differing),
-                "correct it, or choose another folder",
-            )
+            expected = f"the configuration of the run in {self.path}"
+            remedy = "correct it, or choose another folder"
+            raise NeuralCollapseError("resume", expected, "; ".join(differing), remedy)
 
     def cut(self, size: int, epoch: int) -> None:
         """Cut the history back to so many bytes, and remove the snapshots of later epochs."""
         length = self.history_bytes()
         if length < size:
-            raise NeuralCollapseError(
-                "history",
-                f"at least the {size} bytes of the checkpoint's records in {self.history}",
-                str(length),
-                "restore the file, or start again with overwrite",
-            )
+            expected = f"at least the {size} bytes of the checkpoint's records in {self.history}"
+            remedy = "restore the file, or start again with overwrite"
+            raise NeuralCollapseError("history", expected, str(length), remedy)
         if length:
             with self.writing():
                 os.truncate(self.history, size)
@@ -222,12 +209,9 @@ class RunFolder:
         there = self.records()
         mine, theirs = ([_moment(record) for record in part] for part in (there, records))
         if mine[: len(theirs)] != theirs:
-            raise NeuralCollapseError(
-                "history",
-                f"the records of the checkpoint, to epoch {theirs[-1][0]:g}",
-                f"others in {self.history}",
-                "continue in the folder of that run, or choose another folder",
-            )
+            expected = f"the records of the checkpoint, to epoch {theirs[-1][0]:g}"
+            remedy = "continue in the folder of that run, or choose another folder"
+            raise NeuralCollapseError("history", expected, f"others in {self.history}", remedy)
         lines = self.history.read_bytes().splitlines(keepends=True)
         self.cut(len(b"".join(lines[: len(theirs)])), int(theirs[-1][0]))
 

@@ -86,12 +86,8 @@ def read_history(path: str | Path) -> list[Record]:
     path = Path(path)
     path = path / "history.jsonl" if path.is_dir() else path
     if not path.is_file():
-        raise NeuralCollapseError(
-            "path",
-            "a history.jsonl",
-            f"no file {path}",
-            "pass the folder of a run",
-        )
+        expected = "a history.jsonl"
+        raise NeuralCollapseError("path", expected, f"no file {path}", "pass the folder of a run")
     _require_plain(path)
     with reading(path, "a history in UTF-8", "restore it"):
         text = path.read_text(encoding="utf-8")

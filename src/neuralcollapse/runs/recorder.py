@@ -257,12 +257,9 @@ class CollapseRecorder:
             return record
         unknown = set(self._include) - set(values)
         if unknown:
-            raise NeuralCollapseError(
-                "include",
-                f"metrics that are measured: {', '.join(values)}",
-                ", ".join(sorted(unknown)),
-                "correct or leave out these names",
-            )
+            expected = f"metrics that are measured: {', '.join(values)}"
+            got = ", ".join(sorted(unknown))
+            raise NeuralCollapseError("include", expected, got, "correct or leave out these names")
         prefixes = ("", "test_", *(f"{name}_" for name in measured.others))
         wanted = {f"{prefix}{name}" for prefix in prefixes for name in self._include}
         return {k: value for k, value in record.items() if k in wanted or k not in values}

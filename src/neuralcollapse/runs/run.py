@@ -151,12 +151,9 @@ def _require_same_classes(runs: list[Run]) -> None:
         named = first.snapshots and run.snapshots
         a, b = first.class_names, run.class_names
         if len(a) != len(b) or (named and a != b):
-            raise NeuralCollapseError(
-                "runs",
-                f"the same classes in all, {_shown(a)} as in {first.name}",
-                f"{_shown(b)} in {run.name}",
-                "write one report for each set of classes",
-            )
+            expected = f"the same classes in all, {_shown(a)} as in {first.name}"
+            remedy = "write one report for each set of classes"
+            raise NeuralCollapseError("runs", expected, f"{_shown(b)} in {run.name}", remedy)
 
 
 def _shown(names: list[str]) -> str:

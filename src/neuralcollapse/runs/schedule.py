@@ -110,10 +110,6 @@ def schedule(choice: str | int | Schedule) -> Schedule:
     if isinstance(choice, int) and choice >= 1:
         return Schedule(every=choice)
     if choice not in SCHEDULES:
-        raise NeuralCollapseError(
-            "schedule",
-            f"one of {', '.join(SCHEDULES)}, or a number of epochs",
-            repr(choice),
-            "choose one of these",
-        )
+        expected = f"one of {', '.join(SCHEDULES)}, or a number of epochs"
+        raise NeuralCollapseError("schedule", expected, repr(choice), "choose one of these")
     return SCHEDULES[str(choice)]

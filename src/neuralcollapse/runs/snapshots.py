@@ -206,10 +206,9 @@ def _held_out(test: SplitReport) -> dict[str, Any]:
 
 def _layer(moments: ClassMoments, counts: Tensor) -> LayerBefore:
     if moments.counts.tolist() != counts.tolist() or not moments.scatter:
-        raise NeuralCollapseError(
-            "before",
-            f"moments of the same samples with their scatter, {counts.tolist()} of each class",
-            f"{moments.counts.tolist()} of each class, scatter {moments.scatter}",
-            "measure both layers on the same data",
+        expected = (
+            f"moments of the same samples with their scatter, {counts.tolist()} of each class"
         )
+        got = f"{moments.counts.tolist()} of each class, scatter {moments.scatter}"
+        raise NeuralCollapseError("before", expected, got, "measure both layers on the same data")
     return LayerBefore(moments.means.cpu(), moments.within.cpu(), moments.counts.cpu())

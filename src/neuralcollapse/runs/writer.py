@@ -147,12 +147,9 @@ class RunWriter:
 
     def _write(self) -> None:
         if self.folder.history_bytes() != self._size:
-            raise NeuralCollapseError(
-                "history",
-                f"{self.folder.history} as it was left",
-                "one that another process has written to",
-                "give each run a folder of its own",
-            )
+            expected = f"{self.folder.history} as it was left"
+            got = "one that another process has written to"
+            raise NeuralCollapseError("history", expected, got, "give each run a folder of its own")
         while self._waiting:
             record, keep = self._waiting[0]
             self.folder.append(record)

@@ -106,12 +106,9 @@ class FigureJob:
         given = [config.to_dict() for config in configs]
         for name, value in self.settings.items():
             if len({repr(config.get(name)) for config in given}) > 1:
-                raise NeuralCollapseError(
-                    "settings",
-                    "what is the same in all networks of the figure",
-                    f"{name}={value}, by which they differ",
-                    f"leave {name} out",
-                )
+                expected = "what is the same in all networks of the figure"
+                got = f"{name}={value}, by which they differ"
+                raise NeuralCollapseError("settings", expected, got, f"leave {name} out")
         planned = [TrainConfig.from_dict(config | dict(self.settings)) for config in given]
         return [_tiny(config) for config in planned] if self.dry else planned
 
@@ -182,12 +179,9 @@ class FigureJob:
                 keep_run(self._kept_path(run.config), run, None if judge is None else judge(run))
         left = [run for run in runs if run.state != "finished"]
         if left:
-            raise NeuralCollapseError(
-                "runs",
-                f"all {len(configs)} networks of the figure trained",
-                f"{len(left)} of them missing, such as {left[0].folder}",
-                "train them, or draw fewer seeds",
-            )
+            expected = f"all {len(configs)} networks of the figure trained"
+            got = f"{len(left)} of them missing, such as {left[0].folder}"
+            raise NeuralCollapseError("runs", expected, got, "train them, or draw fewer seeds")
         return [read_kept_run(self._kept_path(config)) for config in configs]
 
     @property

@@ -62,9 +62,5 @@ def read_kept_run(path: Path) -> tuple[dict[str, Any], list[Record]]:
 
 
 def _damaged(path: Path, got: str) -> NeuralCollapseError:
-    return NeuralCollapseError(
-        f"{path}",
-        "a run as keep_run writes it",
-        got,
-        "restore the file, or remove it to train again",
-    )
+    remedy = "restore the file, or remove it to train again"
+    return NeuralCollapseError(f"{path}", "a run as keep_run writes it", got, remedy)

@@ -115,22 +115,18 @@ def run_study(paper: str, job: FigureJob, figure: int | None = None) -> list[Pat
     """
     study = load_study(paper)
     if figure is not None and figure not in study.figures:
-        raise NeuralCollapseError(
-            "figure",
-            f"one of the figures {', '.join(map(str, sorted(study.figures)))} of {paper}",
-            str(figure),
-            "choose a known figure or omit it for all",
-        )
+        expected = f"one of the figures {', '.join(map(str, sorted(study.figures)))} of {paper}"
+        remedy = "choose a known figure or omit it for all"
+        raise NeuralCollapseError("figure", expected, str(figure), remedy)
     if figure is not None and job.scale in study.fixed[figure]:
         for argument, changes in (("seeds", job.seeds), ("settings", job.settings)):
             if changes:
-                raise NeuralCollapseError(
-                    argument,
+                expected = (
                     f"none for figure {figure} of {paper} at the scale {job.scale!r}, which has "
-                    "its own",
-                    ", ".join(map(str, changes)),
-                    "leave them out",
+                    "its own"
                 )
+                got = ", ".join(map(str, changes))
+                raise NeuralCollapseError(argument, expected, got, "leave them out")
     numbers = sorted(study.figures) if figure is None else [figure]
     written = [path for number in numbers for path in study.figures[number](job)]
     if figure is None and study.claims:

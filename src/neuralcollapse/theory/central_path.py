@@ -90,12 +90,8 @@ class CentralPath:
             If the path started from moments only.
         """
         if self.deviations is None or self.labels is None:
-            raise NeuralCollapseError(
-                "H0",
-                "features",
-                "moments only",
-                "pass features to central_path",
-            )
+            got = "moments only"
+            raise NeuralCollapseError("H0", "features", got, "pass features to central_path")
         return self.means[index][self.labels] + self.deviations @ self.propagators[index].T
 
 
@@ -285,9 +281,5 @@ class _ReducedFlow:
 def _check_distinct(moments: SufficientStatistics) -> None:
     rounding = len(moments.counts) * torch.finfo(torch.float64).eps
     if moments.centered_means.norm() <= rounding * moments.means.norm():
-        raise NeuralCollapseError(
-            "H0",
-            "class means that differ",
-            "equal class means",
-            "they stay equal along the flow: start from other features",
-        )
+        remedy = "they stay equal along the flow: start from other features"
+        raise NeuralCollapseError("H0", "class means that differ", "equal class means", remedy)

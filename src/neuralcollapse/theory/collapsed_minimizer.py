@@ -16,12 +16,9 @@ def orthonormal_frame(means: Tensor) -> tuple[Tensor, float]:
     norm = float(means.norm()) / math.sqrt(len(means))
     defect = (means @ means.T - norm**2 * torch.eye(len(means), dtype=torch.float64)).abs().max()
     if norm == 0 or float(defect) > 1e-8 * norm**2:
-        raise NeuralCollapseError(
-            "means",
-            "orthogonal class means of equal norm above 0",
-            f"a Gram matrix off by {float(defect):.3g} from {norm**2:.3g} times the identity",
-            "use GeneralPerturbationOperator",
-        )
+        expected = "orthogonal class means of equal norm above 0"
+        got = f"a Gram matrix off by {float(defect):.3g} from {norm**2:.3g} times the identity"
+        raise NeuralCollapseError("means", expected, got, "use GeneralPerturbationOperator")
     return means / norm, norm
 
 

@@ -71,12 +71,9 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
 
     sides = sigma - lambda_w - start**2, sigma - lambda_w - radius**2
     if sides[0] * sides[1] <= 0 or ((radius > start) != (sides[0] > 0) and radius != start):
-        raise NeuralCollapseError(
-            "radius",
-            "a radius between the start and the limit of the flow",
-            f"{radius} from {start}",
-            f"the squared radius tends to {max(0.0, sigma - lambda_w):.6g}",
-        )
+        expected = "a radius between the start and the limit of the flow"
+        remedy = f"the squared radius tends to {max(0.0, sigma - lambda_w):.6g}"
+        raise NeuralCollapseError("radius", expected, f"{radius} from {start}", remedy)
     return clock(radius) - clock(start)
 
 

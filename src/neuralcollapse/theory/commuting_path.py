@@ -88,12 +88,10 @@ def commuting_path(
         finite_array(name, value) for name, value in (("radii", radii), ("variances", variances))
     )
     if h.shape != s.shape or num_classes < 2 or (s < 0).any():
-        raise NeuralCollapseError(
-            "variances",
-            "one variance of at least 0 for each radius, of at least 2 classes",
-            f"{s.tolist()} for {len(h)} radii, {num_classes} classes",
-            "project the scatter on the right singular vectors of the class means",
-        )
+        expected = "one variance of at least 0 for each radius, of at least 2 classes"
+        got = f"{s.tolist()} for {len(h)} radii, {num_classes} classes"
+        remedy = "project the scatter on the right singular vectors of the class means"
+        raise NeuralCollapseError("variances", expected, got, remedy)
     lambda_w = positive("lambda_w", lambda_w)
     lambda_h = positive("lambda_h", lambda_h) if lambda_h else 0.0
     instants = increasing_times(times)

@@ -92,12 +92,9 @@ class GeneralPerturbationOperator(FeatureResponse):
         self.labels = integer_labels("labels", labels, len(features)).cpu()
         self.minimizer = near_features_minimizer(features, self.labels, lambda_w, lambda_h, beta)
         if self.minimizer.status not in ("unique", "strict local minimum"):
-            raise NeuralCollapseError(
-                "H0",
-                "features whose minimiser is locally unique",
-                f"a minimiser that is {self.minimizer.status}",
-                "use a larger beta or other features",
-            )
+            expected = "features whose minimiser is locally unique"
+            got = f"a minimiser that is {self.minimizer.status}"
+            raise NeuralCollapseError("H0", expected, got, "use a larger beta or other features")
         self.lambda_h, self.beta = float(lambda_h), float(beta)
         moments = sufficient_statistics(features, self.labels)
         objective = NearFeaturesObjective(moments, float(lambda_w), float(lambda_h), self.beta)

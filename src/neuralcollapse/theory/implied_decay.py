@@ -52,12 +52,9 @@ def implied_feature_decay(weight: Any, means: Any, class_sizes: Any, lambda_w: f
     W, H = finite_matrix("weight", weight), finite_matrix("means", means)
     sizes = class_counts("class_sizes", class_sizes).cpu().to(torch.float64)
     if W.shape != H.shape or len(W) != len(sizes):
-        raise NeuralCollapseError(
-            "means",
-            f"shape {tuple(W.shape)} and {len(W)} class sizes",
-            f"{tuple(H.shape)} and {len(sizes)}",
-            "pass one row per class of both",
-        )
+        expected = f"shape {tuple(W.shape)} and {len(W)} class sizes"
+        got = f"{tuple(H.shape)} and {len(sizes)}"
+        raise NeuralCollapseError("means", expected, got, "pass one row per class of both")
     product = (H.cpu() @ W.cpu().T) * sizes.sqrt()[:, None]
     nuclear = float(torch.linalg.svdvals(product).sum())
     if nuclear == 0:

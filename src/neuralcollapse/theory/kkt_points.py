@@ -126,12 +126,9 @@ def simplex_groups_kkt_point(
     """
     sizes = as_tensor("group_sizes", group_sizes)
     if sizes.ndim != 1 or len(sizes) < 2 or not bool((sizes >= 2).all()):
-        raise NeuralCollapseError(
-            "group_sizes",
-            "at least two groups of at least 2 classes",
-            str(sizes.tolist()),
-            "one group is the optimum, and a class alone has no simplex",
-        )
+        expected = "at least two groups of at least 2 classes"
+        remedy = "one group is the optimum, and a class alone has no simplex"
+        raise NeuralCollapseError("group_sizes", expected, str(sizes.tolist()), remedy)
     sizes = class_counts("group_sizes", sizes).cpu()
     vertices = torch.block_diag(*(standard_simplex(size) for size in sizes.tolist()))
     group = torch.repeat_interleave(sizes)

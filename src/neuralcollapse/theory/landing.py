@@ -69,9 +69,6 @@ def land_on(velocity: Callable[[float, Array], Array], start: Array, times: Arra
 
 
 def _unreached(target: float, got: str) -> NeuralCollapseError:
-    return NeuralCollapseError(
-        "times",
-        f"times that the flow reaches, such as t = {target:.3g}",
-        got,
-        "end earlier: by then it has long come to rest, or never does",
-    )
+    expected = f"times that the flow reaches, such as t = {target:.3g}"
+    remedy = "end earlier: by then it has long come to rest, or never does"
+    return NeuralCollapseError("times", expected, got, remedy)

@@ -143,12 +143,10 @@ def escape_direction(
     curvature, dW, dH = 0.0, torch.zeros_like(W), torch.zeros_like(H)
     if stationarity <= tolerance:
         if abs(kappa) <= tolerance * norm:
-            raise NeuralCollapseError(
-                "W, H",
-                "a critical point of a sphere, with a gradient along the radius",
-                f"a stationary point of the loss itself (kappa = {kappa:.3g})",
-                "perturb it: no such point is a minimum (see origin_spectrum for W = H = 0)",
-            )
+            expected = "a critical point of a sphere, with a gradient along the radius"
+            got = f"a stationary point of the loss itself (kappa = {kappa:.3g})"
+            remedy = "perturb it: no such point is a minimum (see origin_spectrum for W = H = 0)"
+            raise NeuralCollapseError("W, H", expected, got, remedy)
         if kappa < 0:
             status, curvature = "escape", 2 * kappa
             dW, dH = W, -H

@@ -84,12 +84,10 @@ class PerturbationRatio(PerturbationSpectrum):
         optimal = math.sqrt(self.lambda_w / self.lambda_h) - self.lambda_w
         away = start == "moving" and not math.isclose(self.start_radius**2, optimal, rel_tol=1e-8)
         if self.variant != "exact" or away:
-            raise NeuralCollapseError(
-                "means",
-                f"squared norm {optimal:.6g}, and the exact variant",
-                f"squared norm {self.start_radius**2:.6g}, variant {self.variant!r}",
-                "take the means of regularized_mse_minimizer, or start='fixed'",
-            )
+            expected = f"squared norm {optimal:.6g}, and the exact variant"
+            got = f"squared norm {self.start_radius**2:.6g}, variant {self.variant!r}"
+            remedy = "take the means of regularized_mse_minimizer, or start='fixed'"
+            raise NeuralCollapseError("means", expected, got, remedy)
         parallel = self._parallel_share(within)
         inside = parallel * self._gains["within parallel"] ** 2
         out = (1 - parallel) * self._gains["within orthogonal"] ** 2
@@ -123,10 +121,7 @@ class PerturbationRatio(PerturbationSpectrum):
             return num_classes / dim
         scatter = finite_matrix("within", within).cpu()
         if scatter.shape != (dim, dim) or not float(scatter.trace()) > 0:
-            raise NeuralCollapseError(
-                "within",
-                f"a scatter of shape ({dim}, {dim}) and positive trace",
-                f"shape {tuple(scatter.shape)}",
-                "pass the within-class scatter of H0",
-            )
+            expected = f"a scatter of shape ({dim}, {dim}) and positive trace"
+            remedy = "pass the within-class scatter of H0"
+            raise NeuralCollapseError("within", expected, f"shape {tuple(scatter.shape)}", remedy)
         return float(((self.frame @ scatter) * self.frame).sum() / scatter.trace())

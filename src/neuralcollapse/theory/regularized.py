@@ -305,12 +305,9 @@ def balanced_counts(labels: Int[Tensor, " N"]) -> Int[Tensor, " K"]:
     """
     counts = sample_counts(labels)
     if bool((counts != counts[0]).any()):
-        raise NeuralCollapseError(
-            "labels",
-            "classes of equal size",
-            f"sizes from {int(counts.min())} to {int(counts.max())}",
-            "the closed form holds for balanced classes only: subsample the larger ones",
-        )
+        got = f"sizes from {int(counts.min())} to {int(counts.max())}"
+        remedy = "the closed form holds for balanced classes only: subsample the larger ones"
+        raise NeuralCollapseError("labels", "classes of equal size", got, remedy)
     return counts
 
 

@@ -36,9 +36,7 @@ def regular_systems(argument: str) -> Iterator[None]:
         with np.errstate(over="raise", divide="raise", invalid="raise"):
             yield
     except (np.linalg.LinAlgError, FloatingPointError) as error:
-        raise NeuralCollapseError(
-            argument,
-            "strengths above the round-off of the squares that they are added to",
-            f"a matrix that doubles cannot factorise or solve ({error})",
-            "rescale the features, or raise the strengths",
-        ) from error
+        expected = "strengths above the round-off of the squares that they are added to"
+        got = f"a matrix that doubles cannot factorise or solve ({error})"
+        remedy = "rescale the features, or raise the strengths"
+        raise NeuralCollapseError(argument, expected, got, remedy) from error

@@ -141,12 +141,10 @@ def separation_optimum(class_sizes: Any, dim: int) -> SeparationOptimum:
     num_classes = len(sizes)
     dim = simplex_dim(dim, num_classes, CODES)
     if int(sizes.sum()) * dim > MOST_NUMBERS:
-        raise NeuralCollapseError(
-            "class_sizes",
-            f"N d of at most {MOST_NUMBERS:,} numbers, which H holds",
-            f"{int(sizes.sum()):,} samples of {dim:,}",
-            "divide the sizes by a common factor: the shape is the same",
-        )
+        expected = f"N d of at most {MOST_NUMBERS:,} numbers, which H holds"
+        got = f"{int(sizes.sum()):,} samples of {dim:,}"
+        remedy = "divide the sizes by a common factor: the shape is the same"
+        raise NeuralCollapseError("class_sizes", expected, got, remedy)
     basis = standard_simplex(num_classes) * math.sqrt((num_classes - 1) / num_classes)
     squares, frame = torch.linalg.eigh(basis.T @ (sizes[:, None] * basis))
     # Acting within the zero-sum space leaves no null vector whose rounding a root could magnify.

@@ -110,12 +110,9 @@ def positive_margin(model: LayerPeeledModel, W: Tensor, H: Tensor) -> float:
     """Return the minimum margin of all samples, refusing a pair that does not separate."""
     least = float(model.margins(W, H).min())
     if least <= 0:
-        raise NeuralCollapseError(
-            "W, H",
-            "positive margins: every sample on its own side",
-            f"a minimum margin of {least:.3g}",
-            "train until all samples are classified correctly",
-        )
+        expected = "positive margins: every sample on its own side"
+        remedy = "train until all samples are classified correctly"
+        raise NeuralCollapseError("W, H", expected, f"a minimum margin of {least:.3g}", remedy)
     return least
 
 

@@ -122,12 +122,9 @@ def sufficient_statistics(features: Any, labels: Any = None) -> SufficientStatis
     residual = matrix - means[target]
     within = residual.T @ residual / len(target)
     if not bool(torch.isfinite(within).all()):
-        raise NonFiniteError(
-            "H0",
-            "features whose squares are doubles",
-            f"one of {float(matrix.abs().max()):.3g}",
-            "measure them in other units",
-        )
+        expected = "features whose squares are doubles"
+        got = f"one of {float(matrix.abs().max()):.3g}"
+        raise NonFiniteError("H0", expected, got, "measure them in other units")
     return SufficientStatistics(means, within, counts)
 
 
@@ -214,12 +211,10 @@ def _checked(moments: HasMoments, labels: Any) -> SufficientStatistics:
     # Where features depend on each other, sums of float32 round their zero eigenvalues.
     rounding = dim * torch.finfo(torch.float32).eps * max(high, 0.0)
     if low < -rounding or not torch.allclose(within, within.T, rtol=1e-10):
-        raise NeuralCollapseError(
-            "within",
-            "a symmetric positive semidefinite scatter",
-            f"eigenvalues from {low:.3g} to {high:.3g}",
-            "pass the covariance of the features about their class means",
-        )
+        where = "within"
+        got = f"eigenvalues from {low:.3g} to {high:.3g}"
+        remedy = "pass the covariance of the features about their class means"
+        raise NeuralCollapseError(where, "a symmetric positive semidefinite scatter", got, remedy)
     if low < 0:
         within = (vectors * values.clamp(min=0)) @ vectors.T
     return SufficientStatistics(means, within, counts)

@@ -309,27 +309,18 @@ def _shares(class_weights: Any, sizes: Tensor) -> Array:
         return (sizes / sizes.sum().double()).numpy()
     shares = torch.as_tensor(class_weights, dtype=torch.float64).cpu()
     if shares.shape != sizes.shape or not bool((shares > 0).all()):
-        raise NeuralCollapseError(
-            "class_weights",
-            f"{len(sizes)} positive shares",
-            str(shares.tolist()),
-            "pass one share for each class",
-        )
+        expected = f"{len(sizes)} positive shares"
+        got = str(shares.tolist())
+        raise NeuralCollapseError("class_weights", expected, got, "pass one share for each class")
     if abs(float(shares.sum()) - 1) > 1e-9:
-        raise NeuralCollapseError(
-            "class_weights",
-            "shares of the loss that sum to 1",
-            f"a sum of {float(shares.sum()):.6g}",
-            "weights w per sample have shares w * n / (w * n).sum()",
-        )
+        got = f"a sum of {float(shares.sum()):.6g}"
+        remedy = "weights w per sample have shares w * n / (w * n).sum()"
+        raise NeuralCollapseError("class_weights", "shares of the loss that sum to 1", got, remedy)
     return (shares / shares.sum()).numpy()
 
 
 def _require_plain(bias: Bias, label_smoothing: float, class_weights: Any) -> None:
     if isinstance(bias, float) or label_smoothing or class_weights is not None:
-        raise NeuralCollapseError(
-            "loss",
-            "'cross_entropy' where the bias decays, labels are smoothed or classes weighted",
-            "'mse'",
-            "the squared loss is solved in closed form without these",
-        )
+        expected = "'cross_entropy' where the bias decays, labels are smoothed or classes weighted"
+        remedy = "the squared loss is solved in closed form without these"
+        raise NeuralCollapseError("loss", expected, "'mse'", remedy)

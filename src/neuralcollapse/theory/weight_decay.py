@@ -217,20 +217,15 @@ def paired_critical_point(
     )
     pairs = num // 2
     if num % 2 or whole_number("dim", dim) < pairs:
-        raise NeuralCollapseError(
-            "num_classes" if num % 2 else "dim",
-            "an even number" if num % 2 else f"dim >= num_classes / 2 = {pairs}",
-            str(num if num % 2 else dim),
-            "each pair of classes needs a direction of its own",
-        )
+        where = "num_classes" if num % 2 else "dim"
+        expected = "an even number" if num % 2 else f"dim >= num_classes / 2 = {pairs}"
+        remedy = "each pair of classes needs a direction of its own"
+        raise NeuralCollapseError(where, expected, str(num if num % 2 else dim), remedy)
     pull = num * math.sqrt(n * lambda_w * lambda_h)
     if pull >= 1:
-        raise NeuralCollapseError(
-            "lambda_w",
-            "num_classes sqrt(samples_per_class lambda_w lambda_h) below 1",
-            f"{pull:.4g}",
-            "with so much decay the origin alone is critical",
-        )
+        expected = "num_classes sqrt(samples_per_class lambda_w lambda_h) below 1"
+        remedy = "with so much decay the origin alone is critical"
+        raise NeuralCollapseError("lambda_w", expected, f"{pull:.4g}", remedy)
     cross = (num - 2) * (1 - pull)  # the positive root of (2 - c) x^2 + cross x - c
     x = 2 * pull / (cross + math.sqrt(cross**2 + 4 * pull * (2 - pull)))
     margin, balance = -math.log(x), (n * lambda_h / lambda_w) ** 0.25

@@ -266,13 +266,11 @@ def _checked_heads(
     config: PerceptronConfig,
 ) -> Float[Tensor, "R K d"]:
     stacked = as_tensor("heads", heads)
-    expected = (len(seeds), num_classes, config.dim)
-    if tuple(stacked.shape) != expected or len(orders) != len(seeds) or not len(seeds):
-        raise NeuralCollapseError(
-            "heads",
-            f"shape (R, K, d) = {expected} and R orders, R >= 1",
-            f"shape {tuple(stacked.shape)} and {len(orders)} orders",
-            "pass one head, one seed and one order for every network",
-        )
+    shape = (len(seeds), num_classes, config.dim)
+    if tuple(stacked.shape) != shape or len(orders) != len(seeds) or not len(seeds):
+        expected = f"shape (R, K, d) = {shape} and R orders, R >= 1"
+        got = f"shape {tuple(stacked.shape)} and {len(orders)} orders"
+        remedy = "pass one head, one seed and one order for every network"
+        raise NeuralCollapseError("heads", expected, got, remedy)
     flat = finite_matrix("heads", stacked.reshape(len(seeds), -1))
-    return flat.reshape(expected).to(config.dtype)
+    return flat.reshape(shape).to(config.dtype)

@@ -198,10 +198,7 @@ def _require_finite(
     bad = (~seen.isfinite()).nonzero().flatten().tolist()
     if bad:
         step = before + bad[0] + 1
-        raise NonFiniteError(
-            "train_loss",
-            "a finite loss",
-            f"{float(seen[bad[0]])} at step {step} (epoch {number})",
-            f"lower the learning rate, now {learning_rate(config, step - 1, len(losses)):g}",
-        )
+        got = f"{float(seen[bad[0]])} at step {step} (epoch {number})"
+        remedy = f"lower the learning rate, now {learning_rate(config, step - 1, len(losses)):g}"
+        raise NonFiniteError("train_loss", "a finite loss", got, remedy)
     return seen

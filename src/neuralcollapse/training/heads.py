@@ -70,12 +70,8 @@ class FixedHead(nn.Linear):
         nn.Module.__init__(self)  # nn.Linear's own would make parameters
         matrix = finite_matrix("weight", weight)
         if len(matrix) < 2:
-            raise NeuralCollapseError(
-                "weight",
-                "at least 2 rows",
-                str(len(matrix)),
-                "one row per class, two classes or more",
-            )
+            remedy = "one row per class, two classes or more"
+            raise NeuralCollapseError("weight", "at least 2 rows", str(len(matrix)), remedy)
         self.out_features, self.in_features = matrix.shape
         self.nonnegative = nonnegative
         self.register_buffer("weight", matrix.to(dtype or torch.get_default_dtype(), copy=True))
@@ -106,12 +102,9 @@ class FixedHead(nn.Linear):
         """
         order = integer_labels("permutation", permutation, self.out_features)
         if sorted(order.tolist()) != list(range(self.out_features)):
-            raise NeuralCollapseError(
-                "permutation",
-                f"each of 0..{self.out_features - 1} once",
-                str(order.tolist()),
-                "use torch.randperm",
-            )
+            where = "permutation"
+            expected = f"each of 0..{self.out_features - 1} once"
+            raise NeuralCollapseError(where, expected, str(order.tolist()), "use torch.randperm")
         return self._placed(self.weight[order])
 
     def rotated(self, rotation: Any) -> FixedHead:
@@ -130,12 +123,9 @@ class FixedHead(nn.Linear):
         turn = finite_matrix("rotation", rotation)
         identity = torch.eye(self.in_features, dtype=turn.dtype, device=turn.device)
         if turn.shape != identity.shape or not torch.allclose(turn @ turn.T, identity, atol=1e-6):
-            raise NeuralCollapseError(
-                "rotation",
-                f"an orthogonal {self.in_features} x {self.in_features} matrix",
-                f"shape {tuple(turn.shape)} with R R^T not the identity",
-                "draw one with random_isometry",
-            )
+            expected = f"an orthogonal {self.in_features} x {self.in_features} matrix"
+            got = f"shape {tuple(turn.shape)} with R R^T not the identity"
+            raise NeuralCollapseError("rotation", expected, got, "draw one with random_isometry")
         return self._placed(self.weight.double() @ turn.to(self.weight.device).T)
 
     def aligned(self, means: Any, rule: str) -> FixedHead:

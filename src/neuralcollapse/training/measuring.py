@@ -75,12 +75,10 @@ class RunMeasurement:
             if isinstance(part, TensorDataset):
                 highest = int(part.tensors[1].max())
                 if highest >= self.num_classes:
-                    raise NeuralCollapseError(
-                        "data",
-                        f"labels below {self.num_classes}, the number of logits",
-                        f"{highest} among the {name} labels",
-                        "give the head one row per class",
-                    )
+                    expected = f"labels below {self.num_classes}, the number of logits"
+                    got = f"{highest} among the {name} labels"
+                    remedy = "give the head one row per class"
+                    raise NeuralCollapseError("data", expected, got, remedy)
 
     def record(self) -> dict[str, Any]:
         """Measure, and return the values."""

@@ -64,11 +64,8 @@ def network_and_data(
         fix_head(model, some if parameter is None else some.to(parameter.device), config)
     head = getattr(model, "head", None)
     if isinstance(head, nn.Linear) and (head.bias is not None) != config.head_bias:
-        raise NeuralCollapseError(
-            "head_bias",
-            f"{head.bias is not None}, as the network's head is",
-            str(config.head_bias),
-            "correct the configuration or the network",
-        )
+        expected = f"{head.bias is not None}, as the network's head is"
+        remedy = "correct the configuration or the network"
+        raise NeuralCollapseError("head_bias", expected, str(config.head_bias), remedy)
     names = data.class_names if isinstance(data, ImageData) else None
     return model, train, test, names

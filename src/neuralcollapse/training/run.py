@@ -156,12 +156,9 @@ class TrainingRun:
         """Refuse to measure or to keep what a last bad step of an epoch has left."""
         tensors = (t for t in self.model.state_dict().values() if t.is_floating_point())
         if not bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all()):
-            raise NonFiniteError(
-                "weights",
-                "finite weights",
-                f"NaN or infinity after step {epoch.step} (epoch {epoch.number})",
-                f"lower the learning rate, now {epoch.lr:g}",
-            )
+            got = f"NaN or infinity after step {epoch.step} (epoch {epoch.number})"
+            remedy = f"lower the learning rate, now {epoch.lr:g}"
+            raise NonFiniteError("weights", "finite weights", got, remedy)
 
     def _with_checkpoint(self, error: NonFiniteError) -> NonFiniteError:
         kept = f"; the checkpoint of epoch {self.saved_epoch} stays in {self.plan.folder.path}"

@@ -72,12 +72,9 @@ class TrainingFolder(RunFolder):
         self.clear_half_written()
         if not self.checkpoint.exists():
             if self.history_bytes():  # the first checkpoint is written before the first record
-                raise NeuralCollapseError(
-                    "resume",
-                    f"the checkpoint that the records in {self.history} were made with",
-                    "no checkpoint.pt",
-                    "restore it, start again with overwrite, or choose another folder",
-                )
+                expected = f"the checkpoint that the records in {self.history} were made with"
+                remedy = "restore it, start again with overwrite, or choose another folder"
+                raise NeuralCollapseError("resume", expected, "no checkpoint.pt", remedy)
             return None
         checkpoint = load_checkpoint(self.checkpoint)
         self.cut(checkpoint.history_bytes, checkpoint.epoch)

@@ -225,12 +225,9 @@ def check_finite(argument: str, values: Tensor) -> None:
     low, high = torch.aminmax(values)  # NaN is both; isfinite of all would make three copies
     if not bool(torch.isfinite(low) & torch.isfinite(high)):
         bad = int((~torch.isfinite(values)).sum())
-        raise NonFiniteError(
-            argument,
-            "finite numbers",
-            f"{bad} NaN or infinite of {values.numel()}",
-            "find where they come from before measuring",
-        )
+        expected = "finite numbers"
+        got = f"{bad} NaN or infinite of {values.numel()}"
+        raise NonFiniteError(argument, expected, got, "find where they come from before measuring")
 
 
 def as_array(argument: str, value: Any) -> np.ndarray:

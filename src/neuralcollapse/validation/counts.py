@@ -112,12 +112,10 @@ def class_counts(argument: str, value: Any) -> Int[Tensor, " K"]:
     if not proper or not bool(
         ((sizes >= 1) & (sizes <= MOST) & (sizes == sizes.to(torch.int64))).all()
     ):
-        raise NeuralCollapseError(
-            argument,
-            "whole numbers of at least 1 for at least 2 classes",
-            shortened(sizes.tolist()) if sizes.ndim else str(sizes.item()),
-            "pass the number of samples of each class and drop empty classes",
-        )
+        expected = "whole numbers of at least 1 for at least 2 classes"
+        got = shortened(sizes.tolist()) if sizes.ndim else str(sizes.item())
+        remedy = "pass the number of samples of each class and drop empty classes"
+        raise NeuralCollapseError(argument, expected, got, remedy)
     return sizes.to(torch.int64)
 
 
@@ -209,12 +207,10 @@ def strength_pair(argument: str, value: Any) -> tuple[float, float]:
     """
     pair = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise NeuralCollapseError(
-            argument,
-            "two strengths (lambda_W, lambda_H), of head and features",
-            shortened(pair) if isinstance(pair, (tuple, list)) else repr(pair),
-            "a network is told only the first; find the other with implied_feature_decay",
-        )
+        expected = "two strengths (lambda_W, lambda_H), of head and features"
+        got = shortened(pair) if isinstance(pair, (tuple, list)) else repr(pair)
+        remedy = "a network is told only the first; find the other with implied_feature_decay"
+        raise NeuralCollapseError(argument, expected, got, remedy)
     return positive("lambda_W", pair[0]), positive("lambda_H", pair[1])
 
 

@@ -55,12 +55,9 @@ def label_values(argument: str, value: Any, num_classes: int | None = None) -> T
     if isinstance(values, Tensor) and values.ndim == 2:
         return _largest(argument, values, num_classes)
     if values.ndim != 1:
-        raise NeuralCollapseError(
-            argument,
-            "one label per row",
-            f"shape {tuple(values.shape)}",
-            "pass class indices (n,) or (n, 1), or one-hot rows (n, K)",
-        )
+        expected = "one label per row"
+        remedy = "pass class indices (n,) or (n, 1), or one-hot rows (n, K)"
+        raise NeuralCollapseError(argument, expected, f"shape {tuple(values.shape)}", remedy)
     if isinstance(values, Tensor) and values.is_floating_point():
         raise _no_labels(argument, values.dtype)
     return values
@@ -111,12 +108,9 @@ def integer_labels(
     else:
         labels = label_values(argument, value, num_classes)
     if num_rows is not None and len(labels) != num_rows:
-        raise NeuralCollapseError(
-            argument,
-            f"{num_rows} labels, one per row",
-            f"shape {tuple(labels.shape)}",
-            "pass one label for each sample",
-        )
+        expected = f"{num_rows} labels, one per row"
+        got = f"shape {tuple(labels.shape)}"
+        raise NeuralCollapseError(argument, expected, got, "pass one label for each sample")
     if not isinstance(labels, Tensor):
         return _named(argument, labels, class_names)
     if labels.dtype == torch.bool and num_classes != 2:  # of two classes, False is the first
@@ -128,12 +122,9 @@ def integer_labels(
         low, high = (int(bound) for bound in torch.aminmax(labels))
         if low < 0 or (num_classes is not None and high >= num_classes):
             upper = "" if num_classes is None else f" and below num_classes = {num_classes}"
-            raise NeuralCollapseError(
-                argument,
-                f"labels of at least 0{upper}",
-                f"labels from {low} to {high}",
-                "map the labels to 0..K-1 or raise num_classes",
-            )
+            expected = f"labels of at least 0{upper}"
+            remedy = "map the labels to 0..K-1 or raise num_classes"
+            raise NeuralCollapseError(argument, expected, f"labels from {low} to {high}", remedy)
     return labels
 
 
@@ -172,12 +163,9 @@ def distinct_labels(
     if known is not None:
         unknown = sorted(set(found.tolist()) - set(known.tolist()))
         if unknown:
-            raise NeuralCollapseError(
-                argument,
-                f"labels among those of the training data, {shortened(known.tolist())}",
-                shortened(unknown),
-                "test classes need a mean from training data",
-            )
+            expected = f"labels among those of the training data, {shortened(known.tolist())}"
+            remedy = "test classes need a mean from training data"
+            raise NeuralCollapseError(argument, expected, shortened(unknown), remedy)
         found, places = known, np.searchsorted(known, found)[places]
     return found, torch.from_numpy(places)
 
@@ -222,12 +210,9 @@ def occupied_labels(argument: str, value: Any, num_classes: int | None = None) -
     if len(there) < known:
         empty = list(islice((k for k in range(known) if k not in there), 10))
         more = known - len(there) - len(empty)
-        raise NeuralCollapseError(
-            argument,
-            f"a sample of each of {known} classes",
-            f"none of [{', '.join(map(str, empty))}{f', ... {more} more' if more else ''}]",
-            "drop the absent classes and number the others 0..K-1",
-        )
+        got = f"none of [{', '.join(map(str, empty))}{f', ... {more} more' if more else ''}]"
+        remedy = "drop the absent classes and number the others 0..K-1"
+        raise NeuralCollapseError(argument, f"a sample of each of {known} classes", got, remedy)
     return labels
 
 
@@ -254,56 +239,42 @@ def _read(argument: str, value: Any) -> Tensor | np.ndarray:
 
 
 def _no_labels(argument: str, dtype: object) -> NeuralCollapseError:
-    return NeuralCollapseError(
-        argument,
-        "whole numbers or names: integers or strings",
-        f"dtype {dtype}".replace("torch.", ""),
-        "pass the class of each sample as a whole number or its name",
-    )
+    expected = "whole numbers or names: integers or strings"
+    remedy = "pass the class of each sample as a whole number or its name"
+    return NeuralCollapseError(argument, expected, f"dtype {dtype}".replace("torch.", ""), remedy)
 
 
 def _largest(argument: str, rows: Tensor, num_classes: int | None) -> Tensor:
     """Return the class of one-hot or soft rows, (n, K)."""
     if num_classes is not None and rows.shape[1] != num_classes:
-        raise NeuralCollapseError(
-            argument,
-            f"one-hot rows of num_classes = {num_classes} columns",
-            f"shape {tuple(rows.shape)}",
-            "pass one column per class, or class indices (n,)",
-        )
+        expected = f"one-hot rows of num_classes = {num_classes} columns"
+        remedy = "pass one column per class, or class indices (n,)"
+        raise NeuralCollapseError(argument, expected, f"shape {tuple(rows.shape)}", remedy)
     values = rows.to(torch.float64)
     proper = (values >= 0).all(1) & ((values.sum(1) - 1).abs() <= SOFT_SUM)  # NaN is neither
     single = (values == values.amax(1, keepdim=True)).sum(1) == 1
     bad = (~(proper & single)).nonzero().flatten().tolist()
     if bad:
-        raise NeuralCollapseError(
-            argument,
-            "class indices, or rows of at least 0 that sum to 1 and have one largest entry",
-            f"{len(bad)} other rows, such as {shortened(rows[bad[0]].tolist())}",
-            "pass one class per sample; measure several labels one at a time",
-        )
+        expected = "class indices, or rows of at least 0 that sum to 1 and have one largest entry"
+        got = f"{len(bad)} other rows, such as {shortened(rows[bad[0]].tolist())}"
+        remedy = "pass one class per sample; measure several labels one at a time"
+        raise NeuralCollapseError(argument, expected, got, remedy)
     return values.argmax(1)
 
 
 def _named(argument: str, labels: np.ndarray, class_names: Sequence[str] | None) -> Tensor:
     """Return the position of each label among the names of the classes."""
     if class_names is None:
-        raise NeuralCollapseError(
-            argument,
-            "whole numbers: class indices 0..K-1, or names given in class_names",
-            f"text such as {str(labels[0])!r}" if len(labels) else "text",
-            "pass class_names in the order of the classes",
-        )
+        expected = "whole numbers: class indices 0..K-1, or names given in class_names"
+        got = f"text such as {str(labels[0])!r}" if len(labels) else "text"
+        remedy = "pass class_names in the order of the classes"
+        raise NeuralCollapseError(argument, expected, got, remedy)
     names = [str(name) for name in class_names]
     found, places = np.unique(labels, return_inverse=True)
     unknown = [name for name in found.tolist() if names.count(name) != 1]
     if unknown:
-        raise NeuralCollapseError(
-            argument,
-            f"names that class_names has once, {shortened(names)}",
-            shortened(unknown),
-            "name every class once",
-        )
+        expected = f"names that class_names has once, {shortened(names)}"
+        raise NeuralCollapseError(argument, expected, shortened(unknown), "name every class once")
     index = {name: place for place, name in enumerate(names)}
     return torch.tensor([index[name] for name in found.tolist()], dtype=torch.int64)[
         torch.from_numpy(places)
@@ -336,10 +307,6 @@ def check_class_names(class_names: Sequence[Any] | None, num_classes: int) -> li
         )
     names = list(map(str, range(num_classes) if class_names is None else class_names))
     if len(names) != num_classes:
-        raise NeuralCollapseError(
-            "class_names",
-            f"{num_classes} names, one per class",
-            str(len(names)),
-            "name every class",
-        )
+        expected = f"{num_classes} names, one per class"
+        raise NeuralCollapseError("class_names", expected, str(len(names)), "name every class")
     return names

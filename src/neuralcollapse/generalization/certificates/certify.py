@@ -181,12 +181,9 @@ def certify_report(
     """
     test = report.test
     if test is None or not len(test.state.margins):
-        raise NeuralCollapseError(
-            "report",
-            "test data and a head",
-            "no test data" if test is None else "no margins",
-            "measure with test_loader or test_features, and with the head",
-        )
+        got = "no test data" if test is None else "no margins"
+        remedy = "measure with test_loader or test_features, and with the head"
+        raise NeuralCollapseError("report", "test data and a head", got, remedy)
     return error_certificate(
         test.state.margins,
         confidence,
@@ -202,10 +199,7 @@ def _scale(held_out: np.ndarray, train_margins: Any) -> float:
     """Return the median training margin, if the training margins are not the held-out ones."""
     train = finite_margins("train_margins", train_margins, axes=1)
     if len(held_out) > 1 and np.array_equal(train, held_out):
-        raise NeuralCollapseError(
-            "margins",
-            "margins of samples that were not trained on",
-            "the training margins",
-            "certify on a held-out sample: nothing follows from the training sample",
-        )
+        expected = "margins of samples that were not trained on"
+        remedy = "certify on a held-out sample: nothing follows from the training sample"
+        raise NeuralCollapseError("margins", expected, "the training margins", remedy)
     return float(np.median(train))

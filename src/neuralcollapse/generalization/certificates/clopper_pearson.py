@@ -59,11 +59,9 @@ def clopper_pearson_upper(errors: Any, num_samples: Any, confidence: float = 0.9
     k, n = np.broadcast_arrays(errors, num_samples)
     whole = np.issubdtype(k.dtype, np.integer) and np.issubdtype(n.dtype, np.integer)
     if not whole or (n < 1).any() or (k < 0).any() or (k > n).any():
-        raise NeuralCollapseError(
-            "errors",
-            "whole numbers 0 <= errors <= num_samples, num_samples >= 1",
-            f"errors = {errors}, num_samples = {num_samples}",
-            "count the held-out samples and the errors among them",
-        )
+        expected = "whole numbers 0 <= errors <= num_samples, num_samples >= 1"
+        got = f"errors = {errors}, num_samples = {num_samples}"
+        remedy = "count the held-out samples and the errors among them"
+        raise NeuralCollapseError("errors", expected, got, remedy)
     # At k = n there is nothing left to invert; the other arguments are only kept in range there.
     return number_or_array(np.where(k == n, 1.0, betainccinv(k + 1.0, np.maximum(n - k, 1), delta)))

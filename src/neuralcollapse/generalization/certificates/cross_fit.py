@@ -107,12 +107,8 @@ def cross_fit_certificate(
     delta = failure_probability(confidence)
     num_folds = len(fold_margins) if np.iterable(fold_margins) else 0
     if num_folds < 2:
-        raise NeuralCollapseError(
-            "fold_margins",
-            "at least 2 folds",
-            str(num_folds),
-            "use error_certificate for one held-out sample",
-        )
+        remedy = "use error_certificate for one held-out sample"
+        raise NeuralCollapseError("fold_margins", "at least 2 folds", str(num_folds), remedy)
     folds = [
         finite_margins(f"fold_margins[{f}]", fold, axes=1) for f, fold in enumerate(fold_margins)
     ]

@@ -59,24 +59,18 @@ def finite_margins(argument: str, value: Any, axes: int | None = None) -> np.nda
     """
     margins = as_tensor(argument, value).detach().cpu().to(torch.float64).numpy()
     if margins.ndim != axes if axes is not None else margins.ndim < 1:
-        raise NeuralCollapseError(
-            argument,
-            f"{axes} axis" if axes is not None else "at least one axis",
-            f"shape {margins.shape}",
-            "pass one margin per sample, see nc.metrics.sample_margins",
-        )
+        expected = f"{axes} axis" if axes is not None else "at least one axis"
+        remedy = "pass one margin per sample, see nc.metrics.sample_margins"
+        raise NeuralCollapseError(argument, expected, f"shape {margins.shape}", remedy)
     if margins.size == 0:
         raise NeuralCollapseError(
             argument, "at least one sample", "none", "hold out some of the data"
         )
     bad = int((~np.isfinite(margins)).sum())
     if bad:
-        raise NonFiniteError(
-            argument,
-            "finite numbers",
-            f"{bad} NaN or infinite of {margins.size}",
-            "find which samples they belong to: leaving them out would bias the certificate",
-        )
+        expected = "finite numbers"
+        remedy = "find which samples they belong to: leaving them out would bias the certificate"
+        raise NonFiniteError(argument, expected, f"{bad} NaN or infinite of {margins.size}", remedy)
     return margins
 
 
@@ -109,28 +103,20 @@ def check_never_trained_on(held_out_ids: Any, train_ids: Any, num_held_out: int)
         )
     held_out, train = _names("held_out_ids", held_out_ids), _names("train_ids", train_ids)
     if len(held_out) != num_held_out:
-        raise NeuralCollapseError(
-            "held_out_ids",
-            f"{num_held_out}, one for each margin",
-            str(len(held_out)),
-            "pass all ids",
-        )
+        expected = f"{num_held_out}, one for each margin"
+        raise NeuralCollapseError("held_out_ids", expected, str(len(held_out)), "pass all ids")
     if len(set(held_out)) < len(held_out):
-        raise NeuralCollapseError(
-            "held_out_ids",
-            "each sample once",
-            f"{len(held_out) - len(set(held_out))} repeated",
-            "count a sample once: repeats are not new evidence",
-        )
+        got = f"{len(held_out) - len(set(held_out))} repeated"
+        remedy = "count a sample once: repeats are not new evidence"
+        raise NeuralCollapseError("held_out_ids", "each sample once", got, remedy)
     shared = set(train).intersection(held_out)
     if shared:
         some = ", ".join(sorted(map(str, shared))[:3])
-        raise NeuralCollapseError(
-            "held_out_ids",
-            "samples that were not trained on",
-            f"{len(shared)} that are training ids too ({some}{', ...' if len(shared) > 3 else ''})",
-            "certify on samples that training, early stopping and selection never saw",
+        got = (
+            f"{len(shared)} that are training ids too ({some}{', ...' if len(shared) > 3 else ''})"
         )
+        remedy = "certify on samples that training, early stopping and selection never saw"
+        raise NeuralCollapseError("held_out_ids", "samples that were not trained on", got, remedy)
 
 
 def number_or_array(values: Any) -> Any:
@@ -152,10 +138,6 @@ def _names(argument: str, ids: Any) -> list:
         names = list(names)
         proper = all(isinstance(name, Hashable) and name == name for name in names)
     if not proper:
-        raise NeuralCollapseError(
-            argument,
-            "one name per sample: numbers, text or tuples",
-            type(ids).__name__,
-            "list them",
-        )
+        expected = "one name per sample: numbers, text or tuples"
+        raise NeuralCollapseError(argument, expected, type(ids).__name__, "list them")
     return names

@@ -74,12 +74,9 @@ def margin_ramp_upper(margins: Any, thresholds: Any, confidence: float = 0.95) -
     sample = finite_margins("margins", margins)
     grid = finite_array("thresholds", thresholds)
     if grid.ndim != 1 or not grid.size or (grid <= 0).any():
-        raise NeuralCollapseError(
-            "thresholds",
-            "one or more finite numbers above 0",
-            str(thresholds),
-            "choose them from the training margins",
-        )
+        expected = "one or more finite numbers above 0"
+        remedy = "choose them from the training margins"
+        raise NeuralCollapseError("thresholds", expected, str(thresholds), remedy)
     ramps = [np.square(1 - np.clip(sample, 0, t) / t).mean(-1) for t in grid]
     # The bound rises with the mean: the least mean of the ramps gives the least bound.
     return number_or_array(

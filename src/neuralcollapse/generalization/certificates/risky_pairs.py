@@ -67,12 +67,9 @@ def pair_risks(logits: Any, labels: Any, class_names: Sequence[str] | None = Non
     scores = finite_matrix("logits", logits).detach().cpu()
     n, num_classes = scores.shape
     if n < 1 or num_classes < 2:
-        raise NeuralCollapseError(
-            "logits",
-            "shape (n, K), n >= 1, K >= 2",
-            str(tuple(scores.shape)),
-            "pass one row per held-out sample and one column per class",
-        )
+        expected = "shape (n, K), n >= 1, K >= 2"
+        remedy = "pass one row per held-out sample and one column per class"
+        raise NeuralCollapseError("logits", expected, str(tuple(scores.shape)), remedy)
     named = class_names is not None
     names = check_class_names(class_names, num_classes) if named else range(num_classes)
     true = integer_labels("labels", labels, n, num_classes).cpu()

@@ -144,12 +144,9 @@ def require_replaceable(path: str | Path) -> None:
     with open(path, "rb") as file:
         ours = MARK in file.read(4096)
     if not ours:
-        raise NeuralCollapseError(
-            "path",
-            "a new file, or an earlier report",
-            f"{path}, which is of another",
-            "move it away, or choose another name",
-        )
+        expected = "a new file, or an earlier report"
+        got = f"{path}, which is of another"
+        raise NeuralCollapseError("path", expected, got, "move it away, or choose another name")
 
 
 def asset(name: str) -> str:

@@ -77,12 +77,8 @@ def draw_collapse(job: FigureJob) -> list[Path]:
 def _histories(job: FigureJob) -> Histories:
     check_choice("scale", job.scale, DESIGNS, "language models have no larger design")
     if job.settings:
-        raise NeuralCollapseError(
-            "settings",
-            "none for language models, which have a design of their own",
-            ", ".join(job.settings),
-            "leave them out",
-        )
+        expected = "none for language models, which have a design of their own"
+        raise NeuralCollapseError("settings", expected, ", ".join(job.settings), "leave them out")
     design = DESIGNS[job.scale]
     if job.dry:
         design = replace(design, words=300, length=16, dim=8, epochs=1, measurements=4, measured=32)

@@ -80,12 +80,8 @@ def documents(path: Path | None) -> list[str]:
         ) from error
     found = list(dict.fromkeys(part.strip() for part in text.split("\n\n") if part.strip()))
     if len(found) < 2:
-        raise NeuralCollapseError(
-            "--text",
-            "paragraphs with empty lines between them",
-            str(len(found)),
-            "pass a longer text",
-        )
+        expected = "paragraphs with empty lines between them"
+        raise NeuralCollapseError("--text", expected, str(len(found)), "pass a longer text")
     return found
 
 
@@ -118,12 +114,9 @@ def corpus(texts: Sequence[str], num_words: int, length: int) -> Corpus:
     words.train_from_iterator(kept, num_words, special_tokens=[END], show_progress=False)
     train, test = (_sequences(words, part, length) for part in (kept, held))
     if not (len(train) and len(test)):
-        raise NeuralCollapseError(
-            "--text",
-            f"enough text for sequences of {length} tokens to train on and to test",
-            f"{len(train)} and {len(test)} sequences",
-            "pass a longer text",
-        )
+        expected = f"enough text for sequences of {length} tokens to train on and to test"
+        got = f"{len(train)} and {len(test)} sequences"
+        raise NeuralCollapseError("--text", expected, got, "pass a longer text")
     return Corpus(train, test, words.get_vocab_size(), sum(map(len, texts)))
 
 

@@ -192,23 +192,18 @@ def _separates(field: FlowField, state: Array) -> bool:
 def _initial_slope(field: FlowField, start: Array) -> float:
     slope = float(np.linalg.norm(field.evaluate(start).gradient))
     if slope <= 1e-13 * float(np.linalg.norm(start)):
-        raise NeuralCollapseError(
-            "W0, H0",
-            "a start from which the loss can fall",
-            "a stationary point",
-            "start from random W0 and H0",
-        )
+        expected = "a start from which the loss can fall"
+        got = "a stationary point"
+        raise NeuralCollapseError("W0, H0", expected, got, "start from random W0 and H0")
     return slope
 
 
 def _refuse_rest(field: FlowField, point: Step, least_slope: float) -> None:
     if np.linalg.norm(field.evaluate(point.state).gradient) < least_slope:
-        raise NeuralCollapseError(
-            "W0, H0",
-            "a start from which the flow separates the classes",
-            f"a flow at rest, not separating, at log t = {point.log_t:.3g}",
-            "perturb the start: it lies on the stable manifold of a saddle",
-        )
+        expected = "a start from which the flow separates the classes"
+        got = f"a flow at rest, not separating, at log t = {point.log_t:.3g}"
+        remedy = "perturb the start: it lies on the stable manifold of a saddle"
+        raise NeuralCollapseError("W0, H0", expected, got, remedy)
 
 
 def _problem(W0: Any, H0: Any, labels: Any) -> tuple[FlowField, Array]:

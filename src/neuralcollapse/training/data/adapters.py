@@ -134,12 +134,10 @@ def _column(
     wanted = usual if asked is None else (asked,)
     found = next((column for column in wanted if column in features), None)
     if found is None:
-        raise NeuralCollapseError(
-            argument,
-            f"a column {' or '.join(map(repr, wanted))}",
-            f"the columns {', '.join(map(repr, features))}",
-            f"pass {argument}=, the name of the column",
-        )
+        where = argument
+        expected = f"a column {' or '.join(map(repr, wanted))}"
+        got = f"the columns {', '.join(map(repr, features))}"
+        raise NeuralCollapseError(where, expected, got, f"pass {argument}=, the name of the column")
     return found
 
 
@@ -157,12 +155,9 @@ def _image_data(
         shape = shape or tuple(images[0].shape)
         odd = next((i for i, image in enumerate(images) if tuple(image.shape) != shape), None)
         if odd is not None:
-            raise NeuralCollapseError(
-                part,
-                f"images of one shape, {shape}",
-                f"{tuple(images[odd].shape)} at {odd}",
-                "resize or crop them first",
-            )
+            expected = f"images of one shape, {shape}"
+            got = f"{tuple(images[odd].shape)} at {odd}"
+            raise NeuralCollapseError(part, expected, got, "resize or crop them first")
         known = len(class_names) if class_names else None
         labels = integer_labels(f"labels of {part}", np.asarray(classes), len(items), known)
         datasets[part] = TensorDataset(torch.stack(images), labels)

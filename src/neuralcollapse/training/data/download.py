@@ -87,12 +87,9 @@ def openml_splits(source: DataSource, folder: Path) -> tuple[Split, Split]:
         If OpenML has no such data set, the network fails, or the rows are in another order.
     """
     if source.openml is None:
-        raise NeuralCollapseError(
-            "data",
-            f"torchvision, to fetch {source.name}",
-            "none, and OpenML has no such data set",
-            f"pip install neuralcollapse[vision], or {source.origin}",
-        )
+        expected = f"torchvision, to fetch {source.name}"
+        remedy = f"pip install neuralcollapse[vision], or {source.origin}"
+        raise NeuralCollapseError("data", expected, "none, and OpenML has no such data set", remedy)
     name, version, test_sizes = source.openml
     try:
         images, labels = fetch_openml(
@@ -106,11 +103,8 @@ def openml_splits(source: DataSource, folder: Path) -> tuple[Split, Split]:
     train_size, test_size = source.sizes
     found = np.bincount(classes[train_size:], minlength=len(test_sizes)).tolist()
     if images.shape != (sum(source.sizes), math.prod(source.input_shape)) or found != [*test_sizes]:
-        raise NeuralCollapseError(
-            "data",
-            f"{sum(source.sizes)} rows of {name}, the last {test_size} its test images",
-            f"{images.shape}, with {found} images of the classes last",
-            source.origin,
-        )
+        expected = f"{sum(source.sizes)} rows of {name}, the last {test_size} its test images"
+        got = f"{images.shape}, with {found} images of the classes last"
+        raise NeuralCollapseError("data", expected, got, source.origin)
     pixels = images.astype(np.uint8).reshape(-1, *source.input_shape)
     return (pixels[:train_size], classes[:train_size]), (pixels[train_size:], classes[train_size:])

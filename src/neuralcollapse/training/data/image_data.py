@@ -87,12 +87,9 @@ class ImageData:
             labels = split.tensors[1]
             smallest = int(torch.bincount(labels, minlength=self.num_classes).min())
             if not 1 <= size <= smallest:
-                raise NeuralCollapseError(
-                    name,
-                    f"1 to {smallest} images a class",
-                    str(size),
-                    "choose fewer, or leave it out for all images",
-                )
+                expected = f"1 to {smallest} images a class"
+                remedy = "choose fewer, or leave it out for all images"
+                raise NeuralCollapseError(name, expected, str(size), remedy)
             rows = _first_rows(labels, [size] * self.num_classes)
             parts[part] = TensorDataset(split.tensors[0][rows], labels[rows])
             if part == "train" and self.true_labels is not None:
@@ -133,12 +130,9 @@ class ImageData:
         # A size that is whole but for rounding, such as 500 * 10**-1, must not lose an image.
         sizes = [math.floor(largest * share * (1 + 1e-12)) for share in shares]
         if sizes[-1] < 1:
-            raise NeuralCollapseError(
-                "imbalance",
-                f"at most {largest:g}, the images of the largest class",
-                f"{imbalance:g}",
-                "choose a smaller imbalance, or more images a class",
-            )
+            expected = f"at most {largest:g}, the images of the largest class"
+            remedy = "choose a smaller imbalance, or more images a class"
+            raise NeuralCollapseError("imbalance", expected, f"{imbalance:g}", remedy)
         return self._first(sizes)
 
     def with_label_noise(self, fraction: float, seed: int = 0) -> ImageData:

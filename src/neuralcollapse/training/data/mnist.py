@@ -37,12 +37,10 @@ def read_idx_splits(paths: Sequence[Path]) -> tuple[Split, Split]:
     arrays = [read_idx(path).numpy() for path in paths]
     for part, images, labels in zip(("train", "t10k"), arrays[::2], arrays[1::2], strict=True):
         if images.ndim != 3 or labels.ndim != 1:
-            raise NeuralCollapseError(
-                f"the {part} files",
-                "images (n, height, width) and n labels",
-                f"shapes {images.shape}, {labels.shape}",
-                "take all four files from the same source",
-            )
+            where = f"the {part} files"
+            got = f"shapes {images.shape}, {labels.shape}"
+            remedy = "take all four files from the same source"
+            raise NeuralCollapseError(where, "images (n, height, width) and n labels", got, remedy)
     return (arrays[0][:, None], arrays[1]), (arrays[2][:, None], arrays[3])
 
 

@@ -91,12 +91,8 @@ def load_dataset(
     [100, 77, 59, 46, 35, 27, 21, 16, 12, 10]
     """
     if name not in DATASETS and not IMPORT_PATH.fullmatch(name):
-        raise NeuralCollapseError(
-            "data",
-            f"one of {', '.join(DATASETS)}, or package.module:callable",
-            repr(name),
-            "check the spelling",
-        )
+        expected = f"one of {', '.join(DATASETS)}, or package.module:callable"
+        raise NeuralCollapseError("data", expected, repr(name), "check the spelling")
     folder = None if root is None else Path(root)
     data = DATASETS[name](folder) if name in DATASETS else _of_the_user(name, folder)
     if per_class is not None or test_per_class is not None:

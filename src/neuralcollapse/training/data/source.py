@@ -127,13 +127,12 @@ class DataSource:
     def _missing(self, root: Path | None) -> NeuralCollapseError:
         places = self._places(root)
         file = next(file for file in self.files if _first(places, file) is None)
-        return NeuralCollapseError(
-            "data",
-            f"{file} or {file}.gz",
-            f"no such file in {', '.join(map(str, places))}",
+        got = f"no such file in {', '.join(map(str, places))}"
+        remedy = (
             f"{self.origin}, and set {DATA_VARIABLE} to the files' folder; "
-            f"or run: neuralcollapse data {self.name} --download",
+            f"or run: neuralcollapse data {self.name} --download"
         )
+        return NeuralCollapseError("data", f"{file} or {file}.gz", got, remedy)
 
     def _dataset(self, part: str, split: Split) -> TensorDataset:
         images, labels = split
@@ -141,12 +140,10 @@ class DataSource:
         matched = images.ndim == 4 and labels.shape == images.shape[:1] and len(labels) > 0
         if not matched or labels.min() < 0 or labels.max() >= classes:
             lowest, highest = (labels.min(), labels.max()) if labels.size else ("no", "no")
-            raise NeuralCollapseError(
-                f"the {part} files of {self.name}",
-                f"images (n, channels, height, width) and n labels from 0 to {classes - 1}",
-                f"shapes {images.shape}, {labels.shape}, labels from {lowest} to {highest}",
-                "take all files from the same source",
-            )
+            where = f"the {part} files of {self.name}"
+            expected = f"images (n, channels, height, width) and n labels from 0 to {classes - 1}"
+            got = f"shapes {images.shape}, {labels.shape}, labels from {lowest} to {highest}"
+            raise NeuralCollapseError(where, expected, got, "take all files from the same source")
         pixels = torch.from_numpy(images).float().div_(255)
         return TensorDataset(pixels, torch.from_numpy(labels.astype(np.int64)))
 

@@ -101,12 +101,9 @@ def _accepted(path: str, maker: Callable[..., Any]) -> set[str]:
     names = {parameter.name for parameter in parameters if parameter.kind in by_name}
     rest = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
     if "num_classes" not in names and not rest:
-        raise NeuralCollapseError(
-            "net",
-            f"{path} to take num_classes",
-            f"the arguments {', '.join(sorted(names)) or '(none)'}",
-            "name a function of num_classes that returns the network",
-        )
+        got = f"the arguments {', '.join(sorted(names)) or '(none)'}"
+        remedy = "name a function of num_classes that returns the network"
+        raise NeuralCollapseError("net", f"{path} to take num_classes", got, remedy)
     return names
 
 
@@ -125,10 +122,7 @@ def _checked(
     if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
         is_tensor = isinstance(logits, Tensor)
         got = f"shape {tuple(logits.shape)}" if is_tensor else type(logits).__name__
-        raise NeuralCollapseError(
-            "net",
-            f"two rows of {num_classes} logits for two images of shape {input_shape}",
-            f"{got} from {path}",
-            "return logits (n, num_classes)",
-        )
+        expected = f"two rows of {num_classes} logits for two images of shape {input_shape}"
+        got = f"{got} from {path}"
+        raise NeuralCollapseError("net", expected, got, "return logits (n, num_classes)")
     return model if logits is output else LogitsOnly(model)

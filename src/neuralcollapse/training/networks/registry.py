@@ -37,12 +37,8 @@ def check_network(name: Any) -> None:
         If it is neither.
     """
     if not isinstance(name, str) or (name not in NETWORKS and not IMPORT_PATH.fullmatch(name)):
-        raise NeuralCollapseError(
-            "net",
-            f"one of {', '.join(NETWORKS)} or package.module:callable",
-            repr(name),
-            "choose one of these",
-        )
+        expected = f"one of {', '.join(NETWORKS)} or package.module:callable"
+        raise NeuralCollapseError("net", expected, repr(name), "choose one of these")
 
 
 def build_network(
