@@ -249,7 +249,7 @@ class ShiftedSums:
         if found is not None:
             self._judged = square
         # So few rows that nothing can be told of them cost nothing in float64.
-        return 0 < square and len(rows) < LEAST_ROWS if found is None else found
+        return square > 0 and len(rows) < LEAST_ROWS if found is None else found
 
     def _widen(self) -> None:
         """Go on in float64."""
