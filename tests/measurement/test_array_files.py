@@ -226,3 +226,14 @@ def test_one_column_of_logits_stands_for_two_classes(tmp_path):
 def test_class_names_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "n.txt").write_text("ant\nbee\n", encoding="utf-8-sig")
     assert read_class_names(tmp_path / "n.txt") == ["ant", "bee"]
+
+
+def test_a_file_of_torch_keeps_its_lists_and_refuses_what_it_does_not_know(tmp_path):
+    kept = {"features": torch.as_tensor(FEATURES), "labels": NUMBERS.tolist()}
+    torch.save(kept | {"class_names": ["ant", "bee", "cat"]}, tmp_path / "a.pt")
+    found = read_features(tmp_path / "a.pt")
+    assert found["class_names"] == ["ant", "bee", "cat"]
+    assert nc.measure_features(**found).class_names == ["ant", "bee", "cat"]
+    torch.save(kept | {"heads": [1, 2]}, tmp_path / "b.pt")
+    with pytest.raises(NeuralCollapseError, match=r"no others, got 'heads' in b\.pt"):
+        read_features(tmp_path / "b.pt")

@@ -325,3 +325,27 @@ def test_unpacking():
     features = torch.zeros(2, 3)
     names = Samples().rows(features, features, ["a", "b"])[2]
     assert names == ["a", "b"]
+
+
+def test_a_head_applied_to_one_pooled_position_has_one_sample_an_image():
+    torch.manual_seed(0)
+    inputs, labels = torch.randn(60, 3, 5, 5), torch.arange(60) % 4
+    body = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    head = nn.Conv2d(8, 4, 1)
+    report = nc.measure(nn.Sequential(body, head, nn.Flatten()), [(inputs, labels)], progress=False)
+    with torch.no_grad():
+        features = body(inputs).flatten(1)
+    given = nc.measure_features(features, labels, head.weight.detach().flatten(1), head.bias)
+    assert report["nc1_pinv"] == pytest.approx(given["nc1_pinv"], rel=1e-5)
+    assert report["accuracy"] == given["accuracy"]
+
+
+@pytest.mark.parametrize(
+    "form", [lambda t: t.to(torch.uint8), lambda t: nn.functional.one_hot(t, 3)]
+)
+def test_rare_classes_are_left_out_for_every_form_of_labels(form):
+    inputs, labels = torch.randn(43, 6), torch.cat([torch.arange(40) % 2 + 1, torch.arange(3)])
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    batches = [(inputs[:40], form(labels[:40])), (inputs[40:], form(labels[40:]))]
+    report = nc.measure(model, batches, min_samples=10, progress=False)
+    assert report.train.moments.counts.tolist() == [0, 21, 21]

@@ -106,6 +106,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
     NeuralCollapseError
         If it is not such a file.
     """
+    return {name: value for name, value in _saved(path).items() if isinstance(value, Tensor)}
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    """Return the named values of a file that torch wrote, or those of its ``state_dict``."""
     expected = f"safetensors, or a state dict of tensors alone, in {path.name}"
     remedy = "save it with safetensors, or torch.save(model.state_dict(), ...)"
     with reading("path", expected, remedy):
@@ -114,7 +119,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             state = state["state_dict"]
         if not isinstance(state, Mapping):
             raise ValueError(type(state).__name__)
-    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    return {str(name): value for name, value in state.items()}
 
 
 def _names(found: Any, path: Path) -> list[str]:
@@ -194,7 +199,7 @@ READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     ".npy": _read_npy,
     ".csv": _read_csv,
     ".safetensors": _read_safetensors,
-    ".pt": read_state,
-    ".pth": read_state,
-    ".bin": read_state,
+    ".pt": _saved,
+    ".pth": _saved,
+    ".bin": _saved,
 }

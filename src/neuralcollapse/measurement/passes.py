@@ -26,7 +26,7 @@ from neuralcollapse.metrics.over_ranks import (
     shared,
 )
 from neuralcollapse.metrics.state import CollapseState
-from neuralcollapse.validation import as_tensor, check_class_names, real_number, whole_number
+from neuralcollapse.validation import check_class_names, integer_labels, real_number, whole_number
 
 Scatter = Literal["pooled", "per_class"] | bool
 FEATURE_BUDGET = 2**30  # bytes of features to keep, so that NC4 needs no second pass
@@ -288,7 +288,7 @@ class _Passes:
             if self.among is None:
                 yield features, logits, labels
             else:
-                true = as_tensor("labels", labels)
+                true = integer_labels("labels", labels, None, len(self.among))
                 keep = self.among.to(true.device)[true].to(features.device)
                 yield features[keep], logits[keep], true[keep.to(true.device)]
 

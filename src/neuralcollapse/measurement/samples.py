@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -123,6 +124,9 @@ class Samples:
             If there is not one label per position.
         """
         labels = _unpacked(labels, features, self.ignore_index)
+        one_position = math.prod(features.shape[1:-1]) == 1 and mask is None
+        if one_position and not self.shift_labels:  # a head applied to what was pooled
+            features, logits = (t.reshape(len(t), -1) for t in (features, logits))
         if features.ndim == 2:
             return self._single(features, logits, labels)
         true = as_tensor("labels", labels).to(features.device)
