@@ -261,11 +261,12 @@ class Noisy:
         return inputs + torch.randn(inputs.shape, generator=self.generator), labels
 
 
-def test_generators_of_collate_functions_go_on_as_if_nothing_was_measured():
+@pytest.mark.parametrize("of", [lambda noisy: noisy, lambda noisy: noisy.__call__])
+def test_generators_of_collate_functions_go_on_as_if_nothing_was_measured(of):
     data = TensorDataset(torch.randn(30, 6), torch.arange(30) % 3)
 
     def after(watched):
-        loader = DataLoader(data, batch_size=10, collate_fn=Noisy())
+        loader = DataLoader(data, batch_size=10, collate_fn=of(Noisy()))
         if watched:
             nc.measure(nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3)), loader, progress=False)
         return torch.cat([inputs for inputs, _ in loader])

@@ -160,6 +160,11 @@ def test_names_of_classes_come_in_any_sequence():
     features, labels = torch.randn(12, 4), torch.arange(12) % 3
     for names in (np.array(["a", "b", "c"]), iter(["a", "b", "c"]), ("a", "b", "c")):
         assert nc.measure_features(features, labels, class_names=names).class_names == [*"abc"]
+    for names in (np.array(["a", "b", "c"]), iter(["a", "b", "c"])):
+        stream = nc.measure_features([(features, labels)], class_names=names)
+        assert stream.class_names == [*"abc"]
+    with pytest.raises(NeuralCollapseError, match="class_names: expected one name per class, got"):
+        nc.measure_features(features, labels, class_names=3)
 
 
 def test_logits_of_test_data_need_its_features():

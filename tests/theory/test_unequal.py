@@ -271,3 +271,23 @@ def test_bad_input_is_refused(arguments, message):
     good = {"class_sizes": [3, 2, 1], "dim": 3, "lambda_w": 0.1, "lambda_h": 0.1}
     with pytest.raises(NeuralCollapseError, match=message):
         unequal_minimizer(**good | arguments)
+
+
+@pytest.mark.parametrize("number", [0.01, np.float32(0.01), torch.tensor(0.01)])
+def test_a_decay_of_the_bias_is_a_number_of_any_kind(number):
+    value = unequal_minimizer(SIZES, 2, 5e-3, 1e-3, bias=number).value
+    assert value == pytest.approx(0.059143970004, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bias": "FREE"}, "bias: expected .*, got .*FREE"),
+        ({"bias": -0.1}, "bias: expected a finite number above 0"),
+        ({"loss": "MSE"}, "loss: expected one of cross_entropy, mse, got 'MSE'"),
+        ({"loss": None}, "loss: expected one of cross_entropy, mse, got None"),
+    ],
+)
+def test_another_loss_or_bias_is_refused(options, message):
+    with pytest.raises(NeuralCollapseError, match=message):
+        unequal_minimizer(SIZES, 2, 5e-3, 1e-3, **options)

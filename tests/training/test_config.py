@@ -111,6 +111,14 @@ def test_what_an_attribute_was_called_is_still_read():
             r"head_permutation: expected a whole number in \[0, 2\^63\), got -1",
         ),
         (
+            {"lr_schedule": "step", "milestones": 5},
+            "milestones: expected rising whole numbers, got 5",
+        ),
+        (
+            {"lr_schedule": "step", "milestones": ""},
+            "milestones: expected rising whole numbers, got ''",
+        ),
+        (
             {"milestones": [3]},
             r"milestones: expected none unless lr_schedule is 'step', got \(3,\)",
         ),
@@ -153,3 +161,9 @@ def test_values_of_the_wrong_type_are_refused(name, value, message):
     object.__setattr__(config, name, value)  # below the type check of the test run
     with pytest.raises(NeuralCollapseError, match=message):
         config.__post_init__()
+
+
+def test_milestones_of_a_list_are_those_of_a_tuple():
+    listed, given = (TrainConfig(lr_schedule="step", milestones=m) for m in ([2, 5], (2, 5)))
+    assert listed == given
+    assert hash(listed) == hash(given)

@@ -95,18 +95,17 @@ def crossed_design(table: pd.DataFrame) -> CrossedDesign:
 def _check_cells(table: pd.DataFrame, names: list[tuple]) -> None:
     counts = table.groupby(list(COLUMNS[:3]), sort=False).size()
     there = set(counts.index)
+    expected = "one run of every alignment, seed and order"
     absent = [cell for cell in product(*names) if cell not in there]
     if absent:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-        expected = "one run of every alignment, seed and order"
         remedy = "train the missing runs, or leave out a whole alignment, seed or order"
         raise NeuralCollapseError("table", expected, f"none of {_name(*absent[0])}{more}", remedy)
     twice = counts[counts > 1]
     if len(twice):
-        where = "table"
         got = f"{twice.iloc[0]} of {_name(*next(iter(twice.index)))}"
         remedy = "keep one, or call the others a further order"
-        raise NeuralCollapseError(where, "one run of every alignment, seed and order", got, remedy)
+        raise NeuralCollapseError("table", expected, got, remedy)
 
 
 def _name(alignment: object, seed: object, order: object) -> str:

@@ -172,7 +172,7 @@ def _best(
     n, lengths[i] = len(own), math.nan  # no class is judged against itself
     away = (own @ normals.T).cpu() / lengths
     ordered = away.T.contiguous().sort(dim=1).values
-    below = torch.searchsorted(ordered, candidates.T.contiguous()).T.double() / n  # below
+    below = torch.searchsorted(ordered, candidates.T.contiguous()).T.double() / n  # strictly below
     complexity = 2 * float(own.norm()) / (candidates * n)
     chance = torch.tensor([rademacher_deviation(n, part) for part in deltas], dtype=torch.float64)
     options = torch.stack(

@@ -199,6 +199,7 @@ def _parts(loaders: tuple[Any, ...]) -> list[Any]:
     waiting = list(loaders)
     while waiting:
         part = waiting.pop()
+        part = getattr(part, "__self__", part)  # of a method, the object that it belongs to
         if isinstance(part, (list, tuple)):
             waiting.extend(part)
             continue

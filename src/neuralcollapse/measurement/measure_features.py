@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from neuralcollapse.validation import (
     finite_matrix,
     integer_labels,
     label_values,
+    listed_names,
 )
 
 BATCH_ROWS = 2048
@@ -113,6 +114,7 @@ def measure_features(
     if head is not None and len(head) == 1:
         head, offset = two_sided(head), None if offset is None else two_sided(offset)
     layer = None if head is None else Head("", head, offset)
+    class_names = listed_names(class_names)
     if labels is None:
         stream = FeatureStream(features, layer), FeatureStream(test_features, layer)
         return measure_stream(*stream, class_names, scatter, feature_budget, own, intervals)
@@ -126,8 +128,6 @@ def measure_features(
         remedy = "pass test_features= and test_labels= too"
         raise NeuralCollapseError("test_logits", "test features along with it", "none", remedy)
     scores = _given_scores("logits", logits, rows)
-    if isinstance(class_names, Iterable):
-        class_names = list(class_names)
     numbered = head is None and class_names is None
     if numbered and scores is not None and isinstance(label_values("labels", labels), Tensor):
         class_names = [str(k) for k in range(scores.shape[1])]
@@ -166,9 +166,8 @@ def _given_scores(argument: str, logits: Any, rows: Tensor) -> Tensor | None:
     """Return the logits of the network, one row per sample, if they are given."""
     scores = None if logits is None else read_scores(argument, logits)
     if scores is not None and len(scores) != len(rows):
-        where = argument
-        expected = f"{len(rows)} rows, one per sample"
-        raise NeuralCollapseError(where, expected, str(len(scores)), "pass those of the features")
+        expected, got = f"{len(rows)} rows, one per sample", str(len(scores))
+        raise NeuralCollapseError(argument, expected, got, "pass those of the features")
     return scores
 
 

@@ -110,7 +110,8 @@ class Samples:
         Parameters
         ----------
         features, logits
-            (n, ..., d) and (n, ..., K), with positions between if the head is applied to each.
+            (n, ..., d) and (n, ..., K), with positions between if the head is applied to each; a
+            single position is the sample itself.
         labels
             One per row; or one per position, in the same shape, with the first two axes exchanged,
             or packed.

@@ -99,10 +99,10 @@ def own_metrics(metrics: OwnMetrics | None) -> dict[str, Metric]:
         if row is None and callable(function):
             row = Metric(name, value=function)
         if name in CATALOGUE or row is None or row.name != name or row.value is None:
-            where = "metrics"
             expected = "functions of what was measured, by names not yet in use"
             got = f"{name!r}: {type(function).__name__}"
-            raise NeuralCollapseError(where, expected, got, "pass metrics={'my_name': my_function}")
+            remedy = "pass metrics={'my_name': my_function}"
+            raise NeuralCollapseError("metrics", expected, got, remedy)
         own[name] = row
     return own
 

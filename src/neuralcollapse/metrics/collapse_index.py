@@ -151,8 +151,6 @@ def _predicted(scatter: Tensor, cross: Tensor, floor: float) -> Tensor:
         return torch.zeros(cross.shape[1], cross.shape[1], dtype=cross.dtype, device=cross.device)
     # Pivoted Cholesky: a generalised inverse at a tenth of the cost of an eigendecomposition.
     factor, pivots, rank, _ = dpstrf(scatter.cpu().numpy(), lower=1, tol=floor)
-    if rank == 0:
-        return torch.zeros(cross.shape[1], cross.shape[1], dtype=cross.dtype, device=cross.device)
     half = solve_triangular(
         factor[:rank, :rank], cross.cpu().numpy()[pivots[:rank] - 1], lower=True
     )

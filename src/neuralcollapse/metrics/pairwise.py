@@ -117,10 +117,10 @@ def pairwise_collapse(
     check_choice("center", center, get_args(Center))
     enough = moments.counts >= max(min_samples, 1)
     if int(enough.sum()) < 2:
-        where = "min_samples"
         expected = "at least 2 classes with that many samples"
         got = f"{int(enough.sum())} with {max(min_samples, 1)}"
-        raise NeuralCollapseError(where, expected, got, "lower min_samples or measure more samples")
+        remedy = "lower min_samples or measure more samples"
+        raise NeuralCollapseError("min_samples", expected, got, remedy)
     rows, counts = moments.means, moments.counts[enough].to(torch.float64)
     rows = rows if bool(enough.all()) else rows[enough]
     weights = torch.ones_like(counts) if center == "class_mean" else counts

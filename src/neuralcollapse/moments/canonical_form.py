@@ -37,13 +37,12 @@ def checked_state(state: Mapping[str, Tensor]) -> list[Tensor]:
     >>> checked_state({**state, "scatter": torch.zeros(0, 1, 1)})[1].shape
     torch.Size([1, 1])
     """
-    state = {COARSE: torch.zeros(1)} | dict(state)
     names = (*NAMES, COARSE, *(() if set(state).isdisjoint(OF_GROUPS) else OF_GROUPS))
-    if set(state) != set(names):
+    if {*state, COARSE} != set(names):
         raise NeuralCollapseError(
             "state", f"the tensors {names}", str(sorted(state)), "save it with ClassMoments"
         )
-    found = [state[name].to(torch.float64) for name in names]
+    found = [state.get(name, torch.zeros(1)).to(torch.float64) for name in names]
     counts, means, variances, scatter, coarse, *groups = found
     if (
         means.ndim != 2
@@ -60,7 +59,7 @@ def checked_state(state: Mapping[str, Tensor]) -> list[Tensor]:
         raise NeuralCollapseError(
             "state",
             "finite counts (K,), means (K, d), trace_variances (K,), scatter (0, 1 or K; d; d)",
-            str({name: tuple(state[name].shape) for name in names}),
+            str({name: tuple(tensor.shape) for name, tensor in state.items()}),
             "the file is not whole: save the moments again",
         )
     return found

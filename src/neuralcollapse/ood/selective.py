@@ -88,10 +88,10 @@ def risk_coverage(confidence: Any, correct: Any) -> RiskCoverage:
     """
     scores, right = finite_array("confidence", confidence), finite_array("correct", correct)
     if scores.ndim != 1 or scores.shape != right.shape or not len(scores):
-        where = "confidence, correct"
+        expected = "one of each for at least one sample"
         got = f"shapes {scores.shape}, {right.shape}"
         remedy = "pass two arrays of one length"
-        raise NeuralCollapseError(where, "one of each for at least one sample", got, remedy)
+        raise NeuralCollapseError("confidence, correct", expected, got, remedy)
     if not np.isin(right, (0, 1)).all():
         raise NeuralCollapseError(
             "correct", "True or False for each sample", "other numbers", "pass decision == label"
@@ -99,6 +99,6 @@ def risk_coverage(confidence: Any, correct: Any) -> RiskCoverage:
     _, group, sizes = np.unique(-scores, return_inverse=True, return_counts=True)
     errors = np.bincount(group, 1 - right)
     # Within a tie all orders are equally likely: each position gets the mean number of errors.
-    expected = np.repeat(errors / sizes, sizes)
+    likely = np.repeat(errors / sizes, sizes)
     decided = np.arange(1, len(scores) + 1)
-    return RiskCoverage(decided / len(scores), np.cumsum(expected) / decided)
+    return RiskCoverage(decided / len(scores), np.cumsum(likely) / decided)

@@ -85,9 +85,9 @@ class ViM(Detector):
             num_components = 1000 if dim >= 2048 else 512 if dim >= 768 else max(1, dim // 2)
         num_components = whole_number("num_components", num_components, 0)
         if not 1 <= num_components < dim:
-            where = "num_components"
+            expected = f"1 to d - 1 = {dim - 1}"
             remedy = "use fewer, so that a residual is left"
-            raise NeuralCollapseError(where, f"1 to d - 1 = {dim - 1}", str(num_components), remedy)
+            raise NeuralCollapseError("num_components", expected, str(num_components), remedy)
         self._origin = torch.zeros_like(self._weight[0])
         if self._bias is not None:
             self._origin = -torch.linalg.pinv(self._weight) @ self._bias

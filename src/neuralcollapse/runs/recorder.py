@@ -29,7 +29,7 @@ from neuralcollapse.runs.provenance import versions
 from neuralcollapse.runs.record import VERSION, Record
 from neuralcollapse.runs.schedule import KEPT, Schedule, schedule
 from neuralcollapse.runs.writer import RunWriter
-from neuralcollapse.validation import check_choice, check_class_names
+from neuralcollapse.validation import check_choice, check_class_names, listed_names
 
 Mode = Literal["pass", "batches"]
 WORST_PAIRS = 10
@@ -89,7 +89,7 @@ class CollapseRecorder:
         self.streaks = Streaks()
         self.optimizers: Sequence[Any] = ()
         self.prefix = prefix if mode == "pass" else f"{prefix}_batches"
-        self.class_names = class_names
+        self.class_names = listed_names(class_names)
         self._include = include
         self._start = time.perf_counter()
 
@@ -113,7 +113,7 @@ class CollapseRecorder:
         description = {
             "config": plain,
             "measurement": {"mode": self.mode, "schedule": asdict(self.schedule)},
-            "class_names": None if self.class_names is None else list(self.class_names),
+            "class_names": self.class_names,
         }
         earlier = self._writer.open(description | versions())
         self.records = self.records or earlier

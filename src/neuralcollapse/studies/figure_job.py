@@ -112,6 +112,18 @@ class FigureJob:
         planned = [TrainConfig.from_dict(config | dict(self.settings)) for config in given]
         return [_tiny(config) for config in planned] if self.dry else planned
 
+    def require_training(self, missing: str) -> None:
+        """Refuse to train runs that are missing, if the job only draws.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If nothing is to be trained.
+        """
+        if not self.training:
+            expected = "networks that are trained already, where nothing is to be trained"
+            raise NeuralCollapseError("runs", expected, missing, "train them: leave out draw-only")
+
     def train(self, configs: Sequence[TrainConfig], **options: Any) -> list[list[Record]]:
         """Train the networks of the figure; what earlier calls have finished is not trained again.
 

@@ -211,10 +211,10 @@ def _checked(moments: HasMoments, labels: Any) -> SufficientStatistics:
     # Where features depend on each other, sums of float32 round their zero eigenvalues.
     rounding = dim * torch.finfo(torch.float32).eps * max(high, 0.0)
     if low < -rounding or not torch.allclose(within, within.T, rtol=1e-10):
-        where = "within"
+        expected = "a symmetric positive semidefinite scatter"
         got = f"eigenvalues from {low:.3g} to {high:.3g}"
         remedy = "pass the covariance of the features about their class means"
-        raise NeuralCollapseError(where, "a symmetric positive semidefinite scatter", got, remedy)
+        raise NeuralCollapseError("within", expected, got, remedy)
     if low < 0:
         within = (vectors * values.clamp(min=0)) @ vectors.T
     return SufficientStatistics(means, within, counts)

@@ -16,7 +16,14 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.round_off import regular_systems
 from neuralcollapse.theory.unequal_objective import Bias, ConvexProblem, FactorPoint
-from neuralcollapse.validation import Array, class_counts, positive, smoothing_share, whole_number
+from neuralcollapse.validation import (
+    Array,
+    check_choice,
+    class_counts,
+    positive,
+    smoothing_share,
+    whole_number,
+)
 
 NEARLY = 1e-5  # gradient at which Newton's method takes over, until rounding stops it
 NEWTON_STEPS = 10
@@ -182,7 +189,8 @@ def unequal_minimizer(
     lambda_w, lambda_h = positive("lambda_w", lambda_w), positive("lambda_h", lambda_h)
     strength = math.sqrt(lambda_w * lambda_h)
     label_smoothing = smoothing_share(label_smoothing)
-    if isinstance(bias, (int, float)):
+    check_choice("loss", loss, ("cross_entropy", "mse"))
+    if bias is not None and not (isinstance(bias, str) and bias == "free"):
         bias = positive("bias", bias)
     shares = _shares(class_weights, sizes)
     problem = ConvexProblem(sizes.numpy().astype(float), shares, label_smoothing, strength, bias)

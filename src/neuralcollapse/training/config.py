@@ -194,7 +194,10 @@ class TrainConfig:
     )
     milestones: tuple[int, ...] | None = config_field(
         None, "Epoch after which the step schedule lowers the learning rate; repeat it", RECIPE,
-        Constraint("rising whole numbers", lambda value: all(type(mark) is int for mark in value)),
+        Constraint(
+            "rising whole numbers",
+            lambda value: type(value) is tuple and all(type(mark) is int for mark in value),
+        ),
         absent="one and two thirds", only_with=STEP,
     )  # fmt: skip
     lr_factor: float | None = config_field(
@@ -218,6 +221,9 @@ class TrainConfig:
 
         if schedule is not None:
             object.__setattr__(self, RENAMED["schedule"], schedule)
+        marks: Any = self.milestones
+        if isinstance(marks, list):  # as JSON has them
+            object.__setattr__(self, "milestones", tuple(marks))
         check_network(self.net)
         said: dict[str, ConfigField] = {
             field.name: field.metadata["field"] for field in fields(self)
@@ -268,9 +274,7 @@ class TrainConfig:
             If a name is unknown or a value out of range.
         """
         cls.require_known(values)
-        values = cls.named_as_now(values)
-        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-        return cls(**{**values, **lists})
+        return cls(**cls.named_as_now(values))
 
     @classmethod
     def require_known(cls, names: Iterable[str]) -> None:

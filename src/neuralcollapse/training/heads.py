@@ -102,9 +102,8 @@ class FixedHead(nn.Linear):
         """
         order = integer_labels("permutation", permutation, self.out_features)
         if sorted(order.tolist()) != list(range(self.out_features)):
-            where = "permutation"
-            expected = f"each of 0..{self.out_features - 1} once"
-            raise NeuralCollapseError(where, expected, str(order.tolist()), "use torch.randperm")
+            expected, got = f"each of 0..{self.out_features - 1} once", str(order.tolist())
+            raise NeuralCollapseError("permutation", expected, got, "use torch.randperm")
         return self._placed(self.weight[order])
 
     def rotated(self, rotation: Any) -> FixedHead:

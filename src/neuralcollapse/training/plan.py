@@ -42,9 +42,9 @@ class RunPlan:
     def __post_init__(self) -> None:
         require_one(self.resume, self.overwrite)
         if self.checkpoint_every is not None and self.checkpoint_every < 1:
-            where = "checkpoint_every"
+            got = str(self.checkpoint_every)
             remedy = "leave it out to write by the clock alone"
-            raise NeuralCollapseError(where, "at least 1 epoch", str(self.checkpoint_every), remedy)
+            raise NeuralCollapseError("checkpoint_every", "at least 1 epoch", got, remedy)
         if self.compile and self.config.loss == "dot-regression":
             expected = "False if loss is 'dot-regression', which watches the features"
             raise NeuralCollapseError("compile", expected, "True", "leave it out")

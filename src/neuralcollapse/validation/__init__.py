@@ -27,6 +27,7 @@ from neuralcollapse.validation.labels import (
     distinct_labels,
     integer_labels,
     label_values,
+    listed_names,
     occupied_labels,
 )
 
@@ -47,6 +48,7 @@ __all__ = [
     "fraction",
     "integer_labels",
     "label_values",
+    "listed_names",
     "occupied_labels",
     "positive",
     "real_number",

@@ -281,6 +281,33 @@ def _named(argument: str, labels: np.ndarray, class_names: Sequence[str] | None)
     ]
 
 
+def listed_names(class_names: Iterable[Any] | None) -> list[Any] | None:
+    """Return names of classes as a list, which can be read twice and tested; None without.
+
+    Parameters
+    ----------
+    class_names
+        A list, an array, or anything else that can be iterated over; or None.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If they are no sequence.
+
+    Examples
+    --------
+    >>> listed_names(np.array(["cat", "dog"])), listed_names(None)
+    (['cat', 'dog'], None)
+    """
+    if class_names is None:
+        return None
+    if not isinstance(class_names, Iterable):
+        raise NeuralCollapseError(
+            "class_names", "one name per class", repr(class_names), "pass a list of text"
+        )
+    return class_names.tolist() if hasattr(class_names, "tolist") else list(class_names)
+
+
 def check_class_names(class_names: Sequence[Any] | None, num_classes: int) -> list[str]:
     """Return one name per class: the given ones, or the numbers of the classes.
 
@@ -301,11 +328,8 @@ def check_class_names(class_names: Sequence[Any] | None, num_classes: int) -> li
     >>> check_class_names(["cat", "dog"], 2), check_class_names(None, 3)
     (['cat', 'dog'], ['0', '1', '2'])
     """
-    if not isinstance(class_names, (Iterable, type(None))):
-        raise NeuralCollapseError(
-            "class_names", "one name per class", repr(class_names), "pass a list of text"
-        )
-    names = list(map(str, range(num_classes) if class_names is None else class_names))
+    given = listed_names(class_names)
+    names = list(map(str, range(num_classes) if given is None else given))
     if len(names) != num_classes:
         expected = f"{num_classes} names, one per class"
         raise NeuralCollapseError("class_names", expected, str(len(names)), "name every class")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.figure_style import save
 from neuralcollapse.generalization.alignment_figure import sorted_by_chance
 from neuralcollapse.geometry import orthant_margins
@@ -195,3 +196,9 @@ def test_sorting_alone_makes_means_rise_within_the_band():
     low, high = sorted_by_chance(cells)
     assert np.sort(cells.mean(1))[0] < low[0]
     assert np.sort(cells.mean(1))[-1] > high[-1]
+
+
+def test_without_training_perceptrons_are_not_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(figure4, "run_figure4", lambda *a: pytest.fail("trained"))
+    with pytest.raises(NeuralCollapseError, match="runs: expected networks that are trained"):
+        figure4.draw(FigureJob(tmp_path, training=False))

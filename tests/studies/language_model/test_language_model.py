@@ -47,7 +47,10 @@ def test_the_study_runs_goes_on_and_refuses_other_settings(text, tmp_path, monke
     assert last["rho_lower"] <= last["rho_upper"] <= last["rho_bound"]
 
     monkeypatch.setattr(runs, "learning", lambda *a: pytest.fail("a finished run is trained again"))
-    assert run_study("language-model", job) == [table, picture]
+    assert run_study("language-model", replace(job, training=False)) == [table, picture]
+    elsewhere = replace(job, folder=tmp_path / "elsewhere", training=False)
+    with pytest.raises(NeuralCollapseError, match=r"runs: .* got no .*untied_seed0\.json"):
+        run_study("language-model", elsewhere)
     other = tmp_path / "other.txt"
     other.write_text(text.read_text() + "\n\nOne more.")
     with pytest.raises(NeuralCollapseError, match="out: expected runs of these settings"):

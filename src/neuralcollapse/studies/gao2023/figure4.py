@@ -191,6 +191,7 @@ def draw(job: FigureJob) -> list[Path]:
     if job.scale != "quick":
         panels = network_panels(job)
         return _write(job.folder / f"figure4_{job.scale}", panels, _network_caption(panels[0]))
+    job.require_training("perceptrons of Figure 4, which are trained anew at the scale quick")
     panels = perceptron_panels(job.progress)
     caption = _perceptron_caption(panels[0].effects, NARROW)
     files = _write(job.folder / "figure4", panels, caption)

@@ -86,12 +86,11 @@ def _histories(job: FigureJob) -> Histories:
     text = corpus(documents(job.text), design.words, design.length)
     if job.dry:
         text = replace(text, train=text.train[:64], test=text.test[:32])
-    runs = job.folder / "runs"
     # Seed by seed, so that a study that is stopped has complete seeds.
     found: Histories = {False: [], True: []}
     for seed in job.seeds_or(SEEDS):
         for tied in (False, True):
-            found[tied].append(finished(replace(design, tied=tied, seed=seed), text, runs))
+            found[tied].append(finished(replace(design, tied=tied, seed=seed), text, job))
     return found
 
 

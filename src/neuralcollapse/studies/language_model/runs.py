@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import write_whole
 from neuralcollapse.measurement import measure, measure_head
+from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.language_model.collapse_by_frequency import by_frequency
 from neuralcollapse.studies.language_model.text import Corpus
 
@@ -65,15 +65,15 @@ class Design:
         return f"{'tied' if self.tied else 'untied'}_seed{self.seed}"
 
 
-def finished(design: Design, text: Corpus, folder: Path) -> list[Record]:
+def finished(design: Design, text: Corpus, job: FigureJob) -> list[Record]:
     """Return the records of a run, from its file if it was finished before.
 
     Raises
     ------
     NeuralCollapseError
-        If the file is of other settings or of another text.
+        If the file is of other settings or of another text, or missing and nothing is trained.
     """
-    path = folder / f"{design.name}.json"
+    path = job.folder / "runs" / f"{design.name}.json"
     settings = asdict(design) | {"characters": text.characters, "vocabulary": text.num_words}
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -83,6 +83,7 @@ def finished(design: Design, text: Corpus, folder: Path) -> list[Record]:
             )
         records: list[Record] = kept["records"]
         return records
+    job.require_training(f"no {path}")
     records = list(learning(design, text))
     write_whole(path, json.dumps({"settings": settings, "records": records}, indent=1))
     return records

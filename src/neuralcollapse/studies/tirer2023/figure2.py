@@ -16,7 +16,6 @@ from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 from numpy.typing import NDArray
 from rich.progress import track
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.figure_style import BLUE, ORANGE, captioned, figure, label_ends
 from neuralcollapse.files import write_npz
 from neuralcollapse.studies.figure_job import SEEDS, FigureJob, Scale
@@ -57,8 +56,7 @@ def record_depths(
     depth: int,
     folder: Path,
     seeds: Sequence[int],
-    progress: bool = False,
-    training: bool = True,
+    job: FigureJob,
 ) -> Record:
     """Train a perceptron layer by layer and end to end, and measure every hidden layer.
 
@@ -72,10 +70,8 @@ def record_depths(
         Keeps what is finished, and is looked at before anything is trained.
     seeds
         Of both ways of training.
-    progress
-        Show a progress bar.
-    training
-        Whether to train what is not there.
+    job
+        Whether to show a progress bar, and to train what is not there.
 
     Returns
     -------
@@ -91,12 +87,11 @@ def record_depths(
     images = load_dataset(config.data, config.data_root, per_class=config.per_class)
     runs = list(itertools.product(WAYS, seeds))
     rows: dict[str, list[NDArray[np.float64]]] = {}
-    for way, seed in track(runs, "training", disable=not progress, transient=True):
+    for way, seed in track(runs, "training", disable=not job.progress, transient=True):
         own = replace(config, seed=seed)
         file = folder / f"{way}-depth{depth}-{run_name(own)}.npz"
         if not file.exists():
-            if not training:
-                raise NeuralCollapseError("runs", "every network trained", f"no {file}", "train it")
+            job.require_training(f"no {file}")
             features = WAYS[way](images, depth, own, device)
             labels = images.train.tensors[1].to(device)
             write_npz(file, collapse_by_depth(features, labels, images.num_classes))
@@ -143,7 +138,7 @@ def draw(job: FigureJob) -> list[Path]:
         if not (folder / made.name).exists():
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy2(made, folder)
-    record = record_depths(config, DEPTH, folder, seeds, job.progress, job.training)
+    record = record_depths(config, DEPTH, folder, seeds, job)
     stem = job.folder / f"figure2_{job.scale}"
     path = write_npz(stem.with_suffix(".npz"), record)
     caption = (

@@ -41,7 +41,9 @@ DECAY_SEEDS = (0, 1)
 )
 def _depth() -> Iterator[Evidence]:
     with TemporaryDirectory() as folder:
-        record = figure2.record_depths(DEPTH_CONFIG, DEPTH, Path(folder), DEPTH_SEEDS)
+        record = figure2.record_depths(
+            DEPTH_CONFIG, DEPTH, Path(folder), DEPTH_SEEDS, FigureJob(Path(folder))
+        )
     epochs = DEPTH_CONFIG.epochs
     note = f"digits, {DEPTH} hidden layers, {epochs} epochs, {len(DEPTH_SEEDS)} seeds"
     for way, title in (("layerwise", "one by one"), ("end_to_end", "all at once")):

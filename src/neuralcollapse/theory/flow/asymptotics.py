@@ -119,9 +119,9 @@ def flow_asymptotics(W: Any, H: Any, labels: Any) -> FlowAsymptotics:
     positive_margin(model, W, H)
     sizes = torch.bincount(model.labels)
     if (sizes != sizes[0]).any():
-        where = "labels"
+        got = f"sizes {sizes.tolist()}"
         remedy = "only balanced classes have the closed form; follow the flow instead"
-        raise NeuralCollapseError(where, "classes of one size", f"sizes {sizes.tolist()}", remedy)
+        raise NeuralCollapseError("labels", "classes of one size", got, remedy)
     head = W - W.mean(0)
     left, _, right = torch.linalg.svd(head)
     span, rest = right[: num_classes - 1].T, right[num_classes - 1 :].T

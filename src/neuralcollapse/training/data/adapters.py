@@ -134,10 +134,10 @@ def _column(
     wanted = usual if asked is None else (asked,)
     found = next((column for column in wanted if column in features), None)
     if found is None:
-        where = argument
         expected = f"a column {' or '.join(map(repr, wanted))}"
         got = f"the columns {', '.join(map(repr, features))}"
-        raise NeuralCollapseError(where, expected, got, f"pass {argument}=, the name of the column")
+        remedy = f"pass {argument}=, the name of the column"
+        raise NeuralCollapseError(argument, expected, got, remedy)
     return found
 
 
