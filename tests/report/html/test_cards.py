@@ -120,7 +120,7 @@ def test_a_ratio_of_another_measure_is_not_told_as_that_of_the_numbers_beside_it
     assert f"NC1 is {clearest}" in lead(run, None)
     assert (
         "150 ×",
-        "NC1 on test data, relative to training data by the measure of it that differs most",
+        "NC1 on test data, relative to training data, by the measure of it that differs most",
     ) in figures(run, None)
 
 

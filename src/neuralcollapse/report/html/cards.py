@@ -168,7 +168,7 @@ def figures(run: Run, certificate: CertifiedError | None) -> list[tuple[str, str
         found.append((share(trained), "accuracy on training data"))
     ratio, by = nc1_on_test(last)
     if 0 < ratio < math.inf:
-        words = f"NC1 on test data, relative to training data {by}".rstrip()
+        words = ", ".join(filter(None, ("NC1 on test data, relative to training data", by)))
         found.append((f"{number(float(f'{ratio:.2g}'))} ×", words))
     if certificate:
         words = f"error on new data, at {certificate.confidence} confidence"
