@@ -7,8 +7,10 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import zipfile
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +42,14 @@ def test_a_pipe_is_written_to(tmp_path):
     write(tmp_path / "pipe", "through")
     assert reader.communicate()[0] == "through"
     assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no files in memory")
+def test_a_file_in_memory_is_replaced():
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        for text in ("first", "second"):
+            write(f"{folder}/a.txt", text)
+        assert Path(folder, "a.txt").read_text() == "second"
 
 
 @pytest.mark.parametrize("target", ["pipe", "file"])

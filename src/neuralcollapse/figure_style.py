@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
 from neuralcollapse.files import atomic_path, write_whole
@@ -111,11 +112,16 @@ def save(drawing: Figure, path: str | Path) -> Path:
     NeuralCollapseError
         If the extension is not that of an image format.
     """
-    endings = [f".{kind}" for kind in drawing.canvas.get_supported_filetypes()]
-    check_choice("ending of the image", Path(path).suffix.lower(), endings)
+    require_image(path)
     with atomic_path(path) as temporary:
         drawing.savefig(temporary)
     return Path(path)
+
+
+def require_image(path: str | Path, argument: str = "ending of the image") -> None:
+    """Refuse a file name whose extension is not that of an image format."""
+    endings = [f".{kind}" for kind in FigureCanvasBase.get_supported_filetypes()]
+    check_choice(argument, Path(path).suffix.lower(), endings)
 
 
 def captioned(drawing: Figure, path: str | Path, caption: str) -> list[Path]:

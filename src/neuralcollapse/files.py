@@ -57,7 +57,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     'whole'
     """
     path = Path(path)
-    if _is_no_plain_file(path):
+    if is_no_plain_file(path):
         with tempfile.TemporaryDirectory() as folder:
             temporary = Path(folder, path.name)
             yield temporary
@@ -157,6 +157,24 @@ def remove_half_written(path: Path) -> None:
         process = folder.name.removeprefix(start).partition("-")[0]
         if process.isdigit() and not _is_alive(int(process)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_ours(path: str | os.PathLike[str], mark: bytes, ours: str, argument: str) -> None:
+    """Refuse to replace a file that is there and that this library did not write.
+
+    Parameters
+    ----------
+    path, mark
+        The file to write, and what one of ours has among its first 4096 bytes.
+    ours, argument
+        What such a file is called, and the name to use in the error.
+    """
+    if os.path.isfile(path) and os.path.getsize(path):
+        with open(path, "rb") as file:
+            if mark not in file.read(4096):
+                got = f"{os.fspath(path)}, which is of another"
+                remedy = "move it away, or choose another name"
+                raise NeuralCollapseError(argument, f"a new file, or {ours}", got, remedy)
 
 
 @contextmanager
@@ -298,9 +316,10 @@ def _native(array: np.ndarray) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _is_no_plain_file(path: Path) -> bool:
-    """Return whether it is a device or a pipe, or lies in ``/dev`` or ``/proc``."""
-    if path.absolute().parts[:2] in (("/", "dev"), ("/", "proc")):
+def is_no_plain_file(path: Path) -> bool:
+    """Return whether it is a device or a pipe, or lies in ``/proc`` or ``/dev``, not its memory."""
+    parts = path.absolute().parts[:3]
+    if parts[:2] in (("/", "dev"), ("/", "proc")) and parts[2:] != ("shm",):
         return True
     try:
         mode = path.stat().st_mode

@@ -77,7 +77,7 @@ def test_a_download_is_only_made_when_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr("neuralcollapse.training.data.download_dataset", fetch)
     failed = run("mnist", "--root", tmp_path)
     assert failed.exit_code == 2
-    assert failed.stderr.startswith("error: data: expected train-images-idx3-ubyte")
+    assert failed.stderr.startswith("error: NAME: expected train-images-idx3-ubyte")
     assert not asked
     result = run("mnist", "--root", tmp_path, "--download")
     assert result.exit_code == 0, result.output

@@ -23,7 +23,7 @@ def test_report_writes_one_page_about_all_runs(tmp_path, monkeypatch):
 def test_report_refuses_a_folder_without_history_in_one_line(tmp_path):
     result = run("report", tmp_path, "--out", tmp_path / "page.html")
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: path: expected a history.jsonl, got no file")
+    assert result.stderr.startswith("error: RUNS: expected a history.jsonl, got no file")
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "page.html").exists()
 

@@ -2,46 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from typer.core import TyperGroup
+from typer.core import TyperCommand
 
 from neuralcollapse import __version__
+from neuralcollapse.cli.outputs import check_outputs
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.plain_text import plain
 
 # Arguments inside, and what commands call them.
-ALSO = {"path": ("file", "what"), "name": ("preset",)}
+ALSO = {
+    "path": ("file", "what", "runs", "features"),
+    "run": ("runs",),
+    "name": ("preset",),
+    "data": ("name",),
+    "sweep": ("file",),
+    "seed": ("seeds",),
+    "config": ("settings",),
+    "class_names": ("names",),
+}
 
 
-class _CleanErrors(TyperGroup):
-    """Every command's bad input ends the same way: one line on stderr, status 2."""
+class _Command(TyperCommand):
+    """Every command looks first at what it would write; bad input is one line, and status 2."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
+            check_outputs(ctx.params)
             return super().invoke(ctx)
         except NeuralCollapseError as error:
-            console = Console(stderr=True, soft_wrap=True, highlight=False)
-            console.print("[red]error:[/red]", escape(self._with_option(ctx, error)))
-            raise typer.Exit(2) from None
+            named = ", ".join(_as_given(part, ctx) for part in error.argument.split(", "))
+            _fail(NeuralCollapseError(named, error.expected, error.got, error.remedy))
         except BrokenPipeError:  # whoever read the output has had enough
             raise
         except OSError as error:
-            Console(stderr=True, soft_wrap=True).print("[red]error:[/red]", escape(plain(error)))
-            raise typer.Exit(2) from None
+            path = error.filename and _as_given(str(error.filename), ctx)
+            _fail(f"{path}: {error.strerror}" if path else error)
 
-    def _with_option(self, ctx: Any, error: NeuralCollapseError) -> str:
-        """Return the message, which names the option where the argument at fault is one."""
-        command = self.get_command(ctx, ctx.invoked_subcommand or "")
-        for parameter in [] if command is None else command.params:
-            if parameter.name in (error.argument, *ALSO.get(error.argument, ())):
-                option = parameter.param_type_name == "option"
-                name = parameter.opts[0] if option else str(parameter.name).upper()
-                return str(error).replace(error.argument, name, 1)
-        return str(error)
+
+class _Commands(typer.Typer):
+    """Where every command is such a command."""
+
+    def command(self, *args: Any, **kwargs: Any) -> Any:
+        return super().command(*args, cls=_Command, **kwargs)
+
+
+def _as_given(argument: str, ctx: Any) -> str:
+    """Return what the user knows the argument at fault by: the option, and the file or key."""
+    known = (argument, *ALSO.get(argument, ()))
+    for parameter in ctx.command.params:
+        value = ctx.params.get(parameter.name)
+        values = map(str, value if isinstance(value, list) else [value])
+        detail = any(argument in (each, each.partition("=")[0]) for each in values)
+        if detail or parameter.name in known:
+            option = parameter.param_type_name == "option"
+            name = parameter.opts[0] if option else str(parameter.name).upper()
+            return f"{name} {argument}" if detail else name
+    return argument
+
+
+def _fail(error: object) -> NoReturn:
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print("[red]error:[/red]", escape(plain(error)))
+    raise typer.Exit(2) from None
 
 
 def tell(text: object) -> None:
@@ -54,7 +81,7 @@ EXIT_CODES = (
     "cannot be used, with one line that says why; 130, interrupted."
 )
 
-app = typer.Typer(cls=_CleanErrors, no_args_is_help=True, add_completion=False, epilog=EXIT_CODES)
+app = _Commands(no_args_is_help=True, add_completion=False, epilog=EXIT_CODES)
 
 
 def _tell_version(asked: bool) -> bool:

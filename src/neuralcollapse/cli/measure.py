@@ -56,8 +56,14 @@ def measure(
     neuralcollapse measure my_models:resnet --data my_data:loaders
     """
     from neuralcollapse.measurement.array_files import read_class_names
+    from neuralcollapse.measurement.report_tables import require_beside
     from neuralcollapse.metrics import preset as paper
+    from neuralcollapse.metrics.presets import require_preset
 
+    if preset is not None:
+        require_preset(preset)
+    if csv is not None:
+        require_beside(csv, "csv")
     names = None if class_names is None else read_class_names(class_names)
     report = _measured(what, data, names)
     if save is not None:

@@ -41,11 +41,12 @@ def sweep(
     Examples: neuralcollapse sweep grid.json --out runs, or
     neuralcollapse sweep grid.json --engine ray --address auto --gpus-per-run 1
     """
-    from neuralcollapse.files import write_whole
+    from neuralcollapse.files import require_ours, write_whole
     from neuralcollapse.studies.sweep import sweep as train_all
     from neuralcollapse.studies.sweep.configs import read_sweep
     from neuralcollapse.studies.sweep.progress_table import progress_table
 
+    require_ours(out / "sweep.csv", b"run,", "the table of an earlier sweep", "out")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to stop as ctrl-C does
     try:
         report = train_all(

@@ -115,6 +115,12 @@ class CollapseReport(CollapseValues):
         ----------
         path
             Such as ``values.csv``; the others become ``values-classes.csv``, ``values-pairs.csv``.
+            Of a device or a pipe, such as ``/dev/stdout``, nothing is beside: it gets the values.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If a file of one of these other names is there, and is no table of a report.
         """
         from neuralcollapse.measurement.report_tables import write_csv
 

@@ -23,10 +23,7 @@ KEPT = ("labels", "margins", "decided", "confidences")  # of each sample
 
 def save_report(report: CollapseValues, path: str | Path) -> None:
     """Write a report to a safetensors file, atomically; see `CollapseReport.save`."""
-    if Path(path).suffix != ".safetensors":
-        raise NeuralCollapseError(
-            "save", "a file name that ends in .safetensors", Path(path).name, "rename it"
-        )
+    require_safetensors(path)
     splits = {"train": report.train, **report.others}
     if report.test is not None:
         splits["test"] = report.test
@@ -46,6 +43,14 @@ def save_report(report: CollapseValues, path: str | Path) -> None:
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, {"format": FORMAT, "report": json.dumps(about)})
+
+
+def require_safetensors(path: str | Path) -> None:
+    """Refuse a file name that `is_report` would not know again."""
+    if Path(path).suffix != ".safetensors":
+        raise NeuralCollapseError(
+            "save", "a file name that ends in .safetensors", Path(path).name, "rename it"
+        )
 
 
 def read_report(path: str | Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuralcollapse.files import without_nan, write_whole
+from neuralcollapse.files import is_no_plain_file, require_ours, without_nan, write_whole
 from neuralcollapse.measurement.cautions import cautions
 from neuralcollapse.measurement.collapse_values import CollapseValues
 from neuralcollapse.metrics.class_distance import CDNVStatistic
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ESTIMATED = ("corrected", "lower", "upper")
 PRINTED = ("train", "test", *ESTIMATED, "target", "chance")  # the columns that a page has room for
+# How the tables begin that are written beside the values, by which we know ours.
+BESIDE = {"-classes": b"class,samples,trace_variance,", "-pairs": b"class i,class j,cdnv"}
 
 
 def report_frame(report: CollapseValues) -> pd.DataFrame:
@@ -73,9 +75,17 @@ def pair_table(report: CollapseValues, count: int = 10) -> pd.DataFrame:
 
 def write_csv(report: CollapseValues, path: Path) -> None:
     """Write each table beside the others, see `CollapseReport.to_csv`."""
-    for part, table in _tables(report).items():
-        named = path.with_name(f"{path.stem}{part}{path.suffix}")
-        write_whole(named, table.to_csv(index=not part))
+    require_beside(path, "path")
+    tables, beside = _tables(report), _beside(path)
+    write_whole(path, tables[""].to_csv())
+    for part, named in beside.items():
+        write_whole(named, tables[part].to_csv(index=False))
+
+
+def require_beside(path: Path, argument: str) -> None:
+    """Refuse to replace a file of another with a table beside the one that was asked for."""
+    for part, named in _beside(path).items():
+        require_ours(named, BESIDE[part], "a table of an earlier report", argument)
 
 
 def report_latex(report: CollapseValues, path: str | Path | None) -> str:
@@ -114,6 +124,12 @@ def _written(text: str, path: str | Path | None) -> str:
     if path is not None:
         write_whole(path, text.rstrip("\n") + "\n")
     return text
+
+
+def _beside(path: Path) -> dict[str, Path]:
+    """Return the files of the tables that go with a csv file; none with a device or a pipe."""
+    parts = () if is_no_plain_file(path) else BESIDE
+    return {part: path.with_name(f"{path.stem}{part}{path.suffix}") for part in parts}
 
 
 def _tables(report: CollapseValues) -> dict[str, pd.DataFrame]:

@@ -56,10 +56,15 @@ def preset(
     >>> preset("galanti2022", moments)
     {'cdnv': 0.062500}
     """
-    check_choice("name", name, PRESETS, "choose the paper to compare with")
+    require_preset(name)
     if weight is not None and bias is not None:
         bias = checked_bias(bias, checked_head(moments, weight))
     return PRESETS[name](moments, weight, bias)
+
+
+def require_preset(name: str) -> None:
+    """Refuse a name that is none of a preset."""
+    check_choice("name", name, PRESETS, "choose the paper to compare with")
 
 
 def papyan2020(

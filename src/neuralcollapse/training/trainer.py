@@ -10,9 +10,11 @@ from typing import Any
 
 from lightning_fabric import Fabric
 from lightning_fabric.utilities import rank_zero_only
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.utils.data import Dataset
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.runs.record import Record
 from neuralcollapse.training.config import TrainConfig
 from neuralcollapse.training.data import ImageData
@@ -105,7 +107,8 @@ def train(
     NeuralCollapseError
         If the data is not there; `out` has a run already and is neither to be resumed nor
         replaced, or another configuration than the one to be resumed; the checkpoint is damaged;
-        the folder cannot be written; or network, data and configuration do not go together.
+        the folder cannot be written; the accelerator is not here; or network, data and
+        configuration do not go together.
     NonFiniteError
         If the loss or the weights are NaN or infinite; the message names the step, and the
         checkpoint before it stays.
@@ -146,9 +149,19 @@ def train(
         folder.require_ours()
     if resume and folder.finished:
         return folder.records()
-    fabric = Fabric(accelerator=accelerator, strategy=strategy, devices=devices)
+    fabric = _fabric(accelerator, strategy, devices)
     # Bound and not passed: Fabric looks through arguments, and stops at frozen dataclasses.
     return fabric.launch(partial(_run, plan=plan))
+
+
+def _fabric(accelerator: str, strategy: str, devices: int) -> Fabric:
+    try:
+        return Fabric(accelerator=accelerator, strategy=strategy, devices=devices)
+    except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
+        expected = f"accelerator {accelerator!r}, strategy {strategy!r} and {devices} devices here"
+        raise NeuralCollapseError(
+            "accelerator", expected, str(error), "choose cpu or auto, and devices that are there"
+        ) from error
 
 
 def _completed(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import write_whole
+from neuralcollapse.files import require_ours, write_whole
 from neuralcollapse.glossary import GLOSSARY
 from neuralcollapse.plain_text import brief
 
@@ -136,17 +135,9 @@ def write_html(path: str | Path, text: str) -> Path:
     return write_whole(path, text)
 
 
-def require_replaceable(path: str | Path) -> None:
+def require_replaceable(path: str | Path, argument: str = "path") -> None:
     """Refuse to replace a file that is no page of this library."""
-    path = Path(path)
-    if not path.is_file() or not path.stat().st_size:
-        return
-    with open(path, "rb") as file:
-        ours = MARK in file.read(4096)
-    if not ours:
-        expected = "a new file, or an earlier report"
-        got = f"{path}, which is of another"
-        raise NeuralCollapseError("path", expected, got, "move it away, or choose another name")
+    require_ours(path, MARK, "an earlier report", argument)
 
 
 def asset(name: str) -> str:

@@ -1,0 +1,70 @@
+"""What a command would write: refused before the work where that would lose something or fail."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from neuralcollapse.errors import NeuralCollapseError
+
+OUTPUTS = ("json", "csv", "latex", "html", "save", "plot", "out")
+
+
+def check_outputs(given: Mapping[str, Any]) -> None:
+    """Refuse an output that is also read or written under another name, or cannot be written.
+
+    Parameters
+    ----------
+    given
+        Arguments and options of a command by name; those of `OUTPUTS` are written.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If two of the paths are one file, however spelled and linked; or a file to write is a
+        folder, has not the ending of its kind, or is a page of another.
+    """
+    paths = [
+        (name, Path(each))
+        for name, value in given.items()
+        for each in (value if isinstance(value, list) else [value])
+        if isinstance(each, Path) or (name == "what" and Path(each).exists())
+    ]
+    for name, path in paths:
+        if name in OUTPUTS:
+            if any(other != name and _same(path, second) for other, second in paths):
+                expected = "a file that is not read, nor written otherwise"
+                got = f"{path}, which is"
+                raise NeuralCollapseError(name, expected, got, "choose another name")
+            if name != "out":
+                _require_writable(name, path)
+
+
+def _same(path: Path, other: Path) -> bool:
+    from neuralcollapse.files import is_no_plain_file
+
+    if is_no_plain_file(path) or path.is_dir():
+        return False
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
+def _require_writable(name: str, path: Path) -> None:
+    if path.is_dir():
+        expected, got = "the name of a file to write", f"the folder {path}"
+        raise NeuralCollapseError(name, expected, got, "name a file in it")
+    if name == "html":
+        from neuralcollapse.report.html.template import require_replaceable
+
+        require_replaceable(path, name)
+    elif name == "plot":
+        from neuralcollapse.figure_style import require_image
+
+        require_image(path, name)
+    elif name == "save":
+        from neuralcollapse.measurement.report_file import require_safetensors
+
+        require_safetensors(path)
