@@ -10,6 +10,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.generalization import calibration
+from neuralcollapse.generalization.top_label import top_label_calibration
 
 N, K = 4000, 4
 
@@ -162,3 +163,11 @@ def test_bad_input_is_refused(logits, labels, options, message):
 def test_nan_is_refused():
     with pytest.raises(NonFiniteError):
         calibration(torch.tensor([[math.nan, 1.0]] * 5), [0] * 5)
+
+
+def test_ends_of_bins_hold_at_a_confidence_near_one():
+    """Shares of delta among the bins are no levels of their own there: delta itself is divided."""
+    sure = torch.linspace(0.05, 0.95, 10).double().repeat_interleave(50)
+    confidence = 1 - 2.0**-50
+    found = top_label_calibration(sure.log(), torch.ones(500), bins=10, confidence=confidence)
+    assert found.bins["lower"].to_numpy() == pytest.approx((2.0**-50 / 20) ** (1 / 50), rel=1e-9)

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from neuralcollapse.generalization.certificates.clopper_pearson import clopper_pearson_upper
+from neuralcollapse.generalization.certificates.clopper_pearson import count_upper
 from neuralcollapse.generalization.certificates.held_out import failure_probability
 from neuralcollapse.validation import whole_number
 from neuralcollapse.wording import at_least, at_most, count, number, share
@@ -189,14 +189,14 @@ def _bins(sure: Tensor, right: Tensor, bins: int, delta: float) -> pd.DataFrame:
     total = torch.bincount(place, sure, minlength=bins)
     there = n > 0
     sizes, right_ones, sums = (part[there].numpy() for part in (n, hits, total))
-    level = 1 - delta / (2 * len(sizes))  # each end of each bin
+    each = delta / (2 * len(sizes))  # for each end of each bin
     return pd.DataFrame(
         {
             "n": sizes,
             "confidence": sums / sizes,
             "accuracy": right_ones / sizes,
-            "lower": 1 - clopper_pearson_upper(sizes - right_ones, sizes, level),
-            "upper": clopper_pearson_upper(right_ones, sizes, level),
+            "lower": 1 - count_upper(sizes - right_ones, sizes, each),
+            "upper": count_upper(right_ones, sizes, each),
         }
     )
 

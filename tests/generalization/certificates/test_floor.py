@@ -19,6 +19,10 @@ def test_it_tends_to_a_log_over_n(n):
     assert limit - limit**2 / 2 <= floor <= limit
 
 
+def test_of_many_samples_no_digit_is_lost():
+    assert distribution_free_floor(10**14) == pytest.approx(math.log(10) / 10**14, rel=1e-12)
+
+
 @pytest.mark.parametrize("n", [1, 5, 50, 500])
 @pytest.mark.parametrize("confidence", [0.6, 0.95, 0.999])
 @pytest.mark.parametrize("error", [0.0, 0.01, 0.3])

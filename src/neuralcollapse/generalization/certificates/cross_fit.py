@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.generalization.certificates.clopper_pearson import clopper_pearson_upper
+from neuralcollapse.generalization.certificates.clopper_pearson import count_upper
 from neuralcollapse.generalization.certificates.held_out import failure_probability, finite_margins
 from neuralcollapse.wording import at_least, at_most, count
 
@@ -115,7 +115,7 @@ def cross_fit_certificate(
     table = pd.DataFrame(
         {"n": [len(fold) for fold in folds], "errors": [int((fold <= 0).sum()) for fold in folds]}
     )
-    table["upper"] = clopper_pearson_upper(
-        table["errors"].to_numpy(), table["n"].to_numpy(), 1 - delta / len(folds)
+    table["upper"] = count_upper(
+        table["errors"].to_numpy(), table["n"].to_numpy(), delta / len(folds)
     )
     return CrossFitCertificate(float(table["upper"].mean()), float(confidence), table)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from neuralcollapse.generalization.certificates.held_out import failure_probability
 from neuralcollapse.validation import whole_number
 
@@ -48,4 +50,4 @@ def distribution_free_floor(num_samples: int, confidence: float = 0.95) -> float
     """
     delta = failure_probability(confidence)
     size = whole_number("num_samples", num_samples)
-    return max(0.0, float(1 - (2 * delta) ** (1 / size)))
+    return max(0.0, -math.expm1(math.log(2 * delta) / size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable
 from typing import Any
 
@@ -30,7 +31,9 @@ def failure_probability(confidence: float) -> float:
     >>> failure_probability(0.75)
     0.25
     """
-    return 1 - fraction("confidence", confidence, "use 0.95 for 95 %")
+    confidence = fraction("confidence", confidence, "use 0.95 for 95 %")
+    delta = 1 - confidence
+    return delta if 1 - delta >= confidence else math.nextafter(delta, 0)  # never rounded up
 
 
 def finite_margins(argument: str, value: Any, axes: int | None = None) -> np.ndarray:

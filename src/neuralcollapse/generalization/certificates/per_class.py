@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.generalization.certificates.clopper_pearson import clopper_pearson_upper
+from neuralcollapse.generalization.certificates.clopper_pearson import count_upper
 from neuralcollapse.generalization.certificates.held_out import failure_probability
 from neuralcollapse.validation import check_class_names, fraction, integer_labels
 
@@ -72,9 +72,7 @@ def class_uppers(
         )
     errors = np.bincount(true, margins <= 0, len(counts)).astype(int)
     # The count 1 of 1 stands for a class without a sample.
-    upper = clopper_pearson_upper(
-        np.where(counts, errors, 1), np.maximum(counts, 1), 1 - delta / len(counts)
-    )
+    upper = count_upper(np.where(counts, errors, 1), np.maximum(counts, 1), delta / len(counts))
     names = range(len(counts)) if given is None else check_class_names(given, len(counts))
     table = pd.DataFrame(
         {
