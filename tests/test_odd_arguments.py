@@ -40,7 +40,10 @@ REPORT = nc.measure_features(X, Y)
     [
         (lambda: preset("papyan2020", MOMENTS, W, [NAN, 0, 0]), "bias: expected finite"),
         (lambda: summarize(MOMENTS, W[None]), "weight: expected a matrix"),
-        (lambda: ViM(MOMENTS, W, [1e200] * 3, alpha=1.0), "weight and bias: squares"),
+        (
+            lambda: ViM(MOMENTS, 1e-100 * W.double(), [1e100, 0, 0], alpha=1.0),
+            "weight and bias: squares",
+        ),
         (lambda: ViM(MOMENTS, W, train_features=torch.tensor(1.0)), "train_features"),
         (lambda: Mahalanobis(MOMENTS, shrinkage=1j), "shrinkage: expected a number"),
         (lambda: generalization.alignment_power(INF, 5, 3), "ratio: expected a finite number"),
@@ -107,7 +110,7 @@ REPORT = nc.measure_features(X, Y)
         ),
         (
             lambda: nc.measure_regression(X, 1e200 * X[:, :2].double(), W[:2]),
-            "squares of the targets",
+            "targets: expected numbers whose squares fit in float64",
         ),
         (lambda: nc.measure_regression(X, 1e-200 * X[:, :2].double(), W[:2]), "fit in float64"),
         (

@@ -457,6 +457,31 @@ def test_neither_rotation_nor_scale_nor_order_of_classes_matters():
             assert one[name].upper == pytest.approx(other[name].upper, rel=1e-6), name
 
 
+@pytest.mark.parametrize("scale", [1e-130, 1e-60, 1e52, 1e140])
+def test_units_of_features_and_head_change_nothing(scale):
+    """Cubes of variances leave float64 long before their squares do."""
+    world = World("anisotropic", 30)
+    x, y = world.draw(), world.labels
+    one = measure_features(x, y, world.head, intervals=True)
+    other = measure_features(scale * x, y, 1e-100 * world.head, intervals=True)
+    for name, value in one.items():
+        if name != "margin_min":
+            assert other[name] == pytest.approx(value, rel=1e-6), name
+    for name, each in one.estimates.items():
+        if name != "margin_min":
+            assert other.estimates[name].corrected == pytest.approx(
+                each.corrected, rel=1e-6, nan_ok=True
+            ), name
+            assert other.estimates[name].upper == pytest.approx(each.upper, rel=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e160])
+def test_a_head_whose_squares_leave_float64_is_refused(scale):
+    world = World("isotropic", 8)
+    with pytest.raises(NeuralCollapseError, match="weight: expected numbers whose squares fit"):
+        measure_features(world.draw(), world.labels, scale * world.head)
+
+
 def test_means_within_their_noise_are_a_reason_to_doubt_the_cdnv():
     world = World("isotropic", 8)
     x = world.draw()

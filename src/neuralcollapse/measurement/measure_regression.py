@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.between import EPS
-from neuralcollapse.validation import check_finite, check_shape, finite_matrix, strength_pair
+from neuralcollapse.validation import check_shape, check_squares, finite_matrix, strength_pair
 from neuralcollapse.wording import share
 
 
@@ -150,11 +150,7 @@ def measure_regression(
         values[name] = float((units - units @ basis.T @ basis).square().sum(1).mean())
         inside = float((rows @ basis.T).square().sum())
         values[f"{name}_explained"] = inside / total if total else float("nan")
-    check_finite("squares of the targets", centered.T @ centered)
-    if not bool((centered.T @ centered).diagonal().any()):
-        raise NeuralCollapseError(
-            "targets", "variations whose squares fit in float64", "smaller ones", "rescale them"
-        )
+    check_squares("targets", centered)
     gram, shape = weight @ weight.T, _PredictedGram(centered)
     shift = shape.nearest_shift(gram)
     values["nrc3"] = shape.distance(gram, shift)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.metrics.class_vectors import ClassVectors, centered_rows
-from neuralcollapse.metrics.pairs import PairMean, PairSpread, PairTile, sweep_pairs
+from neuralcollapse.metrics.pairs import PairMean, PairSpread, PairTile, sweep_pairs, unit_of
 from neuralcollapse.validation import check_choice, check_shape, finite_matrix
 
 DIRECT_CLASSES = 2048  # up to so many, the Gram matrix itself is compared
@@ -281,13 +281,14 @@ class _LogEnergy:
 def product_distance(left: ClassVectors, right: ClassVectors) -> float:
     """Return the distance of L R^T, normalised, from (I - 11^T/K)/sqrt(K-1), at any centre."""
     L, R, num = left.rows, right.rows, len(left)
-    whole = L @ R.T if num <= DIRECT_CLASSES else None
+    a, b = (1 / unit_of(float(each.norm)) for each in (left, right))  # for squares of products
+    whole = (L @ R.T).mul_(a * b) if num <= DIRECT_CLASSES else None
     # ||L R^T||^2 = <L^T L, R^T R>: d x d, not K x K.
     if whole is None:
-        norm = (left.second_moment * right.second_moment).sum().sqrt()
+        norm = (left.second_moment * a**2 * (right.second_moment * b**2)).sum().sqrt()
         # <L R^T, I - 11^T/K>; only about the mean of the rows is the second part zero.
         overlap = left.norm**2 if left is right else torch.dot(L.reshape(-1), R.reshape(-1))
-        overlap = overlap - left.total @ right.total / num
+        overlap = (overlap - left.total @ right.total / num) * (a * b)
         squared = float(2 - 2 * overlap / (norm * math.sqrt(num - 1)))
         if squared > CANCELLING**2:
             return math.sqrt(squared)
@@ -297,7 +298,7 @@ def product_distance(left: ClassVectors, right: ClassVectors) -> float:
     on, off = (1 - 1 / num) / math.sqrt(num - 1), -1 / num / math.sqrt(num - 1)
     size = max(1, min(DIRECT_CLASSES, DIRECT_CLASSES**2 // num))
     for start in range(0, num, size):
-        block = L[start : start + size] @ R.T if whole is None else whole
+        block = (L[start : start + size] @ R.T).mul_(a * b) if whole is None else whole
         block = block.div_(norm).sub_(off)
         block.diagonal(start).sub_(on - off)
         total += float(block.square_().sum())

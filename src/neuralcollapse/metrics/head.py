@@ -13,7 +13,13 @@ from torch.nn.functional import linear, normalize
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.moments.slab import part_rows
-from neuralcollapse.validation import ROW_A_CLASS, check_shape, finite_matrix, finite_tensor
+from neuralcollapse.validation import (
+    ROW_A_CLASS,
+    check_shape,
+    check_squares,
+    finite_matrix,
+    finite_tensor,
+)
 
 FEW = range(4, 257)  # classes, so few that scores are better laid out class by class
 MANY_ROWS = 64  # fewer samples make no product worth turning
@@ -178,7 +184,7 @@ def checked_head(moments: ClassMoments, weight: Any) -> Tensor:
     NonFiniteError
         If an entry is NaN or infinite.
     NeuralCollapseError
-        If the shape is not (K, d).
+        If the shape is not (K, d), or squares of entries leave float64.
 
     Examples
     --------
@@ -188,6 +194,7 @@ def checked_head(moments: ClassMoments, weight: Any) -> Tensor:
     """
     head = finite_matrix("weight", weight)
     check_shape("weight", head, (moments.num_classes, moments.dim), ROW_A_CLASS)
+    check_squares("weight", head)
     return head.detach().to(moments.device)
 
 
@@ -199,7 +206,7 @@ def checked_bias(bias: Any, weight: Tensor) -> Tensor:
     NonFiniteError
         If an entry is NaN or infinite.
     NeuralCollapseError
-        If it does not.
+        If it does not, or squares of entries leave float64.
 
     Examples
     --------
@@ -209,4 +216,5 @@ def checked_bias(bias: Any, weight: Tensor) -> Tensor:
     """
     offset = finite_tensor("bias", bias)
     check_shape("bias", offset, weight.shape[:1], "pass one entry per class")
+    check_squares("bias", offset, least=0.0)
     return offset.detach().to(weight)

@@ -90,7 +90,8 @@ def margin_scale(moments: ClassMoments, weight: Any, bias: Any = None) -> float:
         offset = checked_bias(bias, norms[:, None])
         head_squares += (offset - offset.mean()).square()
         mean_square += 1
-    return math.sqrt(float(moments.class_weights("pooled") @ head_squares) * mean_square)
+    head_square = float(moments.class_weights("pooled") @ head_squares)
+    return math.sqrt(head_square) * math.sqrt(mean_square)
 
 
 def normalized_margin(margin: float, scale: float) -> float:

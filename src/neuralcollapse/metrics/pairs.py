@@ -108,7 +108,7 @@ def _tiles(vectors: Tensor) -> Iterator[PairTile]:
     num = len(vectors)
     dtype = torch.float64 if num <= FLOAT64_CLASSES else torch.float32
     norms = torch.linalg.vector_norm(vectors, dim=1)
-    unit = _unit(float(norms.amax())) if num and dtype == torch.float32 else 1.0
+    unit = unit_of(float(norms.amax())) if num and dtype == torch.float32 else 1.0
     rows = vectors.to(dtype) if unit == 1 else (vectors / unit).to(dtype)
     squared_norms = norms.div_(unit).square_().to(dtype)
     index = torch.arange(num, device=vectors.device)
@@ -142,7 +142,14 @@ def _diagonal(start: int, stop: int) -> Iterator[tuple[slice, slice]]:
     yield from _diagonal(middle, stop)
 
 
-def _unit(norm: float) -> float:
+def unit_of(norm: float) -> float:
+    """Return a power of two to divide vectors by: 1 unless their norm is very large or small.
+
+    Examples
+    --------
+    >>> unit_of(3.0), unit_of(2.0**40)
+    (1.0, 2199023255552.0)
+    """
     plain = not 0 < norm < math.inf or 1 / PLAIN <= norm <= PLAIN
     return 1.0 if plain else 2.0 ** math.frexp(norm)[1]
 

@@ -230,6 +230,33 @@ def check_finite(argument: str, values: Tensor) -> None:
         raise NonFiniteError(argument, expected, got, "find where they come from before measuring")
 
 
+def check_squares(argument: str, values: Tensor, least: float = 1e-140) -> None:
+    """Refuse finite numbers whose squares leave float64: they would count as 0 or infinite.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    values
+        Finite numbers of any shape; all may be 0.
+    least
+        What the largest may be at least, unless it is 0; at most it is 1e140.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If the largest of them, in absolute value, is smaller or larger.
+
+    Examples
+    --------
+    >>> check_squares("weight", torch.eye(2))
+    """
+    largest = float(values.detach().abs().amax()) if values.numel() else 0.0
+    if largest and not least <= largest <= 1e140:
+        expected, got = "numbers whose squares fit in float64", f"values up to {largest:.3g}"
+        raise NeuralCollapseError(argument, expected, got, "rescale them")
+
+
 def as_array(argument: str, value: Any) -> np.ndarray:
     """Return `value` as a numpy array, whether it holds numbers or not."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.metrics.estimates.sample_groups import Left
+from neuralcollapse.metrics.pairs import unit_of
 from neuralcollapse.moments.class_moments import ClassMoments
 
 
@@ -81,6 +83,8 @@ class ClassSample:
         The sample that this one is a part of: what S sees of the true means is taken from it.
     left
         Its classes without a group, if it is a part.
+    unit
+        What all lengths are divided by, a power of two; 1 but for very large or small features.
 
     References
     ----------
@@ -94,6 +98,7 @@ class ClassSample:
     head: Tensor | None = None
     whole: ClassSample | None = None
     left: Left | None = None
+    unit: float = 1.0
 
     @classmethod
     def of(cls, moments: ClassMoments, head: Tensor | None = None) -> ClassSample:
@@ -103,17 +108,26 @@ class ClassSample:
         nu = float(sizes.sum()) - len(sizes)
         pooled = PooledScatter(moments.within_scatter("pooled") * (float(sizes.sum()) / nu), nu)
         squares = moments.trace_variances[present] * sizes
-        return cls(moments.centered_means(), sizes, _spreads(squares / (sizes - 1), pooled), pooled,
-                   head)  # fmt: skip
+        rows = moments.centered_means()
+        return cls(rows, sizes, _spreads(squares / (sizes - 1), pooled), pooled, head)._to_scale()
+
+    def _to_scale(self) -> ClassSample:
+        """Return it in a unit in which cubes of variances fit in float64."""
+        size = max(float(self.rows.norm()), math.sqrt(self.pooled.t1))
+        if (unit := unit_of(size)) == 1:
+            return self
+        pooled = replace(self.pooled, matrix=self.pooled.matrix / unit**2)
+        rows, spreads = self.rows / unit, self.spreads / unit**2
+        return replace(self, rows=rows, spreads=spreads, pooled=pooled, unit=unit)
 
     def without(self, left: Left) -> ClassSample:
         """Return the sample without a group."""
-        steps = left.steps - left.steps.mean(0)
+        steps = (left.steps - left.steps.mean(0)) / self.unit
         return replace(
             self,
             rows=self.rows + steps,
             sizes=left.sizes,
-            spreads=_spreads(left.spreads, self.pooled),
+            spreads=_spreads(left.spreads / self.unit**2, self.pooled),
             whole=self,
             left=left,
         )

@@ -50,7 +50,8 @@ class SecondLook:
         sample = ClassSample.of(moments)
         found = [probe(sample) for probe in PROBES]
         self._parts = [0 if rows is None else len(rows) for rows in found]
-        self._rows = torch.cat([sample.rows[:0], *(rows for rows in found if rows is not None)])
+        rows = [rows for rows in found if rows is not None]
+        self._rows = torch.cat([sample.rows[:0], *rows]) / sample.unit
         self._means = moments.means.nan_to_num()
         self._seen = torch.zeros_like(moments.counts)
         self._cast: dict[torch.dtype, tuple[Tensor, Tensor, Tensor]] = {}
@@ -129,7 +130,8 @@ def scatter_changes(
     changes = []
     for part, taken in zip(replicates, sums.tolist(), strict=True):
         assert part.left is not None
-        moved = float(part.left.sizes @ (part.left.steps @ rows.T).square().sum(1))
+        steps = part.left.steps / sample.unit
+        moved = float(part.left.sizes @ (steps @ rows.T).square().sum(1))
         left = float(part.sizes.sum()) - len(part)
         changes.append((whole - taken - moved) / left - whole / nu)
     return changes
