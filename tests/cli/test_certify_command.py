@@ -53,6 +53,18 @@ def test_logits_and_labels_give_certificate_calibration_and_page(decisions, tmp_
     assert "http://" not in text.replace("http://www.w3.org", "")
 
 
+def test_of_few_samples_the_certificate_alone_is_told(tmp_path):
+    np.savez(tmp_path / "d.npz", logits=LOGITS[:3], labels=LABELS[:3])
+    page, values = tmp_path / "p.html", tmp_path / "v.json"
+    result = run("certify", tmp_path / "d.npz", "--html", page, "--json", values)
+    assert result.exit_code == 0, result.output
+    assert "held-out samples are" in result.output
+    reason = "Calibration is left out: it takes at least 4 samples; there are 3."
+    assert reason in " ".join(result.output.split())
+    assert json.loads(values.read_text())["calibration"] is None
+    assert "<h2>Calibration" not in page.read_text()
+
+
 def test_names_are_text_on_the_page(tmp_path):
     names = ["<script>alert(1)</script>", "b", "c"]
     np.savez(tmp_path / "d.npz", logits=LOGITS, labels=LABELS, class_names=names)

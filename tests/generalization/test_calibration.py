@@ -126,6 +126,27 @@ def test_a_hundredfold_head_is_a_hundredth_temperature():
     assert hot.judged.loc["scaled", "nll"] == pytest.approx(scaled, abs=1e-4)
 
 
+def test_what_all_logits_of_a_sample_share_does_not_move_the_temperature():
+    logits, labels = world()
+    logits = (logits * 1024).round() / 1024  # so that a shift by a power of two is exact
+    one, shifted = calibration(logits, labels), calibration(logits + 2.0**42, labels)
+    assert shifted.temperature == pytest.approx(one.temperature, rel=1e-9)
+    assert shifted.judged.loc["scaled", "nll"] == pytest.approx(one.judged.loc["scaled", "nll"])
+
+
+@pytest.mark.parametrize("size", [1e100, 1e130])
+def test_the_largest_logits_give_numbers(size):
+    logits, labels = world()
+    found = calibration(size * logits, labels)
+    assert np.isfinite(found.judged.to_numpy()).all()
+
+
+def test_logits_near_the_end_of_float64_are_refused():
+    logits, labels = world()
+    with pytest.raises(NeuralCollapseError, match="logits: expected numbers whose squares fit"):
+        calibration(logits / logits.abs().max() * 1e308, labels)
+
+
 def test_where_all_is_right_no_temperature_is_too_cold():
     found = calibration(50 * torch.eye(3)[[0, 1, 2] * 3], [0, 1, 2] * 3)
     assert found.ece == pytest.approx(0, abs=1e-9)

@@ -44,6 +44,7 @@ def certify(
     """
     from neuralcollapse.files import write_json
     from neuralcollapse.generalization import calibration, error_certificate
+    from neuralcollapse.generalization.calibration import FEWEST
     from neuralcollapse.generalization.decided_file import read_decided
     from neuralcollapse.measurement.array_files import read_class_names
 
@@ -57,13 +58,15 @@ def certify(
         train_margins=held_out.train_margins,
         tolerance=tolerance,
     )
-    trust = calibration(held_out.logits, held_out.labels, bins=bins, confidence=confidence)
+    trust, n = None, certificate.n
+    if n >= FEWEST:
+        trust = calibration(held_out.logits, held_out.labels, bins=bins, confidence=confidence)
     tell(certificate)
     tell("")
-    tell(trust)
+    tell(trust or f"Calibration is left out: it takes at least {FEWEST} samples; there are {n}.")
     if json is not None:
-        document = {"certificate": certificate.to_dict(), "calibration": trust.to_dict()}
-        write_json(json, document)
+        measured = None if trust is None else trust.to_dict()
+        write_json(json, {"certificate": certificate.to_dict(), "calibration": measured})
     if html is not None:
         from neuralcollapse.report.html.certified import write_certified
 

@@ -19,9 +19,10 @@ from neuralcollapse.generalization.top_label import (
     top_label_parts,
 )
 from neuralcollapse.metrics.decisions import decide, log_confidences
-from neuralcollapse.validation import finite_matrix, integer_labels
+from neuralcollapse.validation import check_squares, finite_matrix, integer_labels
 from neuralcollapse.wording import number, share
 
+FEWEST = 4  # samples, of which one half tells the temperature, and the other judges it
 ROUND_OFF = 1e-2  # of a sum of probabilities, in bfloat16 too
 
 
@@ -122,7 +123,7 @@ def calibration(
         If a logit is NaN or infinite.
     NeuralCollapseError
         If shapes or labels do not fit, there are fewer than 4 samples, all rows are
-        probabilities, or an option is out of range.
+        probabilities, squares of logits leave float64, or an option is out of range.
 
     References
     ----------
@@ -140,10 +141,11 @@ def calibration(
     """
     scores = finite_matrix("logits", logits).detach().cpu()
     n, num_classes = scores.shape
-    if n < 4 or num_classes < 2:
-        raise NeuralCollapseError(
-            "logits", "shape (n, K), n >= 4, K >= 2", str(tuple(scores.shape)), "hold out more data"
-        )
+    if n < FEWEST or num_classes < 2:
+        expected = f"shape (n, K), n >= {FEWEST}, K >= 2"
+        got = str(tuple(scores.shape))
+        raise NeuralCollapseError("logits", expected, got, "hold out more data")
+    check_squares("logits", scores, least=0.0)
     if bool((scores >= 0).all() & ((scores.sum(1) - 1).abs() <= ROUND_OFF).all()):
         expected = "logits, of which the softmax is taken"
         got = "probabilities: rows of at least 0 that sum to 1"
@@ -169,6 +171,7 @@ def _classwise(shares: Tensor, true: Tensor, bins: int) -> float:
 
 def _judged(scores: Tensor, true: Tensor, bins: int) -> tuple[float, pd.DataFrame]:
     """Find the temperature on one half of each class, and judge it on the other."""
+    scores = scores - scores.amax(1, keepdim=True)  # what all of a row share has no digits to cost
     order = true.argsort(stable=True)
     first, second = order[::2], order[1::2]
     temperature = best_temperature(scores[first], true[first])

@@ -20,7 +20,7 @@ UNSAID = ("Date", "Creator", "Format", "Type")
 
 
 def write_certified(
-    path: str | Path, title: str, certificate: ErrorCertificate, trust: Calibration
+    path: str | Path, title: str, certificate: ErrorCertificate, trust: Calibration | None
 ) -> Path:
     """Write the page, whole or not at all.
 
@@ -31,15 +31,13 @@ def write_certified(
     title
         Any text.
     certificate, trust
-        Of the same samples.
+        Of the same samples; None without a calibration.
 
     Raises
     ------
     NeuralCollapseError
         If the file is there and is no page of this library.
     """
-    drawn = io.StringIO()
-    trust.plot().savefig(drawn, format="svg", metadata=dict.fromkeys(UNSAID))
     classes = certificate.per_class
     text = filled(
         "certified.html",
@@ -52,7 +50,13 @@ def write_certified(
             confidence=at_least(certificate.confidence), classes=count(len(classes))
         ),
         floor=at_least(certificate.floor),
-        trusted=trust_data(trust),
-        diagram=Markup(drawn.getvalue()[drawn.getvalue().index("<svg") :]),
+        trusted=trust and trust_data(trust),
+        diagram=trust and _diagram(trust),
     )  # fmt: skip
     return write_html(path, text)
+
+
+def _diagram(trust: Calibration) -> Markup:
+    drawn = io.StringIO()
+    trust.plot().savefig(drawn, format="svg", metadata=dict.fromkeys(UNSAID))
+    return Markup(drawn.getvalue()[drawn.getvalue().index("<svg") :])
