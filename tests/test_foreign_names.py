@@ -6,6 +6,7 @@ import warnings
 import pytest
 import torch
 
+import neuralcollapse as nc
 from cli_runner import run
 from neuralcollapse.generalization import error_certificate
 from neuralcollapse.measurement import measure_features
@@ -13,6 +14,7 @@ from neuralcollapse.measurement.layer_profile import LayerProfile, LayerValues
 from neuralcollapse.plain_text import plain
 from neuralcollapse.report import plot_history
 from neuralcollapse.runs import read_history
+from neuralcollapse.runs.alarms.situation import Situation
 from neuralcollapse.training import DATASETS, from_torch
 
 NAMES = ["$\\frac$", "\x1b[31mred\x07", "\u202eexe.", "a\nb", "$x_$"]
@@ -66,3 +68,29 @@ def test_reports_and_commands_are_plain(report, tmp_path, monkeypatch):
     assert trained.exit_code == 0
     assert "\\x1b[31m" in trained.output
     assert is_plain(trained.output)
+
+
+def test_absent_classes_and_heads_are_plain_and_tables_whole(tmp_path):
+    names = [*NAMES, "\x1b[2Jgone"]
+    rows = torch.eye(6)[:, :5] + 0.1
+    report = measure_features(torch.eye(5)[LABELS] + 0.1 * torch.arange(40)[:, None], LABELS, rows,
+                              class_names=names)  # fmt: skip
+    assert "Absent classes, left out: \\x1b[2Jgone." in " ".join(str(report).split())
+    table = report.to_latex()
+    assert is_plain(table)
+    rules = [line for line in table.splitlines() if not line.startswith("\\")]
+    assert all(line.endswith("\\\\") for line in rules if line)
+    head = nc.measure_head(torch.cat([rows[:5], rows[:1]]), class_names=names)
+    assert "\\x1b[31mred" in str(nc.measure_head(torch.zeros(6, 4), class_names=names))
+    assert is_plain(str(head))
+    torch.save({"weight": torch.zeros(6, 4)}, tmp_path / "m.pt")
+    listed = tmp_path / "names.txt"
+    listed.write_text("\n".join("abcde") + "\n\x1b[2Jgone\n")
+    shown = run("measure-head", tmp_path / "m.pt", "--names", listed)
+    assert shown.exit_code == 0
+    assert is_plain(shown.output)
+
+
+def test_an_alarm_lists_classes_plainly():
+    situation = Situation(None, [], NAMES, 1)
+    assert is_plain(situation.listed(range(5)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from neuralcollapse.generalization import ErrorCertificate, clopper_pearson_upper
-from neuralcollapse.wording import at_least, at_most, count, share
+from neuralcollapse.wording import accuracy, at_least, at_most, count, share
 
 NONE = pd.DataFrame()
 SHARES = st.floats(0, 1, exclude_min=True, exclude_max=True)
@@ -81,3 +81,8 @@ def test_a_thousand_sentences_are_never_on_the_unsafe_side():
             assert 0 < _read(upper) < 1
         assert (rate == "0 %") == (k == 0)
         assert (rate == "100 %") == (k == n)
+
+
+def test_zero_has_no_sign():
+    assert accuracy(-0.0) == share(-0.0) == at_most(-0.0) == "0 %"
+    assert accuracy(-1e-9) == share(-1e-9) == "-0.0000001 %"

@@ -62,7 +62,7 @@ def accuracy(value: float) -> str:
     >>> accuracy(0.98765), accuracy(0.5), accuracy(1.0), accuracy(59_999 / 60_000)
     ('98.77 %', '50.00 %', '100 %', '99.9983 %')
     """
-    text = f"{100 * value:.2f} %"
+    text = f"{100 * value:z.2f} %"
     return share(value) if text in ("0.00 %", "100.00 %", "nan %") else text
 
 
@@ -140,7 +140,7 @@ def _per_cent(value: float | None, rounding: str) -> str:
         return "undefined"
     if abs(value) >= 1000:  # not a share, and perhaps with more digits than a decimal has
         return f"{number(_outwards(100 * value, rounding))} %"
-    exact = 100 * Decimal(repr(float(value)))
+    exact = 100 * Decimal(repr(float(value) + 0.0))  # zero has no sign
     small = min(abs(exact), abs(100 - exact))
     if not small:
         return f"{exact:.0f} %"

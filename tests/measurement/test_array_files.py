@@ -80,6 +80,9 @@ def test_nothing_is_unpickled(tmp_path):
         ("a,b\n1,x\n", "'b' in f.csv; rename the column of labels"),
         ("label,class\n1,2\n", "'label', 'class' in f.csv"),
         ("", "f.csv: expected a csv file with a header"),
+        ("a,b,a,label\n1,2,3,0\n", "each name of a column once, got 'a' more than once in f.csv"),
+        ("a, a,label\n1,2,0\n", "got 'a' more than once"),
+        ("label,a,label\n0,1,0\n", "got 'label' more than once"),
         ("0.5,1.5,2\n1,2,0\n", "every column.*'0.5', '1.5', '2' in f.csv; add a header"),
         (
             ",a,label\n0,1.5,2\n",

@@ -28,3 +28,11 @@ def test_panels_keep_their_room(names):
     assert len(drawn) == min(num_classes, 4)
     assert all(len(text) <= NAME for text in drawn)
     assert len(set(drawn)) == len(drawn)
+
+
+def test_a_head_of_zeros_has_no_margins_to_draw():
+    labels = torch.arange(12) % 3
+    features = simplex_etf(3, 4)[labels]
+    figure = plot_report(measure_features(features, labels, torch.zeros(3, 4)))
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert "all logits alike, no margins" in texts

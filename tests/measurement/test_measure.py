@@ -198,3 +198,15 @@ def test_progress_is_shown_on_request(model, data, capsys, monkeypatch):
     assert "measuring" in capsys.readouterr().err
     nc.measure(model, loader(data), progress=False)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("batches", [0, 1])
+def test_a_report_with_empty_test_data_is_printed_drawn_and_written(batches, tmp_path):
+    x, y = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    with pytest.warns(UserWarning, match="test data has samples of 0 classes"):
+        report = nc.measure(model, [(x, y)], test_loader=[(x[:0], y[:0])] * batches)
+    assert "test data of 0 samples" in str(report)
+    assert report.per_class["test_distance_to_center"].isna().all()
+    report.plot(tmp_path / "r.png")
+    report.to_csv(tmp_path / "r.csv")

@@ -145,3 +145,15 @@ def test_equal_sizes_have_no_rank_and_a_scale_changes_nothing():
     assert math.isnan(nc.measure_head(rows, class_sizes=[2, 2, 2])["norm_frequency"])
     share = nc.measure_head(rows)["head_mean_share"]
     assert nc.measure_head(1e-200 * rows)["head_mean_share"] == pytest.approx(share)
+
+
+def test_of_a_report_the_head_alone_is_read(tmp_path):
+    features, labels = torch.randn(12, 4), torch.arange(12) % 3
+    weight, file = torch.randn(3, 4), tmp_path / "r.safetensors"
+    nc.measure_features(features, labels, weight, torch.ones(3)).save(file)
+    head = head_from_file(file)
+    assert head.weight.tolist() == weight.tolist()
+    assert head.bias.tolist() == [1.0] * 3
+    nc.measure_features(features, labels).save(file)
+    with pytest.raises(NeuralCollapseError, match="path: expected a report with a head"):
+        head_from_file(file)

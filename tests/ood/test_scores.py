@@ -9,6 +9,7 @@ from scipy.special import logsumexp, softmax
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
@@ -25,6 +26,7 @@ from neuralcollapse.ood import (
     ViM,
     auroc,
     ood_scores,
+    score,
 )
 
 K, D, N = 4, 7, 60
@@ -231,9 +233,9 @@ def test_zero_vectors_and_no_samples_have_a_defined_answer(data):
     moments, train, _, weight, bias, _ = data
     mean = train.mean(0, keepdim=True)
     assert abs(float(NECO(moments)(mean))) <= 1
-    centred = ClassMoments(2, 1).update(torch.tensor([[-1.0], [1.0]]), [0, 1])
-    zero = torch.zeros(1, 1)
-    assert float(NECO(centred)(zero)) == float(NCI(centred, torch.eye(2)[:, :1])(zero)) == 0
+    centred = ClassMoments(2, 2).update(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), [0, 1])
+    zero = torch.zeros(1, 2)
+    assert float(NECO(centred)(zero)) == float(NCI(centred, torch.eye(2))(zero)) == 0
     for method in METHODS:
         assert ood_scores(
             moments, weight, bias, train[:0], method, **options(method, train)
@@ -336,3 +338,24 @@ def test_a_loader_is_scored_in_one_call():
         nc.ood.score(model, batches)
     with pytest.raises(NeuralCollapseError, match="method: expected one of"):
         nc.ood.score(model, batches, "magic")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_call_scores_by_every_method(method, generator):
+    model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3)).double()
+    rows = torch.randn(2, 30, 2, generator=generator).double()
+    batches = [(part, torch.arange(30) % 3) for part in rows]
+    found = score(model, batches, method, train=iter(batches))
+    arrays = nc.extract_features(model, batches)
+    moments = nc.measure_features(**arrays).train.moments
+    options = {"train_features": arrays["features"]} if method == "vim" else {}
+    head = (arrays["weight"], arrays.get("bias"))
+    close(found, ood_scores(moments, *head, arrays["features"], method, **options).numpy())
+
+
+@pytest.mark.parametrize("method", [NECO, ViM])
+def test_one_dimension_leaves_no_component_out(method):
+    moments = ClassMoments(2, 1).update(torch.tensor([[0.0], [4.0]]), [0, 1])
+    expected = f"features: expected at least 2 dimensions, of which {method.__name__} leaves some"
+    with pytest.raises(NeuralCollapseError, match=expected):
+        method(moments, torch.ones(2, 1))

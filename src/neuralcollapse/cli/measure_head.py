@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from neuralcollapse.cli.app import app
+from neuralcollapse.cli.app import app, tell
+from neuralcollapse.plain_text import plain
 
 
 @app.command("measure-head")
@@ -33,7 +34,7 @@ def measure_head(
     head = head_from_file(file, key)
     class_names = None if names is None else read_class_names(names)
     report = measure(head.weight, head.bias, class_names)
-    print(f"{head.name} of {file.name}")
-    print(report)
+    tell(f"{plain(head.name)} of {plain(file.name)}")
+    tell(report)
     if json is not None:
         write_json(json, report.values)

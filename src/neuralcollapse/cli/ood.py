@@ -39,6 +39,6 @@ def ood(
     from neuralcollapse.ood.file_scores import score_file
 
     table, summary = score_file(file, method or ["nci"])
-    tell(summary.to_string(float_format="{:.4g}".format))
+    tell(summary.to_string(float_format="{:z.4g}".format))
     if csv is not None:
         write_whole(csv, table.to_csv(index=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -153,12 +154,19 @@ def _read_csv(path: Path) -> dict[str, Any]:
 
     with reading(path, "a csv file with a header", "write it with pandas.DataFrame.to_csv"):
         table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        # As pandas renames a name that stands there twice, the header is read again by itself.
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str, na_filter=False).iloc[0]
     names = [str(name) for name in table.columns]
     nameless = [name for name in names if name.startswith("Unnamed: ")]  # as pandas calls it
     if nameless or all(map(_is_number, names)):
         got = f"{', '.join(map(repr, (nameless or names)[:3]))} in {path.name}"
         remedy = "add a header, and write the table without its index (index=False)"
         raise NeuralCollapseError("path", "a name for every column, in the first line", got, remedy)
+    often = [name for name, times in Counter(header.str.strip()).items() if times > 1]
+    if often:
+        got = f"{', '.join(map(repr, often))} more than once in {path.name}"
+        remedy = "rename or leave out the others"
+        raise NeuralCollapseError("path", "each name of a column once", got, remedy)
     columns = {str(name).strip(): table[name] for name in table.columns}
     labels = [name for name in columns if name.lower() in LABELS]
     scores = [name for name in columns if name.lower().startswith("logit")]

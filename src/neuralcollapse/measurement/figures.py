@@ -95,18 +95,20 @@ def _spectra(axes: Axes, report: CollapseValues) -> None:
 def _margins(axes: Axes, report: CollapseValues) -> None:
     axes.set_title("Margins of the samples, over their scale")
     axes.set(xlabel="margin / scale", ylabel="share of samples")
-    if report.weight is None:
-        axes.text(0.5, 0.5, "no head, no margins", ha="center", transform=axes.transAxes)
+    parts = []
+    if report.weight is not None:
+        for label, part, color in (("train", report.train, BLUE), ("test", report.test, ORANGE)):
+            if part is not None and part.moments.num_samples:
+                scale = margin_scale(part.moments, report.weight, report.bias)
+                if scale:
+                    parts.append((label, part.state.margins.cpu().numpy() / scale, color))
+    if not parts:
+        said = "no head" if report.weight is None else "all logits alike"
+        axes.text(0.5, 0.5, f"{said}, no margins", ha="center", transform=axes.transAxes)
         return
-    parts = [("train", report.train, BLUE)]
-    if report.test is not None:
-        parts.append(("test", report.test, ORANGE))
-    scaled = [
-        part.state.margins.cpu().numpy() / margin_scale(part.moments, report.weight, report.bias)
-        for _, part, _ in parts
-    ]
-    edges = np.histogram_bin_edges(np.concatenate(scaled), bins=60).tolist()
-    for (label, _, color), values in zip(parts, scaled, strict=True):
+    every = np.concatenate([values for _, values, _ in parts])
+    edges = np.histogram_bin_edges(every, bins=60).tolist()
+    for label, values, color in parts:
         weights = np.full(len(values), 1 / len(values))
         axes.hist(values, edges, weights=weights, color=color, alpha=0.25)
         axes.hist(values, edges, weights=weights, color=color, histtype="step", label=label)

@@ -12,6 +12,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import reading
 from neuralcollapse.measurement.array_files import existing_file, read_state
+from neuralcollapse.measurement.report_file import is_report
 from neuralcollapse.metrics.head import Head
 
 # Names that libraries give their heads, in the order of trying; tied heads are embeddings.
@@ -34,7 +35,8 @@ def head_from_file(path: str | Path, key: str | None = None) -> Head:
     Parameters
     ----------
     path
-        ``.safetensors``, or a state dict saved by torch, from which only tensors are unpickled.
+        ``.safetensors``, also of a report, or a state dict saved by torch, from which only tensors
+        are unpickled.
     key
         Name of the (K, d) weight. If omitted, the usual names are tried, then the only matrix.
 
@@ -67,6 +69,11 @@ def head_from_file(path: str | Path, key: str | None = None) -> Head:
             safe_open(path, framework="pt") as file,
         ):
             names = list(file.keys())
+            if is_report(path):  # of its tensors, only the head is one
+                names = [name for name in names if name in ("weight", "bias")]
+                if not names:
+                    expected, got = "a report with a head", f"{path.name}, which has none"
+                    raise NeuralCollapseError("path", expected, got, "measure with the head")
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
             key = _choose(key, shapes, path)
             return _head(key, {n: file.get_tensor(n) for n in (key, _bias(key)) if n in shapes})

@@ -27,6 +27,7 @@ from neuralcollapse.metrics.equiangularity import (
 from neuralcollapse.metrics.head import Head, checked_bias
 from neuralcollapse.metrics.head_mean import head_mean
 from neuralcollapse.metrics.pairs import PairTile, sweep_pairs
+from neuralcollapse.plain_text import plain
 from neuralcollapse.validation import check_class_names, check_shape, finite_matrix
 from neuralcollapse.validation import class_counts as checked_counts
 from neuralcollapse.wording import number, share
@@ -87,7 +88,7 @@ class HeadReport:
         return self.values[name]
 
     def __str__(self) -> str:
-        num, value, name = len(self.norms), self.values, self.class_names
+        num, value, name = len(self.norms), self.values, list(map(plain, self.class_names))
         lines = [f"head of {num} classes in {self.dim} dimensions"]
         if num <= self.dim + 1:
             if num == 2:

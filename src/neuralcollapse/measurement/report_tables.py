@@ -12,6 +12,7 @@ from neuralcollapse.measurement.cautions import cautions
 from neuralcollapse.measurement.collapse_values import CollapseValues
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.plain_text import plain
 from neuralcollapse.validation import whole_number
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ def report_latex(report: CollapseValues, path: str | Path | None) -> str:
     values = tables[""]
     tables[""] = values[[name for name in PRINTED if name in values]]
     text = "\n".join(
-        table.to_latex(index=not part, escape=True, na_rep="", float_format="{:.4g}".format)
+        table.rename(index=plain)
+        .map(lambda cell: plain(cell) if isinstance(cell, str) else cell)
+        .to_latex(index=not part, escape=True, na_rep="", float_format="{:.4g}".format)
         for part, table in tables.items()
     )
     return _written(text, path)

@@ -85,7 +85,7 @@ def _parts(report: CollapseValues, width: int) -> Iterator[str | Table]:
     yield headline(report)
     yield from cautions(report)
     if report.absent:
-        yield f"Absent classes, left out: {first_names(report.absent)}."
+        yield f"Absent classes, left out: {first_names(list(map(plain, report.absent)))}."
     yield _table(report, width >= WIDE)
     yield from _estimates(report)
     yield from _remarks(report)
@@ -110,7 +110,7 @@ def _table(report: CollapseValues, wide: bool) -> Table:
         if metric.group != group:
             group = metric.group
             table.add_row(Text(group, style="bold"))
-        cells: list[str | Text] = [name]
+        cells: list[str | Text] = [Text(plain(name))]
         if wide:
             cells.append(Text(metric.heading))
         cells.append(f"{value:.4g}")

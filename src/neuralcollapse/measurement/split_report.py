@@ -82,7 +82,9 @@ class SplitReport:
     def columns(self, class_names: Sequence[str]) -> dict[str, Any]:
         """Return what is known about each class, column by column."""
         moments = self.moments
-        distances = (moments.means - moments.center()).square().sum(1).sqrt()
+        distances = moments.counts * math.nan  # of no samples, there is no centre
+        if moments.num_samples:
+            distances = (moments.means - moments.center()).square().sum(1).sqrt()
         return {
             "class": list(class_names),
             "samples": moments.counts.tolist(),

@@ -12,7 +12,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.head import checked_bias, checked_head
 from neuralcollapse.moments.class_moments import ClassMoments
-from neuralcollapse.validation import as_tensor, check_shape, finite_matrix
+from neuralcollapse.validation import as_tensor, check_shape, finite_matrix, whole_number
 
 CHUNK_ROWS = 4096  # features converted to float64 at once
 
@@ -48,6 +48,7 @@ class Detector(ABC):
 
     needs_head = True
     needs_training_data = True  # more of the moments than their sizes
+    needs_train_features = False  # the features themselves, beside their moments
 
     def __init__(self, moments: ClassMoments, weight: Any = None, bias: Any = None) -> None:
         if weight is None and self.needs_head:
@@ -80,6 +81,17 @@ class Detector(ABC):
         remedy = "pass the features that enter the head, one row per sample"
         check_shape(argument, rows, ("n", self.dim), remedy)
         return rows.detach()
+
+    def components(self, given: int | None, usual: int, remedy: str) -> int:
+        """Return how many principal components to use: 1 to d - 1, the usual number if None."""
+        if self.dim < 2:
+            expected = f"at least 2 dimensions, of which {type(self).__name__} leaves some out"
+            raise NeuralCollapseError("features", expected, "1", "use another method")
+        number = usual if given is None else whole_number("num_components", given, 0)
+        if not 1 <= number < self.dim:
+            expected = f"1 to d - 1 = {self.dim - 1}"
+            raise NeuralCollapseError("num_components", expected, str(number), remedy)
+        return number
 
     @abstractmethod
     def score(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:

@@ -12,7 +12,7 @@ from neuralcollapse.measurement.array_files import read_arrays
 from neuralcollapse.measurement.feature_files import NAMES
 from neuralcollapse.measurement.measure_features import measure_features
 from neuralcollapse.ood.evaluation import auroc, fpr_at_tpr
-from neuralcollapse.ood.scores import ood_scores
+from neuralcollapse.ood.scores import detector_named, ood_scores
 
 FOREIGN = "foreign_features"
 
@@ -61,7 +61,8 @@ def score_file(path: str | Path, methods: Sequence[str]) -> tuple[pd.DataFrame, 
         columns = {
             method: ood_scores(
                 report.train.moments, report.weight, report.bias, rows, method,
-                **({"train_features": arrays["features"]} if method == "vim" else {}),
+                **({"train_features": arrays["features"]}
+                   if detector_named(method).needs_train_features else {}),
             ).tolist()
             for method in methods
         }  # fmt: skip

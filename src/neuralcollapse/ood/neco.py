@@ -8,11 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.ood.detector import Detector, over
 from neuralcollapse.ood.second_moment import second_moment
-from neuralcollapse.validation import whole_number
 
 
 class NECO(Detector):
@@ -44,7 +42,8 @@ class NECO(Detector):
     Raises
     ------
     NeuralCollapseError
-        If `num_components` is out of range, or the head is missing for `max_logit`.
+        If there are fewer than 2 dimensions, `num_components` is out of range, or the head is
+        missing for `max_logit`.
 
     References
     ----------
@@ -75,17 +74,12 @@ class NECO(Detector):
     ) -> None:
         self.needs_head = max_logit
         super().__init__(moments, weight, bias)
-        if num_components is None:
-            num_components = max(1, min(int(moments.present.sum()) - 1, moments.dim - 1))
-        elif not 1 <= (given := whole_number("num_components", num_components, 0)) < moments.dim:
-            expected = f"1 to d - 1 = {moments.dim - 1}"
-            remedy = (
-                "omit it for K - 1, the dimension of a collapsed network: with all d components "
-                "every feature scores 1"
-            )
-            raise NeuralCollapseError("num_components", expected, str(num_components), remedy)
-        else:
-            num_components = given
+        num_components = self.components(
+            num_components,
+            max(1, min(int(moments.present.sum()) - 1, moments.dim - 1)),
+            "omit it for K - 1, the dimension of a collapsed network: with all d components "
+            "every feature scores 1",
+        )
         self._max_logit = max_logit
         self._mean = moments.center("sample_mean")
         covariance = second_moment(moments)

@@ -12,6 +12,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.extract_features import extract_features
 from neuralcollapse.measurement.measure import measure
+from neuralcollapse.measurement.measure_features import measure_features
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.ood.scores import detector_named, ood_scores
 
@@ -37,7 +38,8 @@ def score(
         As in `ood_scores`.
     train
         The training data: the report of a measurement, class moments, or a loader, which is then
-        measured. ``"msp"`` and ``"energy"`` need none.
+        measured; for ``"vim"``, a loader, or ``alpha`` or ``train_features`` among the options.
+        ``"msp"`` and ``"energy"`` need none.
     reading
         Arguments of `extract_features`, such as ``{"head": "fc"}``.
     options
@@ -70,6 +72,11 @@ def score(
         moments = train
     elif isinstance(train, CollapseReport):
         moments = train.train.moments
+    elif train is not None and detector_named(method).needs_train_features:
+        known = extract_features(model, train, **read)
+        moments = measure_features(**known, intervals=False).train.moments
+        if options.keys().isdisjoint({"train_features", "alpha"}):
+            options["train_features"] = known["features"]
     elif train is not None:
         moments = measure(model, train, intervals=False, **read).train.moments
     else:

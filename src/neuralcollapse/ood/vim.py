@@ -17,7 +17,6 @@ from neuralcollapse.validation import (
     check_finite,
     finite_matrix,
     finite_tensor,
-    whole_number,
 )
 
 
@@ -49,8 +48,8 @@ class ViM(Detector):
     Raises
     ------
     NeuralCollapseError
-        If neither training features nor alpha are given, `num_components` is out of range, or
-        the training features have no residual to scale by.
+        If neither training features nor alpha are given, there are fewer than 2 dimensions,
+        `num_components` is out of range, or the training features have no residual to scale by.
 
     References
     ----------
@@ -68,6 +67,8 @@ class ViM(Detector):
     4.000000
     """
 
+    needs_train_features = True
+
     def __init__(
         self,
         moments: ClassMoments,
@@ -81,13 +82,10 @@ class ViM(Detector):
         super().__init__(moments, weight, bias)
         assert self._weight is not None
         dim = moments.dim
-        if num_components is None:
-            num_components = 1000 if dim >= 2048 else 512 if dim >= 768 else max(1, dim // 2)
-        num_components = whole_number("num_components", num_components, 0)
-        if not 1 <= num_components < dim:
-            expected = f"1 to d - 1 = {dim - 1}"
-            remedy = "use fewer, so that a residual is left"
-            raise NeuralCollapseError("num_components", expected, str(num_components), remedy)
+        usual = 1000 if dim >= 2048 else 512 if dim >= 768 else dim // 2
+        num_components = self.components(
+            num_components, usual, "use fewer, so that a residual is left"
+        )
         self._origin = torch.zeros_like(self._weight[0])
         if self._bias is not None:
             self._origin = -torch.linalg.pinv(self._weight) @ self._bias

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuralcollapse.measurement.collapse_report import CollapseReport
+from neuralcollapse.plain_text import plain
 from neuralcollapse.wording import first_names
 
 LEARNED = 0.9  # of the training samples, a rule of thumb: before, every class may yet be learned
@@ -73,7 +74,7 @@ class Situation:
 
     def listed(self, classes: Sequence[int], limit: int = 10) -> str:
         """Return the names of classes for a sentence."""
-        return first_names([self.class_names[k] for k in classes], limit)
+        return first_names([plain(self.class_names[k]) for k in classes], limit)
 
 
 def called(part: str) -> str:
