@@ -94,3 +94,13 @@ def test_absent_classes_and_heads_are_plain_and_tables_whole(tmp_path):
 def test_an_alarm_lists_classes_plainly():
     situation = Situation(None, [], NAMES, 1)
     assert is_plain(situation.listed(range(5)))
+
+
+def test_certificates_and_profiles_are_plain(report):
+    margins, tolerance = report.test.state.margins, 0.01
+    certificate = error_certificate(margins, labels=LABELS, class_names=NAMES, tolerance=tolerance)
+    assert is_plain(str(certificate).replace("\u2500", ""))
+    layers = tuple(LayerValues(name, 5, 1.0, 0.5, 0.5, 2.0, math.nan) for name in [*NAMES, "[b]"])
+    shown = str(LayerProfile(layers, 40, 5)).replace("\u2500", "")
+    assert is_plain(shown)
+    assert "[b]" in shown

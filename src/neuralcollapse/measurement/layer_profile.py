@@ -13,9 +13,11 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from neuralcollapse.figure_style import save
 from neuralcollapse.measurement.separation_law import SeparationLaw, fit_separation_law
+from neuralcollapse.plain_text import plain
 from neuralcollapse.wording import accuracy, share
 
 if TYPE_CHECKING:
@@ -145,7 +147,7 @@ class LayerProfile:
         for depth, layer in enumerate(self.layers, 1):
             table.add_row(
                 str(depth),
-                layer.layer,
+                Text(plain(layer.layer)),
                 str(layer.dim),
                 f"{layer.separation_fuzziness:.4g}",
                 f"{layer.nc1_pinv:.4g}",

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from neuralcollapse.measurement.report_text import ties_told
+from neuralcollapse.plain_text import plain
 from neuralcollapse.wording import at_least, at_most, count, listed, share
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class ErrorCertificate:
             return said
         seen = " seen" if self.per_class["n"].eq(0).any() else ""
         return (
-            f"{said} Of the worst class{seen}, {worst['class']}, it is at most "
+            f"{said} Of the worst class{seen}, {plain(worst['class'])}, it is at most "
             f"{at_most(worst['upper'])}: {count(worst['errors'])} of {count(worst['n'])} are."
         )
 
@@ -199,7 +200,7 @@ def _except(classes: pd.Series) -> str:
 
 
 def _some(classes: pd.Series) -> str:
-    names = [str(name) for name in classes[:SHOWN]]
+    names = list(map(plain, classes[:SHOWN]))
     if len(classes) > SHOWN:
         names.append(f"{count(len(classes) - SHOWN)} more")
     return listed(names)
