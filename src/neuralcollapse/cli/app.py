@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NoReturn
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -14,6 +15,7 @@ from neuralcollapse.cli.outputs import check_outputs
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.plain_text import plain
 
+Made = TypeVar("Made", bound=Callable[..., Any])
 # Arguments inside, and what commands call them.
 ALSO = {
     "path": ("file", "what", "runs", "features"),
@@ -47,8 +49,8 @@ class _Command(TyperCommand):
 class _Commands(typer.Typer):
     """Where every command is such a command."""
 
-    def command(self, *args: Any, **kwargs: Any) -> Any:
-        return super().command(*args, cls=_Command, **kwargs)
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Made], Made]:
+        return super().command(name, cls=_Command, **options)
 
 
 def _as_given(argument: str, ctx: Any) -> str:

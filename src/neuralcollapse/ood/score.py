@@ -73,7 +73,7 @@ def score(
     elif isinstance(train, CollapseReport):
         moments = train.train.moments
     elif train is not None and detector_named(method).needs_train_features:
-        known = extract_features(model, train, **read)
+        known: dict[str, Any] = extract_features(model, train, **read)
         moments = measure_features(**known, intervals=False).train.moments
         if options.keys().isdisjoint({"train_features", "alpha"}):
             options["train_features"] = known["features"]

@@ -154,7 +154,7 @@ def train(
     return fabric.launch(partial(_run, plan=plan))
 
 
-def _fabric(accelerator: str, strategy: str, devices: int) -> Fabric:
+def _fabric(accelerator: str, strategy: str, devices: int | str | list[int]) -> Fabric:
     try:
         return Fabric(accelerator=accelerator, strategy=strategy, devices=devices)
     except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:

@@ -113,6 +113,7 @@ def test_ray_gives_the_same_histories(swept, tmp_path, monkeypatch):
         ({"address": "auto"}, "address: expected the engine ray, got processes"),
         ({"gpus_per_run": 1}, "gpus_per_run: expected the engine ray, got processes"),
         ({"engine": "ray", "address": "127.0.0.1:1"}, "address: expected a running Ray cluster"),
+        ({"engine": "ray", "address": "nowhere"}, "address: expected a running Ray cluster"),
     ],
 )
 def test_an_engine_that_is_not_there_is_refused(options, message, tmp_path):

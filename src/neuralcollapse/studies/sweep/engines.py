@@ -86,7 +86,7 @@ def _ray_cluster(workers: int | None, address: str | None) -> Iterator[int]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        except OSError as error:  # of which ConnectionError is one
+        except (OSError, ValueError) as error:  # nobody there, or no address
             raise NeuralCollapseError(
                 "address", "a running Ray cluster", str(error), "start one: ray start --head"
             ) from error
