@@ -98,19 +98,24 @@ class World:
 
 
 def covered(name: str, per_class: int, draws: int) -> dict[str, float]:
-    """How often each interval covers the truth."""
+    """How often each interval covers the truth; nearly all draws have one."""
     world = World(name, per_class)
-    truth, hits = world.truth, dict.fromkeys(world.truth, 0)
+    truth = world.truth
+    hits: dict[str, list[bool]] = {metric: [] for metric in truth}
     for _ in range(draws):
         state = CollapseState(K, DIM, intervals=True)
         state.gather(world.draw(), world.labels)
         found = estimates(state, dict.fromkeys(truth, math.nan), world.head)
         for metric, value in truth.items():
-            assert found[metric].has_interval, found[metric].reason
+            if not found[metric].has_interval:
+                assert metric == "cdnv", found[metric].reason
+                continue
             # A distance that is 0 in theory is 1e-8 in round-off; a spread may be 1e-8 itself.
             slack = 1e-7 if metric.startswith(("nc2", "nc3")) else 0.0
-            hits[metric] += found[metric].lower - slack <= value <= found[metric].upper + slack
-    return {metric: hit / draws for metric, hit in hits.items()}
+            low, high = found[metric].lower - slack, found[metric].upper + slack
+            hits[metric].append(low <= value <= high)
+    assert all(len(hit) >= 0.95 * draws for hit in hits.values())
+    return {metric: float(np.mean(hit)) for metric, hit in hits.items()}
 
 
 def covered_of_scatter(name: str, per_class: int, draws: int) -> dict[str, float]:
