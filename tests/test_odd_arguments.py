@@ -187,7 +187,8 @@ def test_ties_are_told():
 
 def test_two_vectors_have_no_interval_of_their_shape():
     labels = torch.arange(40) % 2
-    report = nc.measure_features(torch.randn(40, 3, generator=GENERATOR), labels)
+    features = torch.randn(40, 3, generator=GENERATOR) + 2 * labels[:, None]
+    report = nc.measure_features(features, labels)
     assert report.estimates["nc2_etf"].reason == "two vectors are always an ETF"
     assert report.estimates["nc1_trace_ratio"].has_interval
     assert "replicates" not in repr(report.estimates)

@@ -10,7 +10,6 @@ from neuralcollapse.metrics.collapse_index import vci
 from neuralcollapse.metrics.equiangularity import equiangularity, equinorm, etf_distance
 from neuralcollapse.metrics.estimates.corrected import (
     Corrected,
-    cdnv_doubt,
     corrected_cdnv,
     corrected_equiangular,
     corrected_equinorm,
@@ -20,7 +19,9 @@ from neuralcollapse.metrics.estimates.corrected import (
     corrected_trace_ratio,
     corrected_vci,
     etf_distance_of,
+    pairs_apart,
     pinv_probe,
+    total_apart,
     vci_probe,
 )
 from neuralcollapse.metrics.margin_scale import margin_ceiling
@@ -100,7 +101,7 @@ ROWS = (
         "the same without regard to direction",
         "Blind to direction: a spread that the head never sees counts too.",
         label="tr Σ$_W$ / tr Σ$_B$",
-        corrected=Corrected(corrected_trace_ratio, "log"),
+        corrected=Corrected(corrected_trace_ratio, "log", apart=total_apart),
     ),
     Metric(
         "cdnv", NC1, "spread of two classes over their distance",
@@ -110,7 +111,7 @@ ROWS = (
         "spread of two classes over their distance, mean of all pairs",
         "The mean over pairs hides a bad pair: look at `report.worst_pairs()`.",
         label="CDNV",
-        corrected=Corrected(corrected_cdnv, "log", pairs=True, doubt=cdnv_doubt),
+        corrected=Corrected(corrected_cdnv, "log", pairs=True, apart=pairs_apart),
     ),
     Metric(
         "vci", NC1, "spread that a linear classifier still sees",

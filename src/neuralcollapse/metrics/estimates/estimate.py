@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from neuralcollapse.metrics.catalogue import CATALOGUE
 from neuralcollapse.metrics.estimates.class_sample import ClassSample
-from neuralcollapse.metrics.estimates.corrected import PROBES, Corrected
+from neuralcollapse.metrics.estimates.corrected import (
+    APART_FOR_INTERVAL,
+    LEAST_APART,
+    PROBES,
+    Corrected,
+)
 from neuralcollapse.metrics.estimates.jackknife import CONFIDENCE, interval, standard_error
 from neuralcollapse.metrics.estimates.sample_groups import FEWEST, leave_out
 from neuralcollapse.metrics.estimates.second_look import MOST_PAIRED, scatter_changes
@@ -25,8 +30,10 @@ NOT_AGAIN = "a second look at the features would cost too much, and intervals=Tr
 MANY_PAIRS = (
     f"more than {MOST_PAIRED:,} classes, for which all pairs would be formed anew for each group"
 )
-FEW_FREE = "too few samples to tell how their scatter varies"
+FEW_FREE = "too few samples to tell their scatter, or each direction of the means, from noise"
 ALWAYS = "two vectors are always an ETF"
+TOO_NEAR = f"class means are less than {APART_FOR_INTERVAL:g} standard errors apart"
+NO_DISTANCE = f"class means are less than {LEAST_APART:g} standard errors apart"
 TRAINED_ON = "the network was fitted to these samples, for which the share is exact"
 
 
@@ -133,10 +140,9 @@ def estimates(
         elif row.corrected is not None and row.group.startswith("NC2") and len(sample or ()) == 2:
             found[row.name] = Estimate(value, reason=ALWAYS)
         elif row.corrected is not None:
-            each = _estimate(value, row.corrected, sample, replicates, reason, state.looked)
-            if sample is not None and not math.isnan(each.corrected):
-                each = replace(each, doubt=row.corrected.doubt(sample))
-            found[row.name] = each
+            found[row.name] = _estimate(
+                value, row.corrected, sample, replicates, reason, state.looked
+            )
     return found | _decided(state, values, fresh)
 
 
@@ -169,9 +175,11 @@ def _estimate(
     value = by.value(sample)
     if math.isnan(value):
         return Estimate(plain, reason="the correction is too large to trust", corrected_by=by)
-    corrected = by.metric(value)
-    if replicates is None:
-        return Estimate(plain, corrected, reason=reason, corrected_by=by)
+    corrected, apart = by.metric(value), by.apart(sample)
+    doubt = NO_DISTANCE if apart < LEAST_APART else ""
+    if replicates is None or apart < APART_FOR_INTERVAL:
+        why = reason or TOO_NEAR
+        return Estimate(plain, corrected, reason=why, doubt=doubt, corrected_by=by)
     changes = [0.0] * len(replicates)
     if by.probe is not None:
         rows, sums = by.probe(sample), looked[PROBES.index(by.probe)]
