@@ -15,6 +15,7 @@ from neuralcollapse.cli.outputs import check_outputs
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.plain_text import plain
 
+UsageError: Any = typer.BadParameter.__bases__[0]  # of click, or of typer's own copy of it
 Made = TypeVar("Made", bound=Callable[..., Any])
 # Arguments inside, and what commands call them.
 ALSO = {
@@ -31,6 +32,12 @@ ALSO = {
 
 class _Command(TyperCommand):
     """Every command looks first at what it would write; bad input is one line, and status 2."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> Any:
+        try:
+            return super().make_context(*arguments, **extra)
+        except UsageError as error:
+            _fail(error.format_message())
 
     def invoke(self, ctx: Any) -> Any:
         try:
