@@ -34,4 +34,4 @@ def test_a_failed_run_is_told_by_the_status(tmp_path):
 def test_a_wrong_file_ends_in_one_line(tmp_path):
     result = run("sweep", written(tmp_path, {"grids": {}}), "--out", tmp_path)
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: sweep: expected the keys base, grid, runs, got grids")
+    assert result.stderr.startswith("error: FILE: expected the keys base, grid, runs, got grids")
