@@ -129,7 +129,7 @@ def measured_passes(
         others=splits,
         layers=values,
         before=before,
-        notes=[*measuring.notes(), *sampling_notes(loader)],
+        notes=[*measuring.notes(tested=bool(tests)), *sampling_notes(loader)],
     )
 
 
@@ -182,6 +182,7 @@ class _Passes:
     merged: bool
     among: Tensor | None = field(default=None)  # classes with enough samples
     dense: bool = field(default=False)  # whether samples are positions of longer inputs
+    confident: bool = field(default=True)  # whether the logits of the head are those returned
 
     def train(self, loader: Iterable[Any]) -> tuple[CollapseState, Head | None]:
         """Return the settled state of all training samples, and the head."""
@@ -190,13 +191,13 @@ class _Passes:
             head = None if state is None else self.tap.read()
         found = None
         if state is not None:
-            found = (*self.tap.sizes, self.tap.dense, head and head.copy())
+            found = (*self.tap.sizes, self.tap.dense, self.tap.confident, head and head.copy())
         found = shared(found) if self.merged else found
         if found is None:
             raise NeuralCollapseError(
                 "loader", "at least one batch with samples", "none", "check the data set"
             )
-        num_classes, dim, self.dense, head = found
+        num_classes, dim, self.dense, self.confident, head = found
         self.layers.num_classes = num_classes
         state = state or self._empty(num_classes, dim)
         total = self._together(state)
@@ -219,7 +220,7 @@ class _Passes:
         """Return the state of all test samples, compared with the means of the training data."""
         num_classes, dim = means.shape
         budget = self.options.feature_budget
-        known = {"centers": means, "confidences": True}
+        known = {"centers": means, "confidences": self.confident}
         state = self._empty(num_classes, dim, feature_budget=budget, **known)
         with one_refuses_all_refuse(self.merged):
             data = self._run(loader, f"measuring {name.replace('_', ' ')} data", self.layers)
@@ -238,8 +239,13 @@ class _Passes:
             for layer, values in self.layers.values().items()
         }
 
-    def notes(self) -> Iterator[str]:
+    def notes(self, tested: bool) -> Iterator[str]:
         """Yield remarks on how samples were read, where there was a choice."""
+        if tested and not self.confident:
+            yield (
+                "The network does not return the logits of its head at their own scale: "
+                "confidences of test samples are not kept, so that no calibration is shown."
+            )
         if self.options.samples(self.model).shift_labels:
             yield "Labels are shifted: each position is judged by the token after it."
         if self.dense:
