@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuralcollapse.measurement.collapse_report import CollapseReport
+from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.wording import first_names
 
 LEARNED = 0.9  # of the training samples, a rule of thumb: before, every class may yet be learned
@@ -70,6 +71,12 @@ class Situation:
     still_wrong: tuple[Sequence[int], int, int] | None = None
     step: int | None = None
     optimizer: Mapping[str, Any] | None = None
+
+    @property
+    def tests(self) -> dict[str, SplitReport]:
+        """Test data, by the first part of the names of its values."""
+        report = self.measured
+        return report.others if report.test is None else {"test": report.test, **report.others}
 
     def listed(self, classes: Sequence[int], limit: int = 10) -> str:
         """Return the names of classes for a sentence."""
