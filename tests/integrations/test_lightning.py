@@ -289,3 +289,12 @@ def test_what_cannot_be_measured_never_ends_training(network, loader):
         trainer.fit(module_of(lightning, network), loader)
     assert trainer.current_epoch == 2
     assert len([item for item in caught if item.category is CollapseWarning]) == 1
+
+
+def test_a_second_process_that_resumes_the_folder_numbers_on(network, loader, tmp_path):
+    """Without a checkpoint of Lightning: the Trainer counts from 0, the folder goes on."""
+    for resume in (False, True):
+        callback = CollapseCallback(history=tmp_path / "run", resume=resume)
+        quiet_fit(module_of(lightning, network), loader, callback)
+    assert not callback.quiet
+    assert [record["epoch"] for record in read_history(tmp_path / "run")] == [1, 2, 3, 4]

@@ -320,3 +320,14 @@ def test_layers_are_measured_from_batches_with_their_masks(tmp_path, options):
         assert not any(module._forward_pre_hooks for module in network.modules())
         records.append(callback.records[-1]["layers"]["bert.embeddings"])
     assert records[0] == pytest.approx(records[1], rel=1e-4)
+
+
+def test_a_second_process_that_resumes_the_folder_numbers_on(tmp_path):
+    """Without a checkpoint of the Trainer: it counts from 0, the folder goes on."""
+    for resume in (False, True):
+        trainer = trainer_of(bert(), sentences(), tmp_path / "out", num_train_epochs=2)
+        callback = CollapseTrainerCallback(trainer, history=tmp_path / "run", resume=resume)
+        trainer.add_callback(callback)
+        run(trainer)
+    assert not callback.quiet
+    assert [record["epoch"] for record in read_history(tmp_path / "run")] == [1, 2, 3, 4]

@@ -174,11 +174,10 @@ class CollapseCallback(_Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin a fit, possibly a second one of another module, with a rehearsal on one batch."""
         self._observer, self._epoch = None, 0
+        self._recorder.optimizers = trainer.optimizers
+        self._recorder.open(_config(trainer, pl_module))
         self._before = max((record["epoch"] for record in self.records), default=0)
         self._before = self._before if trainer.current_epoch == 0 else 0
-        self._recorder.optimizers = trainer.optimizers
-        with one_refuses_all_refuse():
-            self._recorder.open(_config(trainer, pl_module))
         if self._recorder.mode == "batches":
             self._observer = BatchObserver(pl_module, self._options)
             return

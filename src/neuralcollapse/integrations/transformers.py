@@ -161,8 +161,6 @@ class CollapseTrainerCallback(TrainerCallback):
         self._loaders, self._observer = None, None
         if state.global_step and self._key in state.stateful_callbacks and not self.records:
             self._recorder.load_state_dict(state.stateful_callbacks[self._key])
-        self._before = max((record["epoch"] for record in self.records), default=0)
-        self._before = 0 if state.global_step else self._before
         optimizer = kwargs.get("optimizer")
         self._recorder.optimizers = () if optimizer is None else (optimizer,)
         if self._names is None:
@@ -170,8 +168,9 @@ class CollapseTrainerCallback(TrainerCallback):
             names = [id2label[k] for k in sorted(id2label)] or None
             words = getattr(model, "get_output_embeddings", lambda: None)() is not None
             self._recorder.class_names = None if words else names  # of another head
-        with one_refuses_all_refuse():
-            self._recorder.open(args.to_dict())
+        self._recorder.open(args.to_dict())
+        self._before = max((record["epoch"] for record in self.records), default=0)
+        self._before = 0 if state.global_step else self._before
         if self._recorder.mode == "batches":
             self._observer = BatchObserver(model, self._options)
         else:
