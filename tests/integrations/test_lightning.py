@@ -323,3 +323,18 @@ def test_a_pass_runs_in_the_precision_of_training(dataset, precision, mode):
         rel = 1e-6 if precision == "64-true" else 0.02
         found = callback.records[-1]["nc1_trace_ratio"]
         assert found == pytest.approx(report["nc1_trace_ratio"], rel=rel)
+
+
+def test_what_cannot_be_measured_shows_before_training(network, dataset, mistaken):
+    class Noted(lightning.Callback):
+        def on_train_start(self, trainer, pl_module):
+            self.quiet = callback.quiet
+
+    options, _ = mistaken
+    if "layers" in options:
+        network[3].unused = nn.Identity()
+        options = {"layers": [f"network.{name}" for name in options["layers"]]}
+    callback, noted = CollapseCallback(**options), Noted()
+    loader = DataLoader(dataset, batch_size=32)
+    quiet_fit(module_of(lightning, network), loader, None, callbacks=[callback, noted])
+    assert noted.quiet

@@ -316,3 +316,25 @@ def test_a_tap_can_be_opened_again(network):
             network(torch.zeros(5, 6))
             assert tap.take()[1].shape == (5, 3)
     assert isinstance(tap.head, nn.Linear)
+
+
+def test_what_cannot_be_measured_is_refused_before_training(network, loader, mistaken):
+    options, message = mistaken
+    network[3].unused = nn.Identity()
+    with pytest.raises(NeuralCollapseError, match=message):
+        nc.watch(network, loader, **options)
+
+
+@pytest.mark.parametrize("options", [{"class_names": "ab"}, {"include": ["test_nc1_pinv"]}])
+def test_what_cannot_be_measured_of_batches_is_refused_at_the_first(network, loader, options):
+    watched = nc.watch(network, loader, mode="batches", **options)
+    batches = watched.batches()
+    network(next(batches)[0])
+    with pytest.raises(NeuralCollapseError, match=next(iter(options))):
+        next(batches)
+
+
+def test_every_metric_that_is_measured_can_be_included(network, loader):
+    for name in nc.measure(network, loader, test_loader=loader):
+        nc.watch(network, loader, test_loader=loader, include=[name])
+    nc.watch(network, loader, include=["mine"], metrics={"mine": lambda measured: 0.0})

@@ -182,10 +182,9 @@ class CollapseCallback(_Callback):
         self._before = max((record["epoch"] for record in self.records), default=0)
         self._before = self._before if trainer.current_epoch == 0 else 0
         if self._recorder.mode == "batches":
-            self._observer = BatchObserver(pl_module, self._options)
+            self._observer = BatchObserver(pl_module, self._options, self._recorder.check)
             return
-        loader = _Transferred(self._train_loader(trainer), pl_module)
-        rehearse(pl_module, loader, _in_precision(pl_module, self._options))
+        rehearse(*self._data(trainer, pl_module), self._recorder.check)
 
     @property
     def state_key(self) -> str:
@@ -258,19 +257,25 @@ class CollapseCallback(_Callback):
         with one_refuses_all_refuse():
             return self._recorder.record(measured, epoch, step, last and self._before + last)
 
-    def _measured(self, trainer: Any, pl_module: Any) -> CollapseReport:
+    def _data(
+        self, trainer: Any, pl_module: Any, bound: float | None = None
+    ) -> tuple[Any, Iterable[Any], PassOptions, Loaders]:
+        """Return the first arguments of a rehearsal: network, data, options, held-out data."""
         loader, tests = self._train_loader(trainer), self._val_loader
-        most = trainer.num_training_batches  # inf for a stream without a length
-        bound = None if self._loader is not None else min(most, self._batches)
         if tests is None and self._validation:
             tests = _validation_loaders(trainer)
         if isinstance(tests, Mapping):
             tests = {name: _Transferred(data, pl_module) for name, data in tests.items()}
         elif tests is not None:
             tests = _Transferred(tests, pl_module)
-        loader = _Transferred(loader, pl_module, bound)
         options = _in_precision(pl_module, self._options)
-        return measured_passes(pl_module, loader, tests, options, merged=True)
+        return pl_module, _Transferred(loader, pl_module, bound), options, tests
+
+    def _measured(self, trainer: Any, pl_module: Any) -> CollapseReport:
+        most = trainer.num_training_batches  # inf for a stream without a length
+        bound = None if self._loader is not None else min(most, self._batches)
+        module, loader, options, tests = self._data(trainer, pl_module, bound)
+        return measured_passes(module, loader, tests, options, merged=True)
 
     def _train_loader(self, trainer: Any) -> Iterable[Any]:
         return _only(trainer.train_dataloader) if self._loader is None else self._loader

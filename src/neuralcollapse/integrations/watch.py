@@ -32,8 +32,8 @@ class CollapseWatch:
         The network, also wrapped in ``DistributedDataParallel``; processes are merged.
     loader, val_loader
         Training and validation data, as `measure` takes them, validation data optionally several
-        by name; with several processes, the part of this one. With ``mode="pass"`` one batch is
-        measured at once, so that errors show before training.
+        by name; with several processes, the part of this one. With ``mode="pass"`` one batch of
+        each is measured at once, so that errors show before training.
     mode
         ``"pass"``: a pass over the data at the end of each epoch due, in evaluation mode.
         ``"batches"``: the batches of training themselves, at no extra pass; iterate over
@@ -151,12 +151,14 @@ class CollapseWatch:
             resume=resume, overwrite=overwrite,
         )  # fmt: skip
         self._recorder.optimizers = () if optimizer is None else (optimizer,)
-        self._observer = BatchObserver(model, self._options) if mode == "batches" else None
+        self._observer: BatchObserver | None = None
         self._log = sink(log)
         self._steps: int | None = None
         self._guessed = False  # whether `epoch` may be too small
-        if self._observer is None:
-            rehearse(model, loader, self._options)
+        if mode == "batches":
+            self._observer = BatchObserver(model, self._options, self._recorder.check)
+        else:
+            rehearse(model, loader, self._options, self._test_loader, self._recorder.check)
 
     @property
     def records(self) -> list[Record]:

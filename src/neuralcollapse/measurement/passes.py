@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_moments import LayerMoments
 from neuralcollapse.measurement.samples import LABEL_KEYS, Forward, Samples, Unpack
 from neuralcollapse.measurement.sampling import sampling_notes
-from neuralcollapse.measurement.split_report import SplitReport
+from neuralcollapse.measurement.split_report import SplitReport, value_names
 from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
 from neuralcollapse.metrics.head import Head
 from neuralcollapse.metrics.over_ranks import (
@@ -29,6 +29,7 @@ from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.validation import check_class_names, integer_labels, real_number, whole_number
 
 Scatter = Literal["pooled", "per_class"] | bool
+Check = Callable[[int, Sequence[str]], None]
 FEATURE_BUDGET = 2**30  # bytes of features to keep, so that NC4 needs no second pass
 
 
@@ -133,18 +134,26 @@ def measured_passes(
     )
 
 
-def rehearse(model: Any, loader: Any, options: PassOptions) -> None:
-    """Measure one batch and discard it, so that errors show before training.
+def rehearse(
+    model: Any,
+    loader: Any,
+    options: PassOptions,
+    test_loader: Iterable[Any] | Mapping[str, Iterable[Any]] | None = None,
+    check: Check | None = None,
+) -> None:
+    """Measure one batch of each loader and discard it, so that errors show before training.
 
     Nothing is done for a loader that can be read only once, or a network with uninitialised (lazy)
     parameters.
 
     Parameters
     ----------
-    model, loader
+    model, loader, test_loader
         As in `measure`.
     options
         Those of the measurements to come.
+    check
+        Is told the number of classes and the names of the values to come, to refuse them.
 
     Raises
     ------
@@ -152,21 +161,37 @@ def rehearse(model: Any, loader: Any, options: PassOptions) -> None:
         As `measure`, as far as one batch can show.
     """
     with one_refuses_all_refuse():
-        _rehearse(model, loader, options)
+        _rehearse(model, loader, options, _named(test_loader), check)
 
 
-def _rehearse(model: Any, loader: Any, options: PassOptions) -> None:
+def _rehearse(
+    model: Any, loader: Any, options: PassOptions, tests: Mapping[str, Any], check: Check | None
+) -> None:
+    own = own_metrics(options.metrics)
     lazy = any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters())
-    once = isinstance(loader, Iterator) or isinstance(getattr(loader, "dataset", None), Iterator)
-    if lazy or once:
+    if lazy or _read_once(loader):
         return
-    with evaluating(model, options.device, loader) as where, FeatureTap(model, options.head) as tap:
+    with (
+        evaluating(model, options.device, loader, *tests.values()) as where,
+        FeatureTap(model, options.head) as tap,
+        LayerMoments(model, options.layers) as layers,
+    ):
         samples = options.samples(model)
-        for features, logits, labels in FeaturePass(
-            model, loader, tap, where, samples, max_batches=1
-        ):
-            num_classes, dim = tap.sizes
-            CollapseState(num_classes, dim, scatter=False).gather(features, labels, logits)
+        for data in (loader, *(test for test in tests.values() if not _read_once(test))):
+            for features, logits, labels in FeaturePass(
+                model, data, tap, where, samples, max_batches=1, layers=layers
+            ):
+                num_classes, dim = tap.sizes
+                state = CollapseState(num_classes, dim, bool(options.scatter))
+                state.gather(features, labels, logits)
+                if data is loader and check is not None:
+                    names = value_names(state, tap.weight, tap.bias, own)
+                    parts = ("", *(f"{part}_" for part in tests))
+                    check(num_classes, [f"{part}{name}" for part in parts for name in names])
+
+
+def _read_once(loader: Any) -> bool:
+    return isinstance(loader, Iterator) or isinstance(getattr(loader, "dataset", None), Iterator)
 
 
 @dataclass

@@ -183,6 +183,28 @@ class CollapseRecorder:
         self.records.append(record)
         return record
 
+    def check(self, num_classes: int, metrics: Sequence[str]) -> None:
+        """Refuse class names and names of metrics that what is measured does not have.
+
+        Parameters
+        ----------
+        num_classes
+            K.
+        metrics
+            The names of all values.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If there is not one name per class, or a metric to include is not measured.
+        """
+        check_class_names(self.class_names, num_classes)
+        unknown = [name for name in self._include or () if name not in metrics]
+        if unknown:
+            expected = f"metrics that are measured: {', '.join(metrics)}"
+            got = ", ".join(unknown)
+            raise NeuralCollapseError("include", expected, got, "correct or leave out these names")
+
     def keeps_geometry(self, epoch: int, last: int | None = None) -> bool:
         """Return whether the measurement of an epoch leaves a snapshot."""
         since = int(self.records[-1]["epoch"]) if self.records else 0
@@ -264,13 +286,9 @@ class CollapseRecorder:
 
     def _included(self, measured: CollapseReport) -> dict[str, Any]:
         record, values = measured.to_record(), measured.to_dict()
+        self.check(measured.train.moments.num_classes, list(values))
         if self._include is None:
             return record
-        unknown = set(self._include) - set(values)
-        if unknown:
-            expected = f"metrics that are measured: {', '.join(values)}"
-            got = ", ".join(sorted(unknown))
-            raise NeuralCollapseError("include", expected, got, "correct or leave out these names")
         prefixes = ("", "test_", *(f"{name}_" for name in measured.others))
         wanted = {f"{prefix}{name}" for prefix in prefixes for name in self._include}
         return {k: value for k, value in record.items() if k in wanted or k not in values}
