@@ -207,7 +207,7 @@ class _Passes:
     merged: bool
     among: Tensor | None = field(default=None)  # classes with enough samples
     dense: bool = field(default=False)  # whether samples are positions of longer inputs
-    confident: bool = field(default=True)  # whether the logits of the head are those returned
+    confident: bool = field(default=False)  # whether the logits of the head are those returned
 
     def train(self, loader: Iterable[Any]) -> tuple[CollapseState, Head | None]:
         """Return the settled state of all training samples, and the head."""
@@ -216,7 +216,7 @@ class _Passes:
             head = None if state is None else self.tap.read()
         found = None
         if state is not None:
-            found = (*self.tap.sizes, self.tap.dense, self.tap.confident, head and head.copy())
+            found = (*self.tap.sizes, self.tap.dense, bool(self.tap.confident), head and head.copy())
         found = shared(found) if self.merged else found
         if found is None:
             raise NeuralCollapseError(

@@ -104,11 +104,11 @@ class _Gap:
     def between(cls, name: str, train: CollapseState, test: CollapseState) -> _Gap:
         first, second = (state.counts.by_class("accuracy").cpu() for state in (train, test))
         both = ~(first.isnan() | second.isnan())
-        recalls = (float(recall[both].mean()) for recall in (first, second))
+        own, theirs = (float(recall[both].mean()) for recall in (first, second))
         n = test.moments.counts.cpu()[both]
         rate = (second[both] * n + 1) / (n + 2)  # of Laplace: one sample is no certainty
         error = float((rate * (1 - rate) / n).sum().sqrt()) / max(len(n), 1)
-        return cls(name, *recalls, error, _spread(train.moments), _spread(test.moments))
+        return cls(name, own, theirs, error, _spread(train.moments), _spread(test.moments))
 
     @property
     def gap(self) -> float:

@@ -73,7 +73,7 @@ class Situation:
     optimizer: Mapping[str, Any] | None = None
 
     @property
-    def tests(self) -> dict[str, SplitReport]:
+    def tests(self) -> Mapping[str, SplitReport]:
         """Test data, by the first part of the names of its values."""
         report = self.measured
         return report.others if report.test is None else {"test": report.test, **report.others}
