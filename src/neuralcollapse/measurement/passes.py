@@ -216,7 +216,8 @@ class _Passes:
             head = None if state is None else self.tap.read()
         found = None
         if state is not None:
-            found = (*self.tap.sizes, self.tap.dense, bool(self.tap.confident), head and head.copy())
+            confident = bool(self.tap.confident)
+            found = (*self.tap.sizes, self.tap.dense, confident, head and head.copy())
         found = shared(found) if self.merged else found
         if found is None:
             raise NeuralCollapseError(
