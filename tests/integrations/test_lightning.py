@@ -289,3 +289,52 @@ def test_what_cannot_be_measured_never_ends_training(network, loader):
         trainer.fit(module_of(lightning, network), loader)
     assert trainer.current_epoch == 2
     assert len([item for item in caught if item.category is CollapseWarning]) == 1
+
+
+def test_a_second_process_that_resumes_the_folder_numbers_on(network, loader, tmp_path):
+    """Without a checkpoint of Lightning: the Trainer counts from 0, the folder goes on."""
+    for resume in (False, True):
+        callback = CollapseCallback(history=tmp_path / "run", resume=resume)
+        quiet_fit(module_of(lightning, network), loader, callback)
+    assert not callback.quiet
+    assert [record["epoch"] for record in read_history(tmp_path / "run")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "bf16-mixed"])
+@pytest.mark.parametrize("mode", ["pass", "batches"])
+def test_a_pass_runs_in_the_precision_of_training(dataset, precision, mode):
+    """Inputs are converted, and statistics are taken in their own precision: weights alike."""
+    states, callback = [], CollapseCallback(mode=mode, layers=["network.0"])
+    for callbacks in ([], [callback]):
+        torch.manual_seed(1)
+        network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+        loader = DataLoader(dataset, batch_size=16)
+        options = {"precision": precision, "callbacks": callbacks}
+        quiet_fit(module_of(lightning, network), loader, callback, loader, **options)
+        states.append([parameter.clone() for parameter in network.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+    assert not callback.quiet
+    assert len(callback.records) == 2
+    if mode == "pass":
+        dtype = next(network.parameters()).dtype
+        inputs, labels = dataset.tensors
+        with torch.autocast("cpu", torch.bfloat16, enabled="mixed" in precision):
+            report = nc.measure(network, [(inputs.to(dtype), labels)])
+        rel = 1e-6 if precision == "64-true" else 0.02
+        found = callback.records[-1]["nc1_trace_ratio"]
+        assert found == pytest.approx(report["nc1_trace_ratio"], rel=rel)
+
+
+def test_what_cannot_be_measured_shows_before_training(network, dataset, mistaken):
+    class Noted(lightning.Callback):
+        def on_train_start(self, trainer, pl_module):
+            self.quiet = callback.quiet
+
+    options, _ = mistaken
+    if "layers" in options:
+        network[3].unused = nn.Identity()
+        options = {"layers": [f"network.{name}" for name in options["layers"]]}
+    callback, noted = CollapseCallback(**options), Noted()
+    loader = DataLoader(dataset, batch_size=32)
+    quiet_fit(module_of(lightning, network), loader, None, callbacks=[callback, noted])
+    assert noted.quiet

@@ -72,6 +72,14 @@ def _rank(rank, world, folder):
         warnings.simplefilter("ignore")
         watched = nc.watch(network(dtype), own, test_loader=own)
         results["watched"] = {k: v for k, v in watched.epoch_end().items() if k != "seconds"}
+        options = {"schedule": 3, "history": f"{folder}/run"}
+        with nc.watch(network(dtype), own, **options) as earlier:
+            earlier.epoch_end(epoch=3)
+        with nc.watch(network(dtype), own, **options, resume=True) as resumed:
+            begun = resumed.epoch
+            resumed.epoch_end(epoch=5)
+            resumed.epoch_end()
+        results["resumed"] = begun, [record["epoch"] for record in resumed.records]
     try:
         measure(network(WIDE), [])
     except NeuralCollapseError as error:
@@ -111,3 +119,4 @@ def test_processes_measure_what_one_does(tmp_path, world):
                         assert torch.equal(mine.nan_to_num(), theirs.nan_to_num())
     assert all(result["watched"] == results[0]["watched"] for result in results)
     assert all("at least one batch with samples" in result["refused"] for result in results)
+    assert all(result["resumed"] == (3, [3, 6]) for result in results)

@@ -320,3 +320,51 @@ def test_layers_are_measured_from_batches_with_their_masks(tmp_path, options):
         assert not any(module._forward_pre_hooks for module in network.modules())
         records.append(callback.records[-1]["layers"]["bert.embeddings"])
     assert records[0] == pytest.approx(records[1], rel=1e-4)
+
+
+def test_a_second_process_that_resumes_the_folder_numbers_on(tmp_path):
+    """Without a checkpoint of the Trainer: it counts from 0, the folder goes on."""
+    for resume in (False, True):
+        trainer = trainer_of(bert(), sentences(), tmp_path / "out", num_train_epochs=2)
+        callback = CollapseTrainerCallback(trainer, history=tmp_path / "run", resume=resume)
+        trainer.add_callback(callback)
+        run(trainer)
+    assert not callback.quiet
+    assert [record["epoch"] for record in read_history(tmp_path / "run")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"class_names": ["a", "b"]}, "class_names: expected 3 names, one per class"),
+        ({"include": ["nc9"]}, "include: expected metrics that are measured"),
+        ({"val_loader": [{"input_ids": torch.ones(1, 6).long(), "labels": [7]}]}, "labels: .*7"),
+    ],
+)
+def test_what_cannot_be_measured_shows_before_training(tmp_path, options, message):
+    class Noted(transformers.TrainerCallback):
+        def on_train_begin(self, *_, **__):
+            self.quiet = callback.quiet
+
+    trainer, noted = trainer_of(bert(), sentences(), tmp_path, num_train_epochs=1), Noted()
+    callback = CollapseTrainerCallback(trainer, **options)
+    trainer.add_callback(callback)
+    trainer.add_callback(noted)
+    with pytest.warns(CollapseWarning, match=message):
+        trainer.train()
+    assert noted.quiet
+
+
+def test_a_model_of_one_logit_has_two_classes_whatever_its_configuration_names(tmp_path):
+    """Its configuration has one name, which is of no class."""
+    torch.manual_seed(0)
+    config = bert().config
+    config.num_labels, config.problem_type = 1, "multi_label_classification"
+    model = transformers.BertForSequenceClassification(config)
+    samples = [row | {"labels": [float(row["labels"] > 0)]} for row in sentences()]
+    trainer = trainer_of(model, samples, tmp_path, num_train_epochs=1)
+    callback = CollapseTrainerCallback(trainer)
+    trainer.add_callback(callback)
+    run(trainer)
+    assert not callback.quiet
+    assert callback.records[0]["num_classes"] == 2

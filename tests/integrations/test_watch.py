@@ -1,4 +1,5 @@
 import inspect
+import json
 import math
 import warnings
 
@@ -115,6 +116,69 @@ def test_economy_measures_few_epochs_and_the_last(network, loader):
     ):
         made = [collapse.epoch_end() is not None for _ in range(12)]
     assert [number for number, record in enumerate(made, 1) if record] == [1, 10, 12]
+
+
+def resumed(network, loader, folder, **options):
+    """A run of ten epochs, of which 1, 4 and 8 were measured, and the watch that goes on."""
+    earlier = nc.watch(network, loader, schedule=4, history=folder, **options)
+    for _ in range(10):
+        earlier.epoch_end()
+    again = nc.watch(network, loader, schedule=4, history=folder, resume=True, **options)
+    return earlier, again
+
+
+def test_a_resumed_run_is_told_the_number_of_its_epoch(network, loader, tmp_path):
+    _, again = resumed(network, loader, tmp_path / "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CollapseWarning)
+        made = [again.epoch_end(epoch=epoch) is not None for epoch in (11, 12, 13)]
+        again.epoch_end()
+    assert (made, again.epoch) == ([False, True, False], 14)
+    assert [record["epoch"] for record in read_history(tmp_path / "run")] == [1, 4, 8, 12]
+    with pytest.raises(NeuralCollapseError, match="epoch: expected at least 1, got 0"):
+        again.epoch_end(epoch=0)
+
+
+def test_a_resumed_run_that_is_told_nothing_says_what_it_guesses(network, loader, tmp_path):
+    _, again = resumed(network, loader, tmp_path / "run")
+    with pytest.warns(CollapseWarning, match="of epoch 8, and this epoch is taken for 9: pass its"):
+        again.epoch_end()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CollapseWarning)
+        again.epoch_end()
+    assert again.epoch == 10
+
+
+def test_an_epoch_that_has_a_record_is_not_measured_again(network, loader, tmp_path):
+    _, again = resumed(network, loader, tmp_path / "run")
+    with pytest.warns(CollapseWarning, match="epoch 4 is not measured again: there are records to"):
+        assert again.epoch_end(epoch=4) is None
+    assert [record["epoch"] for record in read_history(tmp_path / "run")] == [1, 4, 8]
+
+
+@pytest.mark.parametrize("mode", ["pass", "batches"])
+def test_the_state_of_a_watch_continues_a_run_to_the_epoch_and_step(
+    network, loader, tmp_path, mode
+):
+    def trained(collapse, epochs):
+        for _ in range(epochs):
+            for inputs, _labels in collapse.batches():
+                network(inputs)
+            collapse.epoch_end()
+
+    options = {"schedule": 4, "history": tmp_path / "run", "mode": mode}
+    earlier = nc.watch(network, loader, **options)
+    trained(earlier, 7)
+    kept = json.loads(json.dumps(earlier.state_dict()))
+    trained(earlier, 2)  # which the checkpoint does not know
+    again = nc.watch(network, loader, **options)
+    again.load_state_dict(kept)
+    assert (again.epoch, [record["epoch"] for record in again.records]) == (7, [1, 4])
+    trained(again, 2)
+    assert [(record["epoch"], record["step"]) for record in again.records] == [
+        (1, 6), (4, 24), (8, 48)
+    ]  # fmt: skip
+    assert [record["epoch"] for record in read_history(tmp_path / "run")] == [1, 4, 8]
 
 
 def test_an_error_in_the_loop_is_not_followed_by_a_measurement(network, loader):
@@ -252,3 +316,25 @@ def test_a_tap_can_be_opened_again(network):
             network(torch.zeros(5, 6))
             assert tap.take()[1].shape == (5, 3)
     assert isinstance(tap.head, nn.Linear)
+
+
+def test_what_cannot_be_measured_is_refused_before_training(network, loader, mistaken):
+    options, message = mistaken
+    network[3].unused = nn.Identity()
+    with pytest.raises(NeuralCollapseError, match=message):
+        nc.watch(network, loader, **options)
+
+
+@pytest.mark.parametrize("options", [{"class_names": "ab"}, {"include": ["test_nc1_pinv"]}])
+def test_what_cannot_be_measured_of_batches_is_refused_at_the_first(network, loader, options):
+    watched = nc.watch(network, loader, mode="batches", **options)
+    batches = watched.batches()
+    network(next(batches)[0])
+    with pytest.raises(NeuralCollapseError, match=next(iter(options))):
+        next(batches)
+
+
+def test_every_metric_that_is_measured_can_be_included(network, loader):
+    for name in nc.measure(network, loader, test_loader=loader):
+        nc.watch(network, loader, test_loader=loader, include=[name])
+    nc.watch(network, loader, include=["mine"], metrics={"mine": lambda measured: 0.0})

@@ -96,6 +96,18 @@ class Drawn(TensorDataset):
         return super().__getitem__(index)
 
 
+class Jittered(TensorDataset):
+    """Draws from the random state of the process that it is read in."""
+
+    def __getitem__(self, index):
+        inputs, label = super().__getitem__(index)
+        return inputs + torch.randn(()), label
+
+
+def living_on():
+    return DataLoader(Jittered(*data()), 20, shuffle=True, num_workers=1, persistent_workers=True)
+
+
 def loaders():
     plain = TensorDataset(*data())
     seeded = [torch.Generator().manual_seed(n) for n in range(3)]
@@ -107,6 +119,7 @@ def loaders():
         ),
         "data set": DataLoader(Drawn(*data()), 20),
         "global": DataLoader(plain, 20, shuffle=True),
+        "workers": living_on(),
     }
 
 
@@ -126,6 +139,21 @@ def test_later_epochs_are_those_of_a_run_that_is_not_watched(name):
                 order.append(torch.tensor(loader.dataset.draws()))
         orders.append(torch.cat([part.flatten() for part in order]))
     assert torch.equal(*orders)
+
+
+def test_workers_in_the_middle_of_an_epoch_are_left_alone():
+    epochs = []
+    for measured in (False, True):
+        torch.manual_seed(5)
+        loader, model, seen = living_on(), network(), []
+        torch.manual_seed(5)
+        for _ in range(2):
+            for i, (inputs, _) in enumerate(loader):
+                if measured and i == 1:
+                    nc.measure(model, loader)
+                seen.append(inputs)
+        epochs.append(torch.cat(seen))
+    assert torch.equal(*epochs)
 
 
 def test_compiled_networks_run_as_they_were_written():

@@ -210,3 +210,48 @@ def test_a_report_with_empty_test_data_is_printed_drawn_and_written(batches, tmp
     assert report.per_class["test_distance_to_center"].isna().all()
     report.plot(tmp_path / "r.png")
     report.to_csv(tmp_path / "r.csv")
+
+
+SCALED = "does not return the logits of its head at their own scale: confidences of test samples"
+
+
+@pytest.mark.parametrize(
+    ("classes", "after", "kept"),
+    [
+        (4, lambda z: z, True),
+        (4, lambda z: z.softmax(1), True),
+        (4, lambda z: z.log_softmax(1), True),
+        (4, lambda z: z - z.amax(1, keepdim=True), True),
+        (4, lambda z: {"logits": z.float().clone(), "loss": z.sum()}, True),
+        (4, lambda z: 16 * z, False),
+        (4, lambda z: (z / 0.3).softmax(1), False),
+        (4, torch.sigmoid, False),
+        (1, torch.sigmoid, True),
+        (1, lambda z: 3 * z, False),
+        (1, lambda z: (3 * z).sigmoid(), False),
+    ],
+)
+def test_confidences_are_those_that_the_network_has(classes, after, kept):
+    """Softmax of the head's logits is the network's confidence only if it returns these logits."""
+
+    class Returning(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.fc = nn.Linear(8, 6), nn.Linear(6, classes)
+
+        def forward(self, inputs):
+            return after(self.fc(self.body(inputs).relu()))
+
+    torch.manual_seed(0)
+    model, inputs = Returning(), torch.randn(60, 8)
+    batches = [(inputs, torch.arange(60) % max(classes, 2))]
+    report = nc.measure(model, batches, test_loader=batches)
+    logs = report.test.state.samples.confidences
+    assert any(SCALED in note for note in report.notes) is not kept
+    if not kept:
+        assert not len(logs)
+        return
+    logits = model.fc(model.body(inputs).relu())
+    sure = logits.softmax(1) if classes > 1 else torch.cat([logits, -logits], 1).sigmoid()
+    torch.testing.assert_close(logs.exp(), sure.amax(1), rtol=1e-5, atol=1e-6)
+    assert not any(SCALED in note for note in nc.measure(model, batches).notes)

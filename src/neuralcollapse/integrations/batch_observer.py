@@ -12,8 +12,8 @@ from neuralcollapse.measurement.at_rest import is_compiled
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_moments import LayerMoments
-from neuralcollapse.measurement.passes import PassOptions
-from neuralcollapse.measurement.split_report import SplitReport
+from neuralcollapse.measurement.passes import Check, PassOptions
+from neuralcollapse.measurement.split_report import SplitReport, value_names
 from neuralcollapse.metrics.catalogue import own_metrics
 from neuralcollapse.metrics.over_ranks import (
     one_refuses_all_refuse,
@@ -40,6 +40,9 @@ class BatchObserver:
     options
         The options of `measure`; here those of the head, of reading batches, and of what to
         compute count.
+    check
+        Is told the number of classes and the names of the values to come at the first batch, to
+        refuse them.
 
     Attributes
     ----------
@@ -47,14 +50,16 @@ class BatchObserver:
         Whether hooks on head and layers are registered.
     """
 
-    def __init__(self, model: nn.Module, options: PassOptions | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, options: PassOptions | None = None, check: Check | None = None
+    ) -> None:
         options = options or PassOptions()
         if is_compiled(model):
             expected = "a network that runs eagerly, so that hooks are called, for mode='batches'"
             remedy = "use mode='pass', which runs it eagerly, or do not compile any part of it"
             raise NeuralCollapseError("mode", expected, "one that is compiled", remedy)
         self._tap = FeatureTap(model, options.head)
-        self._own = own_metrics(options.metrics)
+        self._own, self._check = own_metrics(options.metrics), check
         self._layers = LayerMoments(model, options.layers)
         self._samples, self._scatter = options.samples(model), options.scatter
         self._state: CollapseState | None = None
@@ -124,6 +129,10 @@ class BatchObserver:
                     num_classes, dim, self._scatter, centers=centers, keep=True
                 )
             self._state.gather(features, labels, logits)
+            if self._check is not None:
+                names = value_names(self._state, self._tap.weight, self._tap.bias, self._own)
+                self._check(self._tap.sizes[0], names)
+                self._check = None
             self._layers.num_classes = self._tap.sizes[0]
             self._layers.add(of_batch, self._samples, mask)
 

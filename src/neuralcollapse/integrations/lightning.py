@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.integrations.batch_observer import BatchObserver
@@ -174,17 +177,14 @@ class CollapseCallback(_Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin a fit, possibly a second one of another module, with a rehearsal on one batch."""
         self._observer, self._epoch = None, 0
+        self._recorder.optimizers = trainer.optimizers
+        self._recorder.open(_config(trainer, pl_module))
         self._before = max((record["epoch"] for record in self.records), default=0)
         self._before = self._before if trainer.current_epoch == 0 else 0
-        self._recorder.optimizers = trainer.optimizers
-        with one_refuses_all_refuse():
-            self._recorder.open(_config(trainer, pl_module))
         if self._recorder.mode == "batches":
-            self._observer = BatchObserver(pl_module, self._options)
+            self._observer = BatchObserver(pl_module, self._options, self._recorder.check)
             return
-        with trainer.precision_plugin.forward_context():
-            loader = _Transferred(self._train_loader(trainer), pl_module)
-            rehearse(pl_module, loader, self._options)
+        rehearse(*self._data(trainer, pl_module), self._recorder.check)
 
     @property
     def state_key(self) -> str:
@@ -251,32 +251,38 @@ class CollapseCallback(_Callback):
         if self._observer is not None:
             measured = self._observer.finish()
         else:
-            with trainer.precision_plugin.forward_context():
-                measured = self._measured(trainer, pl_module)
+            measured = self._measured(trainer, pl_module)
         step = int(trainer.global_step)
         epoch, last = self._before + self._epoch, _last(trainer)
         with one_refuses_all_refuse():
             return self._recorder.record(measured, epoch, step, last and self._before + last)
 
-    def _measured(self, trainer: Any, pl_module: Any) -> CollapseReport:
+    def _data(
+        self, trainer: Any, pl_module: Any, bound: float | None = None
+    ) -> tuple[Any, Iterable[Any], PassOptions, Loaders]:
+        """Return the first arguments of a rehearsal: network, data, options, held-out data."""
         loader, tests = self._train_loader(trainer), self._val_loader
-        most = trainer.num_training_batches  # inf for a stream without a length
-        bound = None if self._loader is not None else min(most, self._batches)
         if tests is None and self._validation:
             tests = _validation_loaders(trainer)
         if isinstance(tests, Mapping):
             tests = {name: _Transferred(data, pl_module) for name, data in tests.items()}
         elif tests is not None:
             tests = _Transferred(tests, pl_module)
-        loader = _Transferred(loader, pl_module, bound)
-        return measured_passes(pl_module, loader, tests, self._options, merged=True)
+        options = _in_precision(pl_module, self._options)
+        return pl_module, _Transferred(loader, pl_module, bound), options, tests
+
+    def _measured(self, trainer: Any, pl_module: Any) -> CollapseReport:
+        most = trainer.num_training_batches  # inf for a stream without a length
+        bound = None if self._loader is not None else min(most, self._batches)
+        module, loader, options, tests = self._data(trainer, pl_module, bound)
+        return measured_passes(module, loader, tests, options, merged=True)
 
     def _train_loader(self, trainer: Any) -> Iterable[Any]:
         return _only(trainer.train_dataloader) if self._loader is None else self._loader
 
 
 class _Transferred(Bounded):
-    """The batches of a loader, brought to the device by the three hooks of a module."""
+    """The batches of a loader in the Trainer's precision, moved by the three hooks of a module."""
 
     def __init__(self, loader: Iterable[Any], module: Any, most: float | None = None) -> None:
         super().__init__(loader, most)
@@ -285,8 +291,20 @@ class _Transferred(Bounded):
     def __iter__(self) -> Iterator[Any]:
         module = self._module
         for batch in super().__iter__():
+            batch = module.trainer.precision_plugin.convert_input(batch)
             batch = module._call_batch_hook("on_before_batch_transfer", batch, 0)
             yield module._apply_batch_transfer_handler(batch, module.device, 0)
+
+
+def _in_precision(module: Any, options: PassOptions) -> PassOptions:
+    """Return options with which the network alone, not its statistics, runs as in training."""
+    samples = options.samples(module)
+
+    def forward(model: nn.Module, inputs: Any) -> Any:
+        with module.trainer.precision_plugin.forward_context():
+            return samples.run(model, inputs)
+
+    return replace(options, forward=forward)
 
 
 def _config(trainer: Any, module: Any) -> dict[str, Any]:

@@ -161,21 +161,22 @@ class CollapseTrainerCallback(TrainerCallback):
         self._loaders, self._observer = None, None
         if state.global_step and self._key in state.stateful_callbacks and not self.records:
             self._recorder.load_state_dict(state.stateful_callbacks[self._key])
-        self._before = max((record["epoch"] for record in self.records), default=0)
-        self._before = 0 if state.global_step else self._before
         optimizer = kwargs.get("optimizer")
         self._recorder.optimizers = () if optimizer is None else (optimizer,)
         if self._names is None:
             id2label = getattr(getattr(model, "config", None), "id2label", None) or {}
             names = [id2label[k] for k in sorted(id2label)] or None
             words = getattr(model, "get_output_embeddings", lambda: None)() is not None
-            self._recorder.class_names = None if words else names  # of another head
-        with one_refuses_all_refuse():
-            self._recorder.open(args.to_dict())
+            # Those of another head, or of the one logit between two classes, name no class.
+            self._recorder.class_names = None if words or len(id2label) < 2 else names
+        self._recorder.open(args.to_dict())
+        self._before = max((record["epoch"] for record in self.records), default=0)
+        self._before = 0 if state.global_step else self._before
         if self._recorder.mode == "batches":
-            self._observer = BatchObserver(model, self._options)
+            self._observer = BatchObserver(model, self._options, self._recorder.check)
         else:
-            rehearse(model, self._data()[0], self._options)
+            train, test = self._data()
+            rehearse(model, train, self._options, test, self._recorder.check)
 
     @never_ending
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,10 +11,11 @@ from typing import Any
 from neuralcollapse.integrations.batch_observer import BatchObserver
 from neuralcollapse.integrations.loggers import sink
 from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
-from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
+from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.recorder import CollapseRecorder, Mode
 from neuralcollapse.runs.schedule import Schedule
+from neuralcollapse.validation import whole_number
 
 Loaders = Iterable[Any] | Mapping[str, Iterable[Any]] | None
 
@@ -30,8 +32,8 @@ class CollapseWatch:
         The network, also wrapped in ``DistributedDataParallel``; processes are merged.
     loader, val_loader
         Training and validation data, as `measure` takes them, validation data optionally several
-        by name; with several processes, the part of this one. With ``mode="pass"`` one batch is
-        measured at once, so that errors show before training.
+        by name; with several processes, the part of this one. With ``mode="pass"`` one batch of
+        each is measured at once, so that errors show before training.
     mode
         ``"pass"``: a pass over the data at the end of each epoch due, in evaluation mode.
         ``"batches"``: the batches of training themselves, at no extra pass; iterate over
@@ -60,7 +62,9 @@ class CollapseWatch:
         Names of the metrics to record and log; all if omitted.
     resume, overwrite
         Whether to continue or to replace a run that is already in the folder. Without either, it
-        is an error when the context is entered or the first epoch ends.
+        is an error when the context is entered or the first epoch ends. The folder does not tell
+        how far training went after its last record: pass ``epoch=`` to `epoch_end`, or keep
+        `state_dict` in your checkpoints.
     config
         Hyperparameters to keep in config.json, such as ``{"lr": 0.1}``.
     optimizer
@@ -87,7 +91,8 @@ class CollapseWatch:
     -----
     CollapseWarning
         About absent classes, minority collapse, negative margins late in training, collapse
-        without generalisation, or loss of rank.
+        without generalisation, or loss of rank; in a resumed run, where the number of the epoch is
+        guessed.
 
     Examples
     --------
@@ -103,6 +108,17 @@ class CollapseWatch:
     ...         _ = collapse.epoch_end()
     >>> [record["epoch"] for record in collapse.records]
     [1, 2, 3, 4, 5, 6, 8, 9]
+
+    A second process goes on from a checkpoint, with the state of the watch in it:
+
+    >>> checkpoint = {"model": model.state_dict(), "collapse": collapse.state_dict()}
+    >>> with watch(model, loader, schedule="economy") as collapse:
+    ...     collapse.load_state_dict(checkpoint["collapse"])
+    ...     for epoch in range(collapse.epoch, 11):
+    ...         # ... train for an epoch ...
+    ...         _ = collapse.epoch_end()
+    >>> [record["epoch"] for record in collapse.records]
+    [1, 2, 3, 4, 5, 6, 8, 9, 10, 11]
     """
 
     def __init__(
@@ -135,11 +151,14 @@ class CollapseWatch:
             resume=resume, overwrite=overwrite,
         )  # fmt: skip
         self._recorder.optimizers = () if optimizer is None else (optimizer,)
-        self._observer = BatchObserver(model, self._options) if mode == "batches" else None
+        self._observer: BatchObserver | None = None
         self._log = sink(log)
         self._steps: int | None = None
-        if self._observer is None:
-            rehearse(model, loader, self._options)
+        self._guessed = False  # whether `epoch` may be too small
+        if mode == "batches":
+            self._observer = BatchObserver(model, self._options, self._recorder.check)
+        else:
+            rehearse(model, loader, self._options, self._test_loader, self._recorder.check)
 
     @property
     def records(self) -> list[Record]:
@@ -158,8 +177,8 @@ class CollapseWatch:
     ) -> None:
         if self._observer is not None:
             self._observer.discard()
-        measured = self.records[-1]["epoch"] if self.records else 0
-        if kind is None and self._recorder.mode == "pass" and measured < self.epoch:
+        behind = self._measured_epoch() < self.epoch
+        if kind is None and self._recorder.mode == "pass" and behind:
             self._measure()  # the last epoch, which could not be known to be the last
 
     def batches(self) -> Iterator[Any]:
@@ -167,6 +186,7 @@ class CollapseWatch:
 
         If the epoch is not due, the network runs without hooks.
         """
+        self._open()
         observer = self._observer
         if not self._recorder.schedule.due(self.epoch + 1, self._last):
             observer = None
@@ -186,7 +206,7 @@ class CollapseWatch:
             finally:  # also where the loop is left by break: that batch does not count
                 observer.discard()
 
-    def epoch_end(self, step: int | None = None) -> Record | None:
+    def epoch_end(self, step: int | None = None, *, epoch: int | None = None) -> Record | None:
         """Count an epoch, and measure if it is due.
 
         Parameters
@@ -194,11 +214,16 @@ class CollapseWatch:
         step
             Number of updates so far, for the record and the logger. If omitted, the batches that
             `batches` has yielded, or the epoch if there are none.
+        epoch
+            Number of the epoch that has ended, from 1; one more than before if omitted. A run that
+            is resumed needs it where its last record is not of the last epoch: with a schedule
+            that skips epochs, or a checkpoint that is older.
 
         Returns
         -------
         dict or None
-            The record, if one was made.
+            The record, if one was made. An epoch up to that of the last record is not measured
+            again.
 
         Raises
         ------
@@ -206,18 +231,52 @@ class CollapseWatch:
             As `measure`; with ``mode="batches"`` if no batch of `batches` went through the model.
         """
         self._open()
-        self.epoch += 1
+        if epoch is None and self._guessed:
+            self._warn(
+                f"the last record in the folder is of epoch {self.epoch}, and this epoch is taken "
+                f"for {self.epoch + 1}: pass its number as epoch= of epoch_end, or keep "
+                "state_dict() in your checkpoints and pass it to load_state_dict"
+            )
+        self._guessed = False
+        self.epoch = self.epoch + 1 if epoch is None else whole_number("epoch", epoch)
         self._steps = self._steps if step is None else step
         if not self._recorder.schedule.due(self.epoch, self._last):
             return None
+        measured = self._measured_epoch()
+        if self.epoch <= measured:
+            self._warn(f"epoch {self.epoch} is not measured again: there are records to {measured}")
+            return None
         return self._measure()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` goes on from, for your checkpoint."""
+        return {"epoch": self.epoch, "step": self._steps, **self._recorder.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint, in the folder too: later records there are made again.
+
+        Parameters
+        ----------
+        state
+            What `state_dict` returned.
+        """
+        self._recorder.load_state_dict(state)
+        self._recorder.open(self._config)
+        self.epoch, self._steps, self._guessed = state["epoch"], state["step"], False
+
     def _open(self) -> None:
-        """Open the folder, and continue where a resumed run ended."""
+        """Open the folder, and continue where a resumed run ended as far as its records tell."""
         if self.epoch == 0:
-            with one_refuses_all_refuse():
-                self._recorder.open(self._config)
-            self.epoch = int(self.records[-1]["epoch"]) if self.records else 0
+            self._recorder.open(self._config)
+            self.epoch = self._measured_epoch()
+            if self.records:
+                self._guessed, self._steps = True, self.records[-1].get("step")
+
+    def _measured_epoch(self) -> int:
+        return int(self.records[-1]["epoch"]) if self.records else 0
+
+    def _warn(self, message: str) -> None:
+        warnings.warn(message, CollapseWarning, stacklevel=3)
 
     def _measure(self) -> Record:
         if self._observer is not None:

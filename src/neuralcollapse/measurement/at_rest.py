@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.utils.data import DataLoader
 
 from neuralcollapse.errors import NeuralCollapseError
 
@@ -95,8 +96,8 @@ def evaluating(
     What is restored: the modes, through ``train(mode)`` of each module, parents first, so that a
     module that changes its weights in evaluation mode changes them back; these weights, bit for
     bit; the device; the random states of torch, numpy and Python; and the generators and epochs of
-    the loaders, their samplers and data sets. States inside persistent workers
-    (``persistent_workers``), and those that a sampler keeps elsewhere, cannot be reached.
+    the loaders, their samplers and data sets. Loaders with ``persistent_workers`` get workers of
+    their own meanwhile. States that a sampler keeps elsewhere cannot be reached.
 
     Parameters
     ----------
@@ -172,7 +173,7 @@ def random_states(loaders: tuple[Any, ...]) -> Iterator[None]:
         (random.setstate, random.getstate()),
     ]
     for part in _parts(loaders):
-        for name, value in vars(part).items():
+        for name, value in [*vars(part).items()]:
             if isinstance(value, torch.Generator):
                 restore.append((value.set_state, value.get_state()))
             elif isinstance(value, random.Random):
@@ -184,6 +185,10 @@ def random_states(loaders: tuple[Any, ...]) -> Iterator[None]:
                 restore.append((partial(setattr, bits, "state"), bits.state))
             elif name in ("epoch", "iteration"):  # by which samplers of accelerate are seeded
                 restore.append((partial(setattr, part, name), value))
+            elif name == "_iterator" and isinstance(part, DataLoader):
+                # With persistent workers, whoever trains may be in the middle of it.
+                restore.append((partial(setattr, part, name), value))
+                part._iterator = None
     cuda = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices=cuda):
         try:

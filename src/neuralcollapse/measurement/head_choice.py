@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.head import ROWS, LayerCall, is_linear, read_head
@@ -83,6 +84,38 @@ def keeps_order(call: LayerCall, tensor: Tensor) -> bool:
         slack = 16 * torch.finfo(tensor.dtype).eps * rows.abs().amax(1, keepdim=True)
         flat = (rows.amax(1) == rows.amin(1)) & (scores.amax(1) > scores.amin(1))
         if bool((steps >= -slack).all()) and not bool(flat.any()):
+            return True
+    return False
+
+
+def keeps_confidences(call: LayerCall, output: Any) -> bool:
+    """Whether the network returns the logits of a call at their own scale.
+
+    They may be shifted alike for every class, or be the softmax or log-softmax of the logits: all
+    that leaves softmax as it is.
+
+    Parameters
+    ----------
+    call
+        A call of the head, as `reduced` returns it.
+    output
+        What the network returned.
+    """
+    _, returned = _returned(output)
+    return any(is_returned(call, tensor) or _same_softmax(call, tensor) for tensor in returned)
+
+
+def _same_softmax(call: LayerCall, tensor: Tensor) -> bool:
+    for rows, scores in _in_rows(tensor, call):
+        rows, scores = rows.double(), scores.double()
+        # A single logit has no other class to be shifted with: sigmoid and its logarithm.
+        logs = logsigmoid(scores) if scores.shape[1] == 1 else scores.log_softmax(1)
+        shifted = rows if scores.shape[1] == 1 else rows.log_softmax(1)
+        slack = 4 * torch.finfo(tensor.dtype).eps
+        sizes = slack * torch.maximum(rows.abs(), scores.abs()).amax(1, keepdim=True)
+        if bool(((shifted - logs).abs() <= sizes).all()):
+            return True
+        if bool(((rows - logs.exp()).abs() <= slack).all()):
             return True
     return False
 

@@ -41,8 +41,7 @@ def measure(
 
     The network runs once over the data, in evaluation mode, eagerly and without gradients;
     features are the input of its last linear layer, logits its output. Afterwards modes, weights,
-    random states and the generators of loaders are as before, even after an error; states inside
-    persistent workers (``persistent_workers``) cannot be reached.
+    random states and the generators of loaders are as before, even after an error.
 
     A head that is applied to every token or pixel gives one sample per position, with labels of the
     same shape. A mask in the batch (``attention_mask``, ``mask``, ``pixel_mask``) is respected.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_moments import LayerMoments
 from neuralcollapse.measurement.samples import LABEL_KEYS, Forward, Samples, Unpack
 from neuralcollapse.measurement.sampling import sampling_notes
-from neuralcollapse.measurement.split_report import SplitReport
+from neuralcollapse.measurement.split_report import SplitReport, value_names
 from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
 from neuralcollapse.metrics.head import Head
 from neuralcollapse.metrics.over_ranks import (
@@ -29,6 +29,7 @@ from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.validation import check_class_names, integer_labels, real_number, whole_number
 
 Scatter = Literal["pooled", "per_class"] | bool
+Check = Callable[[int, Sequence[str]], None]
 FEATURE_BUDGET = 2**30  # bytes of features to keep, so that NC4 needs no second pass
 
 
@@ -129,22 +130,30 @@ def measured_passes(
         others=splits,
         layers=values,
         before=before,
-        notes=[*measuring.notes(), *sampling_notes(loader)],
+        notes=[*measuring.notes(tested=bool(tests)), *sampling_notes(loader)],
     )
 
 
-def rehearse(model: Any, loader: Any, options: PassOptions) -> None:
-    """Measure one batch and discard it, so that errors show before training.
+def rehearse(
+    model: Any,
+    loader: Any,
+    options: PassOptions,
+    test_loader: Iterable[Any] | Mapping[str, Iterable[Any]] | None = None,
+    check: Check | None = None,
+) -> None:
+    """Measure one batch of each loader and discard it, so that errors show before training.
 
     Nothing is done for a loader that can be read only once, or a network with uninitialised (lazy)
     parameters.
 
     Parameters
     ----------
-    model, loader
+    model, loader, test_loader
         As in `measure`.
     options
         Those of the measurements to come.
+    check
+        Is told the number of classes and the names of the values to come, to refuse them.
 
     Raises
     ------
@@ -152,21 +161,37 @@ def rehearse(model: Any, loader: Any, options: PassOptions) -> None:
         As `measure`, as far as one batch can show.
     """
     with one_refuses_all_refuse():
-        _rehearse(model, loader, options)
+        _rehearse(model, loader, options, _named(test_loader), check)
 
 
-def _rehearse(model: Any, loader: Any, options: PassOptions) -> None:
+def _rehearse(
+    model: Any, loader: Any, options: PassOptions, tests: Mapping[str, Any], check: Check | None
+) -> None:
+    own = own_metrics(options.metrics)
     lazy = any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters())
-    once = isinstance(loader, Iterator) or isinstance(getattr(loader, "dataset", None), Iterator)
-    if lazy or once:
+    if lazy or _read_once(loader):
         return
-    with evaluating(model, options.device, loader) as where, FeatureTap(model, options.head) as tap:
+    with (
+        evaluating(model, options.device, loader, *tests.values()) as where,
+        FeatureTap(model, options.head) as tap,
+        LayerMoments(model, options.layers) as layers,
+    ):
         samples = options.samples(model)
-        for features, logits, labels in FeaturePass(
-            model, loader, tap, where, samples, max_batches=1
-        ):
-            num_classes, dim = tap.sizes
-            CollapseState(num_classes, dim, scatter=False).gather(features, labels, logits)
+        for data in (loader, *(test for test in tests.values() if not _read_once(test))):
+            for features, logits, labels in FeaturePass(
+                model, data, tap, where, samples, max_batches=1, layers=layers
+            ):
+                num_classes, dim = tap.sizes
+                state = CollapseState(num_classes, dim, bool(options.scatter))
+                state.gather(features, labels, logits)
+                if data is loader and check is not None:
+                    names = value_names(state, tap.weight, tap.bias, own)
+                    parts = ("", *(f"{part}_" for part in tests))
+                    check(num_classes, [f"{part}{name}" for part in parts for name in names])
+
+
+def _read_once(loader: Any) -> bool:
+    return isinstance(loader, Iterator) or isinstance(getattr(loader, "dataset", None), Iterator)
 
 
 @dataclass
@@ -182,6 +207,7 @@ class _Passes:
     merged: bool
     among: Tensor | None = field(default=None)  # classes with enough samples
     dense: bool = field(default=False)  # whether samples are positions of longer inputs
+    confident: bool = field(default=False)  # whether the logits of the head are those returned
 
     def train(self, loader: Iterable[Any]) -> tuple[CollapseState, Head | None]:
         """Return the settled state of all training samples, and the head."""
@@ -190,13 +216,14 @@ class _Passes:
             head = None if state is None else self.tap.read()
         found = None
         if state is not None:
-            found = (*self.tap.sizes, self.tap.dense, head and head.copy())
+            confident = bool(self.tap.confident)
+            found = (*self.tap.sizes, self.tap.dense, confident, head and head.copy())
         found = shared(found) if self.merged else found
         if found is None:
             raise NeuralCollapseError(
                 "loader", "at least one batch with samples", "none", "check the data set"
             )
-        num_classes, dim, self.dense, head = found
+        num_classes, dim, self.dense, self.confident, head = found
         self.layers.num_classes = num_classes
         state = state or self._empty(num_classes, dim)
         total = self._together(state)
@@ -219,7 +246,7 @@ class _Passes:
         """Return the state of all test samples, compared with the means of the training data."""
         num_classes, dim = means.shape
         budget = self.options.feature_budget
-        known = {"centers": means, "confidences": True}
+        known = {"centers": means, "confidences": self.confident}
         state = self._empty(num_classes, dim, feature_budget=budget, **known)
         with one_refuses_all_refuse(self.merged):
             data = self._run(loader, f"measuring {name.replace('_', ' ')} data", self.layers)
@@ -238,8 +265,13 @@ class _Passes:
             for layer, values in self.layers.values().items()
         }
 
-    def notes(self) -> Iterator[str]:
+    def notes(self, tested: bool) -> Iterator[str]:
         """Yield remarks on how samples were read, where there was a choice."""
+        if tested and not self.confident:
+            yield (
+                "The network does not return the logits of its head at their own scale: "
+                "confidences of test samples are not kept, so that no calibration is shown."
+            )
         if self.options.samples(self.model).shift_labels:
             yield "Labels are shifted: each position is judged by the token after it."
         if self.dense:

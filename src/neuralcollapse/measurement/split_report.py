@@ -65,18 +65,16 @@ class SplitReport:
         NeuralCollapseError
             If fewer than two classes have samples, unless lenient.
         """
-        rows = [*CATALOGUE.values(), *(own or {}).values()]
         if lenient and int(state.moments.present.sum()) < 2:
             warnings.warn(
                 f"the {lenient} data has samples of {int(state.moments.present.sum())} classes: "
                 "its metrics are NaN",
                 stacklevel=4,
             )
-            there = state.measured(weight, bias).available
-            names = (row.name for row in rows if needed(row, there))
+            names = value_names(state, weight, bias, own)
             return cls(dict.fromkeys(names, math.nan) | state.shares(), state)
-        unsettled = ["ncc_accuracy"] if weight is None else ["ncc_accuracy", "nc4_agreement"]
-        values = dict.fromkeys(unsettled, math.nan) | state.values(weight, bias, rows)
+        rows = [*CATALOGUE.values(), *(own or {}).values()]
+        values = dict.fromkeys(_unsettled(weight), math.nan) | state.values(weight, bias, rows)
         return cls({row.name: values[row.name] for row in rows if row.name in values}, state)
 
     def columns(self, class_names: Sequence[str]) -> dict[str, Any]:
@@ -91,3 +89,25 @@ class SplitReport:
             "trace_variance": moments.trace_variances.tolist(),
             "distance_to_center": distances.tolist(),
         } | {name: column.tolist() for name, column in self.state.per_class().items()}
+
+
+def value_names(
+    state: CollapseState,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    own: Mapping[str, Metric] | None = None,
+) -> list[str]:
+    """Return the names of the values of a state once it is settled, without computing them.
+
+    Parameters
+    ----------
+    state, weight, bias, own
+        As in `SplitReport.of`.
+    """
+    there = {*state.measured(weight, bias).available, *_unsettled(weight)}
+    rows = [*CATALOGUE.values(), *(own or {}).values()]
+    return [row.name for row in rows if needed(row, there)]
+
+
+def _unsettled(weight: Tensor | None) -> list[str]:
+    return ["ncc_accuracy"] if weight is None else ["ncc_accuracy", "nc4_agreement"]

@@ -18,6 +18,7 @@ from neuralcollapse.measurement.cautions import cautions
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.head_mean import head_mean
+from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse, shared
 from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.plain_text import plain
 from neuralcollapse.runs.alarms.alarms import ALARMS, find_alarms
@@ -86,6 +87,7 @@ class CollapseRecorder:
         self.mode = mode
         self.records: list[Record] = []
         self._writer = None if history is None else RunWriter(history, resume, overwrite)
+        self._opened = False
         self.streaks = Streaks()
         self.optimizers: Sequence[Any] = ()
         self.prefix = prefix if mode == "pass" else f"{prefix}_batches"
@@ -95,6 +97,8 @@ class CollapseRecorder:
 
     def open(self, config: Mapping[str, Any] | None = None) -> None:
         """Take the folder before training, if there is one; `record` does it otherwise.
+
+        Of several processes every one must call: the first takes it, and all have its records.
 
         Parameters
         ----------
@@ -107,15 +111,21 @@ class CollapseRecorder:
         NeuralCollapseError
             As `RunWriter.open`.
         """
-        if self._writer is None or self._writer.opened or not _first_process():
+        if self._writer is None or self._opened:
             return
+        with one_refuses_all_refuse():
+            if _first_process():
+                self._take(self._writer, config)
+        self.records, self._opened = shared(self.records or None) or [], True
+
+    def _take(self, writer: RunWriter, config: Mapping[str, Any] | None) -> None:
         plain = json.loads(json.dumps(dict(config or {}), default=str, skipkeys=True))
         description = {
             "config": plain,
             "measurement": {"mode": self.mode, "schedule": asdict(self.schedule)},
             "class_names": self.class_names,
         }
-        earlier = self._writer.open(description | versions())
+        earlier = writer.open(description | versions())
         self.records = self.records or earlier
 
     def state_dict(self) -> dict[str, Any]:
@@ -129,6 +139,7 @@ class CollapseRecorder:
             self.streaks.load_state_dict(state["streaks"])
         if self._writer is not None and self.records:
             self._writer.go_back(self.records)
+            self._opened = False
 
     def record(
         self,
@@ -171,6 +182,28 @@ class CollapseRecorder:
             self._writer.add(record, named if keeps else None, before)
         self.records.append(record)
         return record
+
+    def check(self, num_classes: int, metrics: Sequence[str]) -> None:
+        """Refuse class names and names of metrics that what is measured does not have.
+
+        Parameters
+        ----------
+        num_classes
+            K.
+        metrics
+            The names of all values.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If there is not one name per class, or a metric to include is not measured.
+        """
+        check_class_names(self.class_names, num_classes)
+        unknown = [name for name in self._include or () if name not in metrics]
+        if unknown:
+            expected = f"metrics that are measured: {', '.join(metrics)}"
+            got = ", ".join(unknown)
+            raise NeuralCollapseError("include", expected, got, "correct or leave out these names")
 
     def keeps_geometry(self, epoch: int, last: int | None = None) -> bool:
         """Return whether the measurement of an epoch leaves a snapshot."""
@@ -253,13 +286,9 @@ class CollapseRecorder:
 
     def _included(self, measured: CollapseReport) -> dict[str, Any]:
         record, values = measured.to_record(), measured.to_dict()
+        self.check(measured.train.moments.num_classes, list(values))
         if self._include is None:
             return record
-        unknown = set(self._include) - set(values)
-        if unknown:
-            expected = f"metrics that are measured: {', '.join(values)}"
-            got = ", ".join(sorted(unknown))
-            raise NeuralCollapseError("include", expected, got, "correct or leave out these names")
         prefixes = ("", "test_", *(f"{name}_" for name in measured.others))
         wanted = {f"{prefix}{name}" for prefix in prefixes for name in self._include}
         return {k: value for k, value in record.items() if k in wanted or k not in values}

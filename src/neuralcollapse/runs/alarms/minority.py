@@ -60,14 +60,16 @@ def minority_collapse(situation: Situation) -> str | None:
         for what, cosine in (("the head's rows", head), ("the class means", means))
         if cosine >= MERGED
     ]
-    recall = None if report.test is None else report.test.state.per_class().get("accuracy")
-    if recall is not None:
+    if report.test is not None:
         few = (moments.counts > 0) & (moments.counts * MINORITY <= moments.counts.max())
-        theirs, others = recall[few].nanmean(), recall[~few].nanmean()
+        splits = report.test, report.train
+        test, train = (split.state.counts.by_class("accuracy") for split in splits)
+        parts = test[few], train[few], test[~few]
+        theirs, learned, others = (float(part.nanmean()) for part in parts)
         if theirs < LOW_RECALL <= others:
             signs.append(
-                f"{share(float(theirs))} of their test samples are right, of the other classes' "
-                f"{share(float(others))}"
+                f"{share(theirs)} of their test samples are right ({share(learned)} of their "
+                f"training samples), of the other classes' {share(others)}"
             )
     if not signs:
         return None

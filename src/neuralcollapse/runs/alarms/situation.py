@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuralcollapse.measurement.collapse_report import CollapseReport
+from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.plain_text import plain
 from neuralcollapse.wording import first_names
 
@@ -71,6 +72,12 @@ class Situation:
     still_wrong: tuple[Sequence[int], int, int] | None = None
     step: int | None = None
     optimizer: Mapping[str, Any] | None = None
+
+    @property
+    def tests(self) -> Mapping[str, SplitReport]:
+        """Test data, by the first part of the names of its values."""
+        report = self.measured
+        return report.others if report.test is None else {"test": report.test, **report.others}
 
     def listed(self, classes: Sequence[int], limit: int = 10) -> str:
         """Return the names of classes for a sentence."""
