@@ -140,3 +140,12 @@ def test_a_foreign_table_stays_where_a_sweep_would_write_its_own(tmp_path):
 def test_errors_name_the_option(arguments, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert expected in error_of(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [("foo",), ("--foo",), ("glossary", "--foo")])
+def test_what_is_no_command_is_one_line_too(arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: No such ")
+    assert len(result.stderr.splitlines()) == 1
+    assert "Usage" in run().output  # without a command there is help

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -170,3 +172,12 @@ def test_names_of_classes_come_in_any_sequence():
 def test_logits_of_test_data_need_its_features():
     with pytest.raises(NeuralCollapseError, match="test_logits: expected test features along"):
         nc.measure_features(torch.randn(6, 2), [0, 1] * 3, test_logits=torch.ones(6, 2))
+
+
+def test_test_data_of_one_class_are_measured_as_far_as_they_can_be():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(20, 3, generator=generator), torch.arange(20) % 2
+    with pytest.warns(UserWarning, match="test data has samples of 1 classes"):
+        report = nc.measure_features(x, y, test_features=x[::2], test_labels=[0] * 10)
+    assert math.isnan(report["test_cdnv"])
+    assert 0 <= report["test_ncc_accuracy"] <= 1

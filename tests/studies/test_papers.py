@@ -79,3 +79,15 @@ def test_each_paper_names_its_own_claims():
         assert study.paper == paper
         assert study.claims
         assert all(claim.paper == paper for claim in study.claims)
+
+
+def test_a_folder_of_others_is_left_alone(toy, tmp_path):
+    mine = tmp_path / "figure1.txt"
+    mine.write_text("drawn by hand")
+    with pytest.raises(NeuralCollapseError, match=r"out: expected a new folder.*figure1\.txt"):
+        run_study("toy2022", FigureJob(tmp_path))
+    assert mine.read_text() == "drawn by hand"
+    run_study("toy2022", FigureJob(tmp_path / "new"))
+    run_study("toy2022", FigureJob(tmp_path / "new"), 1)  # its own is drawn again
+    with pytest.raises(NeuralCollapseError, match="the folder of toy2022"):
+        run_study("toy2023", FigureJob(tmp_path / "new"), 1)

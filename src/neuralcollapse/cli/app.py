@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from neuralcollapse import __version__
 from neuralcollapse.cli.outputs import check_outputs
@@ -34,10 +35,8 @@ class _Command(TyperCommand):
     """Every command looks first at what it would write; bad input is one line, and status 2."""
 
     def make_context(self, *arguments: Any, **extra: Any) -> Any:
-        try:
+        with _unusable_is_one_line():
             return super().make_context(*arguments, **extra)
-        except UsageError as error:
-            _fail(error.format_message())
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -53,11 +52,33 @@ class _Command(TyperCommand):
             _fail(f"{path}: {error.strerror}" if path else error)
 
 
+class _Group(TyperGroup):
+    """A command that is not there is one line, too."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> Any:
+        with _unusable_is_one_line():
+            return super().make_context(*arguments, **extra)
+
+    def resolve_command(self, *arguments: Any) -> Any:
+        with _unusable_is_one_line():
+            return super().resolve_command(*arguments)
+
+
 class _Commands(typer.Typer):
     """Where every command is such a command."""
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Made], Made]:
         return super().command(name, cls=_Command, **options)
+
+
+@contextmanager
+def _unusable_is_one_line() -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        if not error.format_message():  # help was shown instead
+            raise
+        _fail(error.format_message())
 
 
 def _as_given(argument: str, ctx: Any) -> str:
@@ -90,7 +111,7 @@ EXIT_CODES = (
     "cannot be used, with one line that says why; 130, interrupted."
 )
 
-app = _Commands(no_args_is_help=True, add_completion=False, epilog=EXIT_CODES)
+app = _Commands(cls=_Group, no_args_is_help=True, add_completion=False, epilog=EXIT_CODES)
 
 
 def _tell_version(asked: bool) -> bool:

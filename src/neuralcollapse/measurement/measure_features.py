@@ -158,7 +158,7 @@ def measure_features(
         for part, decided, classes in parts:
             state.gather(part, classes, decided)
         state.look_again()
-        test = SplitReport.of(state, head, offset, own)
+        test = SplitReport.of(state, head, offset, own, lenient="test")
     return CollapseReport(train, names, head, offset, test, own)
 
 

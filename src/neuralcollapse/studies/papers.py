@@ -10,12 +10,14 @@ from pathlib import Path
 from rich.progress import track
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path, without_nan
+from neuralcollapse.files import atomic_path, read_json, without_nan, write_json
 from neuralcollapse.studies.claims import Study, Verdict, judge
 from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.validation import check_choice
 
 PAPERS = ("ji2022", "tirer2023", "gao2023")
+MARK = "study.json"  # says of which study the files in a folder are
+WRITTEN = ("figure*.*", "claims.jsonl", "atlas_*", "correlations_*", "language_model_*")
 STUDIES = (*PAPERS, "atlas", "language-model")  # the last two are of no paper, and claim nothing
 
 
@@ -104,8 +106,9 @@ def run_study(paper: str, job: FigureJob, figure: int | None = None) -> list[Pat
     Raises
     ------
     NeuralCollapseError
-        If the paper, or the figure in it, is unknown, a network could not be trained, or seeds or
-        settings are given for one figure that has its own.
+        If the paper, or the figure in it, is unknown, the folder has files of another study or of
+        others, a network could not be trained, or seeds or settings are given for one figure that
+        has its own.
 
     Examples
     --------
@@ -128,10 +131,28 @@ def run_study(paper: str, job: FigureJob, figure: int | None = None) -> list[Pat
                 got = ", ".join(map(str, changes))
                 raise NeuralCollapseError(argument, expected, got, "leave them out")
     numbers = sorted(study.figures) if figure is None else [figure]
+    _claim_folder(job.folder, paper)
     written = [path for number in numbers for path in study.figures[number](job)]
     if figure is None and study.claims:
         written.append(_record(verify(paper, job.progress), job.folder / "claims.jsonl"))
     return written
+
+
+def _claim_folder(folder: Path, paper: str) -> None:
+    """Make the folder that of a study; refuse that of another, or foreign files of our names."""
+    mark, foreign = folder / MARK, [path for name in WRITTEN for path in folder.glob(name)]
+    if mark.is_file():
+        other = read_json(mark).get("paper")
+        if other == paper:
+            return
+        got = f"{folder}, the folder of {other}"
+    elif not foreign:
+        write_json(mark, {"paper": paper})
+        return
+    else:
+        got = f"{folder}, in which is {min(foreign).name}"
+    expected = f"a new folder, or that of {paper}"
+    raise NeuralCollapseError("out", expected, got, "choose another, so that nothing is lost")
 
 
 def _record(verdicts: Iterable[Verdict], path: Path) -> Path:
