@@ -338,3 +338,31 @@ def test_what_cannot_be_measured_shows_before_training(network, dataset, mistake
     loader = DataLoader(dataset, batch_size=32)
     quiet_fit(module_of(lightning, network), loader, None, callbacks=[callback, noted])
     assert noted.quiet
+
+
+class Endless(IterableDataset):
+    def __init__(self, inputs, labels):
+        self.samples = list(zip(inputs, labels, strict=True))
+
+    def __iter__(self):
+        return itertools.cycle(self.samples)
+
+
+@pytest.mark.parametrize("kind", ["one", "several", "named"])
+def test_a_pass_reads_as_many_validation_batches_as_the_trainer_does(network, dataset, kind):
+    """Also of a stream that never ends."""
+    val = DataLoader(Endless(*dataset.tensors), batch_size=12)
+    finite = DataLoader(dataset, batch_size=6)
+    loaders = {"one": val, "several": [val, finite], "named": {"a": val, "b": finite}}[kind]
+    callback = CollapseCallback()
+    train = DataLoader(dataset, batch_size=16)
+    quiet_fit(
+        module_of(lightning, network), train, callback, loaders, limit_val_batches=2, max_epochs=1
+    )
+    assert not callback.quiet
+    inputs, labels = dataset.tensors
+    report = nc.measure(network, [(inputs, labels)], test_loader=[(inputs[:24], labels[:24])])
+    name = {"one": "test", "several": "test_0", "named": "test_a"}[kind]
+    for metric in ("accuracy", "nc1_trace_ratio"):
+        value = callback.records[0][f"{name}_{metric}"]
+        assert value == pytest.approx(report[f"test_{metric}"], rel=1e-5)

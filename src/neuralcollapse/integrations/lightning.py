@@ -100,8 +100,8 @@ class CollapseCallback(_Callback):
 
     Notes
     -----
-    A pass reads as many batches as the Trainer does (``limit_train_batches``); for a stream without
-    a length, as many as the epoch had.
+    A pass reads as many batches as the Trainer does (``limit_train_batches``,
+    ``limit_val_batches``); for a training stream without a length, as many as the epoch had.
 
     A metric of validation data is ``test_nc1_pinv`` in the records, the page and, as
     ``collapse/test_nc1_pinv``, in the logs. Batch norm's running averages differ a little between
@@ -337,9 +337,13 @@ def _only(loader: Any) -> Iterable[Any]:
 
 
 def _validation_loaders(trainer: Any) -> Loaders:
-    """Return the validation loader, or several by name or number."""
-    loaders = trainer.val_dataloaders
-    if isinstance(loaders, (list, tuple)):
-        named = {str(number): loader for number, loader in enumerate(loaders)}
-        return loaders[0] if len(loaders) == 1 else named or None
-    return loaders
+    """Return the batches that the Trainer validates with, of several loaders by name or number."""
+    loaders, most = trainer.val_dataloaders, trainer.num_val_batches
+    if loaders is None:
+        return None
+    if isinstance(loaders, Mapping):
+        return {name: Bounded(loaders[name], n) for name, n in zip(loaders, most, strict=True)}
+    listed = loaders if isinstance(loaders, (list, tuple)) else [loaders]
+    bounded = [Bounded(loader, n) for loader, n in zip(listed, most, strict=True)]
+    named = {str(number): loader for number, loader in enumerate(bounded)}
+    return bounded[0] if len(bounded) == 1 else named or None

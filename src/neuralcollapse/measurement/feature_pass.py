@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -158,12 +159,12 @@ class Bounded:
     loader
         A loader that can be read more than once.
     most
-        The largest number of batches; all if None.
+        The largest number of batches; all if None or infinite.
     """
 
     def __init__(self, loader: Iterable[Any], most: float | None = None) -> None:
         self.base_loader = loader
-        self.most = None if most is None else int(most)
+        self.most = None if most in (None, math.inf) else int(most)
         self.dataset = getattr(loader, "dataset", None)
         self.sampler = getattr(loader, "sampler", None)
 
