@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.metrics.class_vectors import centered_rows
-from neuralcollapse.runs.alarms.situation import Situation
+from neuralcollapse.runs.alarms.situation import Situation, called
 from neuralcollapse.wording import share
 
 # Rules of thumb of this library, not thresholds of theory.
@@ -60,16 +60,15 @@ def minority_collapse(situation: Situation) -> str | None:
         for what, cosine in (("the head's rows", head), ("the class means", means))
         if cosine >= MERGED
     ]
-    if report.test is not None:
-        few = (moments.counts > 0) & (moments.counts * MINORITY <= moments.counts.max())
-        splits = report.test, report.train
-        test, train = (split.state.counts.by_class("accuracy") for split in splits)
-        parts = test[few], train[few], test[~few]
-        theirs, learned, others = (float(part.nanmean()) for part in parts)
+    few = (moments.counts > 0) & (moments.counts * MINORITY <= moments.counts.max())
+    learned = float(report.train.state.counts.by_class("accuracy")[few].nanmean())
+    for part, split in situation.tests.items():
+        test = split.state.counts.by_class("accuracy")
+        theirs, others = float(test[few].nanmean()), float(test[~few].nanmean())
         if theirs < LOW_RECALL <= others:
             signs.append(
-                f"{share(theirs)} of their test samples are right ({share(learned)} of their "
-                f"training samples), of the other classes' {share(others)}"
+                f"{share(theirs)} of their samples in {called(part)} are right ({share(learned)} "
+                f"of their training samples), of the other classes' {share(others)}"
             )
     if not signs:
         return None
