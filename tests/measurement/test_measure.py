@@ -255,3 +255,30 @@ def test_confidences_are_those_that_the_network_has(classes, after, kept):
     sure = logits.softmax(1) if classes > 1 else torch.cat([logits, -logits], 1).sigmoid()
     torch.testing.assert_close(logs.exp(), sure.amax(1), rtol=1e-5, atol=1e-6)
     assert not any(SCALED in note for note in nc.measure(model, batches).notes)
+
+
+class Reusing:
+    """A loader that writes each batch into the memory of the last one."""
+
+    def __init__(self, x, y, form):
+        self.x, self.y, self.form = x, y, form
+
+    def __iter__(self):
+        buffer = np.zeros((10, self.x.shape[1]), np.float32)
+        for start in range(0, len(self.x), 10):
+            buffer[...] = self.x[start : start + 10]
+            yield self.form(torch.from_numpy(buffer), self.y[start : start + 10])
+
+
+def test_a_loader_may_reuse_the_memory_of_its_batches():
+    """Features that are the inputs themselves are looked at again, once class means are known."""
+    x, y = torch.randn(60, 5, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
+    x[:, 0] += 2 * y
+    head = nn.Linear(5, 3)
+    truth = nc.measure(head, [(x, y)])["ncc_accuracy"]
+    for form in (lambda x, y: (x, y), lambda x, y: {"input": x, "labels": y}):
+        assert nc.measure(head, Reusing(x, y, form))["ncc_accuracy"] == truth
+    stream = Reusing(x, y, lambda x, y: (x, y))
+    for batches in (stream, iter(stream)):
+        again = nc.measure_features(batches, weight=head.weight, bias=head.bias)
+        assert again["ncc_accuracy"] == truth

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -136,8 +136,11 @@ class FeaturePass:
                     continue  # the output for an empty batch says nothing about the head
                 if layers is not None:
                     layers.expect(*samples.expected(labels, mask))
-                output = samples.run(self._model, moved(inputs, self._device))
+                inputs = moved(inputs, self._device)
+                output = samples.run(self._model, inputs)
                 features, logits = self._tap.take(output)
+                if _lends(inputs, features):  # into which it may write the next batch
+                    features = features.clone()
                 if layers is not None:
                     layers.num_classes = self._tap.sizes[0]
                     layers.add(labels, samples, mask)
@@ -149,6 +152,19 @@ class FeaturePass:
             expected = f"{limit} from a loader that can be read only once"
             remedy = "pass a DataLoader or a list, or raise feature_budget"
             raise NeuralCollapseError("loader", expected, "more", remedy)
+
+
+def _lends(inputs: Any, features: Tensor, depth: int = 4) -> bool:
+    """Return whether features lie in the memory of a tensor in the inputs, however nested."""
+    if isinstance(inputs, Tensor):
+        dense = inputs.layout == torch.strided  # others have no storage
+        return dense and inputs.untyped_storage().data_ptr() == features.untyped_storage().data_ptr()
+    parts = inputs if isinstance(inputs, (list, tuple)) else ()
+    if isinstance(inputs, Mapping):
+        parts = inputs.values()
+    elif not parts:
+        parts = getattr(inputs, "__dict__", {}).values()
+    return depth > 0 and any(_lends(part, features, depth - 1) for part in parts)
 
 
 class Bounded:

@@ -48,6 +48,8 @@ class FeatureStream:
                 remedy = "pass labels=, or a stream of such batches"
                 raise NeuralCollapseError("features", expected, type(batch).__name__, remedy)
             features = as_matrix("features", batch[0]).detach()
+            if not isinstance(self.batches, (list, tuple)):  # which may reuse its memory
+                features = features.clone()
             logits = read_scores("logits", batch[2]) if len(batch) == 3 else None
             if logits is None and self.head is not None:
                 logits = self.head.logits(features)
