@@ -1,6 +1,7 @@
 """Batches of every form give the samples that a loop over them would."""
 
 import itertools
+import math
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -107,6 +108,19 @@ def test_ignored_labels_are_no_samples():
     assert ignoring.train.moments.counts.tolist()[2] == 0
 
 
+@pytest.mark.parametrize("kind", [torch.tensor, list, np.asarray])
+def test_single_samples_may_have_a_mask(kind):
+    """A last batch that was filled up, say."""
+    x, y = data()
+    there = torch.arange(len(x)) % 5 > 0
+    loader = [{"input": x, "labels": kind(y.tolist()), "mask": there}]
+    report = nc.measure(body(), loader, layers="1")
+    truth = nc.measure(body(), [(x[there], y[there])], layers=["1"])
+    close(report, truth)
+    for layer, values in truth.layers.items():
+        assert report.layers[layer] == pytest.approx(values)
+
+
 def positions(fill=-100):
     """Rows of `data` in sequences of 4, 3, 4, 3, ... and what fills them up."""
     x, y = data(56)
@@ -118,16 +132,25 @@ def padded(parts, value):
     return nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=value)
 
 
-@pytest.mark.parametrize("form", ["ignored", "mask", "padding mask", "sequence first", "packed"])
+MASKS = {
+    "mask": lambda there: {"mask": there},
+    "array": lambda there: {"mask": there.numpy().astype(bool)},
+    "of scores": lambda there: {"attention_mask": (1 - there)[:, None, None] * -1e9},
+    "padding mask": lambda there: {"key_padding_mask": there == 0},
+    "added padding": lambda there: {
+        "src_key_padding_mask": torch.where(there == 0, -math.inf, 0.0)
+    },
+}
+
+
+@pytest.mark.parametrize("form", ["ignored", *MASKS, "sequence first", "packed"])
 def test_every_position_is_a_sample(form):
     xs, ys, lengths = positions()
     x, y = padded(xs, 9.0), padded(ys, -100 if form in ("ignored", "sequence first") else 0)
     there = padded([torch.ones(n) for n in lengths], 0)
     model, loader = body(), [(x, y)]
-    if form == "mask":
-        loader = [{"input": x, "mask": there, "labels": y}]
-    elif form == "padding mask":
-        loader = [{"input": x, "key_padding_mask": there == 0, "labels": y}]
+    if form in MASKS:
+        loader = [{"input": x, "labels": y, **MASKS[form](there)}]
     elif form == "sequence first":
         loader = [(x.transpose(0, 1), y)]
     elif form == "packed":

@@ -158,7 +158,9 @@ def _lends(inputs: Any, features: Tensor, depth: int = 4) -> bool:
     """Return whether features lie in the memory of a tensor in the inputs, however nested."""
     if isinstance(inputs, Tensor):
         dense = inputs.layout == torch.strided  # others have no storage
-        return dense and inputs.untyped_storage().data_ptr() == features.untyped_storage().data_ptr()
+        return (
+            dense and inputs.untyped_storage().data_ptr() == features.untyped_storage().data_ptr()
+        )
     parts = inputs if isinstance(inputs, (list, tuple)) else ()
     if isinstance(inputs, Mapping):
         parts = inputs.values()

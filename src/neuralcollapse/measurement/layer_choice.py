@@ -74,7 +74,8 @@ def checked_layers(model: nn.Module, layers: Sequence[str] | None) -> list[str]:
     NeuralCollapseError
         If a name is not in the model, or there is none.
     """
-    names = default_layers(model) if layers is None else list(layers)
+    given = [layers] if isinstance(layers, str) else layers
+    names = default_layers(model) if given is None else list(given)
     known = [name for name, _ in model.named_modules()]
     unknown = [name for name in names if name not in known]
     if unknown or not names:

@@ -79,7 +79,7 @@ class Samples:
     def mask(self, inputs: Any) -> Tensor | None:
         """Return the mask of the positions of the output, if the inputs are a mapping with one."""
         if self.decoder and isinstance(inputs, Mapping):
-            return inputs.get("decoder_attention_mask")
+            return mask_of({"mask": inputs.get("decoder_attention_mask")})
         return mask_of(inputs)
 
     def expected(self, labels: Any, mask: Tensor | None) -> tuple[int | None, Tensor | None, bool]:
@@ -116,8 +116,8 @@ class Samples:
             One per row; or one per position, in the same shape, with the first two axes exchanged,
             or packed.
         mask
-            Of the shape of the positions, 0 where a position is not a sample. Ignored if it has
-            another shape, such as that of tokens that are pooled before the head.
+            One number per position, or per single sample, 0 where it is not a sample. Ignored if it
+            has another shape, such as that of tokens that are pooled before the head.
 
         Raises
         ------
@@ -129,7 +129,7 @@ class Samples:
         if one_position and not self.shift_labels:  # a head applied to what was pooled
             features, logits = (t.reshape(len(t), -1) for t in (features, logits))
         if features.ndim == 2:
-            return self._single(features, logits, labels)
+            return self._single(features, logits, labels, mask)
         true = as_tensor("labels", labels).to(features.device)
         where = features.shape[:-1]
         if true.ndim == len(where) + 1 and true.shape[1] == 1:  # maps with a channel for the class
@@ -140,19 +140,24 @@ class Samples:
             expected = f"one per position, of shape {tuple(where)}"
             remedy = "pool tokens or positions before the head, or pass another head="
             raise NeuralCollapseError("labels", expected, str(tuple(true.shape)), remedy)
-        mask = None if mask is None else mask.to(features.device)
-        if mask is not None and mask.shape != where:
-            mask = mask.T if mask.ndim == 2 and mask.T.shape == where else None
+        mask = None if mask is None else _laid_out(mask.to(features.device), where)
         if self.shift_labels:
             features, logits, true = features[:, :-1], logits[:, :-1], true[:, 1:]
-            mask = None if mask is None else mask[:, :-1].bool() & mask[:, 1:].bool()
+            mask = None if mask is None else mask[:, :-1] & mask[:, 1:]
         keep = true != self.ignore_index
-        keep = keep if mask is None else keep & mask.bool()
+        keep = keep if mask is None else keep & mask
         if bool(keep.all()):
             return features.flatten(0, -2), logits.flatten(0, -2), true.flatten()
         return features[keep], logits[keep], true[keep]
 
-    def _single(self, features: Tensor, logits: Tensor, labels: Any) -> tuple[Tensor, Tensor, Any]:
+    def _single(
+        self, features: Tensor, logits: Tensor, labels: Any, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Any]:
+        if mask is not None and mask.numel() == len(features) and len(labels) == len(features):
+            keep = mask.flatten().to(features.device)
+            features, logits = features[keep], logits[keep]
+            known = isinstance(labels, Tensor)
+            labels = labels[keep.to(labels.device)] if known else np.asarray(labels)[keep.cpu()]
         true = labels if isinstance(labels, Tensor) else np.asarray(labels)
         if isinstance(true, np.ndarray):
             if true.dtype.kind not in "biuf":  # names, which are read where class names are known
@@ -255,15 +260,37 @@ def unpack_batch(batch: Any, label_keys: Sequence[str] = LABEL_KEYS) -> tuple[An
 
 
 def mask_of(inputs: Any) -> Tensor | None:
-    """Return the mask of the positions, if the inputs are a mapping that has one."""
+    """Return the mask of the positions, if the inputs are a mapping that has one.
+
+    Parameters
+    ----------
+    inputs
+        Of a batch. Masks of booleans or numbers are read as their names say, 1 or 0 for a token;
+        with numbers below 0, which a network adds to its scores, as tokens where they are 0.
+
+    Examples
+    --------
+    >>> mask_of({"mask": [1, 1, 0]}), mask_of({"padding_mask": torch.tensor([0.0, -1e9])})
+    (tensor([ True,  True, False]), tensor([ True, False]))
+    """
     if not isinstance(inputs, Mapping):
         return None
     for names, turned in ((MASK_KEYS, False), (PADDING_KEYS, True)):
         for name in names:
-            if isinstance(inputs.get(name), Tensor):
-                mask = inputs[name].bool()
-                return ~mask if turned else mask
+            if inputs.get(name) is not None:
+                mask = as_tensor(name, inputs[name])
+                if mask.numel() and bool((mask < 0).any()):
+                    return mask == 0
+                return mask == 0 if turned else mask != 0
     return None
+
+
+def _laid_out(mask: Tensor, where: tuple[int, ...]) -> Tensor | None:
+    """Return a mask in the shape of the positions; None if it is one of others."""
+    if mask.ndim == 2 and mask.shape != where and mask.T.shape == where:
+        return mask.T
+    fits = mask.numel() == math.prod(where) and mask.shape[:1] == where[:1]
+    return mask.reshape(where) if fits else None
 
 
 def moved(value: Any, device: torch.device) -> Any:
