@@ -1,7 +1,6 @@
 """Batches of every form give the samples that a loop over them would."""
 
 import itertools
-import math
 from collections import namedtuple
 from dataclasses import dataclass
 
