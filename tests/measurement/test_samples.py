@@ -136,9 +136,7 @@ MASKS = {
     "array": lambda there: {"mask": there.numpy().astype(bool)},
     "of scores": lambda there: {"attention_mask": (1 - there)[:, None, None] * -1e9},
     "padding mask": lambda there: {"key_padding_mask": there == 0},
-    "added padding": lambda there: {
-        "src_key_padding_mask": torch.where(there == 0, -math.inf, 0.0)
-    },
+    "added padding": lambda there: {"src_key_padding_mask": there.log()},
 }
 
 
@@ -345,8 +343,8 @@ def test_unpacking():
     assert unpack_batch(Named(1, 2)) == (1, 2)
     assert unpack_batch({"x": 1, "mine": 2}, ["mine"]) == ({"x": 1}, 2)
     features = torch.zeros(2, 3)
-    names = Samples().rows(features, features, ["a", "b"])[2]
-    assert names == ["a", "b"]
+    named = Samples(class_names=["b", "a"]).rows(features, features, ["a", "b"])[2]
+    assert named.tolist() == [1, 0]
 
 
 def test_a_head_applied_to_one_pooled_position_has_one_sample_an_image():
@@ -371,3 +369,66 @@ def test_rare_classes_are_left_out_for_every_form_of_labels(form):
     batches = [(inputs[:40], form(labels[:40])), (inputs[40:], form(labels[40:]))]
     report = nc.measure(model, batches, min_samples=10, progress=False)
     assert report.train.moments.counts.tolist() == [0, 21, 21]
+
+
+def test_labels_of_a_loader_may_be_names(tmp_path):
+    x, y = data()
+    names = ["first", "second", "third"]
+    text = [names[k] for k in y.tolist()]
+    truth = nc.measure(body(), [(x, y)])
+    for labels in (text, np.array(text), tuple(text)):
+        report = nc.measure(body(), [(x, labels)], class_names=iter(names))
+        close(report, truth)
+        assert report.class_names == names
+    with nc.watch(body(), [(x, text)], class_names=names) as watched:
+        assert watched.epoch_end()["nc1_pinv"] == pytest.approx(truth["nc1_pinv"], rel=1e-5)
+    direct = nc.measure_features(x, y, class_names=names)
+    stream = nc.measure_features([(x, text)], class_names=names)
+    assert stream["nc1_pinv"] == pytest.approx(direct["nc1_pinv"])
+    with pytest.raises(NeuralCollapseError, match=r"labels.*names given in class_names"):
+        nc.measure(body(), [(x, text)])
+
+
+def test_masks_of_two_classes_may_be_real():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(6, 2, 4, 4, generator=generator)
+    masks = (images.sum(1) > 0).long()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 5, 1), nn.Tanh(), nn.Conv2d(5, 1, 1))
+    close(nc.measure(model, [(images, masks.float())]), nc.measure(model, [(images, masks)]))
+    with pytest.raises(NeuralCollapseError, match=r"labels.*resolution of the logits"):
+        nc.measure(model, [(images, masks[:, ::2, ::2])])
+
+
+X, Y = data(6)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: nc.measure(m, TensorDataset(X, Y)), "loader: .* a single sample.*DataLoader"),
+        (lambda m: nc.measure(m, [(X, Y.sum())]), "loader: expected batches of samples, got a sin"),
+        (lambda m: nc.measure(m, [(X, Y + 0.5)]), "labels: .*float32.*measure_regression"),
+        (lambda m: nc.measure(m, [(X, (Y[:2], Y[2:3], Y[3:]))]), "labels: .*of shapes"),
+        (lambda m: nc.measure(m, [(X, Y.to_sparse())]), "labels: .*layout torch.sparse"),
+        (lambda m: nc.measure(m, [(X, Y.to("meta"))]), "labels: .*meta device"),
+        (lambda m: nc.measure_features([X[0], X[1, :3]], [0, 1]), "features: .*of shapes"),
+        (lambda m: nc.measure(m, [(X, Y)], ignore_index=None), "ignore_index: expected a number"),
+        (lambda m: nc.measure(m, [(X, Y)], max_batches=1.5), "max_batches: expected a whole"),
+        (lambda m: nc.watch(m, [(X, Y)], scater="pooled"), "options: expected one of head, .*scat"),
+        (
+            lambda m: nc.extract_features(m, [(X, Y)], hed="2"),
+            "options: expected one of head, .*hed",
+        ),
+    ],
+)
+def test_what_is_no_batch_is_refused_clearly(call, message):
+    with pytest.raises(NeuralCollapseError, match=message):
+        call(body())
+
+
+def test_numbers_of_any_kind_are_read():
+    assert nc.measure(body(), [(X, Y)] * 3, max_batches=2.0).train.moments.num_samples == 12
+    small = (X / 8).to(torch.float8_e4m3fn)
+    report = nc.measure_features(small, Y)
+    assert report["nc1_trace_ratio"] == nc.measure_features(small.float(), Y)["nc1_trace_ratio"]

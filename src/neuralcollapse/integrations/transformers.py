@@ -128,11 +128,12 @@ class CollapseTrainerCallback(TrainerCallback):
     ) -> None:
         keys = [*(getattr(trainer, "label_names", None) or ()), *LABEL_KEYS]
         self._trainer, self._names = trainer, class_names
-        self._options = PassOptions(**{"label_keys": keys} | options)
         self._recorder = CollapseRecorder(
             schedule, mode, history, prefix, class_names, include,
             resume=resume, overwrite=overwrite,
         )  # fmt: skip
+        known = self._recorder.class_names
+        self._options = PassOptions.of(options, label_keys=keys, class_names=known)
         self._loader, self._val_loader, self._evaluation = loader, val_loader, evaluation
         self._loaders: tuple[Iterable[Any], Loaders] | None = None
         self._observer: BatchObserver | None = None

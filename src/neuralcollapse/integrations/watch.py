@@ -143,13 +143,13 @@ class CollapseWatch:
         **options: Any,
     ) -> None:
         self.epoch, self._config = 0, config
-        self._model, self._last, self._options = model, epochs, PassOptions(**options)
-        self._loader = loader
+        self._model, self._last, self._loader = model, epochs, loader
         self._test_loader = test_loader if val_loader is None else val_loader
         self._recorder = CollapseRecorder(
             schedule, mode, history, prefix, class_names, include,
             resume=resume, overwrite=overwrite,
         )  # fmt: skip
+        self._options = PassOptions.of(options, class_names=self._recorder.class_names)
         self._recorder.optimizers = () if optimizer is None else (optimizer,)
         self._observer: BatchObserver | None = None
         self._log = sink(log)

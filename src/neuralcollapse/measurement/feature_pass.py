@@ -161,11 +161,9 @@ def _lends(inputs: Any, features: Tensor, depth: int = 4) -> bool:
         return (
             dense and inputs.untyped_storage().data_ptr() == features.untyped_storage().data_ptr()
         )
-    parts = inputs if isinstance(inputs, (list, tuple)) else ()
-    if isinstance(inputs, Mapping):
-        parts = inputs.values()
-    elif not parts:
-        parts = getattr(inputs, "__dict__", {}).values()
+    parts: Iterable[Any] = inputs if isinstance(inputs, (list, tuple)) else ()
+    named = inputs if isinstance(inputs, Mapping) else getattr(inputs, "__dict__", {})
+    parts = (*parts, *named.values())
     return depth > 0 and any(_lends(part, features, depth - 1) for part in parts)
 
 

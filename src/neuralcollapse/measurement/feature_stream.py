@@ -13,7 +13,7 @@ from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.metrics.head import Head, two_sided
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.state import CollapseState
-from neuralcollapse.validation import as_matrix, check_class_names
+from neuralcollapse.validation import as_matrix, check_class_names, integer_labels, read_labels
 
 Batch = tuple[Tensor, Tensor | None, Any]
 
@@ -29,6 +29,8 @@ class FeatureStream:
         An iterable of arrays or tensors (n, d), (n,) and (n, K), or None.
     head
         The head that gives the logits, if the batches hold none.
+    class_names
+        Names of the classes in order, for labels that are text.
 
     Raises
     ------
@@ -36,8 +38,13 @@ class FeatureStream:
         On reading, if a batch has another form.
     """
 
-    def __init__(self, batches: Iterable[Any] | None, head: Head | None = None) -> None:
-        self.batches, self.head = batches, head
+    def __init__(
+        self,
+        batches: Iterable[Any] | None,
+        head: Head | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        self.batches, self.head, self.class_names = batches, head, class_names
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in () if self.batches is None else self.batches:
@@ -53,7 +60,10 @@ class FeatureStream:
             logits = read_scores("logits", batch[2]) if len(batch) == 3 else None
             if logits is None and self.head is not None:
                 logits = self.head.logits(features)
-            yield features, logits, batch[1]
+            labels = read_labels("labels", batch[1])
+            if not isinstance(labels, Tensor):
+                labels = integer_labels("labels", labels, None, class_names=self.class_names)
+            yield features, logits, labels
 
     @property
     def read_once(self) -> bool:
@@ -70,14 +80,13 @@ def read_scores(argument: str, logits: Any) -> Tensor:
 def measure_stream(
     stream: FeatureStream,
     tested: FeatureStream,
-    class_names: Sequence[str] | None,
     scatter: Any,
     feature_budget: int,
     own: Mapping[str, Metric],
     intervals: bool | None = None,
 ) -> CollapseReport:
     """Return the report of a stream, see `measure_features`."""
-    head = stream.head
+    head, class_names = stream.head, stream.class_names
     state: CollapseState | None = None
     for features, logits, labels in stream:
         if state is None:

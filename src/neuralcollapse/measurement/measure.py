@@ -138,8 +138,7 @@ def measure(
         min_samples=min_samples,
         layers=layers,
         intervals=intervals,
+        class_names=class_names,
     )
     show = sys.stderr.isatty() if progress is None else progress
-    return measured_passes(
-        model, loader, test_loader, options, class_names=class_names, show=show, merged=merge
-    )
+    return measured_passes(model, loader, test_loader, options, show=show, merged=merge)

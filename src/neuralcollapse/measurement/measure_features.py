@@ -116,8 +116,9 @@ def measure_features(
     layer = None if head is None else Head("", head, offset)
     class_names = listed_names(class_names)
     if labels is None:
-        stream = FeatureStream(features, layer), FeatureStream(test_features, layer)
-        return measure_stream(*stream, class_names, scatter, feature_budget, own, intervals)
+        stream = FeatureStream(features, layer, class_names)
+        tested = FeatureStream(test_features, layer, class_names)
+        return measure_stream(stream, tested, scatter, feature_budget, own, intervals)
     rows = as_matrix("features", features).detach()
     if not len(rows):
         raise NeuralCollapseError("features", "at least one row", "none", "pass one row per sample")

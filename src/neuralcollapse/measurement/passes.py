@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import torch
@@ -26,7 +26,14 @@ from neuralcollapse.metrics.over_ranks import (
     shared,
 )
 from neuralcollapse.metrics.state import CollapseState
-from neuralcollapse.validation import check_class_names, integer_labels, real_number, whole_number
+from neuralcollapse.validation import (
+    check_choice,
+    check_class_names,
+    integer_labels,
+    listed_names,
+    real_number,
+    whole_number,
+)
 
 Scatter = Literal["pooled", "per_class"] | bool
 Check = Callable[[int, Sequence[str]], None]
@@ -51,11 +58,22 @@ class PassOptions:
     layers: Sequence[str] = ()
     metrics: OwnMetrics | None = None
     intervals: bool | None = None
+    class_names: Sequence[Any] | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], **usual: Any) -> PassOptions:
+        """Return options by name, in place of usual ones; a name that is none is refused."""
+        for name in given:
+            check_choice("options", name, [each.name for each in fields(cls)])
+        return cls(**{**usual, **given})
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", listed_names(self.class_names))
         whole_number("min_samples", self.min_samples, 0)
-        if self.max_batches is not None:
-            whole_number("max_batches", self.max_batches)
+        for name, least in (("max_batches", 1), ("ignore_index", -(2**53))):
+            if name != "max_batches" or self.max_batches is not None:
+                whole = whole_number(name, getattr(self, name), least)
+                object.__setattr__(self, name, whole)
         if not real_number("feature_budget", self.feature_budget) >= 0:
             expected = "a number of bytes of at least 0"
             got = str(self.feature_budget)
@@ -63,7 +81,7 @@ class PassOptions:
 
     def samples(self, model: nn.Module) -> Samples:
         """Return the reader of batches for a network."""
-        names = ("unpack", "forward", "ignore_index", "shift_labels", "label_keys")
+        names = ("unpack", "forward", "ignore_index", "shift_labels", "label_keys", "class_names")
         return Samples(**{name: getattr(self, name) for name in names}).of(model)
 
 
@@ -73,7 +91,6 @@ def measured_passes(
     test_loader: Iterable[Any] | Mapping[str, Iterable[Any]] | None = None,
     options: PassOptions | None = None,
     *,
-    class_names: Sequence[str] | None = None,
     show: bool = False,
     merged: bool = False,
 ) -> CollapseReport:
@@ -81,7 +98,7 @@ def measured_passes(
 
     Parameters
     ----------
-    model, loader, test_loader, class_names
+    model, loader, test_loader
         As in `measure`.
     options
         The other options of `measure`.
@@ -110,7 +127,7 @@ def measured_passes(
     ):
         measuring = _Passes(model, tap, layers, where, options, show, merged)
         train, head = measuring.train(loader)
-        names = check_class_names(class_names, train.moments.num_classes)
+        names = check_class_names(options.class_names, train.moments.num_classes)
         means = train.moments.means
         weight, bias = (None, None) if head is None else (head.weight, head.bias)
         values, before = measuring.layer_values(""), layers.last

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import bare
-from neuralcollapse.validation import as_tensor
+from neuralcollapse.validation import as_tensor, integer_labels, read_labels
 
 Unpack = Callable[[Any], tuple[Any, Any]]
 Forward = Callable[[nn.Module, Any], Any]
@@ -42,6 +42,8 @@ class Samples:
         trained; if None, true for those of Transformers (``*ForCausalLM``).
     label_keys
         Names that labels may have in a mapping or object; the first one found is used.
+    class_names
+        Names of the classes in order, for labels that are text.
     decoder
         Whether the network decodes the labels and takes them as input, as the sequence-to-sequence
         models of Transformers do in training.
@@ -59,6 +61,7 @@ class Samples:
     ignore_index: int = -100
     shift_labels: bool | None = None
     label_keys: Sequence[str] = LABEL_KEYS
+    class_names: Sequence[Any] | None = None
     decoder: bool = False
 
     def of(self, model: nn.Module) -> Samples:
@@ -70,6 +73,9 @@ class Samples:
         """Return inputs, labels and, if the batch has one, a mask: 1 where there is a token."""
         unpack = self.unpack
         inputs, labels = unpack(batch) if unpack else unpack_batch(batch, self.label_keys)
+        if isinstance(labels, (int, float, str, np.generic)) or getattr(labels, "ndim", 1) == 0:
+            expected, got = "batches of samples", f"a single sample, of label {labels}"
+            raise NeuralCollapseError("loader", expected, got, "wrap the data set in a DataLoader")
         mask = self.mask(inputs)
         untold = {"decoder_input_ids", "decoder_inputs_embeds"}.isdisjoint
         if self.decoder and isinstance(inputs, Mapping) and untold(inputs):
@@ -138,8 +144,12 @@ class Samples:
             true = true.T
         if true.shape != where:
             expected = f"one per position, of shape {tuple(where)}"
-            remedy = "pool tokens or positions before the head, or pass another head="
+            remedy = (
+                "pool tokens or positions before the head, bring labels to the resolution of the "
+                "logits, or pass another head="
+            )
             raise NeuralCollapseError("labels", expected, str(tuple(true.shape)), remedy)
+        true = _of_two(true, logits)
         mask = None if mask is None else _laid_out(mask.to(features.device), where)
         if self.shift_labels:
             features, logits, true = features[:, :-1], logits[:, :-1], true[:, 1:]
@@ -158,21 +168,23 @@ class Samples:
             features, logits = features[keep], logits[keep]
             known = isinstance(labels, Tensor)
             labels = labels[keep.to(labels.device)] if known else np.asarray(labels)[keep.cpu()]
-        true = labels if isinstance(labels, Tensor) else np.asarray(labels)
+        true = read_labels("labels", labels)
         if isinstance(true, np.ndarray):
-            if true.dtype.kind not in "biuf":  # names, which are read where class names are known
-                return features, logits, labels
-            true = as_tensor("labels", true)
+            true = integer_labels("labels", true, len(features), class_names=self.class_names)
         true = true.to(features.device)
         if true.numel() == len(features):
-            true = true.flatten()
-            if logits.shape[1] == 2 and not true.is_complex() and bool((true == true.long()).all()):
-                true = true.long()  # 0.0 and 1.0, as binary losses take them
+            true = _of_two(true.flatten(), logits)
         if true.ndim == 1 and len(true) == len(features):
             keep = true != self.ignore_index
             if not bool(keep.all()):
                 return features[keep], logits[keep], true[keep]
         return features, logits, true
+
+
+def _of_two(labels: Tensor, logits: Tensor) -> Tensor:
+    """Return labels of two classes that are 0.0 and 1.0, as binary losses take them, as whole."""
+    real = labels.is_floating_point() and logits.shape[-1] == 2
+    return labels.long() if real and bool((labels == labels.long()).all()) else labels
 
 
 def is_causal(model: nn.Module) -> bool:

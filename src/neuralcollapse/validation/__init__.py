@@ -30,6 +30,7 @@ from neuralcollapse.validation.labels import (
     label_values,
     listed_names,
     occupied_labels,
+    read_labels,
 )
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "listed_names",
     "occupied_labels",
     "positive",
+    "read_labels",
     "real_number",
     "simplex_dim",
     "smoothing_share",

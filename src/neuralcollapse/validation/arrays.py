@@ -29,7 +29,7 @@ def as_tensor(argument: str, value: Any) -> Shaped[Tensor, "..."]:
     value
         A tensor, a numpy array (also a read-only one), a pandas object, anything that numpy reads
         as an array of numbers, or a sequence of tensors of the same shape. Python numbers become
-        float64 or int64.
+        float64 or int64, and float8 becomes float32.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def as_tensor(argument: str, value: Any) -> Shaped[Tensor, "..."]:
     ------
     NeuralCollapseError
         If it does not hold real numbers (complex ones, text, objects, rows of different lengths),
-        or is masked, sparse, quantised or on the meta device.
+        or is masked, sparse, nested, quantised or on the meta device.
 
     Examples
     --------
@@ -49,16 +49,22 @@ def as_tensor(argument: str, value: Any) -> Shaped[Tensor, "..."]:
     tensor([0.5000, 1.0000], dtype=torch.float64)
     """
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], Tensor):
-        tensor = torch.stack([as_tensor(argument, part) for part in value])
+        parts = [as_tensor(argument, part) for part in value]
+        shapes = {tuple(part.shape) for part in parts}
+        if len(shapes) > 1:
+            raise _no_numbers(argument, f"tensors of shapes {', '.join(map(str, sorted(shapes)))}")
+        tensor = torch.stack(parts)
     elif isinstance(value, Tensor):
         tensor = value
     else:
         tensor = from_array(argument, as_array(argument, value))
     if tensor.is_complex() or tensor.is_quantized:
         raise _no_numbers(argument, f"dtype {tensor.dtype}")
-    if tensor.layout != torch.strided or tensor.is_meta:
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_nested:
         what = "a tensor on the meta device" if tensor.is_meta else f"layout {tensor.layout}"
-        raise _no_numbers(argument, what)
+        raise _no_numbers(argument, "a nested tensor" if tensor.is_nested else what)
+    if tensor.is_floating_point() and tensor.itemsize == 1:  # torch computes little in float8
+        return tensor.float()
     return tensor
 
 

@@ -49,7 +49,7 @@ def label_values(argument: str, value: Any, num_classes: int | None = None) -> T
     >>> label_values("labels", [[0.0, 0.9, 0.1], [1.0, 0.0, 0.0]])
     tensor([1, 0])
     """
-    values = _read(argument, value)
+    values = read_labels(argument, value)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if isinstance(values, Tensor) and values.ndim == 2:
@@ -104,7 +104,7 @@ def integer_labels(
     tensor([1, 0])
     """
     if isinstance(value, Tensor) and value.ndim == 1 and value.dtype == torch.int64:
-        labels: Tensor | np.ndarray = value  # the common case, once per batch
+        labels: Tensor | np.ndarray = as_tensor(argument, value)  # the usual case, once per batch
     else:
         labels = label_values(argument, value, num_classes)
     if num_rows is not None and len(labels) != num_rows:
@@ -216,8 +216,26 @@ def occupied_labels(argument: str, value: Any, num_classes: int | None = None) -
     return labels
 
 
-def _read(argument: str, value: Any) -> Tensor | np.ndarray:
-    """Return numbers as a tensor, and text as an array of text."""
+def read_labels(argument: str, value: Any) -> Tensor | np.ndarray:
+    """Return numbers as a tensor, and text as an array of text, of any shape.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        As in `label_values`.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If they are neither.
+
+    Examples
+    --------
+    >>> read_labels("labels", ["bee", "ant"])
+    array(['bee', 'ant'], dtype='<U3')
+    """
     first = value[0] if isinstance(value, (list, tuple)) and value else value
     if isinstance(first, Tensor):
         return as_tensor(argument, value).detach()
@@ -241,6 +259,8 @@ def _read(argument: str, value: Any) -> Tensor | np.ndarray:
 def _no_labels(argument: str, dtype: object) -> NeuralCollapseError:
     expected = "whole numbers or names: integers or strings"
     remedy = "pass the class of each sample as a whole number or its name"
+    if "float" in str(dtype):
+        remedy += "; for real targets there is measure_regression"
     return NeuralCollapseError(argument, expected, f"dtype {dtype}".replace("torch.", ""), remedy)
 
 
