@@ -285,7 +285,9 @@ def build(**changes):
         (lambda: build(beta=0), "beta: expected a finite number above 0"),
         (lambda: build().apply(np.eye(2)), "dH0: expected shape \\(2, 3\\)"),
         (lambda: build().eigenvectors("all"), "name: expected one of mean orthogonal, .*'all'"),
-        (lambda: build().block_singular_values(0, 2), "j: expected a class in 0..1, got 2"),
+        (lambda: build().block_singular_values(0, 2), "j: expected at most 1, got 2"),
+        (lambda: build().block_singular_values(0.5, 1), "k: expected a whole number"),
+        (lambda: build().eigenvectors("mean rotation", -1), "count: expected at least 0, got -1"),
         (lambda: build().within_ratio(np.eye(2)), "within: expected a scatter of shape \\(3, 3\\)"),
         (lambda: build().elasticities(), "means: expected squared norm 0, and the exact variant"),
         (

@@ -88,6 +88,8 @@ class CentralPath:
         ------
         NeuralCollapseError
             If the path started from moments only.
+        IndexError
+            If there is no such time.
         """
         if self.deviations is None or self.labels is None:
             got = "moments only"

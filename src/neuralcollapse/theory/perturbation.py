@@ -13,7 +13,7 @@ from torch import Tensor
 from neuralcollapse.theory.feature_response import FeatureResponse
 from neuralcollapse.theory.perturbation_ratio import PerturbationRatio
 from neuralcollapse.theory.sufficient_statistics import class_means
-from neuralcollapse.validation import check_choice
+from neuralcollapse.validation import check_choice, whole_number
 
 
 class PerturbationOperator(PerturbationRatio, FeatureResponse):
@@ -135,9 +135,11 @@ class PerturbationOperator(PerturbationRatio, FeatureResponse):
         Raises
         ------
         NeuralCollapseError
-            If there is no eigenspace of this name.
+            If there is no eigenspace of this name, or the count is no whole number.
         """
         check_choice("name", name, self._gains, "see spectrum()")
+        if count is not None:
+            count = whole_number("count", count, 0)
         vectors = [v / v.norm() for v in itertools.islice(self._directions(name), count)]
         return torch.stack(vectors) if vectors else torch.zeros(0, *self.shape, dtype=torch.float64)
 

@@ -10,7 +10,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.collapsed_minimizer import minimizing_radius, orthonormal_frame
 from neuralcollapse.theory.feature_response import Variant, known_variant
 from neuralcollapse.theory.regularized import balanced_counts
-from neuralcollapse.validation import finite_matrix, integer_labels, positive
+from neuralcollapse.validation import finite_matrix, integer_labels, positive, whole_number
 
 
 class Multiple(NamedTuple):
@@ -143,10 +143,7 @@ class PerturbationSpectrum:
         """
         (num_classes, dim), n = self.frame.shape, int(self.counts[0])
         for argument, label in (("k", k), ("j", j)):
-            if not 0 <= label < num_classes:
-                raise NeuralCollapseError(
-                    argument, f"a class in 0..{num_classes - 1}", str(label), "choose another"
-                )
+            whole_number(argument, label, 0, num_classes - 1)
         free, turned, stretched, out, inside = self._gains.values()
         if k != j:
             values = [(abs(turned - stretched) / 2, 1), (0.0, n * dim - 1)]
