@@ -129,6 +129,8 @@ def test_a_network_that_diverged_has_nothing_right(problem):
     ("call", "message"),
     [
         (lambda: PerceptronConfig(dim=0), "dim: expected a whole number of at least 1, got 0"),
+        (lambda: PerceptronConfig(dim=2.5), "dim: expected a whole number of at least 1, got 2.5"),
+        (lambda: PerceptronConfig(momentum="much"), "momentum: expected a number, got 'much'"),
         (lambda: PerceptronConfig(widths=(4, 0)), r"widths\[1\]: expected a whole number"),
         (lambda: PerceptronConfig(momentum=1.0), r"momentum: expected a number in \[0, 1\), got 1"),
         (

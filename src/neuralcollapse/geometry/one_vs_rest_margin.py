@@ -30,7 +30,8 @@ class OneVsRestMargin:
     features
         (K, d) unit features :math:`h_k` with :math:`\min_{j \ne k} \langle w_k - w_j, h_k \rangle`
         = ``margins[k]``, the normalised difference of the row and its projection on the hull; 0
-        where the row lies in the hull.
+        where the row lies in the hull. Where a class was not needed, the direction of its row from
+        the mean row.
 
     Examples
     --------

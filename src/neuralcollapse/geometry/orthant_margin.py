@@ -25,8 +25,9 @@ class OrthantMargins:
     Attributes
     ----------
     margins
-        (K,) largest margin that non-negative features of norm 1 can reach, >= 0; 0 exactly where
-        the class cannot be fitted. Attained by `features`, so it is itself a lower bound.
+        (K,) largest margin that non-negative features of norm 1 can reach, >= 0; 0 where the class
+        cannot be fitted, or by no more than 1e-10 of its longest difference from another row.
+        Attained by `features`, so it is itself a lower bound.
     upper
         (K,) value of the dual at a feasible point, an upper bound.
     features
@@ -168,7 +169,7 @@ def fittable_etf(
     Raises
     ------
     NeuralCollapseError
-        If there is no such ETF or no draw.
+        If there is no such ETF, no draw, or more than a million.
 
     Examples
     --------

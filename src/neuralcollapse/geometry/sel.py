@@ -36,7 +36,7 @@ def simplex_encoded_labels(labels: Any, num_classes: int | None = None) -> Float
     Raises
     ------
     NeuralCollapseError
-        If a label is not a class index or a class has no sample.
+        If a label is not a class index, there are fewer than two classes, or one has no sample.
 
     References
     ----------

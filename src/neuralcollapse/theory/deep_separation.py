@@ -33,7 +33,8 @@ class DeepSeparation:
         M sum s_i^(2/M), times n^(1/M): the least sum of squared norms of M factors with this
         product.
     name
-        ``"simplex"``, ``"pairs"`` (of opposite rows), ``"polygon"``, or ``"code in 3 dimensions"``.
+        ``"simplex"``, ``"pairs"`` (of opposite rows), ``"polygon"``, or ``"code in d dimensions"``,
+        with d from 3.
     rivals
         The cost of each configuration tried, the least first; this one is among them.
     status
@@ -63,13 +64,14 @@ def deep_separation(num_classes: int, factors: int, samples_per_class: int = 1) 
         M \sum_i s_i^{2/M} = \min_{A_M \cdots A_1 = Z} \sum_m \|A_m\|^2
 
     With head and features alone, M = 2, the simplex ETF is the optimum. From M = 3 on low rank
-    pays: pairs of opposite rows, codes in few dimensions and at last the polygon cost less. Pairs
-    beat the simplex for M > 2 log 2 / log(2 (K - 1)/K), which is below 3 from six classes on.
+    pays: pairs of opposite rows, codes in few dimensions and at last the polygon cost less. For an
+    even K, pairs beat the simplex where M > 2 log 2 / log(2 (K - 1)/K), which is below 3 from six
+    classes on.
     Samples of a class still share one feature: NC1 survives depth, NC2 does not.
 
     The configurations tried are the simplex, pairs (with one row alone if K is odd), the polygon,
-    and the softmax codes of each dimension between, with rows bent to lower the cost. Only for
-    M <= 2 is it known that nothing costs less.
+    and from M = 3 on the softmax codes of each dimension between, up to 16 classes with rows bent
+    to lower the cost. Only for M <= 2 is it known that nothing costs less.
 
     Parameters
     ----------

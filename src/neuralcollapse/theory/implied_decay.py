@@ -40,7 +40,10 @@ def implied_feature_decay(weight: Any, means: Any, class_sizes: Any, lambda_w: f
     Raises
     ------
     NeuralCollapseError
-        If shapes do not fit, or all logits are zero.
+        If shapes do not fit, a class size or the decay is out of range, all logits are zero, or
+        what they imply is no number above 0.
+    NonFiniteError
+        If an entry is NaN or infinite.
 
     Examples
     --------

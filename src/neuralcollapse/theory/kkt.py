@@ -23,9 +23,9 @@ class KKTResiduals:
     Attributes
     ----------
     stationarity
-        ||(W, H) - (A H, A^T W)|| / ||(W, H)||, A the dual matrix of the multipliers.
+        ||(W, H) - (A^T H, A W)|| / ||(W, H)||, A the (N, K) dual matrix of the multipliers.
     dual
-        The most negative multiplier, as a number >= 0, relative to the largest one.
+        The most negative multiplier, as a number >= 0, relative to the largest in absolute value.
     complementarity
         Mean of abs(q - 1) over all margins, weighted by the multipliers.
     multipliers

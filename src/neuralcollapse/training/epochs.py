@@ -59,7 +59,7 @@ class Epoch:
 def sgd_epochs(
     model: nn.Module, data: Dataset, config: TrainConfig, *, fabric: Fabric | None = None
 ) -> Iterator[Epoch]:
-    """Train by stochastic gradient descent with momentum, and yield after every epoch.
+    """Train with the optimiser of a configuration, batch by batch, and yield after every epoch.
 
     Parameters
     ----------

@@ -36,7 +36,8 @@ class Design:
         Passes over the text, sequences in a batch, highest learning rate (AdamW, one cycle), and
         weight decay of all weights.
     measurements
-        How often collapse is measured, the start included.
+        How often collapse is measured at most, the start included: early steps that coincide count
+        once.
     measured
         Sequences of training text that are measured.
     tied

@@ -91,11 +91,12 @@ def read_sweep(path: str | Path) -> list[TrainConfig]:
 
 
 def run_name(config: TrainConfig) -> str:
-    """Return the folder name of a run, the same for equal configurations and for no others.
+    """Return the folder name of a run, the same for configurations written alike and no others.
 
     It depends only on the values that differ from the defaults, so that a run is still found when
-    a later version has more options or renames one. Where data or network is named by a path, the
-    characters that a folder's name cannot have are left out.
+    a later version has more options or renames one; a number is named as it is written, 2 and 2.0
+    apart. Of data or a network named by a path, only what follows the last colon is told, with a
+    hyphen for each run of characters that a folder's name cannot have.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One run of a sweep, as its folder tells it: waiting, running, finished or failed."""
+"""One run of a sweep, as its folder tells it: waiting, begun, finished or failed."""
 
 from __future__ import annotations
 
