@@ -1,10 +1,11 @@
+import itertools
 import math
 
 import pytest
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.studies import Claim, Evidence, Study, Verdict, judge
-from neuralcollapse.studies.claims import exit_status
+from neuralcollapse.studies.claims import exit_status, farthest, largest, smallest
 
 
 def toy(*evidence, correction=None):
@@ -82,3 +83,14 @@ def test_a_study_keeps_its_claims_in_order_and_refuses_two_of_one_name():
     assert study.claims[0].paper == "toy2022"
     with pytest.raises(NeuralCollapseError, match=r"name: .*, got toy2022.thm1 twice; rename one"):
         study.claim("thm1", "Another.")
+
+
+@pytest.mark.parametrize("values", itertools.permutations([1.0, math.nan, 3.0]))
+def test_nan_is_reported_wherever_it_stands(values):
+    assert math.isnan(largest(*values))
+    assert math.isnan(smallest(*values))
+    assert math.isnan(farthest(values))
+
+
+def test_without_nan_they_are_the_extremes():
+    assert (largest(1, -2, 3), smallest(1, -2, 3), farthest([1, -2, 3], 0)) == (3, -2, 3)

@@ -16,8 +16,7 @@ from neuralcollapse.generalization import (
     nearest_center_error_bound,
 )
 from neuralcollapse.geometry import simplex_etf
-from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.extremes import largest
+from neuralcollapse.studies.claims import Evidence, largest
 from neuralcollapse.studies.gao2023.digits import HALF, trained_digits
 from neuralcollapse.studies.gao2023.study import study
 

@@ -21,8 +21,7 @@ from neuralcollapse.generalization.certificates import (
 )
 from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.moments import ClassMoments
-from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.extremes import farthest
+from neuralcollapse.studies.claims import Evidence, farthest
 from neuralcollapse.studies.gao2023.held_out_worlds import NUM_CLASSES, WORLDS, World
 from neuralcollapse.studies.gao2023.study import study
 from neuralcollapse.wording import number

@@ -17,8 +17,7 @@ from neuralcollapse.generalization import (
     lipschitz_bound,
     missing_mass_bound,
 )
-from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.extremes import largest, smallest
+from neuralcollapse.studies.claims import Evidence, largest, smallest
 from neuralcollapse.studies.gao2023.digits import HALF, trained_digits
 from neuralcollapse.studies.gao2023.study import study
 

@@ -21,8 +21,7 @@ from neuralcollapse.metrics import (
     normalized_margin_lower_bound,
 )
 from neuralcollapse.moments import ClassMoments
-from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.extremes import largest, smallest
+from neuralcollapse.studies.claims import Evidence, largest, smallest
 from neuralcollapse.studies.gao2023.digits import NOTE, trained_digits
 from neuralcollapse.studies.gao2023.study import study
 from neuralcollapse.theory import gradient_flow

@@ -18,8 +18,7 @@ from neuralcollapse.generalization import (
 )
 from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.metrics import margin_collapse_ratio, margin_min, sample_margins
-from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.extremes import largest, smallest
+from neuralcollapse.studies.claims import Evidence, largest, smallest
 from neuralcollapse.studies.gao2023.digits import HALF, NOTE, trained_digits
 from neuralcollapse.studies.gao2023.study import study
 

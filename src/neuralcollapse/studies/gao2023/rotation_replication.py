@@ -48,7 +48,7 @@ from torch import Tensor
 from neuralcollapse.generalization import alignment_effects
 from neuralcollapse.generalization.alignment_effects import AlignmentEffects
 from neuralcollapse.geometry import orthant_margins, simplex_etf
-from neuralcollapse.studies.extremes import largest
+from neuralcollapse.studies.claims import largest
 from neuralcollapse.studies.gao2023.alignment_runs import (
     AlignmentSetting,
     from_record,

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.geometry import simplex_etf
-from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.extremes import farthest, largest
+from neuralcollapse.studies.claims import Evidence, farthest, largest
 from neuralcollapse.studies.ji2022.flows import margins_of_pairs
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import least_margin_bound, separation_optimum

@@ -15,9 +15,8 @@ from torch.nn.functional import cross_entropy
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, figure, label_ends, save
 from neuralcollapse.metrics import etf_distance
-from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.claims import Evidence, largest
 from neuralcollapse.studies.descent import minimize_flat, train_on_all
-from neuralcollapse.studies.extremes import largest
 from neuralcollapse.studies.figure_job import ALL_SCALES, FigureJob
 from neuralcollapse.studies.ji2022.flows import decayed_loss, margins_of_pairs
 from neuralcollapse.studies.ji2022.study import study

@@ -11,8 +11,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.extremes import farthest, largest
+from neuralcollapse.studies.claims import Evidence, farthest, largest
 from neuralcollapse.studies.ji2022.flows import (
     Problem,
     exponent,

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from neuralcollapse.studies.extremes import smallest
+from neuralcollapse.studies.claims import smallest
 from neuralcollapse.theory import gradient_flow
 from neuralcollapse.theory.flow.solution import FlowSolution
 

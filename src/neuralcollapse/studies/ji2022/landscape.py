@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.extremes import farthest, largest, smallest
+from neuralcollapse.studies.claims import Evidence, farthest, largest, smallest
 from neuralcollapse.studies.ji2022.flows import decayed_loss, separating_norm, summed_loss
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import (

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.extremes import largest
+from neuralcollapse.studies.claims import Evidence, largest
 from neuralcollapse.studies.ji2022.flows import summed_loss
 from neuralcollapse.studies.ji2022.study import study
 from neuralcollapse.theory import origin_spectrum

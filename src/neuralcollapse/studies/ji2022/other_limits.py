@@ -9,8 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from neuralcollapse.geometry import simplex_encoded_labels
-from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.extremes import largest, smallest
+from neuralcollapse.studies.claims import Evidence, largest, smallest
 from neuralcollapse.studies.ji2022.flows import (
     exponent,
     follow_classes,

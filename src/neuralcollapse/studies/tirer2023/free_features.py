@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralcollapse.studies.claims import Evidence
+from neuralcollapse.studies.claims import Evidence, farthest, largest, smallest
 from neuralcollapse.studies.descent import minimize_flat
-from neuralcollapse.studies.extremes import farthest, largest, smallest
 from neuralcollapse.studies.tirer2023.features import loss_by_hand
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory import (

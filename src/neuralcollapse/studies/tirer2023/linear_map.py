@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.extremes import largest
+from neuralcollapse.studies.claims import Evidence, largest
 from neuralcollapse.studies.tirer2023.features import random_features
 from neuralcollapse.studies.tirer2023.setting import LAMBDA_W, LinearMapSetting
 from neuralcollapse.studies.tirer2023.study import study

@@ -11,8 +11,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.extremes import largest
+from neuralcollapse.studies.claims import Evidence, largest
 from neuralcollapse.studies.tirer2023.features import loss_by_hand, next_features, random_features
 from neuralcollapse.studies.tirer2023.study import study
 from neuralcollapse.theory import (

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralcollapse.runs.record import Record
-from neuralcollapse.studies.claims import Evidence
-from neuralcollapse.studies.extremes import smallest
+from neuralcollapse.studies.claims import Evidence, smallest
 from neuralcollapse.studies.figure_job import FigureJob
 from neuralcollapse.studies.panels import Curves
 from neuralcollapse.studies.tirer2023 import figure2, figure3
