@@ -45,8 +45,9 @@ class UnequalMinimizer:
     value
         The objective, in nats for cross-entropy.
     gap
-        `value` less a dual bound that no head and features go below, >= 0 up to rounding; with
-        d < K - 1 the bound is that of more dimensions. 0 in closed form (squared loss).
+        `value` less a dual bound that no head and features go below. Both are computed in doubles,
+        to a relative 1e-14 or so, and a gap of less, or below 0, is their rounding. With d < K - 1
+        the bound is that of more dimensions. 0 in closed form (squared loss).
     strength
         r = sqrt(lambda_W lambda_H).
     merge_strength
