@@ -157,7 +157,7 @@ def train(
 def _fabric(accelerator: str, strategy: str, devices: int | str | list[int]) -> Fabric:
     try:
         return Fabric(accelerator=accelerator, strategy=strategy, devices=devices)
-    except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         expected = f"accelerator {accelerator!r}, strategy {strategy!r} and {devices} devices here"
         raise NeuralCollapseError(
             "accelerator", expected, str(error), "choose cpu or auto, and devices that are there"
