@@ -9,7 +9,7 @@ from fractions import Fraction
 from scipy.integrate import quad
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import positive
+from neuralcollapse.validation import decay_strength, positive
 
 
 def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: float) -> float:
@@ -61,8 +61,8 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
     0.411999
     """
     start, radius = positive("start", start), positive("radius", radius)
-    lambda_w = positive("lambda_w", lambda_w)
-    lambda_h = positive("lambda_h", lambda_h) if lambda_h else 0.0
+    lambda_w = decay_strength("lambda_w", lambda_w)
+    lambda_h = decay_strength("lambda_h", lambda_h, or_zero=True)
     root_w, root_h = math.sqrt(lambda_w), math.sqrt(lambda_h)
     room = float(1 - Fraction(lambda_w) * Fraction(lambda_h))  # exactly, where it is nearly 0
     ahead = root_w * room / (1 + root_w * root_h)  # root_h (sigma - lambda_w)
