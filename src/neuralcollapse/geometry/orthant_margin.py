@@ -155,7 +155,7 @@ def fittable_etf(
     num_classes, dim
         K >= 2 and d >= K - 1.
     draws
-        Rotations to draw from the Haar measure, at least 1.
+        Rotations to draw from the Haar measure, from 1 to 1,000,000.
     generator
         Random state; torch's global one if omitted.
 
@@ -168,7 +168,7 @@ def fittable_etf(
     Raises
     ------
     NeuralCollapseError
-        If there is no such ETF or no draw.
+        If there is no such ETF or it fits in no memory, or draws or generator are none.
 
     Examples
     --------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -52,9 +54,10 @@ def random_isometry(
     if rows > dim:
         remedy = "use at most dim rows: orthonormal rows cannot outnumber d"
         raise NeuralCollapseError("rows", f"1 <= rows <= dim = {dim}", str(rows), remedy)
-    if generator is not None and not isinstance(generator, torch.Generator):
+    given: Any = generator
+    if given is not None and not isinstance(given, torch.Generator):
         expected, remedy = "a torch.Generator", "pass torch.Generator().manual_seed(seed)"
-        raise NeuralCollapseError("generator", expected, repr(generator), remedy)
+        raise NeuralCollapseError("generator", expected, repr(given), remedy)
     check_size("dim", rows, dim)
     device = generator.device if generator is not None else None
     gaussian = torch.randn(dim, rows, generator=generator, dtype=torch.float64, device=device)

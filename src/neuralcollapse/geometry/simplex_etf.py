@@ -107,7 +107,7 @@ def etf_gram(num_classes: int) -> Float[Tensor, "K K"]:
     Raises
     ------
     NeuralCollapseError
-        If K < 2.
+        If K < 2, or K x K numbers fit in no memory.
 
     Examples
     --------
@@ -136,6 +136,11 @@ def standard_simplex(num_classes: int) -> Float[Tensor, "K m"]:
     -------
     Tensor of shape (K, K - 1), float64
         Unit rows, orthogonal columns.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If K < 2, or K x K numbers fit in no memory.
 
     Examples
     --------

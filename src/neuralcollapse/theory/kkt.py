@@ -25,9 +25,9 @@ class KKTResiduals:
     stationarity
         ||(W, H) - (A H, A^T W)|| / ||(W, H)||, A the dual matrix of the multipliers.
     dual
-        The most negative multiplier, as a number >= 0, relative to the largest one.
+        The most negative multiplier, as a number >= 0, relative to the largest in absolute value.
     complementarity
-        Mean of abs(q - 1) over all margins, weighted by the multipliers.
+        Mean of abs(q - 1) over all margins, weighted by the multipliers' absolute values.
     multipliers
         (N, K), one for each margin, 0 at the own class.
 

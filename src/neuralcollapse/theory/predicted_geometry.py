@@ -121,7 +121,8 @@ def predicted_geometry(
     Raises
     ------
     NeuralCollapseError
-        If there are fewer than two classes, a size is no whole number above zero, or d < K - 1.
+        If there are fewer than two classes, a size is no whole number above zero, d < K - 1 or too
+        large for memory, or a strength is out of range.
 
     References
     ----------

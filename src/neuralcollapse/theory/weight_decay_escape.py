@@ -113,7 +113,8 @@ def weight_decay_escape(
     ('escape', -0.4)
     """
     W, H = finite_matrix("W", W), finite_matrix("H", H)
-    check_squares("W", W), check_squares("H", H)
+    check_squares("W", W)
+    check_squares("H", H)
     lambda_w, lambda_h = decay_strength("lambda_w", lambda_w), decay_strength("lambda_h", lambda_h)
     tolerance = positive("tolerance", tolerance)
     model = LayerPeeledModel(labels, W.shape[1], len(W))

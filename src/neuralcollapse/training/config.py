@@ -276,8 +276,9 @@ class TrainConfig:
         NeuralCollapseError
             If it is no mapping, a name is unknown or a value out of range.
         """
-        if not isinstance(values, Mapping):
-            got, remedy = type(values).__name__, "pass a dict, such as to_dict returns"
+        given: Any = values
+        if not isinstance(given, Mapping):
+            got, remedy = type(given).__name__, "pass a dict, such as to_dict returns"
             raise NeuralCollapseError("config", "values by name", got, remedy)
         cls.require_known(values)
         return cls(**cls.named_as_now(values))

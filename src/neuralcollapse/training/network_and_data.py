@@ -31,7 +31,8 @@ def network_and_data(
     Raises
     ------
     NeuralCollapseError
-        If the data is not there, or network and configuration do not go together.
+        If the data is not there, of another kind, or given although the configuration says how it
+        is to be made; or network and configuration do not go together.
     """
     if data is None:
         data = load_dataset(

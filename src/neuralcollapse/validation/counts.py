@@ -188,7 +188,7 @@ def positive(argument: str, value: float) -> float:
     return number
 
 
-def decay_strength(argument: str, value: float, or_zero: bool = False) -> float:
+def decay_strength(argument: str, value: Any, or_zero: bool = False) -> float:
     """Return a strength of decay, or of another pull, of which products and quotients are taken.
 
     Parameters
@@ -210,9 +210,10 @@ def decay_strength(argument: str, value: float, or_zero: bool = False) -> float:
     >>> decay_strength("lambda_w", 0.5), decay_strength("lambda_h", 0, or_zero=True)
     (0.5, 0.0)
     """
-    if or_zero and real_number(argument, value) == 0:
+    given = real_number(argument, value)
+    if or_zero and given == 0:
         return 0.0
-    number = positive(argument, value)
+    number = positive(argument, given)
     if number < SMALLEST:
         raise NeuralCollapseError(
             argument, f"at least {SMALLEST:g}", str(value), "measure in other units"
