@@ -1,11 +1,15 @@
-"""The central path of features already collapsed: its time in closed form."""
+"""The central path of features already collapsed: when it reaches a radius."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from fractions import Fraction
+
+from scipy.integrate import quad
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import positive
+from neuralcollapse.validation import decay_strength, positive
 
 
 def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: float) -> float:
@@ -23,6 +27,10 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
 
     .. math:: \left[ \lambda_W \ln h + h^2 + \frac{h^4}{4 \lambda_W} \right]_{h_0}^{h}
 
+    Near lambda_W lambda_H = 1 and for small lambda_H the terms of the first cancel: what is
+    computed is their integral, by quadrature, to a relative 1e-10 or to what a rounding of the
+    radius changes, if that is more.
+
     Parameters
     ----------
     start, radius
@@ -30,7 +38,7 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
     lambda_w
         Strength of the head's regularisation, above 0.
     lambda_h
-        That of the features, at least 0, with lambda_w lambda_h != 1.
+        That of the features, at least 0.
 
     Returns
     -------
@@ -40,7 +48,7 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
     Raises
     ------
     NeuralCollapseError
-        If a number is not positive, lambda_w lambda_h = 1, or the radius is never reached.
+        If a number is not positive, or the radius is never reached.
 
     References
     ----------
@@ -52,38 +60,46 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
     >>> round(collapsed_path_time(start=1.0, radius=0.5, lambda_w=2.0, lambda_h=2.0), 6)
     0.411999
     """
-    positive("start", start), positive("radius", radius)
-    positive("lambda_w", lambda_w)
-    if lambda_h == 0:
-        return _free_growth(start, radius, lambda_w)
-    sigma = math.sqrt(lambda_w / positive("lambda_h", lambda_h))
-    if math.isclose(sigma, lambda_w):
-        raise NeuralCollapseError(
-            "lambda_h", "lambda_w lambda_h other than 1", "1", "the closed form is singular there"
-        )
+    start, radius = positive("start", start), positive("radius", radius)
+    lambda_w = decay_strength("lambda_w", lambda_w)
+    lambda_h = decay_strength("lambda_h", lambda_h, or_zero=True)
+    root_w, root_h = math.sqrt(lambda_w), math.sqrt(lambda_h)
+    room = float(1 - Fraction(lambda_w) * Fraction(lambda_h))  # exactly, where it is nearly 0
+    ahead = root_w * room / (1 + root_w * root_h)  # root_h (sigma - lambda_w)
+    limit = ahead / root_h if root_h else math.inf  # of h^2
 
-    def clock(h: float) -> float:
-        s = lambda_w + h * h
-        growth = lambda_w**2 / (sigma**2 - lambda_w**2) * math.log(h * h)
-        approach = math.log(abs(sigma - s)) / (sigma - lambda_w)
-        approach += math.log(sigma + s) / (sigma + lambda_w)
-        return (growth - sigma / 2 * approach) / (2 * lambda_h)
+    def left(square: float) -> float:
+        """Of the way to the limit, times root_h; below 0 from above."""
+        return ahead - root_h * square
 
-    sides = sigma - lambda_w - start**2, sigma - lambda_w - radius**2
+    sides = left(start**2), left(radius**2)
     if sides[0] * sides[1] <= 0 or ((radius > start) != (sides[0] > 0) and radius != start):
         expected = "a radius between the start and the limit of the flow"
-        remedy = f"the squared radius tends to {max(0.0, sigma - lambda_w):.6g}"
+        remedy = f"the squared radius tends to {max(0.0, limit):.6g}"
         raise NeuralCollapseError("radius", expected, f"{radius} from {start}", remedy)
-    return clock(radius) - clock(start)
+
+    def far(log_growth: float) -> float:
+        """Return dt / d ln h."""
+        square = (start * math.exp(log_growth)) ** 2
+        s = lambda_w + square
+        return s * (s / (left(square) * (root_w + root_h * s)))
+
+    def near(log_left: float) -> float:
+        """Return -dt / d ln |limit - h^2|."""
+        square = limit + (turn**2 - limit) * math.exp(log_left)
+        s = lambda_w + square
+        return s / square * (s / (2 * root_h * (root_w + root_h * s)))
+
+    turn = radius  # where ln |limit - h^2| becomes the variable
+    if 0 < limit < math.inf:
+        half = math.sqrt(limit / 2 if radius > start else 2 * limit)
+        turn = sorted((start, half, radius))[1]
+    time = _integral(far, math.log1p((turn - start) / start))
+    if turn != radius:
+        gone = (radius - turn) * (radius + turn) / (turn**2 - limit)
+        time -= _integral(near, math.log1p(gone))
+    return time
 
 
-def _free_growth(start: float, radius: float, lambda_w: float) -> float:
-    if radius < start:
-        raise NeuralCollapseError(
-            "radius", f"a radius of at least {start}", str(radius), "without lambda_h it only grows"
-        )
-
-    def clock(h: float) -> float:
-        return lambda_w * math.log(h) + h**2 + h**4 / (4 * lambda_w)
-
-    return clock(radius) - clock(start)
+def _integral(speed: Callable[[float], float], end: float) -> float:
+    return float(quad(speed, 0.0, end, epsabs=0.0, epsrel=1e-11, limit=500)[0])

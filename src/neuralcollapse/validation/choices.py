@@ -34,6 +34,6 @@ def check_choice(
     >>> check_choice("rule", "procrustes", ("procrustes", "hungarian"))
     """
     known = list(choices)
-    if value not in known:
+    if getattr(value, "ndim", 0) or value not in known:  # arrays compare entry by entry
         listed = ", ".join(map(str, known))
         raise NeuralCollapseError(argument, f"one of {listed}", repr(value), remedy)
