@@ -94,11 +94,16 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
     if 0 < limit < math.inf:
         half = math.sqrt(limit / 2 if radius > start else 2 * limit)
         turn = sorted((start, half, radius))[1]
-    time = _integral(far, math.log1p((turn - start) / start))
+    time = _integral(far, _log(turn / start, (turn - start) / start))
     if turn != radius:
         gone = (radius - turn) * (radius + turn) / (turn**2 - limit)
-        time -= _integral(near, math.log1p(gone))
+        time -= _integral(near, _log(left(radius**2) / left(turn**2), gone))
     return time
+
+
+def _log(ratio: float, change: float) -> float:
+    """Return ln(ratio), of a ratio less 1 that keeps its digits near 1, and may round to -1."""
+    return math.log(ratio) if ratio < 0.5 else math.log1p(change)
 
 
 def _integral(speed: Callable[[float], float], end: float) -> float:
