@@ -261,3 +261,7 @@ def test_pairs_are_critical_and_can_be_escaped(k, n, d, lambda_w, lambda_h):
 def test_pairs_that_are_not_there_are_refused(arguments, message):
     with pytest.raises(NeuralCollapseError, match=message):
         paired_critical_point(*arguments)
+
+
+def test_dimensions_may_be_numbers_of_any_kind():
+    assert paired_critical_point(0.01, 0.01, dim=torch.tensor(3.0)).W.shape == (4, 3)

@@ -252,6 +252,14 @@ def test_what_would_not_be_done_to_given_data_is_not_recorded_of_it(tmp_path, na
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("part", "name"), [("train", "training"), ("test", "test")])
+def test_data_without_a_sample_are_refused(tmp_path, part, name):
+    data = replace(made(), **{part: TensorDataset(torch.zeros(0, 1, 8, 8), torch.arange(0))})
+    with pytest.raises(NeuralCollapseError, match=f"data: .* got no {name} samples"):
+        quiet(replace(TINY, per_class=None), tmp_path / "run", data=data)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("loss", ["ce", "mse"])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
 def test_labels_of_any_whole_numbers_train_alike(tmp_path, dtype, loss):

@@ -216,8 +216,8 @@ def paired_critical_point(
         whole_number("samples_per_class", samples_per_class),
         whole_number("num_classes", num_classes, 4),
     )
-    pairs = num // 2
-    if num % 2 or whole_number("dim", dim) < pairs:
+    pairs, dim = num // 2, whole_number("dim", dim)
+    if num % 2 or dim < pairs:
         where = "num_classes" if num % 2 else "dim"
         expected = "an even number" if num % 2 else f"dim >= num_classes / 2 = {pairs}"
         remedy = "each pair of classes needs a direction of its own"

@@ -64,6 +64,10 @@ def network_and_data(
             seed=config.seed,
         )
     train, test = (data.train, data.test) if isinstance(data, ImageData) else data
+    for name, part in (("training", train), ("test", test)):
+        if hasattr(part, "__len__") and not len(part):
+            got, remedy = f"no {name} samples", "look for what leaves them out"
+            raise NeuralCollapseError("data", "samples to train and to test on", got, remedy)
     if config.head == "etf":
         # A generator of its own: the loader would otherwise draw from the global one.
         some, _ = next(iter(DataLoader(train, batch_size=2, generator=torch.Generator())))
