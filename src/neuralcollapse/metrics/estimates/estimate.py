@@ -30,7 +30,10 @@ NOT_AGAIN = "a second look at the features would cost too much, and intervals=Tr
 MANY_PAIRS = (
     f"more than {MOST_PAIRED:,} classes, for which all pairs would be formed anew for each group"
 )
-FEW_FREE = "too few samples to tell their scatter, or each direction of the means, from noise"
+FEW_FREE = (
+    "too few samples, for tails as long as theirs, to tell their scatter and each direction of the "
+    "means from noise"
+)
 ALWAYS = "two vectors are always an ETF"
 TOO_NEAR = f"class means are less than {APART_FOR_INTERVAL:g} standard errors apart"
 NO_DISTANCE = f"class means are less than {LEAST_APART:g} standard errors apart"
