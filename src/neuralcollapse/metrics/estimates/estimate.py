@@ -25,8 +25,8 @@ from neuralcollapse.wording import at_most
 if TYPE_CHECKING:
     from neuralcollapse.metrics.state import CollapseState
 
-NO_GROUPS = "groups of samples would take more than 256 MiB, and intervals=True was not passed"
-NOT_AGAIN = "a second look at the features would cost too much, and intervals=True was not passed"
+NO_GROUPS = "groups of samples were not kept: intervals=False, or more than 256 MiB of them"
+NOT_AGAIN = "the features were not looked at again, which costs much: pass intervals=True"
 MANY_PAIRS = (
     f"more than {MOST_PAIRED:,} classes, for which all pairs would be formed anew for each group"
 )
