@@ -25,7 +25,7 @@ from neuralcollapse.wording import at_most
 if TYPE_CHECKING:
     from neuralcollapse.metrics.state import CollapseState
 
-NO_GROUPS = "groups of samples were not kept: intervals=False, or more than 256 MiB of them"
+NO_GROUPS = "no groups of samples (more than 256 MiB, or intervals=False): pass intervals=True"
 NOT_AGAIN = "the features were not looked at again, which costs much: pass intervals=True"
 MANY_PAIRS = (
     f"more than {MOST_PAIRED:,} classes, for which all pairs would be formed anew for each group"
