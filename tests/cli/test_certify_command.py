@@ -1,5 +1,6 @@
 """The commands for models and files that exist: certify, compare, ood, and measure's outputs."""
 
+import html
 import json
 
 import numpy as np
@@ -204,3 +205,16 @@ def test_a_file_that_cannot_be_written_is_one_line(decisions):
     assert result.exit_code == 2
     assert "error:" in result.output
     assert "d.npz" in result.output
+
+
+def test_the_page_says_what_the_terminal_says(tmp_path):
+    labels = np.arange(120) % 3
+    logits = 3 * np.eye(3)[labels]
+    logits[::8] = 0  # ties
+    np.savez(tmp_path / "a.npz", logits=logits, labels=labels, class_names=["a", "b", "<c>"])
+    page = tmp_path / "a.html"
+    result = run("certify", tmp_path / "a.npz", "--tolerance", 0.3, "--html", page)
+    said, shown = " ".join(result.output.split()), html.unescape(page.read_text())
+    for words in ("tie", "Holm's test at the same joint level shows an error below 30 %"):
+        assert words in said
+        assert words in shown
