@@ -218,3 +218,19 @@ def test_the_page_says_what_the_terminal_says(tmp_path):
     for words in ("tie", "Holm's test at the same joint level shows an error below 30 %"):
         assert words in said
         assert words in shown
+
+
+def test_what_is_wrong_with_a_file_is_named_as_in_the_file(tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 60)) + np.eye(2, 60)[np.arange(40) % 2]
+    arrays = {"features": x, "labels": np.arange(40) % 2, "test_features": x}
+    path = tmp_path / "a.npz"
+    np.savez(path, foreign_features=np.where(x > 0, x, np.nan), **arrays)
+    result = run("ood", path, "--method", "mahalanobis")
+    assert "error: foreign_features: expected finite" in result.stderr
+    few = {name: array[:4] for name, array in arrays.items()}
+    np.savez(path, foreign_features=x, weight=np.eye(2, 60), **few)
+    result = run("ood", path, "--method", "vim")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: --method: ")
+    path.write_bytes(b"no archive")
+    assert run("compare", path, path).stderr.startswith("error: FIRST")
