@@ -300,3 +300,32 @@ def test_generators_of_collate_functions_go_on_as_if_nothing_was_measured(of):
         return torch.cat([inputs for inputs, _ in loader])
 
     assert torch.equal(after(True), after(False))
+
+
+class Counting(nn.Module):
+    """A network whose forward pass changes its buffers in any mode: filled anew, replaced, new."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3, 2)
+        self.register_buffer("seen", torch.zeros(3))
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("cache", None)
+
+    def forward(self, x):
+        self.seen += x.mean(0)
+        self.calls = self.calls + 1
+        self.cache = x.detach()
+        return self.head(x)
+
+
+def test_buffers_are_as_they_were():
+    model = Counting()
+    model(torch.ones(2, 3))
+    objects = dict(model._buffers)
+    values = {name: buffer.clone() for name, buffer in objects.items()}
+    x, y = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 2
+    nc.measure(model, [(x, y)] * 2)
+    for name, buffer in model._buffers.items():
+        assert buffer is objects[name]
+        assert torch.equal(buffer, values[name])

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -94,10 +95,11 @@ def evaluating(
     """Evaluate without gradients, and eagerly; restore everything at the end.
 
     What is restored: the modes, through ``train(mode)`` of each module, parents first, so that a
-    module that changes its weights in evaluation mode changes them back; these weights, bit for
-    bit; the device; the random states of torch, numpy and Python; and the generators and epochs of
-    the loaders, their samplers and data sets. Loaders with ``persistent_workers`` get workers of
-    their own meanwhile. States that a sampler keeps elsewhere cannot be reached.
+    module that changes its weights in evaluation mode changes them back; these weights and all
+    buffers, bit for bit; the device; the random states of torch, numpy and Python; and the
+    generators and epochs of the loaders, their samplers and data sets. Loaders with
+    ``persistent_workers`` get workers of their own meanwhile. States that a sampler keeps elsewhere
+    cannot be reached.
 
     Parameters
     ----------
@@ -142,14 +144,19 @@ def evaluating(
 
 @contextmanager
 def _modes(model: nn.Module) -> Iterator[None]:
-    """Restore the modes of all modules, and the weights of those that `train` may change."""
+    """Restore the modes and buffers of all modules, and the weights that `train` may change."""
     modes = {module: module.training for module in model.modules()}
-    own = {
-        tensor: tensor.detach().clone()
+    buffers = {module: dict(module._buffers) for module in modes}
+    weights = [
+        tensor
         for module in modes
         if type(module).train is not nn.Module.train
-        for tensor in (*module._parameters.values(), *module._buffers.values())
-        if tensor is not None and not tensor.is_meta
+        for tensor in module._parameters.values()
+    ]
+    own = {
+        tensor: tensor.detach().clone()
+        for tensor in (*weights, *(each for part in buffers.values() for each in part.values()))
+        if tensor is not None and not tensor.is_meta and not is_lazy(tensor)
     }
     try:
         yield
@@ -159,6 +166,9 @@ def _modes(model: nn.Module) -> Iterator[None]:
                 module.train(mode)
         for module, mode in modes.items():
             module.training = mode  # where the `train` of a parent does not pass the mode on
+        for module, kept in buffers.items():  # which a forward pass may have put others in place of
+            module._buffers.clear()
+            module._buffers.update(kept)
         with torch.no_grad():
             for tensor, before in own.items():
                 if tensor.shape == before.shape and not torch.equal(tensor, before):
