@@ -293,3 +293,29 @@ def test_a_module_around_linear_layers_may_be_the_head():
         ),
     ):
         model(inputs)
+
+
+class Later(nn.Module):
+    """A network that goes on with what its head took in or gave out."""
+
+    def __init__(self, later):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head, self.later = nn.Linear(5, 4), nn.Linear(4, 3), later
+
+    def forward(self, x):
+        features = self.body(x)
+        logits = self.head(features)
+        return self.later(features, logits)
+
+
+def test_what_a_network_changes_in_place_after_its_head_is_read_as_it_was():
+    x, y = torch.randn(30, 5, generator=torch.Generator().manual_seed(1)), torch.arange(30) % 3
+    plain = nc.measure(Later(lambda h, z: z), [(x, y)] * 2)
+    for later in (lambda h, z: z.div_(2), lambda h, z: (z.sub_(z.amax(1, keepdim=True)), z)[1]):
+        report = nc.measure(Later(later), [(x, y)] * 2)
+        assert report.keys() == plain.keys()
+        for name, value in plain.items():
+            assert report[name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
+    with pytest.raises(NeuralCollapseError, match="'head' that stay as they are after its call"):
+        nc.measure(Later(lambda h, z: (h.zero_(), z)[1]), [(x, y)])

@@ -213,7 +213,7 @@ class FeatureTap:
             got = f"{len(calls)} calls of {self.name!r}"
             remedy = "pass the layer that is called once as head=, and run each batch once"
             raise NeuralCollapseError("head", "one call in each forward pass", got, remedy)
-        call = reduced(calls[0], output)
+        call = reduced(calls[0].as_heard(), output)
         if self.confident is None:
             self.confident = keeps_confidences(call, output)
         self.tick = call.tick
@@ -239,7 +239,7 @@ class FeatureTap:
         if not isinstance(chosen.module, AppliedMatrix):
             self._products = None
         self._calls = [call for call in self._calls if call.module is chosen.module]
-        self._read(chosen)
+        self._read(chosen.as_heard())
 
     def _read(self, call: LayerCall) -> None:
         """Read the weight while it is still that of the call: training may change it soon."""

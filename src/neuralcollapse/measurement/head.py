@@ -39,6 +39,9 @@ class LayerCall:
         (n, ..., K) output, likewise.
     tick
         Its position among all calls that taps have recorded.
+    versions
+        How often features and logits had been changed in place when the layer returned; None if
+        that is not tracked.
     """
 
     name: str
@@ -46,6 +49,26 @@ class LayerCall:
     features: Tensor
     logits: Tensor
     tick: int = field(default_factory=TICKS.__next__)
+    versions: tuple[int, int] | None = None
+
+    def as_heard(self) -> LayerCall:
+        """Return the call as it was; logits that the network changed in place are computed again.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If the features were changed too, or the layer is none that can be called again.
+        """
+        if self.versions in (None, versions := _versions(self.features, self.logits)):
+            return self
+        answer = None
+        if versions is None or versions[0] == self.versions[0]:
+            answer = _answers(self, self.features.flatten(0, -2))
+        if answer is None:
+            expected = f"features and logits of {self.name!r} that stay as they are after its call"
+            remedy = "write h = h.relu() or z = z / t, say, instead of h.relu_() or z /= t"
+            raise NeuralCollapseError("model", expected, "some changed in place", remedy)
+        return replace(self, logits=answer.reshape(self.logits.shape), versions=None)
 
     @property
     def num_classes(self) -> int:
@@ -96,7 +119,14 @@ def layer_call(name: str, module: nn.Module, entered: Any, left: Any) -> LayerCa
     entered, left = entered.detach(), left.detach()
     if isinstance(base_layer(module), CONVOLUTIONS):
         entered, left = entered.movedim(1, -1), left.movedim(1, -1)
-    return LayerCall(name, module, entered, left) if entered.ndim > 1 and left.ndim > 1 else None
+    if entered.ndim < 2 or left.ndim < 2:
+        return None
+    return LayerCall(name, module, entered, left, versions=_versions(entered, left))
+
+
+def _versions(features: Tensor, logits: Tensor) -> tuple[int, int] | None:
+    untracked = features.is_inference() or logits.is_inference()
+    return None if untracked else (features._version, logits._version)
 
 
 HeadReader = Callable[[LayerCall], Head | None]
