@@ -18,7 +18,8 @@ from neuralcollapse.integrations.quiet import never_ending
 from neuralcollapse.integrations.watch import Loaders
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_pass import Bounded
-from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
+from neuralcollapse.measurement.pass_options import PassOptions
+from neuralcollapse.measurement.passes import measured_passes, rehearse
 from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.recorder import CollapseRecorder, Mode

@@ -55,12 +55,16 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
             return head
     if told:
         return told[-1]
-    ran = dict.fromkeys(call.name for call in calls if is_linear(call.module))
+    linear = [call for call in calls if is_linear(call.module)]
+    widths = {tensor.shape[-1] for tensor in returned if tensor.ndim}
+    fitting = [call for call in linear if call.logits.shape[-1] in widths]
+    ran = dict.fromkeys(call.name for call in fitting or linear)
     what = "the logits" if named else "all"
+    of = "these candidates" if fitting else "these, none of which is as wide as what it returns"
     raise NeuralCollapseError(
         "head",
         f"one linear layer whose output the model returns, to explain {what} of what it returns",
-        f"{len(rivals)} of these candidates: {', '.join(map(repr, ran)) or 'none'}",
+        f"{len(rivals)} of {of}: {', '.join(map(repr, ran)) or 'none'}",
         "pass one of them as head=, or the module around them that returns the logits",
     )
 
@@ -103,6 +107,11 @@ def keeps_confidences(call: LayerCall, output: Any) -> bool:
     """
     _, returned = _returned(output)
     return any(is_returned(call, tensor) or _same_softmax(call, tensor) for tensor in returned)
+
+
+def decides(call: LayerCall, output: Any) -> bool:
+    """Whether what the network returned ranks the classes as the logits of a call do."""
+    return any(keeps_order(call, tensor) for tensor in _returned(output)[1])
 
 
 def _same_softmax(call: LayerCall, tensor: Tensor) -> bool:
