@@ -19,7 +19,7 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
         - \frac{\sigma \ln |\sigma - s|}{2 (\sigma - \lambda_W)}
         - \frac{\sigma \ln (\sigma + s)}{2 (\sigma + \lambda_W)} \right]_{h_0}^{h}
 
-    and for lambda_H = 0, where h grows for ever,
+    continued to lambda_W lambda_H = 1, and for lambda_H = 0, where h grows for ever,
 
     .. math:: \left[ \lambda_W \ln h + h^2 + \frac{h^4}{4 \lambda_W} \right]_{h_0}^{h}
 
@@ -30,7 +30,7 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
     lambda_w
         Strength of the head's regularisation, above 0.
     lambda_h
-        That of the features, at least 0, with lambda_w lambda_h != 1.
+        That of the features, at least 0.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
     Raises
     ------
     NeuralCollapseError
-        If a number is not positive, lambda_w lambda_h = 1, or the radius is never reached.
+        If a number is not positive, or the radius is never reached.
 
     References
     ----------
@@ -57,24 +57,21 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
     if lambda_h == 0:
         return _free_growth(start, radius, lambda_w)
     sigma = math.sqrt(lambda_w / positive("lambda_h", lambda_h))
-    if math.isclose(sigma, lambda_w):
-        raise NeuralCollapseError(
-            "lambda_h", "lambda_w lambda_h other than 1", "1", "the closed form is singular there"
-        )
-
-    def clock(h: float) -> float:
-        s = lambda_w + h * h
-        growth = lambda_w**2 / (sigma**2 - lambda_w**2) * math.log(h * h)
-        approach = math.log(abs(sigma - s)) / (sigma - lambda_w)
-        approach += math.log(sigma + s) / (sigma + lambda_w)
-        return (growth - sigma / 2 * approach) / (2 * lambda_h)
-
-    sides = sigma - lambda_w - start**2, sigma - lambda_w - radius**2
+    limit, x0, x = sigma - lambda_w, start**2, radius**2
+    sides = limit - x0, limit - x
     if sides[0] * sides[1] <= 0 or ((radius > start) != (sides[0] > 0) and radius != start):
         expected = "a radius between the start and the limit of the flow"
-        remedy = f"the squared radius tends to {max(0.0, sigma - lambda_w):.6g}"
+        remedy = f"the squared radius tends to {max(0.0, limit):.6g}"
         raise NeuralCollapseError("radius", expected, f"{radius} from {start}", remedy)
-    return clock(radius) - clock(start)
+    # Differences of the logarithms, put together so that nothing cancels: neither where the limit
+    # is near 0, of which 1/limit is a factor of two of them, nor where sigma is large.
+    ends = 2 * lambda_w + x0 + x  # the sum of both s
+    step = (x - x0) / (x0 * sides[1])
+    growth = math.log1p(limit * step) / limit if limit * step else step
+    approach = math.log1p((x - x0) / (sigma + lambda_w + x0)) - math.log1p((x0 - x) / sides[0])
+    whole = math.log1p((x0 - x) * ends / (sides[0] * (sigma + lambda_w + x0)))
+    weight = lambda_w / (sigma + lambda_w)
+    return (weight * (lambda_w * growth + approach / 2) - whole / 2) / (2 * lambda_h)
 
 
 def _free_growth(start: float, radius: float, lambda_w: float) -> float:

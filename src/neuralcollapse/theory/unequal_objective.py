@@ -51,6 +51,10 @@ class ConvexProblem:
         """Return sum_k c_k CE, the probabilities, and c_k (p_k - t_k)."""
         logs = log_softmax(logits, axis=1)
         probabilities = np.exp(logs)
+        # log p_kk = -log(1 + sum_j exp(z_kj - z_kk)): 1 - p_kk may be far below the last digit.
+        steps = logits - logits.diagonal()[:, None]
+        np.fill_diagonal(steps, -np.inf)
+        np.fill_diagonal(logs, -np.logaddexp(0, np.logaddexp.reduce(steps, axis=1)))
         targets = self.targets
         residual = probabilities - targets
         if not self.smoothing:  # p_kk - 1 without cancellation
@@ -92,7 +96,9 @@ class ConvexProblem:
         shrink = min(1.0, self.strength / float(np.linalg.norm(gamma, 2)))
         # p' = t + s (p - t) is feasible; its entropy is that of p where s = 1.
         mixed = self.targets + shrink * (probabilities - self.targets)
-        dual = float(self.shares @ entr(mixed).sum(1))
+        np.fill_diagonal(mixed, 0.0)
+        rest = mixed.sum(1)  # 1 less the diagonal, of which -p log p follows without cancellation
+        dual = float(self.shares @ (entr(mixed).sum(1) - (1 - rest) * np.log1p(-rest)))
         if self.bias_decay:
             dual -= shrink**2 * float(np.square(residual.sum(0)).sum()) / (2 * self.bias_decay)
         return value, dual
