@@ -1,4 +1,5 @@
 import random
+from dataclasses import make_dataclass
 
 import numpy as np
 import pytest
@@ -278,6 +279,12 @@ def test_a_loader_may_reuse_the_memory_of_its_batches():
     truth = nc.measure(head, [(x, y)])["ncc_accuracy"]
     for form in (lambda x, y: (x, y), lambda x, y: {"input": x, "labels": y}):
         assert nc.measure(head, Reusing(x, y, form))["ncc_accuracy"] == truth
+    fields = make_dataclass("Fields", ["x", "y"], slots=True)
+    for form in (fields, lambda x, y: fields(x.numpy(), y)):
+        loader, run = Reusing(x, y, form), lambda model, batch: model(torch.as_tensor(batch.x))
+        assert nc.measure(head, loader, forward=run)["ncc_accuracy"] == truth
+    pair = Reusing(x, y, lambda x, y: (x, y))
+    assert nc.measure_layers(head, pair, layers=[""])["ncc_accuracy"][-1] == truth
     stream = Reusing(x, y, lambda x, y: (x, y))
     for batches in (stream, iter(stream)):
         again = nc.measure_features(batches, weight=head.weight, bias=head.bias)
