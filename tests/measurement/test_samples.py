@@ -490,3 +490,13 @@ def test_a_mask_that_may_mean_all_or_none_is_refused():
         nc.measure(body(), [batch, {**batch, "attention_mask": torch.zeros(3, 4)}])
     nothing = {**batch, "attention_mask": torch.zeros(3, 4, dtype=torch.bool)}
     close(nc.measure(body(), [batch, nothing]), nc.measure(body(), [batch]))
+
+
+def test_one_token_of_each_sequence_may_be_of_the_second_class():
+    """Labels of tokens that look like one-hot rows."""
+    torch.manual_seed(0)
+    inputs, labels = torch.randn(40, 3, 5), torch.eye(3)[torch.arange(40) % 3].long()
+    model = nn.Sequential(nn.Linear(5, DIM), nn.Tanh(), nn.Linear(DIM, 2))
+    report = nc.measure(model, [(inputs, labels)], layers=["1"])
+    close(report, nc.measure(model, [(inputs.flatten(0, 1), labels.flatten())]))
+    assert report.layers["1"]["cdnv"] == pytest.approx(report["cdnv"], rel=1e-4)

@@ -93,7 +93,8 @@ class Samples:
         if isinstance(labels, PackedSequence):
             return None, mask, True
         several = labels.ndim > 1 and labels[:1].numel() > 1
-        one_hot = several and labels.ndim == 2 and bool(are_shares(labels).all())
+        real = labels.ndim == 2 and labels.is_floating_point()
+        one_hot = real and bool(are_shares(labels).all())
         return len(labels), mask, several and not one_hot
 
     def _read(self, labels: Any) -> Any:
