@@ -14,7 +14,6 @@ from neuralcollapse.measurement.at_rest import evaluating
 from neuralcollapse.measurement.feature_pass import FeaturePass
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.pass_options import PassOptions
-from neuralcollapse.validation import as_tensor
 
 
 def extract_features(
@@ -68,7 +67,7 @@ def extract_features(
             model, loader, tap, where, samples, show, "extracting features", asked.max_batches
         )
         for features, _, labels in data:
-            kept.append((features.cpu(), as_tensor("labels", labels).cpu()))
+            kept.append((features.cpu(), labels.cpu().clone()))  # the loader may reuse theirs
         if not kept:
             raise NeuralCollapseError(
                 "loader", "at least one batch with samples", "none", "check the data set"

@@ -54,7 +54,11 @@ class FeatureStream:
         self.batches, self.head, self.class_names = batches, head, class_names
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in () if self.batches is None else self.batches:
+        batches = () if self.batches is None else self.batches
+        if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
+            expected, got = "an iterable of batches (features, labels)", type(batches).__name__
+            raise NeuralCollapseError("features", expected, got, "pass labels=, or a stream")
+        for batch in batches:
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 expected = (
                     "batches (features, labels) or (features, labels, logits), without labels="

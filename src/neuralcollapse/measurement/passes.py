@@ -255,16 +255,9 @@ class _Passes:
         self, loader: Iterable[Any], title: str, layers: LayerMoments | None = None
     ) -> FeaturePass:
         return FeaturePass(
-            self.model,
-            loader,
-            self.tap,
-            self.where,
-            self.options.samples(self.model),
-            self.show,
-            title,
-            self.options.max_batches,
-            layers,
-        )
+            self.model, loader, self.tap, self.where, self.options.samples(self.model),
+            self.show, title, self.options.max_batches, layers,
+        )  # fmt: skip
 
     def _gathered(self, data: FeaturePass) -> CollapseState | None:
         """Gather the samples of a pass; None if it has none."""
