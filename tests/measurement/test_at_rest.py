@@ -60,6 +60,40 @@ def test_a_module_that_merges_in_evaluation_mode_comes_back_bit_for_bit(training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+class Counting(nn.Linear):
+    """Writes into one buffer and replaces another in every forward pass, and grows a cache."""
+
+    def __init__(self):
+        super().__init__(6, 8)
+        self.register_buffer("written", torch.zeros(8))
+        self.register_buffer("replaced", torch.zeros(()))
+        self.register_buffer("cache", torch.zeros(1), persistent=False)
+
+    def forward(self, x):
+        out = super().forward(x)
+        self.written.mul_(0.9).add_(out.detach().mean(0))
+        self.replaced = self.replaced + 1
+        self.cache = torch.zeros(len(x))
+        return out
+
+
+def test_buffers_that_a_forward_pass_changes_in_evaluation_mode_come_back():
+    model = network(Counting())
+    model(data()[0])
+    before = copy.deepcopy(model.state_dict())
+    buffers = model[0].written, model[0].replaced
+    nc.measure(model, batches())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert (model[0].written, model[0].replaced) == buffers
+    assert len(model[0].cache) == 20  # not part of the state: its size may be kept elsewhere
+
+
+def test_lazy_buffers_are_left_to_the_first_pass():
+    model = nn.Sequential(nn.LazyBatchNorm1d(), nn.Linear(6, 3))
+    nc.measure(model, batches())
+    assert model[0].running_mean.tolist() == [0.0] * 6
+
+
 def test_a_frozen_part_stays_frozen_and_parents_decide_first():
     class Frozen(nn.Sequential):
         def train(self, mode=True):

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -94,8 +95,8 @@ def evaluating(
     """Evaluate without gradients, and eagerly; restore everything at the end.
 
     What is restored: the modes, through ``train(mode)`` of each module, parents first, so that a
-    module that changes its weights in evaluation mode changes them back; these weights, bit for
-    bit; the device; the random states of torch, numpy and Python; and the generators and epochs of
+    module that changes its weights in evaluation mode changes them back; these weights and the
+    buffers of the state dict, bit for bit; the device; the random states of torch, numpy and Python; and the generators and epochs of
     the loaders, their samplers and data sets. Loaders with ``persistent_workers`` get workers of
     their own meanwhile. States that a sampler keeps elsewhere cannot be reached.
 
@@ -142,15 +143,16 @@ def evaluating(
 
 @contextmanager
 def _modes(model: nn.Module) -> Iterator[None]:
-    """Restore the modes of all modules, and the weights of those that `train` may change."""
+    """Restore the modes of all modules, their buffers, and the weights that `train` may change."""
     modes = {module: module.training for module in model.modules()}
-    own = {
-        tensor: tensor.detach().clone()
+    held = [
+        (part, name, tensor, tensor.detach().clone())
         for module in modes
-        if type(module).train is not nn.Module.train
-        for tensor in (*module._parameters.values(), *module._buffers.values())
-        if tensor is not None and not tensor.is_meta
-    }
+        for part in (module._buffers, module._parameters)
+        for name, tensor in part.items()
+        if tensor is not None and not (is_lazy(tensor) or tensor.is_meta)
+        if type(module).train is not nn.Module.train or _is_kept(module, name, tensor)
+    ]
     try:
         yield
     finally:
@@ -160,9 +162,21 @@ def _modes(model: nn.Module) -> Iterator[None]:
         for module, mode in modes.items():
             module.training = mode  # where the `train` of a parent does not pass the mode on
         with torch.no_grad():
-            for tensor, before in own.items():
-                if tensor.shape == before.shape and not torch.equal(tensor, before):
-                    tensor.copy_(before)
+            for part, name, tensor, before in held:
+                now = part.get(name)
+                if now is not None and now.shape == before.shape == tensor.shape:
+                    if not torch.equal(tensor, before):
+                        tensor.copy_(before)
+                    part[name] = tensor  # where it was replaced
+
+
+def _is_kept(module: nn.Module, name: str, tensor: Tensor) -> bool:
+    """Whether a tensor is a buffer of the state dict; others are caches, that attributes describe.
+
+    Part of such a cache cannot be put back without the rest, which may be anywhere.
+    """
+    kept = name in module._buffers and name not in module._non_persistent_buffers_set
+    return kept and tensor.layout == torch.strided
 
 
 @contextmanager
