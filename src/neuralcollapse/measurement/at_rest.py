@@ -96,9 +96,10 @@ def evaluating(
 
     What is restored: the modes, through ``train(mode)`` of each module, parents first, so that a
     module that changes its weights in evaluation mode changes them back; these weights and the
-    buffers of the state dict, bit for bit; the device; the random states of torch, numpy and Python; and the generators and epochs of
-    the loaders, their samplers and data sets. Loaders with ``persistent_workers`` get workers of
-    their own meanwhile. States that a sampler keeps elsewhere cannot be reached.
+    buffers of the state dict, bit for bit; the device; the random states of torch, numpy and
+    Python; and the generators and epochs of the loaders, their samplers and data sets. Loaders with
+    ``persistent_workers`` get workers of their own meanwhile. States that a sampler keeps elsewhere
+    cannot be reached.
 
     Parameters
     ----------

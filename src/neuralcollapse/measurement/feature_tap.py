@@ -213,9 +213,11 @@ class FeatureTap:
             got = f"{len(calls)} calls of {self.name!r}"
             remedy = "pass the layer that is called once as head=, and run each batch once"
             raise NeuralCollapseError("head", "one call in each forward pass", got, remedy)
-        call = reduced(calls[0], output)
+        given = calls[0].as_given()
+        given.refuse_changed()
+        call = reduced(given, output)
         if self.confident is None:
-            self.confident = keeps_confidences(call, output)
+            self.confident = keeps_confidences(replace(call, left=None), output)
         self.tick = call.tick
         features = call.features if self._scale is None else normalize(call.features, dim=-1)
         self.dense = math.prod(features.shape[1:-1]) > 1
@@ -239,7 +241,7 @@ class FeatureTap:
         if not isinstance(chosen.module, AppliedMatrix):
             self._products = None
         self._calls = [call for call in self._calls if call.module is chosen.module]
-        self._read(chosen)
+        self._read(chosen.as_given())
 
     def _read(self, call: LayerCall) -> None:
         """Read the weight while it is still that of the call: training may change it soon."""
@@ -269,6 +271,8 @@ class FeatureTap:
             self._output = output
             if self._module is None and not self._absent:
                 self._choose(output)
+            # While the weight is still that of the call.
+            self._calls = [call.as_given() for call in self._calls]
 
     def _multiplied(self, call: LayerCall) -> None:
         if self._told and self._module is None:

@@ -67,7 +67,8 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
 
 def is_returned(call: LayerCall, tensor: Tensor) -> bool:
     """Whether the tensor is the output of the layer, perhaps in another shape or precision."""
-    return _same(tensor, call.logits) or any(
+    left = call.logits if call.left is None else call.left
+    return _same(tensor, left) or any(
         torch.equal(rows, logits.to(rows.dtype)) for rows, logits in _in_rows(tensor, call)
     )
 
