@@ -146,7 +146,7 @@ def evaluating(
 def _modes(model: nn.Module) -> Iterator[None]:
     """Restore the modes of all modules, their buffers, and the weights that `train` may change."""
     modes = {module: module.training for module in model.modules()}
-    held = [
+    held: list[tuple[dict[str, Any], str, Tensor, Tensor]] = [
         (part, name, tensor, tensor.detach().clone())
         for module in modes
         for part in (module._buffers, module._parameters)
