@@ -10,7 +10,8 @@ from typing import Any
 
 from neuralcollapse.integrations.batch_observer import BatchObserver
 from neuralcollapse.integrations.loggers import sink
-from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
+from neuralcollapse.measurement.pass_options import PassOptions
+from neuralcollapse.measurement.passes import measured_passes, rehearse
 from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.recorder import CollapseRecorder, Mode

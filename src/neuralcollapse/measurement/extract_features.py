@@ -13,7 +13,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import evaluating
 from neuralcollapse.measurement.feature_pass import FeaturePass
 from neuralcollapse.measurement.feature_tap import FeatureTap
-from neuralcollapse.measurement.passes import PassOptions
+from neuralcollapse.measurement.pass_options import PassOptions
 from neuralcollapse.validation import as_tensor
 
 

@@ -30,7 +30,7 @@ from neuralcollapse.measurement.head import (
     read_head,
     unsharded,
 )
-from neuralcollapse.measurement.head_choice import choose_head, keeps_confidences, reduced
+from neuralcollapse.measurement.head_choice import choose_head, kept_by, reduced
 from neuralcollapse.measurement.head_product import AppliedMatrix, HeardProducts, bare_matrices
 from neuralcollapse.metrics.head import Head
 
@@ -74,6 +74,8 @@ class FeatureTap:
     confident
         Whether the network returns the logits of the head at their own scale, so that confidences
         can be read from them; None before the first forward pass.
+    decisive
+        Whether the network decides as the head does, in the first forward pass; None before it.
 
     Raises
     ------
@@ -106,6 +108,7 @@ class FeatureTap:
         self.model = checked_network(model)
         self.name, self.tick, self.dense = "", -1, False
         self.confident: bool | None = None
+        self.decisive: bool | None = None
         self._optional, self._absent = optional, False
         self._module: nn.Module | None = None
         self._reading: HeadReader | None = None
@@ -217,7 +220,7 @@ class FeatureTap:
         given.refuse_changed()
         call = reduced(given, output)
         if self.confident is None:
-            self.confident = keeps_confidences(replace(call, left=None), output)
+            self.confident, self.decisive = kept_by(call, output)
         self.tick = call.tick
         features = call.features if self._scale is None else normalize(call.features, dim=-1)
         self.dense = math.prod(features.shape[1:-1]) > 1
@@ -271,8 +274,7 @@ class FeatureTap:
             self._output = output
             if self._module is None and not self._absent:
                 self._choose(output)
-            # While the weight is still that of the call.
-            self._calls = [call.as_given() for call in self._calls]
+            self._calls = [call.as_given() for call in self._calls]  # before the weight changes
 
     def _multiplied(self, call: LayerCall) -> None:
         if self._told and self._module is None:
@@ -309,11 +311,7 @@ def _candidates(model: nn.Module) -> dict[nn.Module, str]:
 
 def _find(model: nn.Module, head: nn.Module | str) -> tuple[str, nn.Module]:
     modules = dict(model.named_modules())
-    found = [
-        (name, module)
-        for name, module in modules.items()
-        if (name == head if isinstance(head, str) else module is head)
-    ]
+    found = [(n, module) for n, module in modules.items() if head is module or head == n]
     candidates = _candidates(model)
     linear = [name for module, name in candidates.items() if is_linear(module)]
     listed = f"its linear layers are: {', '.join(map(repr, linear)) or 'none'}"

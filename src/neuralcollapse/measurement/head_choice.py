@@ -55,13 +55,19 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
             return head
     if told:
         return told[-1]
-    ran = dict.fromkeys(call.name for call in calls if is_linear(call.module))
     what = "the logits" if named else "all"
+    ran = [call for call in calls if is_linear(call.module)]
+    fit = dict.fromkeys(c.name for c in ran if any(_may_make(c, tensor) for tensor in returned))
+    listed = f"these candidates: {', '.join(map(repr, fit))}"
+    remedy = "pass one of them as head=, or the module around them that returns the logits"
+    if not fit:
+        listed = "those that ran, none of which has as many outputs as the model returns numbers"
+        remedy = "pass the module that returns the logits as head=, or forward= that returns them"
     raise NeuralCollapseError(
         "head",
         f"one linear layer whose output the model returns, to explain {what} of what it returns",
-        f"{len(rivals)} of these candidates: {', '.join(map(repr, ran)) or 'none'}",
-        "pass one of them as head=, or the module around them that returns the logits",
+        f"{len(rivals)} of {listed}",
+        remedy,
     )
 
 
@@ -89,11 +95,13 @@ def keeps_order(call: LayerCall, tensor: Tensor) -> bool:
     return False
 
 
-def keeps_confidences(call: LayerCall, output: Any) -> bool:
-    """Whether the network returns the logits of a call at their own scale.
+def kept_by(call: LayerCall, output: Any) -> tuple[bool, bool]:
+    """Return whether the network returns the confidences of a head, and whether its decisions.
 
-    They may be shifted alike for every class, or be the softmax or log-softmax of the logits: all
-    that leaves softmax as it is.
+    Confidences are kept if the logits are returned at their own scale, perhaps shifted alike for
+    every class, or as softmax or log-softmax: all that leaves softmax as it is. Decisions are kept
+    if a tensor is largest where the logits are, or nothing is returned that could decide, such as a
+    loss alone.
 
     Parameters
     ----------
@@ -102,8 +110,22 @@ def keeps_confidences(call: LayerCall, output: Any) -> bool:
     output
         What the network returned.
     """
-    _, returned = _returned(output)
-    return any(is_returned(call, tensor) or _same_softmax(call, tensor) for tensor in returned)
+    call = replace(call, left=None)  # what is returned may not be what the head gave
+    tensors = [t for t in _returned(output)[1] if t.is_floating_point() and t.ndim > 1]
+    if any(is_returned(call, tensor) or _same_softmax(call, tensor) for tensor in tensors):
+        return True, True
+    return False, not tensors or any(_same_decisions(call, tensor) for tensor in tensors)
+
+
+def _same_decisions(call: LayerCall, tensor: Tensor) -> bool:
+    for rows, scores in _in_rows(tensor, call):
+        if scores.shape[1] == 1:
+            return keeps_order(call, tensor)
+        slack = 16 * torch.finfo(tensor.dtype).eps * rows.abs().amax(1)
+        chosen = rows.gather(1, scores.argmax(1, keepdim=True)).squeeze(1)
+        if not bool((chosen < rows.amax(1) - slack).any()):  # NaN is refused elsewhere
+            return True
+    return False
 
 
 def _same_softmax(call: LayerCall, tensor: Tensor) -> bool:
@@ -235,6 +257,11 @@ def _has_classes(tensor: Tensor, head: LayerCall) -> bool:
     """Whether a tensor has K numbers per sample, as the output of a head has."""
     shapes = (head.logits.shape, head.logits[:, 0].shape)
     return tensor.is_floating_point() and tensor.ndim > 1 and tensor.shape in shapes
+
+
+def _may_make(call: LayerCall, tensor: Tensor) -> bool:
+    """Whether a tensor has the numbers of the output of a layer, whatever they are."""
+    return _has_classes(tensor, call) or any(True for _ in _in_rows(tensor, call))
 
 
 def _in_rows(tensor: Tensor, call: LayerCall) -> Iterator[tuple[Tensor, Tensor]]:

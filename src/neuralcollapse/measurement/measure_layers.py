@@ -18,7 +18,7 @@ from neuralcollapse.measurement.layer_layout import Layout
 from neuralcollapse.measurement.layer_pool import Pool
 from neuralcollapse.measurement.layer_profile import LayerProfile, LayerValues
 from neuralcollapse.measurement.layer_tap import LayerTap
-from neuralcollapse.measurement.passes import PassOptions
+from neuralcollapse.measurement.pass_options import PassOptions
 from neuralcollapse.measurement.samples import Forward, Samples, Unpack, moved
 from neuralcollapse.metrics.ranks import effective_rank
 from neuralcollapse.metrics.state import CollapseState
