@@ -236,7 +236,7 @@ def test_the_heads_of_transformers_are_found(generator):
     [
         (TwoHeads(), (2, 4), None, "2 of these candidates: 'first', 'second'; pass one of them"),
         (nn.Sequential(nn.ReLU()), (2, 4), None, r"model: expected a linear head \(nn.Linear\)"),
-        (Twice(), (2, 4), "head", "one call in each forward pass, got 2 calls of 'head'"),
+        (Twice(), (2, 4), "head", "got 2 calls of 'head'; let it take all its inputs at"),
         (Wrapped(lambda z: z), (2, 4), "fc", "layer of the model, got 'fc'; its linear layers are"),
         (Wrapped(lambda z: z), (2, 4), "body.1", r"weight of shape \(K, d\), got ReLU 'body.1'"),
         (Wrapped(lambda z: z.sum()), (2, 4), None, "of those that ran, none of which"),

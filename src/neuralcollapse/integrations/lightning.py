@@ -158,7 +158,7 @@ class CollapseCallback(_Callback):
             schedule, mode, history, prefix, class_names, include,
             resume=resume, overwrite=overwrite,
         )  # fmt: skip
-        self._options = PassOptions.of(options, class_names=self._recorder.class_names)
+        self._options = PassOptions.of(options, type(self), class_names=self._recorder.class_names)
         self._validation = validation
         self._loader, self._val_loader = loader, val_loader
         self._observer: BatchObserver | None = None

@@ -214,7 +214,10 @@ class FeatureTap:
         calls, self._calls = self._calls, []
         if len(calls) != 1:
             got = f"{len(calls)} calls of {self.name!r}"
-            remedy = "pass the layer that is called once as head=, and run each batch once"
+            remedy = (
+                "let it take all its inputs at once, pass a layer that is called once as head=, or "
+                "measure_features of what it takes; and run each batch once"
+            )
             raise NeuralCollapseError("head", "one call in each forward pass", got, remedy)
         given = calls[0].as_given()
         given.refuse_changed()
