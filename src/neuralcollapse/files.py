@@ -313,6 +313,8 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
 
 
 def _native(array: np.ndarray) -> np.ndarray:
+    if not isinstance(array, np.ndarray):  # what another program put into the archive
+        raise ValueError("an entry that is no array")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

@@ -146,13 +146,14 @@ def evaluating(
 def _modes(model: nn.Module) -> Iterator[None]:
     """Restore the modes of all modules, their buffers, and the weights that `train` may change."""
     modes = {module: module.training for module in model.modules()}
-    held: list[tuple[dict[str, Any], str, Tensor, Tensor]] = [
-        (part, name, tensor, tensor.detach().clone())
+    held: list[tuple[dict[str, Any], str, Tensor | None, Tensor | None]] = [
+        (part, name, tensor, _copied(tensor))
         for module in modes
         for part in (module._buffers, module._parameters)
         for name, tensor in part.items()
-        if tensor is not None and not (is_lazy(tensor) or tensor.is_meta)
-        if type(module).train is not nn.Module.train or _is_kept(module, name, tensor)
+        if type(module).train is not nn.Module.train
+        # Others are caches, of which attributes know the size: half of that cannot be put back.
+        or (part is module._buffers and name not in module._non_persistent_buffers_set)
     ]
     try:
         yield
@@ -164,20 +165,18 @@ def _modes(model: nn.Module) -> Iterator[None]:
             module.training = mode  # where the `train` of a parent does not pass the mode on
         with torch.no_grad():
             for part, name, tensor, before in held:
-                now = part.get(name)
-                if now is not None and now.shape == before.shape == tensor.shape:
-                    if not torch.equal(tensor, before):
-                        tensor.copy_(before)
-                    part[name] = tensor  # where it was replaced
+                part[name] = tensor  # where it was replaced
+                if tensor is None or before is None or tensor.shape != before.shape:
+                    continue
+                if not torch.equal(tensor, before):
+                    tensor.copy_(before)
 
 
-def _is_kept(module: nn.Module, name: str, tensor: Tensor) -> bool:
-    """Whether a tensor is a buffer of the state dict; others are caches, that attributes describe.
-
-    Part of such a cache cannot be put back without the rest, which may be anywhere.
-    """
-    kept = name in module._buffers and name not in module._non_persistent_buffers_set
-    return kept and tensor.layout == torch.strided
+def _copied(tensor: Tensor | None) -> Tensor | None:
+    """Return a copy of a dense tensor with numbers; None of others, which torch cannot compare."""
+    if tensor is None or is_lazy(tensor) or tensor.is_meta:
+        return None
+    return None if tensor.layout != torch.strided or tensor.is_nested else tensor.detach().clone()
 
 
 @contextmanager

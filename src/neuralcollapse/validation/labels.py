@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
@@ -15,14 +16,18 @@ from neuralcollapse.errors import NeuralCollapseError, shortened
 from neuralcollapse.validation.arrays import as_array, as_tensor, from_array
 from neuralcollapse.validation.counts import whole_number
 
+_WHOLE = re.compile(r"0|-?[1-9]\d{0,17}").fullmatch  # "07" is a name, not a number
 SOFT_SUM = 1e-2  # a soft label sums to 1 within this, even in bfloat16
 
 
-def label_values(argument: str, value: Any, num_classes: int | None = None) -> Tensor | np.ndarray:
+def label_values(
+    argument: str, value: Any, num_classes: int | None = None, text: bool = False
+) -> Tensor | np.ndarray:
     """Return the class of each row as given: whole numbers, booleans or text.
 
     The one place where labels are read. A column (n, 1) is read as (n,); for one-hot or soft rows
-    (n, K), K >= 2, the class is the largest entry.
+    (n, K), K >= 2, the class is the largest entry. Text that is a whole number in every row, such
+    as "10", is that number: in alphabetical order it would come before "2".
 
     Parameters
     ----------
@@ -32,6 +37,8 @@ def label_values(argument: str, value: Any, num_classes: int | None = None) -> T
         Tensor, array, pandas object or sequence.
     num_classes
         K, to check the number of columns; any number if omitted.
+    text
+        Whether text stays text in any case, to be looked up among names.
 
     Returns
     -------
@@ -60,7 +67,9 @@ def label_values(argument: str, value: Any, num_classes: int | None = None) -> T
         raise NeuralCollapseError(argument, expected, f"shape {tuple(values.shape)}", remedy)
     if isinstance(values, Tensor) and values.is_floating_point():
         raise _no_labels(argument, values.dtype)
-    return values
+    if text or isinstance(values, Tensor) or not all(map(_WHOLE, np.unique(values))):
+        return values
+    return torch.from_numpy(values.astype(np.int64))
 
 
 def integer_labels(
@@ -106,7 +115,7 @@ def integer_labels(
     if isinstance(value, Tensor) and value.ndim == 1 and value.dtype == torch.int64:
         labels: Tensor | np.ndarray = as_tensor(argument, value)  # the usual case, once per batch
     else:
-        labels = label_values(argument, value, num_classes)
+        labels = label_values(argument, value, num_classes, text=class_names is not None)
     if num_rows is not None and len(labels) != num_rows:
         expected = f"{num_rows} labels, one per row"
         got = f"shape {tuple(labels.shape)}"
@@ -157,7 +166,7 @@ def distinct_labels(
     >>> distinct_labels("labels", ["dog", "cat", "dog"])
     (array(['cat', 'dog'], dtype='<U3'), tensor([1, 0, 1]))
     """
-    values = label_values(argument, value)
+    values = label_values(argument, value, text=known is not None and known.dtype.kind == "U")
     array = values.cpu().numpy() if isinstance(values, Tensor) else values
     found, places = np.unique(array, return_inverse=True)
     if known is not None:
