@@ -360,7 +360,7 @@ def test_features_changed_in_place_after_the_head_are_refused(head, generator):
     model = InPlace(lambda h, z: h.add_(1))
     with FeatureTap(model, head) as tap, torch.no_grad():
         model(torch.randn(20, 5, generator=generator))
-        with pytest.raises(NeuralCollapseError, match="'head' changed in place after its call"):
+        with pytest.raises(NeuralCollapseError, match="'head' that stay as they are after"):
             tap.take()
 
 
@@ -377,3 +377,29 @@ def test_features_in_memory_that_is_written_elsewhere_are_read(generator):
     with FeatureTap(model) as tap, torch.no_grad():
         model(torch.randn(20, 5, generator=generator))
         assert torch.equal(tap.take()[0], room[:, :8])
+
+
+class Later(nn.Module):
+    """A network that goes on with what its head took in or gave out."""
+
+    def __init__(self, later):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head, self.later = nn.Linear(5, 4), nn.Linear(4, 3), later
+
+    def forward(self, x):
+        features = self.body(x)
+        logits = self.head(features)
+        return self.later(features, logits)
+
+
+def test_what_a_network_changes_in_place_after_its_head_is_read_as_it_was():
+    x, y = torch.randn(30, 5, generator=torch.Generator().manual_seed(1)), torch.arange(30) % 3
+    plain = nc.measure(Later(lambda h, z: z), [(x, y)] * 2)
+    for later in (lambda h, z: z.div_(2), lambda h, z: (z.sub_(z.amax(1, keepdim=True)), z)[1]):
+        report = nc.measure(Later(later), [(x, y)] * 2)
+        assert report.keys() == plain.keys()
+        for name, value in plain.items():
+            assert report[name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
+    with pytest.raises(NeuralCollapseError, match="'head' that stay as they are after its call"):
+        nc.measure(Later(lambda h, z: (h.zero_(), z)[1]), [(x, y)])

@@ -72,10 +72,9 @@ class LayerCall:
         """Refuse a call whose features were changed in place, which nothing brings back."""
         # What shares their memory may have changed instead: the logits tell.
         if self._counted() != self.versions and read_head(self)[0] is None:
-            expected = "features and logits that the network leaves as they are"
-            got = f"those of {self.name!r} changed in place after its call"
-            remedy = "let the network make new tensors there: h = h + x for h += x"
-            raise NeuralCollapseError("head", expected, got, remedy)
+            expected = f"features and logits of {self.name!r} that stay as they are after its call"
+            remedy = "write h = h.relu() or z = z / t, say, instead of h.relu_() or z /= t"
+            raise NeuralCollapseError("model", expected, "some changed in place", remedy)
 
     @property
     def num_classes(self) -> int:
