@@ -239,7 +239,7 @@ def test_the_heads_of_transformers_are_found(generator):
         (Twice(), (2, 4), "head", "got 2 calls of 'head'; let it take all its inputs at"),
         (Wrapped(lambda z: z), (2, 4), "fc", "layer of the model, got 'fc'; its linear layers are"),
         (Wrapped(lambda z: z), (2, 4), "body.1", r"weight of shape \(K, d\), got ReLU 'body.1'"),
-        (Wrapped(lambda z: z.sum()), (2, 4), None, "of those that ran, none of which"),
+        (Wrapped(lambda z: z.sum()), (2, 4), None, "none of which is as wide .*: 'body.0', 'cl"),
     ],
 )
 def test_what_cannot_be_tapped_is_said(model, inputs, head, message):
@@ -403,3 +403,15 @@ def test_what_a_network_changes_in_place_after_its_head_is_read_as_it_was():
             assert report[name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
     with pytest.raises(NeuralCollapseError, match="'head' that stay as they are after its call"):
         nc.measure(Later(lambda h, z: (h.zero_(), z)[1]), [(x, y)])
+
+
+def test_a_head_that_does_not_decide_is_said_to_decide_alone():
+    """Logits that are corrected before they are returned, or those of another layer."""
+    x, y = torch.randn(30, 5, generator=torch.Generator().manual_seed(1)), torch.arange(30) % 3
+    corrected = Later(lambda h, z: z + torch.tensor([3.0, 0.0, 0.0]))
+    for model, head in ((corrected, "head"), (Later(lambda h, z: z), "body")):
+        labels = y if head == "head" else torch.arange(30) % 4
+        notes = " ".join(nc.measure(model, [(x, labels)], head=head).notes)
+        assert f"does not return the logits of {head!r}, nor any that rank the classes" in notes
+    for later in (lambda h, z: z, lambda h, z: 5 * z, lambda h, z: z.softmax(1)):
+        assert "nor any that rank" not in " ".join(nc.measure(Later(later), [(x, y)]).notes)

@@ -30,7 +30,7 @@ from neuralcollapse.measurement.head import (
     read_head,
     unsharded,
 )
-from neuralcollapse.measurement.head_choice import choose_head, kept_by, reduced
+from neuralcollapse.measurement.head_choice import choose_head, decides, keeps_confidences, reduced
 from neuralcollapse.measurement.head_product import AppliedMatrix, HeardProducts, bare_matrices
 from neuralcollapse.metrics.head import Head
 
@@ -73,9 +73,9 @@ class FeatureTap:
         Whether the last forward pass had several positions per sample, such as tokens.
     confident
         Whether the network returns the logits of the head at their own scale, so that confidences
-        can be read from them; None before the first forward pass.
+        can be read from them, judging by the first forward pass.
     decisive
-        Whether the network decides as the head does, in the first forward pass; None before it.
+        Whether it returns any that rank the classes alike.
 
     Raises
     ------
@@ -107,8 +107,7 @@ class FeatureTap:
     ) -> None:
         self.model = checked_network(model)
         self.name, self.tick, self.dense = "", -1, False
-        self.confident: bool | None = None
-        self.decisive: bool | None = None
+        self.confident = self.decisive = True
         self._optional, self._absent = optional, False
         self._module: nn.Module | None = None
         self._reading: HeadReader | None = None
@@ -222,8 +221,9 @@ class FeatureTap:
         given = calls[0].as_given()
         given.refuse_changed()
         call = reduced(given, output)
-        if self.confident is None:
-            self.confident, self.decisive = kept_by(call, output)
+        if self.tick < 0 and output is not None:
+            self.confident = keeps_confidences(call, output)
+            self.decisive = self.confident or decides(call, output)
         self.tick = call.tick
         features = call.features if self._scale is None else normalize(call.features, dim=-1)
         self.dense = math.prod(features.shape[1:-1]) > 1

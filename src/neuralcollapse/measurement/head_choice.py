@@ -55,19 +55,16 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
             return head
     if told:
         return told[-1]
+    linear = [call for call in calls if is_linear(call.module)]
+    fitting = [call for call in linear if any(_may_make(call, tensor) for tensor in returned)]
+    ran = dict.fromkeys(call.name for call in fitting or linear)
     what = "the logits" if named else "all"
-    ran = [call for call in calls if is_linear(call.module)]
-    fit = dict.fromkeys(c.name for c in ran if any(_may_make(c, tensor) for tensor in returned))
-    listed = f"these candidates: {', '.join(map(repr, fit))}"
-    remedy = "pass one of them as head=, or the module around them that returns the logits"
-    if not fit:
-        listed = "those that ran, none of which has as many outputs as the model returns numbers"
-        remedy = "pass the module that returns the logits as head=, or forward= that returns them"
+    of = "these candidates" if fitting else "these, none of which is as wide as what it returns"
     raise NeuralCollapseError(
         "head",
         f"one linear layer whose output the model returns, to explain {what} of what it returns",
-        f"{len(rivals)} of {listed}",
-        remedy,
+        f"{len(rivals)} of {of}: {', '.join(map(repr, ran)) or 'none'}",
+        "pass one of them as head=, or the module around them that returns the logits",
     )
 
 
@@ -95,13 +92,11 @@ def keeps_order(call: LayerCall, tensor: Tensor) -> bool:
     return False
 
 
-def kept_by(call: LayerCall, output: Any) -> tuple[bool, bool]:
-    """Return whether the network returns the confidences of a head, and whether its decisions.
+def keeps_confidences(call: LayerCall, output: Any) -> bool:
+    """Whether the network returns the logits of a call at their own scale.
 
-    Confidences are kept if the logits are returned at their own scale, perhaps shifted alike for
-    every class, or as softmax or log-softmax: all that leaves softmax as it is. Decisions are kept
-    if a tensor is largest where the logits are, or nothing is returned that could decide, such as a
-    loss alone.
+    They may be shifted alike for every class, or be the softmax or log-softmax of the logits: all
+    that leaves softmax as it is.
 
     Parameters
     ----------
@@ -110,22 +105,14 @@ def kept_by(call: LayerCall, output: Any) -> tuple[bool, bool]:
     output
         What the network returned.
     """
+    _, returned = _returned(output)
     call = replace(call, left=None)  # what is returned may not be what the head gave
-    tensors = [t for t in _returned(output)[1] if t.is_floating_point() and t.ndim > 1]
-    if any(is_returned(call, tensor) or _same_softmax(call, tensor) for tensor in tensors):
-        return True, True
-    return False, not tensors or any(_same_decisions(call, tensor) for tensor in tensors)
+    return any(is_returned(call, tensor) or _same_softmax(call, tensor) for tensor in returned)
 
 
-def _same_decisions(call: LayerCall, tensor: Tensor) -> bool:
-    for rows, scores in _in_rows(tensor, call):
-        if scores.shape[1] == 1:
-            return keeps_order(call, tensor)
-        slack = 16 * torch.finfo(tensor.dtype).eps * rows.abs().amax(1)
-        chosen = rows.gather(1, scores.argmax(1, keepdim=True)).squeeze(1)
-        if not bool((chosen < rows.amax(1) - slack).any()):  # NaN is refused elsewhere
-            return True
-    return False
+def decides(call: LayerCall, output: Any) -> bool:
+    """Whether what the network returned ranks the classes as the logits of a call do."""
+    return any(keeps_order(call, tensor) for tensor in _returned(output)[1])
 
 
 def _same_softmax(call: LayerCall, tensor: Tensor) -> bool:

@@ -26,10 +26,7 @@ from neuralcollapse.metrics.over_ranks import (
     shared,
 )
 from neuralcollapse.metrics.state import CollapseState
-from neuralcollapse.validation import (
-    check_class_names,
-    integer_labels,
-)
+from neuralcollapse.validation import check_class_names, integer_labels
 
 Check = Callable[[int, Sequence[str]], None]
 
@@ -174,7 +171,7 @@ class _Passes:
     among: Tensor | None = field(default=None)  # classes with enough samples
     dense: bool = field(default=False)  # whether samples are positions of longer inputs
     confident: bool = field(default=False)  # whether the logits of the head are those returned
-    decisive: bool = field(default=True)  # whether the network decides as its head does
+    decisive: bool = field(default=True)  # or at least rank the classes alike
 
     def train(self, loader: Iterable[Any]) -> tuple[CollapseState, Head | None]:
         """Return the settled state of all training samples, and the head."""
@@ -183,8 +180,8 @@ class _Passes:
             head = None if state is None else self.tap.read()
         found = None
         if state is not None:
-            kept = bool(self.tap.confident), bool(self.tap.decisive)
-            found = (*self.tap.sizes, self.tap.dense, *kept, head and head.copy())
+            same = self.tap.confident, self.tap.decisive
+            found = (*self.tap.sizes, self.tap.dense, *same, head and head.copy())
         found = shared(found) if self.merged else found
         if found is None:
             raise NeuralCollapseError(
@@ -236,8 +233,8 @@ class _Passes:
         """Yield remarks on how samples were read, where there was a choice."""
         if not self.decisive:
             yield (
-                f"What the network returns does not decide as its head {self.tap.name!r} does: "
-                "accuracy and NC4 are those of the head, not of the network."
+                f"The network does not return the logits of {self.tap.name!r}, nor any that rank "
+                "the classes alike: accuracy, margins and agreement are those of this head alone."
             )
         if tested and not self.confident:
             yield (
