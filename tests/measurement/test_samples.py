@@ -427,6 +427,10 @@ X, Y = data(6)
             lambda m: nc.extract_features(m, [(X, Y)], hed="2"),
             "options: expected one of head, .*hed",
         ),
+        (lambda m: nc.watch(m, [(X, Y)], max_batch=2), "'max_batch'; .* perhaps 'max_batches'"),
+        (lambda m: nc.watch(m, [(X, Y)], histroy="a"), "options: .*'histroy'.* perhaps 'history'"),
+        (lambda m: nc.extract_features(m, [], progres=True), "options: .*perhaps 'progress'"),
+        (lambda m: nc.measure(m, [(X, X[:, :3] - 1)]), "labels: .* rows, .*measure_regression"),
     ],
 )
 def test_what_is_no_batch_is_refused_clearly(call, message):

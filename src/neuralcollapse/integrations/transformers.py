@@ -134,7 +134,7 @@ class CollapseTrainerCallback(TrainerCallback):
             resume=resume, overwrite=overwrite,
         )  # fmt: skip
         known = self._recorder.class_names
-        self._options = PassOptions.of(options, label_keys=keys, class_names=known)
+        self._options = PassOptions.of(options, type(self), label_keys=keys, class_names=known)
         self._loader, self._val_loader, self._evaluation = loader, val_loader, evaluation
         self._loaders: tuple[Iterable[Any], Loaders] | None = None
         self._observer: BatchObserver | None = None

@@ -150,7 +150,7 @@ class CollapseWatch:
             schedule, mode, history, prefix, class_names, include,
             resume=resume, overwrite=overwrite,
         )  # fmt: skip
-        self._options = PassOptions.of(options, class_names=self._recorder.class_names)
+        self._options = PassOptions.of(options, type(self), class_names=self._recorder.class_names)
         self._recorder.optimizers = () if optimizer is None else (optimizer,)
         self._observer: BatchObserver | None = None
         self._log = sink(log)

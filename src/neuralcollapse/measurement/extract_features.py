@@ -58,7 +58,7 @@ def extract_features(
     >>> abs(saved["nc1_pinv"] / direct["nc1_pinv"] - 1) < 1e-5
     True
     """
-    asked = PassOptions.of(options)
+    asked = PassOptions.of(options, extract_features)
     show = sys.stderr.isatty() if progress is None else progress
     kept: list[tuple[Tensor, Tensor]] = []
     with evaluating(model, asked.device, loader) as where, FeatureTap(model, asked.head) as tap:

@@ -56,8 +56,7 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
     if told:
         return told[-1]
     linear = [call for call in calls if is_linear(call.module)]
-    widths = {tensor.shape[-1] for tensor in returned if tensor.ndim}
-    fitting = [call for call in linear if call.logits.shape[-1] in widths]
+    fitting = [call for call in linear if any(_may_make(call, tensor) for tensor in returned)]
     ran = dict.fromkeys(call.name for call in fitting or linear)
     what = "the logits" if named else "all"
     of = "these candidates" if fitting else "these, none of which is as wide as what it returns"
@@ -71,7 +70,8 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
 
 def is_returned(call: LayerCall, tensor: Tensor) -> bool:
     """Whether the tensor is the output of the layer, perhaps in another shape or precision."""
-    return _same(tensor, call.logits) or any(
+    left = call.logits if call.left is None else call.left
+    return _same(tensor, left) or any(
         torch.equal(rows, logits.to(rows.dtype)) for rows, logits in _in_rows(tensor, call)
     )
 
@@ -106,6 +106,7 @@ def keeps_confidences(call: LayerCall, output: Any) -> bool:
         What the network returned.
     """
     _, returned = _returned(output)
+    call = replace(call, left=None)  # what is returned may not be what the head gave
     return any(is_returned(call, tensor) or _same_softmax(call, tensor) for tensor in returned)
 
 
@@ -243,6 +244,11 @@ def _has_classes(tensor: Tensor, head: LayerCall) -> bool:
     """Whether a tensor has K numbers per sample, as the output of a head has."""
     shapes = (head.logits.shape, head.logits[:, 0].shape)
     return tensor.is_floating_point() and tensor.ndim > 1 and tensor.shape in shapes
+
+
+def _may_make(call: LayerCall, tensor: Tensor) -> bool:
+    """Whether a tensor has the numbers of the output of a layer, whatever they are."""
+    return _has_classes(tensor, call) or any(True for _ in _in_rows(tensor, call))
 
 
 def _in_rows(tensor: Tensor, call: LayerCall) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,9 +1,10 @@
-"""PassOptions: what `measure`, `watch` and the callbacks can be asked for alike."""
+"""PassOptions: what `measure`, `watch` and the callbacks may be told about a pass."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from inspect import signature
 from typing import Any, Literal
 
 import torch
@@ -39,10 +40,11 @@ class PassOptions:
     class_names: Sequence[Any] | None = None
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], **usual: Any) -> PassOptions:
-        """Return options by name, in place of usual ones; a name that is none is refused."""
+    def of(cls, given: Mapping[str, Any], taker: Callable[..., Any], **usual: Any) -> PassOptions:
+        """Return options by name, in place of usual ones; refuse a name that `taker` has not."""
+        own = [p.name for p in signature(taker).parameters.values() if p.kind is not p.VAR_KEYWORD]
         for name in given:
-            check_choice("options", name, [each.name for each in fields(cls)])
+            check_choice("options", name, [*(each.name for each in fields(cls)), *own])
         return cls(**{**usual, **given})
 
     def __post_init__(self) -> None:

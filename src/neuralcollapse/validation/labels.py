@@ -309,6 +309,7 @@ def _largest(argument: str, rows: Tensor, num_classes: int | None) -> Tensor:
     if bad:
         expected = "class indices, or rows of at least 0 that sum to 1 and have one largest entry"
         got = f"{len(bad)} other rows, such as {shortened(rows[bad[0]].tolist())}"
-        remedy = "pass one class per sample; for real targets there is measure_regression"
+        remedy = "pass one class per sample; measure several labels one at a time"
+        remedy += "; for real targets there is measure_regression"
         raise NeuralCollapseError(argument, expected, got, remedy)
     return values.argmax(1)
