@@ -12,10 +12,14 @@ import neuralcollapse as nc
 from neuralcollapse import ClassMoments, generalization, theory
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry import (
+    etf_gram,
+    fittable_etf,
     one_vs_rest_margin,
     orthant_margins,
+    random_isometry,
     simplex_encoded_labels,
     simplex_etf,
+    standard_simplex,
 )
 from neuralcollapse.metrics import preset, summarize
 from neuralcollapse.ood import Mahalanobis, ViM, fpr_at_tpr, ood_scores
@@ -28,6 +32,11 @@ W = torch.randn(3, 4, generator=GENERATOR)
 MOMENTS = ClassMoments(3, 4).update(X, Y)
 H, LABELS = torch.randn(6, 4, generator=GENERATOR).double(), [0, 0, 1, 1, 2, 2]
 PLANE = torch.tensor([[1.0, 0], [-0.5, 0.5], [-0.5, -0.5]]).double()
+
+
+def bare(function):
+    """The function below the type check of the test run, if there is one."""
+    return getattr(function, "__wrapped__", function)
 
 
 BATCHES = [(X, Y)]
@@ -96,12 +105,80 @@ REPORT = nc.measure_features(X, Y)
         (lambda: theory.sufficient_statistics(H, [0, 1, 2, 0, 1, 2**62]), "a sample of each"),
         (lambda: simplex_encoded_labels([0, 2**62]), "a sample of each of 4611686018427387905"),
         (lambda: theory.polygon_kkt_point(4, NAN), "samples_per_class: expected a whole"),
+        # Strengths whose products would be 0.
+        (lambda: theory.weight_decay_optimum(3, 2, 4, 1e-200, 1e-200), "lambda_w: .* least 1e-60"),
+        (lambda: theory.paired_critical_point(1e-200, 1e-200), "lambda_w: expected at least 1e-60"),
+        (lambda: theory.unequal_minimizer([3, 2], 2, 0.1, 1e-200), "lambda_h: .* least 1e-60"),
+        (
+            lambda: theory.predicted_geometry([3, 2], 2, weight_decay=(1e-200, 1e-200)),
+            "lambda_W: expected at least 1e-60",
+        ),
+        (
+            lambda: theory.PerturbationOperator(PLANE.T @ PLANE, [0, 1], 1, 1e-200, 1e-200),
+            "means|lambda_h",
+        ),
+        (
+            lambda: theory.PerturbationOperator(torch.eye(2), [0, 1], 1e60, 1e30, 1.0),
+            "lambda_w, lambda_h and beta: expected strengths whose sums and products",
+        ),
+        # Arrays that no memory holds.
+        (lambda: simplex_etf(10**6, 10**6), "dim: expected arrays of at most .* numbers"),
+        (lambda: random_isometry(10**6, 10**6), "dim: expected arrays of at most"),
+        (lambda: etf_gram(10**6), "num_classes: expected arrays .*got 1,000,000 x 1,000,000"),
+        (lambda: standard_simplex(10**6), "num_classes: expected arrays of at most"),
+        (lambda: fittable_etf(3, 10**6, draws=1), "dim: expected arrays of at most"),
+        (lambda: theory.polygon_kkt_point(10**6), "num_classes: expected arrays of at most"),
+        (lambda: theory.simplex_groups_kkt_point([10**5, 2]), "group_sizes: expected arrays of"),
+        (lambda: theory.weight_decay_optimum(10**15, 1, 10**15, 1, 1), "num_classes: expected arr"),
+        (lambda: theory.separation_optimum([10**9, 1], 10), "class_sizes: expected arrays of at"),
+        (lambda: theory.predicted_geometry([1] * 10**5, 10**5), "dim: expected arrays of at most"),
+        (lambda: theory.unequal_minimizer([1] * 10**5, 2, 1, 1), "class_sizes: expected arrays"),
+        (lambda: theory.regularized_mse_minimizer(3, 10**9, 9, 1, 1), "n: expected arrays of at"),
+        # Other kinds and shapes.
+        (lambda: theory.commuting_path(1.0, 0.1, 3, 1, 1, [1]), "variances: .*radii of shape "),
+        (
+            lambda: bare(theory.commuting_path)([1.0], [0.1], "a", 1, 1, [1]),
+            "num_classes: expected a n",
+        ),
+        (
+            lambda: bare(theory.commuting_path)([1.0], [0.1], 3, 1, W, [1]),
+            "lambda_h: expected a number",
+        ),
+        (lambda: bare(theory.central_path)(H, LABELS, 1, W, [1]), "lambda_h: expected a number"),
+        (lambda: bare(theory.collapsed_path_time)(1, 2, 1, W), "lambda_h: expected a number"),
+        (
+            lambda: bare(theory.head_mean_path)([[0.1]]),
+            "lr: expected one number, or one for each step",
+        ),
+        (lambda: theory.unequal_minimizer([3, 2], 2, 1, 1, class_weights="abc"), "class_weights"),
+        (lambda: theory.unequal_minimizer([3, 2], 2, 1, 1, class_weights=[None]), "class_weights"),
+        (
+            lambda: theory.kkt_residuals(PLANE, PLANE, [0, 1, 2], torch.ones(2, 7)),
+            r"multipliers: expected shape \(3, 3\), got \(2, 7\)",
+        ),
+        (lambda: theory.PerturbationOperator(torch.zeros(0, 4), [], 1, 1, 1), "means|labels"),
+        (lambda: theory.PerturbationOperator(1e200 * PLANE, [0, 1, 2], 1, 1, 1), "means: .*square"),
+        (
+            lambda: theory.regularized_mse_optimality(torch.ones(4, 4), H, LABELS, 1, 1),
+            r"W: expected shape \(3, d\), got \(4, 4\)",
+        ),
+        (lambda: theory.collapse_errors(1e200 * PLANE, PLANE, [0, 1, 2]), "W: .*squares fit"),
+        (
+            lambda: theory.weight_decay_escape(PLANE, 1e200 * PLANE, [0, 1, 2], 1, 1),
+            "H: .*squares fit",
+        ),
+        (lambda: bare(random_isometry)(3, 4, 0), "generator: expected a torch.Generator, got 0"),
+        (
+            lambda: bare(simplex_etf)(3, 4, dtype="float32"),
+            "dtype: expected a floating-point dtype",
+        ),
+        (lambda: simplex_etf(3, 4, dtype=torch.int64), "dtype: expected a floating-point dtype"),
         (lambda: theory.paired_kkt_point(1, NAN), "dim: expected a whole number"),
         (lambda: theory.simplex_groups_kkt_point(["a", "b"]), "group_sizes: expected real"),
         (lambda: theory.simplex_groups_kkt_point([[2, 2]]), "group_sizes: expected at least two"),
         (lambda: theory.weight_decay_optimum(NAN, 1, 3, 0.1, 0.1), "num_classes: expected a whole"),
         (
-            lambda: theory.predicted_within_ratio(H[:, :1].expand(6, 4), LABELS, 1e-300, 0.1, 1.0),
+            lambda: theory.predicted_within_ratio(H[:, :1].expand(6, 4), LABELS, 1e-40, 0.1, 1.0),
             "lambda_w, lambda_h and beta: expected strengths above the round-off",
         ),
         (

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError, shortened
 from neuralcollapse.validation import (
     as_tensor,
+    check_choice,
     class_counts,
     distinct_labels,
     finite_matrix,
@@ -223,3 +224,9 @@ def test_long_lists_are_cut():
 def test_numbers_that_nothing_finishes_with_are_refused(call, message):
     with pytest.raises(NeuralCollapseError, match=message):
         call()
+
+
+@pytest.mark.parametrize("value", [np.array(["a", "b"]), torch.ones(2), ["a"], np.array([])])
+def test_an_array_is_none_of_the_choices(value):
+    with pytest.raises(NeuralCollapseError, match="rule: expected one of a, 1, got"):
+        check_choice("rule", value, ("a", 1))

@@ -39,6 +39,17 @@ def test_what_is_kept_is_read_and_not_trained(tmp_path):
     assert records == again[2]
 
 
+@pytest.mark.parametrize("argument", ["kept", "folder"])
+def test_a_folder_that_cannot_be_written_is_refused_before_training(
+    tmp_path, argument, monkeypatch
+):
+    monkeypatch.setattr("neuralcollapse.studies.figure_job.sweep", None)  # not called
+    (tmp_path / "taken").write_text("")
+    places = {"folder": tmp_path / "a", "kept": tmp_path / "b"} | {argument: tmp_path / "taken/in"}
+    with pytest.raises(NeuralCollapseError, match=f"{argument}: expected a folder that can be wr"):
+        job(**places).train(CONFIGS[:1])
+
+
 def test_a_kept_run_has_the_same_bytes_at_every_call(tmp_path):
     for kept in (tmp_path / "one", tmp_path / "two"):
         job(tmp_path / "a", kept=kept).train(CONFIGS[:1])

@@ -1,5 +1,6 @@
 import itertools
 import math
+from decimal import Decimal, localcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -138,6 +139,55 @@ def test_collapsed_flow_has_a_closed_form(start, lambda_w, lambda_h, generator):
         reached = collapsed_path_time(start, float(radii[0]), lambda_w, lambda_h)
         assert reached == pytest.approx(float(time), rel=1e-9)
     assert path.within.abs().max() < 1e-28
+
+
+def closed_form(start, radius, lambda_w, lambda_h):
+    """The formulas of `collapsed_path_time`, in 60 digits."""
+    start, radius, w, lambda_h = map(Decimal, (start, radius, lambda_w, lambda_h))
+
+    def clock(h):
+        if not lambda_h:
+            return w * h.ln() + h**2 + h**4 / (4 * w)
+        s, sigma = w + h**2, (w / lambda_h).sqrt()
+        approach = abs(sigma - s).ln() / (sigma - w) + (sigma + s).ln() / (sigma + w)
+        growth = w**2 * (h**2).ln() / (sigma**2 - w**2)
+        return (growth - sigma * approach / 2) / (2 * lambda_h)
+
+    with localcontext(prec=60):
+        return float(clock(radius) - clock(start))
+
+
+@pytest.mark.parametrize(
+    ("start", "radius", "lambda_w", "lambda_h"),
+    [
+        (0.5, 1.5, 0.5, 0.0),
+        (1e-3, 900.0, 2.0, 0.0),
+        (0.5, 1.5, 0.5, 1e-30),
+        (0.5, 1.5, 0.5, 1e-13),
+        (0.5, 1.1, 0.5, 0.1),  # to the limit of 1.317 from both sides
+        (2.0, 1.4, 0.5, 0.1),
+        (1.0, 1.31, 0.5, 0.1),
+        (1.0, 0.5, 3.0, 2.0),
+        (1.0, 0.5, 1.0, 1 + 1e-8),
+        (1.0, 0.5, 2.0, 0.5 * (1 - 1e-8)),
+        (1.0, 0.5, 2.0, 0.5 * (1 - 1e-15)),
+        (1.0, 1.0 + 1e-9, 0.5, 0.1),
+    ],
+)
+def test_time_on_the_collapsed_path_is_its_closed_form(start, radius, lambda_w, lambda_h):
+    expected = closed_form(start, radius, lambda_w, lambda_h)
+    assert collapsed_path_time(start, radius, lambda_w, lambda_h) == pytest.approx(
+        expected, rel=1e-11
+    )
+
+
+def test_time_on_the_collapsed_path_where_the_closed_form_is_singular():
+    # lambda_w = lambda_h = 1: dh/dt = -h^3 (2 + h^2) / (1 + h^2)^2
+    flow = solve_ivp(
+        lambda _, h: -(h**3) * (2 + h**2) / (1 + h**2) ** 2, (0, 1.5), [1.0], "DOP853",
+        rtol=1e-12, atol=1e-14,
+    )  # fmt: skip
+    assert collapsed_path_time(1, flow.y[0, -1], 1, 1) == pytest.approx(1.5, rel=1e-10)
 
 
 def test_limit_is_the_collapsed_optimum():

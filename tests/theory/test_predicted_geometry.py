@@ -109,3 +109,12 @@ def test_fewer_dimensions_are_refused():
     with pytest.raises(NeuralCollapseError, match="class_sizes"):
         nc.predicted_geometry([1, 0], 2)
     assert math.isclose(float(nc.predicted_geometry([1, 1], 1).b.abs().sum()), 0, abs_tol=1e-15)
+
+
+def test_the_origin_has_no_cosines_and_says_so():
+    shape = nc.predicted_geometry([8, 4, 2], 3, weight_decay=(1.0, 1.0))
+    assert shape.is_origin
+    assert shape.cosines.isnan().all()
+    assert shape.head_cosines.isnan().all()
+    assert not nc.predicted_geometry([8, 4, 2], 3, weight_decay=(0.01, 0.01)).is_origin
+    assert not nc.predicted_geometry([8, 4, 2], 3).is_origin

@@ -302,3 +302,19 @@ def test_values_keep_their_digits_at_any_decay(num_classes, size, strength):
     value = -math.log1p(-q) + q * math.log((num_classes - 1) * (1 - q) / q)
     assert best.value == pytest.approx(value, rel=1e-12, abs=0)
     assert abs(best.gap) < 1e-10 * value
+
+
+@pytest.mark.parametrize("decay", [1e-8, 1e-13, 1e-15, 1e-18, 1e-25])
+def test_the_value_of_equal_classes_is_that_of_the_closed_form_at_any_decay(decay):
+    best = unequal_minimizer([5, 5, 5], 3, decay, decay)
+    assert best.value == pytest.approx(weight_decay_optimum(3, 5, 3, decay, decay).value, rel=1e-12)
+
+
+@pytest.mark.parametrize("bias", [None, "free", 1e-3])
+@pytest.mark.parametrize("smoothing", [0.0, 1e-12])
+@pytest.mark.parametrize("decay", [1e-8, 1e-12, 1e-15])
+def test_the_gap_is_small_beside_the_value_and_not_negative_beyond_its_rounding(
+    decay, smoothing, bias
+):
+    best = unequal_minimizer([8, 4, 2], 2, decay, decay, bias, label_smoothing=smoothing)
+    assert -1e-13 <= best.gap / best.value < 1e-5

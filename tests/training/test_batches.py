@@ -1,8 +1,10 @@
 import pytest
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.training.batches import Batches, on_device
 
 
@@ -70,3 +72,23 @@ def test_sizes_of_the_steps():
 def test_tensors_that_are_there_already_are_not_copied():
     placed = on_device(DATA, torch.device("cpu"))
     assert placed.tensors[0].data_ptr() == DATA.tensors[0].data_ptr()
+
+
+@pytest.mark.parametrize("wrap", [lambda data: data, Rows])
+@pytest.mark.parametrize(
+    ("batch_size", "world", "refused"), [(3, 1, True), (4, 1, False), (5, 2, False), (4, 2, True)]
+)
+def test_a_process_with_one_sample_to_normalise_by_is_refused(wrap, batch_size, world, refused):
+    # 10 samples: steps of 3, 3, 3, 1; of 4, 4, 2; of 5, 5, which two processes share as 3 and 2.
+    steps, model = batches(wrap(DATA), batch_size, world=world), nn.BatchNorm1d(1)
+    if not refused:
+        steps.require_normalizable(model)
+        return
+    with pytest.raises(NeuralCollapseError, match="batch_size: expected batches of which every"):
+        steps.require_normalizable(model)
+    assert int(model.num_batches_tracked) == 0
+    steps.require_normalizable(nn.Linear(1, 2))
+    frozen = nn.BatchNorm1d(1)
+    frozen.train = lambda mode=True: frozen  # as those do that keep their statistics
+    frozen.training = False
+    steps.require_normalizable(frozen)

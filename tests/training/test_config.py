@@ -2,6 +2,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -49,6 +50,8 @@ def test_what_an_attribute_was_called_is_still_read():
             r"head_weight_decay: expected a number in \[0, inf\), got -0",
         ),
         ({"lr": 0.0}, "lr: expected a finite number above 0, got 0.0"),
+        ({"lr": 1e300}, r"lr: expected at most 3.4e\+38, which float32 holds, got 1e\+300"),
+        ({"weight_decay": 1e39}, "weight_decay: expected at most 3.4e.38, which float32 holds"),
         ({"lr": 10**400}, "lr: expected a finite number above 0, got 1000"),
         ({"imbalance": 10**400}, "imbalance: expected a finite number of at least 1, got 1000"),
         ({"epochs": True}, "epochs: expected a whole number of at least 1, got True"),
@@ -153,6 +156,11 @@ def test_bad_values_are_refused(values, message):
         ("head_bias", 1, "head_bias: expected True or False, got 1"),
         ("seed", "x", r"seed: expected a whole number in \[0, 2\^63\), got 'x'"),
         ("lr", "fast", "lr: expected a finite number above 0, got 'fast'"),
+        (
+            "loss",
+            np.array(["ce", "mse"]),
+            r"loss: expected one of ce, .*, got array\(",
+        ),
         ("weight_decay", None, r"weight_decay: expected a number in \[0, inf\), got None"),
     ],
 )
@@ -161,6 +169,13 @@ def test_values_of_the_wrong_type_are_refused(name, value, message):
     object.__setattr__(config, name, value)  # below the type check of the test run
     with pytest.raises(NeuralCollapseError, match=message):
         config.__post_init__()
+
+
+@pytest.mark.parametrize("values", [None, 3, ["lr"]])
+def test_what_is_no_mapping_is_refused(values):
+    from_dict = TrainConfig.from_dict.__func__
+    with pytest.raises(NeuralCollapseError, match="config: expected values by name, got"):
+        getattr(from_dict, "__wrapped__", from_dict)(TrainConfig, values)  # below the type check
 
 
 def test_milestones_of_a_list_are_those_of_a_tuple():

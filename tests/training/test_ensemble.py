@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -128,8 +130,10 @@ def test_a_network_that_diverged_has_nothing_right(problem):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: PerceptronConfig(dim=0), "dim: expected a whole number of at least 1, got 0"),
-        (lambda: PerceptronConfig(widths=(4, 0)), r"widths\[1\]: expected a whole number"),
+        (lambda: PerceptronConfig(dim=0), "dim: expected at least 1, got 0"),
+        (lambda: PerceptronConfig(epochs=math.nan), "epochs: expected a whole number of at least"),
+        (lambda: PerceptronConfig(batch_size=2.5), "batch_size: expected a whole number of at le"),
+        (lambda: PerceptronConfig(widths=(4, 0)), r"widths\[1\]: expected at least 1"),
         (lambda: PerceptronConfig(momentum=1.0), r"momentum: expected a number in \[0, 1\), got 1"),
         (
             lambda: PerceptronConfig(weight_decay=-1.0),

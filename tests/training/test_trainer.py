@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,14 @@ from torch.utils.data import Dataset, TensorDataset
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import measure
 from neuralcollapse.runs import read_history
-from neuralcollapse.training import TrainConfig, build_network, load_dataset, sgd_epochs, train
+from neuralcollapse.training import (
+    ImageData,
+    TrainConfig,
+    build_network,
+    load_dataset,
+    sgd_epochs,
+    train,
+)
 from training_runs import TINY, apart, quiet, without_seconds
 
 
@@ -129,21 +137,53 @@ def test_own_network_and_data(tmp_path):
     data = load_dataset("digits").subset(20)
     network = own_network()
     before = network[1].weight.detach().clone()
-    first = quiet(TINY, tmp_path / "a", model=network, data=data)
+    config = replace(TINY, per_class=None)
+    first = quiet(config, tmp_path / "a", model=network, data=data)
     assert not torch.equal(network[1].weight, before)
     pair = (Rows(data.train), Rows(data.test))
-    second = quiet(TINY, tmp_path / "b", model=own_network(), data=pair)
+    second = quiet(config, tmp_path / "b", model=own_network(), data=pair)
     assert without_seconds(first) == without_seconds(second)
     given = json.loads((tmp_path / "b/config.json").read_text())["given"]
     assert given == {"model": "Sequential", "data": "tuple"}
+
+
+SAMPLES = TensorDataset(torch.zeros(2, 1), torch.arange(2))
+
+
+def made(images=None, labels=None):
+    """Return data of two classes, but for what is given."""
+    images = torch.randn(4, 1, 8, 8) if images is None else images
+    split = TensorDataset(images, torch.arange(4) % 2 if labels is None else labels)
+    return ImageData("made", split, split, ("a", "b"))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (
-            {"data": (TensorDataset(torch.zeros(2, 1), torch.arange(2)),) * 2},
+            {"data": (SAMPLES,) * 2},
             "model: expected a network for the data sets given, got none; pass model= too",
+        ),
+        ({"data": (SAMPLES,)}, "data: expected ImageData, or two data sets, got tuple"),
+        (
+            {"data": made(images=torch.zeros(4, 1, 8, 8, dtype=torch.float64))},
+            "data: expected images in float32, got dtype torch.float64 among the train images",
+        ),
+        (
+            {"data": made(labels=torch.tensor([0, 1, 0, -1]))},
+            "train labels: expected labels of at least 0, got labels from -1 to 1",
+        ),
+        (
+            {"data": made(labels=torch.tensor([0.0, 1, 0, 1]))},
+            "train labels: expected whole numbers",
+        ),
+        (
+            {"data": made(labels=torch.zeros(4, dtype=torch.int64))},
+            "train labels: expected samples of at least 2 classes, got class 0 alone",
+        ),
+        (
+            {"data": ([(torch.zeros(1, 8, 8), "ant")] * 4,) * 2, "model": nn.Linear(8, 2)},
+            r"train labels: expected whole numbers from 0 to K - 1, got \['ant', ",
         ),
         (
             {"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 5))},
@@ -153,7 +193,8 @@ def test_own_network_and_data(tmp_path):
 )
 def test_network_and_data_must_go_together(tmp_path, options, message):
     with pytest.raises(NeuralCollapseError, match=message):
-        quiet(TINY, tmp_path, **options)
+        quiet(replace(TINY, per_class=None), tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_head_with_a_bias_does_not_go_with_a_configuration_without(tmp_path):
@@ -198,3 +239,45 @@ def test_training_past_zero_error_collapses(tmp_path, loss):
     assert last["nc1_pinv"] < first["nc1_pinv"] / 100
     assert last["nc2_etf"] < 0.1
     assert last["nc3_self_duality"] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("per_class", 1), ("test_per_class", 1), ("imbalance", 2.0), ("label_noise", 0.25)],
+)
+def test_what_would_not_be_done_to_given_data_is_not_recorded_of_it(tmp_path, name, value):
+    config = replace(TINY, **{"per_class": None, name: value})
+    with pytest.raises(NeuralCollapseError, match=f"{name}: expected .*its default, for data that"):
+        quiet(config, tmp_path / "run", data=made())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("loss", ["ce", "mse"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_labels_of_any_whole_numbers_train_alike(tmp_path, dtype, loss):
+    config = TrainConfig(epochs=1, batch_size=2, width=1 / 16, loss=loss)
+    images, labels = torch.randn(4, 1, 8, 8), torch.arange(4) % 2
+    runs = [
+        quiet(config, tmp_path / str(kind), data=made(images, labels.to(kind)))
+        for kind in (torch.int64, dtype)
+    ]
+    assert without_seconds(runs[0]) == without_seconds(runs[1])
+
+
+def test_a_batch_of_one_sample_is_refused_before_the_folder_begins_where_it_would_be_normalised(
+    tmp_path,
+):
+    config = replace(TINY, per_class=2, test_per_class=2, batch_size=19, epochs=1)
+    message = "batch_size: .*2 samples or more, for batch norm, got one of 1, of 20 samples in batc"
+    with pytest.raises(NeuralCollapseError, match=message):
+        quiet(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    # A batch norm over the places of an image has several values, and other networks have none.
+    for name, options in (("cnn", {}), ("plain", {"model": own_network()})):
+        net = "cnn" if name == "cnn" else "mlp"
+        assert len(quiet(replace(config, net=net), tmp_path / name, **options)) == 1
+
+
+def test_what_is_no_configuration_is_refused(tmp_path):
+    with pytest.raises(NeuralCollapseError, match="config: expected a TrainConfig, got dict"):
+        getattr(train, "__wrapped__", train)({"lr": 0.1}, tmp_path)  # below the type check

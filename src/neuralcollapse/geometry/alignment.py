@@ -38,7 +38,7 @@ def align(vertices: Any, means: Any, rule: str) -> Float[Tensor, "K d"]:
     Raises
     ------
     NeuralCollapseError
-        If the rule is unknown or the shapes differ.
+        If the rule is unknown, the shapes differ or K < 2.
     NonFiniteError
         If a number is NaN or infinite.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.least_distance import largest_least_product
 from neuralcollapse.geometry.simplex_etf import simplex_etf
-from neuralcollapse.validation import finite_matrix, whole_number
+from neuralcollapse.validation import check_size, finite_matrix, whole_number
 
 MOST_DRAWS = 10**6  # each is a least squares problem for every class
 
@@ -155,7 +155,7 @@ def fittable_etf(
     num_classes, dim
         K >= 2 and d >= K - 1.
     draws
-        Rotations to draw from the Haar measure, at least 1.
+        Rotations to draw from the Haar measure, from 1 to 1,000,000.
     generator
         Random state; torch's global one if omitted.
 
@@ -168,7 +168,7 @@ def fittable_etf(
     Raises
     ------
     NeuralCollapseError
-        If there is no such ETF or no draw.
+        If there is no such ETF or it fits in no memory, or draws or generator are none.
 
     Examples
     --------
@@ -179,6 +179,8 @@ def fittable_etf(
     True
     """
     draws = whole_number("draws", draws, at_most=MOST_DRAWS)
+    dim = whole_number("dim", dim)
+    check_size("dim", dim, dim)
     candidates = [simplex_etf(num_classes, dim, generator=generator) for _ in range(draws)]
     margins = [orthant_margins(candidate) for candidate in candidates]
     least = torch.tensor([margin.least for margin in margins], dtype=torch.float64)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import whole_number
+from neuralcollapse.validation import check_size, whole_number
 
 
 def random_isometry(
@@ -33,7 +35,8 @@ def random_isometry(
     Raises
     ------
     NeuralCollapseError
-        If there is no row, or there are more rows than dimensions.
+        If there is no row, there are more rows than dimensions or than fit in memory, or the
+        generator is none.
 
     References
     ----------
@@ -51,6 +54,11 @@ def random_isometry(
     if rows > dim:
         remedy = "use at most dim rows: orthonormal rows cannot outnumber d"
         raise NeuralCollapseError("rows", f"1 <= rows <= dim = {dim}", str(rows), remedy)
+    given: Any = generator
+    if given is not None and not isinstance(given, torch.Generator):
+        expected, remedy = "a torch.Generator", "pass torch.Generator().manual_seed(seed)"
+        raise NeuralCollapseError("generator", expected, repr(given), remedy)
+    check_size("dim", rows, dim)
     device = generator.device if generator is not None else None
     gaussian = torch.randn(dim, rows, generator=generator, dtype=torch.float64, device=device)
     orthonormal, upper = torch.linalg.qr(gaussian)

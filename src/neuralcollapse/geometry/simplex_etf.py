@@ -13,7 +13,13 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.rotation import random_isometry
-from neuralcollapse.validation import check_choice, finite_matrix, simplex_dim, whole_number
+from neuralcollapse.validation import (
+    check_choice,
+    check_size,
+    finite_matrix,
+    simplex_dim,
+    whole_number,
+)
 
 Orientation = Literal["haar", "axis", "block"]
 
@@ -55,7 +61,8 @@ def simplex_etf(
     Raises
     ------
     NeuralCollapseError
-        If K < 2, d < K - 1, d < K for blocks, or the orientation is unknown.
+        If K < 2, d < K - 1, d < K for blocks, they fit in no memory, or orientation, generator or
+        dtype is none.
 
     References
     ----------
@@ -72,6 +79,9 @@ def simplex_etf(
     """
     num_classes, dim = _checked_size(num_classes, dim)
     check_choice("orientation", orientation, get_args(Orientation))
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        expected, remedy = "a floating-point dtype", "pass one such as torch.float32"
+        raise NeuralCollapseError("dtype", expected, repr(dtype), remedy)
     if orientation == "haar":
         vertices = standard_simplex(num_classes) @ random_isometry(num_classes - 1, dim, generator)
     elif orientation == "axis" and dim == num_classes - 1:
@@ -97,7 +107,7 @@ def etf_gram(num_classes: int) -> Float[Tensor, "K K"]:
     Raises
     ------
     NeuralCollapseError
-        If K < 2.
+        If K < 2, or K x K numbers fit in no memory.
 
     Examples
     --------
@@ -107,6 +117,7 @@ def etf_gram(num_classes: int) -> Float[Tensor, "K K"]:
             [-1.,  1.]], dtype=torch.float64)
     """
     num_classes = whole_number("num_classes", num_classes, 2)
+    check_size("num_classes", num_classes, num_classes)
     gram = torch.full((num_classes, num_classes), -1 / (num_classes - 1), dtype=torch.float64)
     return gram.fill_diagonal_(1.0)
 
@@ -126,6 +137,11 @@ def standard_simplex(num_classes: int) -> Float[Tensor, "K m"]:
     Tensor of shape (K, K - 1), float64
         Unit rows, orthogonal columns.
 
+    Raises
+    ------
+    NeuralCollapseError
+        If K < 2, or K x K numbers fit in no memory.
+
     Examples
     --------
     >>> from neuralcollapse.geometry import standard_simplex
@@ -134,6 +150,7 @@ def standard_simplex(num_classes: int) -> Float[Tensor, "K m"]:
             [-1.]], dtype=torch.float64)
     """
     num_classes = whole_number("num_classes", num_classes, 2)
+    check_size("num_classes", num_classes, num_classes)
     basis = torch.from_numpy(helmert(num_classes).T.copy())
     return basis * math.sqrt(num_classes / (num_classes - 1))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal, get_args
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -145,8 +146,9 @@ class FigureJob:
         Raises
         ------
         NeuralCollapseError
-            If a run failed, with its error in the message, or is missing although nothing is to be
-            trained. Finished runs are kept.
+            If a folder cannot be written, before anything is trained; or a run failed, with its
+            error in the message, or is missing although nothing is to be trained. Finished runs are
+            kept.
         """
         return [records for _, records in self._finished(configs, None, options)]
 
@@ -172,6 +174,8 @@ class FigureJob:
         missing = [c for c in dict.fromkeys(configs) if not self._kept_path(c).exists()]
         due = sorted(missing, key=lambda config: config.seed)
         if due and self.training:
+            _require_writable("kept", self._kept)
+            _require_writable("folder", self.folder)
             # A step of ResNet18 takes a third of the time on an H200 (bfloat16), four fifths on a
             # processor; the networks of the scale quick are too small to gain.
             options = {"channels_last": self.scale != "quick"} | options
@@ -203,7 +207,21 @@ class FigureJob:
     def _kept_path(self, config: TrainConfig) -> Path:
         # The same run on another machine may have its data elsewhere.
         name = run_name(replace(config, data_root=None))
-        return (self.kept or self.folder / "kept") / f"{name}.jsonl.gz"
+        return self._kept / f"{name}.jsonl.gz"
+
+    @property
+    def _kept(self) -> Path:
+        return self.kept or self.folder / "kept"
+
+
+def _require_writable(argument: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        got, remedy = f"{folder}: {error.strerror}", "choose another before networks are trained"
+        raise NeuralCollapseError(argument, "a folder that can be written", got, remedy) from error
 
 
 def _tiny(config: TrainConfig) -> TrainConfig:

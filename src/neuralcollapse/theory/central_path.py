@@ -20,7 +20,7 @@ from neuralcollapse.theory.sufficient_statistics import (
     SufficientStatistics,
     sufficient_statistics,
 )
-from neuralcollapse.validation import Array, finite_matrix, integer_labels, positive
+from neuralcollapse.validation import Array, decay_strength, finite_matrix, integer_labels
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,8 @@ def central_path(H0: Any, labels: Any, lambda_w: float, lambda_h: float, times: 
     True
     """
     moments = sufficient_statistics(H0, labels)
-    lambda_w = positive("lambda_w", lambda_w)
-    lambda_h = positive("lambda_h", lambda_h) if lambda_h else 0.0
+    lambda_w = decay_strength("lambda_w", lambda_w)
+    lambda_h = decay_strength("lambda_h", lambda_h, or_zero=True)
     instants = increasing_times(times)
     _check_distinct(moments)
     flow = _ReducedFlow(moments, lambda_w, lambda_h)
@@ -228,7 +228,7 @@ def central_path_velocity(
     """
     rows = finite_matrix("H", H).cpu()
     target = integer_labels("labels", labels, len(rows)).cpu()
-    decay = positive("lambda_h", lambda_h) if lambda_h else 0.0
+    decay = decay_strength("lambda_h", lambda_h, or_zero=True)
     W = minimizing_head(rows, target, lambda_w)
     return W[target] - rows @ W.T @ W - decay * rows
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import positive
+from neuralcollapse.validation import decay_strength, positive
 
 
 def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: float) -> float:
@@ -53,11 +54,14 @@ def collapsed_path_time(start: float, radius: float, lambda_w: float, lambda_h: 
     0.411999
     """
     positive("start", start), positive("radius", radius)
-    positive("lambda_w", lambda_w)
-    if lambda_h == 0:
+    lambda_w = decay_strength("lambda_w", lambda_w)
+    lambda_h = decay_strength("lambda_h", lambda_h, or_zero=True)
+    if not lambda_h:
         return _free_growth(start, radius, lambda_w)
-    sigma = math.sqrt(lambda_w / positive("lambda_h", lambda_h))
-    limit, x0, x = sigma - lambda_w, start**2, radius**2
+    sigma = math.sqrt(lambda_w / lambda_h)
+    room = float(1 - Fraction(lambda_w) * Fraction(lambda_h))  # exactly, where it is nearly 0
+    limit = sigma * room / (1 + math.sqrt(lambda_w * lambda_h))  # sigma - lambda_w
+    x0, x = start**2, radius**2
     sides = limit - x0, limit - x
     if sides[0] * sides[1] <= 0 or ((radius > start) != (sides[0] > 0) and radius != start):
         expected = "a radius between the start and the limit of the flow"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.landing import increasing_times, land_on
-from neuralcollapse.validation import finite_array, positive
+from neuralcollapse.validation import decay_strength, finite_array, whole_number
 
 
 class CommutingPath(NamedTuple):
@@ -87,13 +87,14 @@ def commuting_path(
     h, s = (
         finite_array(name, value) for name, value in (("radii", radii), ("variances", variances))
     )
-    if h.shape != s.shape or num_classes < 2 or (s < 0).any():
-        expected = "one variance of at least 0 for each radius, of at least 2 classes"
-        got = f"{s.tolist()} for {len(h)} radii, {num_classes} classes"
+    num_classes = whole_number("num_classes", num_classes, 2)
+    if h.ndim != 1 or h.shape != s.shape or (s < 0).any():
+        expected = "one variance of at least 0 for each of m radii"
+        got = f"{s.tolist()} for radii of shape {h.shape}"
         remedy = "project the scatter on the right singular vectors of the class means"
         raise NeuralCollapseError("variances", expected, got, remedy)
-    lambda_w = positive("lambda_w", lambda_w)
-    lambda_h = positive("lambda_h", lambda_h) if lambda_h else 0.0
+    lambda_w = decay_strength("lambda_w", lambda_w)
+    lambda_h = decay_strength("lambda_h", lambda_h, or_zero=True)
     instants = increasing_times(times)
 
     def velocity(_: float, state: np.ndarray) -> np.ndarray:

@@ -65,6 +65,9 @@ def head_mean_path(
     tensor([1.0000, 0.9500, 0.9025], dtype=torch.float64)
     """
     rates = finite_array("lr", lr)
+    if rates.ndim > 1:
+        expected, got = "one number, or one for each step", f"shape {rates.shape}"
+        raise NeuralCollapseError("lr", expected, got, "pass those of one group of parameters")
     if rates.ndim == 0:
         if steps is None:
             raise NeuralCollapseError(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import class_counts, finite_matrix, positive
+from neuralcollapse.validation import class_counts, decay_strength, finite_matrix
 
 
 def implied_feature_decay(weight: Any, means: Any, class_sizes: Any, lambda_w: float) -> float:
@@ -59,7 +59,7 @@ def implied_feature_decay(weight: Any, means: Any, class_sizes: Any, lambda_w: f
     nuclear = float(torch.linalg.svdvals(product).sum())
     if nuclear == 0:
         raise NeuralCollapseError("weight", "logits that are not all zero", "zeros", "train first")
-    strength = positive("lambda_w", lambda_w) * float(W.square().sum()) / nuclear
+    strength = decay_strength("lambda_w", lambda_w) * float(W.square().sum()) / nuclear
     decay = strength * (strength / lambda_w)
     if not 0 < decay < math.inf:
         raise NeuralCollapseError(

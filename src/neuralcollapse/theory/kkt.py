@@ -25,9 +25,9 @@ class KKTResiduals:
     stationarity
         ||(W, H) - (A H, A^T W)|| / ||(W, H)||, A the dual matrix of the multipliers.
     dual
-        The most negative multiplier, as a number >= 0, relative to the largest one.
+        The most negative multiplier, as a number >= 0, relative to the largest in absolute value.
     complementarity
-        Mean of abs(q - 1) over all margins, weighted by the multipliers.
+        Mean of abs(q - 1) over all margins, weighted by the multipliers' absolute values.
     multipliers
         (N, K), one for each margin, 0 at the own class.
 
@@ -104,8 +104,9 @@ def kkt_residuals(W: Any, H: Any, labels: Any, multipliers: Any = None) -> KKTRe
     if multipliers is None:
         weights = model.residual(W, H).scatter(1, own, 0.0)
     else:
-        weights = finite_matrix("multipliers", multipliers).scatter(1, own, 0.0)
-        check_shape("multipliers", weights, (len(H), len(W)), "give one for each sample and class")
+        given = finite_matrix("multipliers", multipliers)
+        check_shape("multipliers", given, (len(H), len(W)), "give one for each sample and class")
+        weights = given.scatter(1, own, 0.0)
         if not weights.any():
             raise NeuralCollapseError(
                 "multipliers", "a positive multiplier", "only zeros", "omit them to use the loss's"

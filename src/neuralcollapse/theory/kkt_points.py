@@ -16,7 +16,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.simplex_etf import standard_simplex
-from neuralcollapse.validation import as_tensor, class_counts, whole_number
+from neuralcollapse.validation import as_tensor, check_size, class_counts, whole_number
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ def simplex_groups_kkt_point(
         remedy = "one group is the optimum, and a class alone has no simplex"
         raise NeuralCollapseError("group_sizes", expected, str(sizes.tolist()), remedy)
     sizes = class_counts("group_sizes", sizes).cpu()
+    check_size("group_sizes", int(sizes.sum()), int(sizes.sum()))
     vertices = torch.block_diag(*(standard_simplex(size) for size in sizes.tolist()))
     group = torch.repeat_interleave(sizes)
     across = (group[:, None] != group).to(torch.float64)
@@ -178,6 +179,7 @@ def polygon_kkt_point(
         raise NeuralCollapseError(
             "num_classes", "at least 4 classes", str(num_classes), "a triangle is already optimal"
         )
+    check_size("num_classes", num_classes, num_classes)
     angles = 2 * math.pi * torch.arange(num_classes, dtype=torch.float64) / num_classes
     gap = 1 - math.cos(2 * math.pi / num_classes)
     vertices = torch.stack([angles.cos(), angles.sin()], 1) / math.sqrt(gap)
@@ -197,6 +199,7 @@ def _balanced_point(
         raise NeuralCollapseError(
             "dim", f"dim >= {least_dim}", f"dim = {dim}", "the point spans that many dimensions"
         )
+    check_size("samples_per_class", num_classes * samples_per_class, max(dim, num_classes))
     vertices = torch.nn.functional.pad(vertices, (0, dim - least_dim))
     labels = torch.arange(num_classes).repeat_interleave(samples_per_class)
     quarter = samples_per_class**0.25

@@ -15,6 +15,7 @@ from neuralcollapse.geometry.sel import simplex_encoded_spectrum
 from neuralcollapse.theory.kkt import dual_matrix, kkt_residuals
 from neuralcollapse.theory.layer_peeled import LayerPeeledModel
 from neuralcollapse.validation import (
+    check_size,
     class_counts,
     finite_matrix,
     positive,
@@ -196,6 +197,7 @@ def origin_spectrum(class_sizes: Any, dim: int) -> Float[Tensor, " m"]:
     """
     sizes = class_counts("class_sizes", class_sizes).cpu()
     dim = whole_number("dim", dim)
+    check_size("dim", len(sizes) + int(sizes.sum()), dim)
     values = simplex_encoded_spectrum(sizes).repeat_interleave(dim)
     zeros = torch.zeros(dim * (len(sizes) + int(sizes.sum())) - 2 * len(values)).double()
     return torch.cat([-values, zeros, values.flip(0)])

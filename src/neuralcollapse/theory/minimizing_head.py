@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neuralcollapse.theory.round_off import regular_systems
 from neuralcollapse.theory.sufficient_statistics import sufficient_statistics
-from neuralcollapse.validation import Array, positive
+from neuralcollapse.validation import Array, decay_strength
 
 
 @regular_systems("lambda_w")
@@ -55,7 +55,9 @@ def minimizing_head(H: Any, labels: Any, lambda_w: float) -> Float[Tensor, "K d"
     means, within, weights = (
         part.numpy() for part in (moments.means, moments.within, moments.weights)
     )
-    return torch.from_numpy(least_head(means, within, weights, positive("lambda_w", lambda_w)))
+    return torch.from_numpy(
+        least_head(means, within, weights, decay_strength("lambda_w", lambda_w))
+    )
 
 
 def least_head(means: Array, within: Array, weights: Array, lambda_w: float) -> Array:

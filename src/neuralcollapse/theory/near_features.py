@@ -23,7 +23,13 @@ from neuralcollapse.theory.sufficient_statistics import (
     sufficient_statistics,
 )
 from neuralcollapse.theory.trust_region import trust_region_newton
-from neuralcollapse.validation import Array, check_choice, finite_matrix, integer_labels, positive
+from neuralcollapse.validation import (
+    Array,
+    check_choice,
+    decay_strength,
+    finite_matrix,
+    integer_labels,
+)
 
 Method = Literal["newton", "alternating"]
 Status = Literal["unique", "strict local minimum", "not unique", "not converged"]
@@ -145,8 +151,8 @@ def near_features_minimizer(
     ('unique', True)
     """
     moments = sufficient_statistics(H0, labels)
-    lambda_w, lambda_h = positive("lambda_w", lambda_w), positive("lambda_h", lambda_h)
-    beta = positive("beta", beta)
+    lambda_w, lambda_h = decay_strength("lambda_w", lambda_w), decay_strength("lambda_h", lambda_h)
+    beta = decay_strength("beta", beta)
     objective = NearFeaturesObjective(moments, lambda_w, lambda_h, beta)
     num_classes, num_samples = len(moments.counts), int(moments.counts.sum())
     norm = math.sqrt(objective.energy * num_samples / num_classes)

@@ -10,7 +10,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.collapsed_minimizer import minimizing_radius, orthonormal_frame
 from neuralcollapse.theory.feature_response import Variant, known_variant
 from neuralcollapse.theory.regularized import balanced_counts
-from neuralcollapse.validation import finite_matrix, integer_labels, positive
+from neuralcollapse.validation import decay_strength, finite_matrix, integer_labels
 
 
 class Multiple(NamedTuple):
@@ -56,9 +56,9 @@ class PerturbationSpectrum:
         beta: float,
         variant: Variant = "exact",
     ) -> None:
-        self.lambda_w = lambda_w = positive("lambda_w", lambda_w)
-        self.lambda_h = lambda_h = positive("lambda_h", lambda_h)
-        self.beta = beta = positive("beta", beta)
+        self.lambda_w = lambda_w = decay_strength("lambda_w", lambda_w)
+        self.lambda_h = lambda_h = decay_strength("lambda_h", lambda_h)
+        self.beta = beta = decay_strength("beta", beta)
         self.frame, self.start_radius = orthonormal_frame(finite_matrix("means", means).cpu())
         self.labels = integer_labels("labels", labels, None, len(self.frame)).cpu()
         self.counts = balanced_counts(self.labels)

@@ -20,6 +20,7 @@ class PredictedGeometry:
 
     Gram matrices, lengths and cosines are those of rows about their mean row, which is how they
     are measured; both sets of vectors are determined up to one common rotation and their scales.
+    Cosines with a row that is 0 about the mean row are NaN: all of them at the origin.
 
     Attributes
     ----------
@@ -44,6 +45,11 @@ class PredictedGeometry:
     W: Float[Tensor, "K d"]
     means: Float[Tensor, "K d"]
     b: Float[Tensor, " K"] | None
+
+    @property
+    def is_origin(self) -> bool:
+        """Whether decay is so strong that head and means are 0, without a shape."""
+        return not bool(self.W.any() or self.means.any())
 
     @property
     def gram(self) -> Float[Tensor, "K K"]:
@@ -92,7 +98,8 @@ def predicted_geometry(
     X = (I - pi 1^T) D^{1/2}, pi = n/N, for a free one. Either is a simplex ETF for classes of equal
     size. Every margin is 1; a trained network has another scale, and approaches this shape only
     as fast as 1/log(1/decay). For its own decay pass `weight_decay`: then the shape is that of the
-    minimum there, at its own scale, and classes of few samples can have merged.
+    minimum there, at its own scale, and classes of few samples can have merged; of a strong decay
+    it is the origin, which has no cosines (`PredictedGeometry.is_origin`).
 
     Parameters
     ----------
@@ -114,7 +121,8 @@ def predicted_geometry(
     Raises
     ------
     NeuralCollapseError
-        If there are fewer than two classes, a size is no whole number above zero, or d < K - 1.
+        If there are fewer than two classes, a size is no whole number above zero, d < K - 1 or too
+        large for memory, or a strength is out of range.
 
     References
     ----------

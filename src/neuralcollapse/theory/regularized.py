@@ -11,8 +11,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.geometry.rotation import random_isometry
 from neuralcollapse.theory.sufficient_statistics import class_means, sample_counts
-from neuralcollapse.validation import finite_matrix, integer_labels, positive, whole_number
+from neuralcollapse.validation import (
+    check_shape,
+    check_size,
+    decay_strength,
+    finite_matrix,
+    integer_labels,
+    whole_number,
+)
 
 
 @dataclass(frozen=True)
@@ -137,11 +145,10 @@ def regularized_mse_minimizer(
     0.095
     """
     K, n, d = whole_number("K", K, 2), whole_number("n", n), whole_number("d", d)
-    ratio = math.sqrt(positive("lambda_h", lambda_h) / positive("lambda_w", lambda_w))
-    gaussian = torch.randn(max(K, d), min(K, d), generator=generator, dtype=torch.float64)
-    frame, upper = torch.linalg.qr(gaussian)
-    frame = frame * upper.diagonal().sign()
-    means = math.sqrt(_radius_squared(lambda_w, lambda_h)) * (frame if d < K else frame.T)
+    ratio = math.sqrt(decay_strength("lambda_h", lambda_h) / decay_strength("lambda_w", lambda_w))
+    check_size("n", K * n, d)
+    frame = random_isometry(min(K, d), max(K, d), generator)
+    means = math.sqrt(_radius_squared(lambda_w, lambda_h)) * (frame.T if d < K else frame)
     labels = torch.arange(K).repeat_interleave(n)
     value = _least_value(K, d, lambda_w, lambda_h)
     return RegularizedMinimizer(ratio * means, means[labels], means, labels, value)
@@ -189,8 +196,8 @@ def regularized_mse_loss(W: Any, H: Any, labels: Any, lambda_w: float, lambda_h:
     W, H, labels = _checked(W, H, labels)
     residual = _residual(W, H, labels)
     num_samples, num_classes = residual.shape
-    squared = residual.square().sum() + positive("lambda_h", lambda_h) * H.square().sum()
-    decay = positive("lambda_w", lambda_w) * W.square().sum() / num_classes
+    squared = residual.square().sum() + decay_strength("lambda_h", lambda_h) * H.square().sum()
+    decay = decay_strength("lambda_w", lambda_w) * W.square().sum() / num_classes
     return float(squared / num_samples + decay) / 2
 
 
@@ -237,6 +244,7 @@ def regularized_mse_optimality(
     W, H, labels = _checked(W, H, labels)
     num_classes, dim = W.shape
     counts = balanced_counts(labels)
+    check_shape("W", W, (len(counts), "d"), "pass one row per class of the labels")
     gap = regularized_mse_loss(W, H, labels, lambda_w, lambda_h)
     gap -= _least_value(num_classes, dim, lambda_w, lambda_h)
     means = class_means(H, labels, counts)

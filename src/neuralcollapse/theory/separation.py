@@ -10,13 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.sel import simplex_encoded_spectrum
 from neuralcollapse.geometry.simplex_etf import standard_simplex
 from neuralcollapse.theory.predicted_geometry import CODES
-from neuralcollapse.validation import class_counts, simplex_dim
-
-MOST_NUMBERS = 2**31  # of N x d features
+from neuralcollapse.validation import check_size, class_counts, simplex_dim
 
 
 @dataclass(frozen=True)
@@ -140,11 +137,7 @@ def separation_optimum(class_sizes: Any, dim: int) -> SeparationOptimum:
     sizes = class_counts("class_sizes", class_sizes).cpu()
     num_classes = len(sizes)
     dim = simplex_dim(dim, num_classes, CODES)
-    if int(sizes.sum()) * dim > MOST_NUMBERS:
-        expected = f"N d of at most {MOST_NUMBERS:,} numbers, which H holds"
-        got = f"{int(sizes.sum()):,} samples of {dim:,}"
-        remedy = "divide the sizes by a common factor: the shape is the same"
-        raise NeuralCollapseError("class_sizes", expected, got, remedy)
+    check_size("class_sizes", int(sizes.sum()), max(dim, num_classes))
     basis = standard_simplex(num_classes) * math.sqrt((num_classes - 1) / num_classes)
     squares, frame = torch.linalg.eigh(basis.T @ (sizes[:, None] * basis))
     # Acting within the zero-sum space leaves no null vector whose rounding a root could magnify.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neuralcollapse.validation import positive
+from neuralcollapse.validation import decay_strength
 
 
 def trace_ratio_falls_from(lambda_w: float, lambda_h: float) -> float:
@@ -38,4 +38,6 @@ def trace_ratio_falls_from(lambda_w: float, lambda_h: float) -> float:
     >>> trace_ratio_falls_from(lambda_w=0.5, lambda_h=0.25)
     0.75
     """
-    return max(0.0, 1 / (2 * positive("lambda_w", lambda_w)) - positive("lambda_h", lambda_h))
+    return max(
+        0.0, 1 / (2 * decay_strength("lambda_w", lambda_w)) - decay_strength("lambda_h", lambda_h)
+    )

@@ -19,8 +19,10 @@ from neuralcollapse.theory.unequal_objective import Bias, ConvexProblem, FactorP
 from neuralcollapse.validation import (
     Array,
     check_choice,
+    check_size,
     class_counts,
-    positive,
+    decay_strength,
+    finite_tensor,
     smoothing_share,
     whole_number,
 )
@@ -45,8 +47,9 @@ class UnequalMinimizer:
     value
         The objective, in nats for cross-entropy.
     gap
-        `value` less a dual bound that no head and features go below, >= 0 up to rounding; with
-        d < K - 1 the bound is that of more dimensions. 0 in closed form (squared loss).
+        `value` less a dual bound that no head and features go below. Both are computed in doubles,
+        to a relative 1e-14 or so, and a gap of less, or below 0, is their rounding. With d < K - 1
+        the bound is that of more dimensions. 0 in closed form (squared loss).
     strength
         r = sqrt(lambda_W lambda_H).
     merge_strength
@@ -186,12 +189,14 @@ def unequal_minimizer(
     """
     sizes = class_counts("class_sizes", class_sizes).cpu()
     dim = whole_number("dim", dim)
-    lambda_w, lambda_h = positive("lambda_w", lambda_w), positive("lambda_h", lambda_h)
+    check_size("class_sizes", len(sizes), len(sizes))
+    check_size("dim", len(sizes), dim)
+    lambda_w, lambda_h = decay_strength("lambda_w", lambda_w), decay_strength("lambda_h", lambda_h)
     strength = math.sqrt(lambda_w * lambda_h)
     label_smoothing = smoothing_share(label_smoothing)
     check_choice("loss", loss, ("cross_entropy", "mse"))
     if bias is not None and not (isinstance(bias, str) and bias == "free"):
-        bias = positive("bias", bias)
+        bias = decay_strength("bias", bias)
     shares = _shares(class_weights, sizes)
     problem = ConvexProblem(sizes.numpy().astype(float), shares, label_smoothing, strength, bias)
     if loss == "mse":
@@ -315,7 +320,7 @@ def _merge_strength(problem: ConvexProblem, loss: str) -> Float[Tensor, " K"]:
 def _shares(class_weights: Any, sizes: Tensor) -> Array:
     if class_weights is None:
         return (sizes / sizes.sum().double()).numpy()
-    shares = torch.as_tensor(class_weights, dtype=torch.float64).cpu()
+    shares = finite_tensor("class_weights", class_weights).cpu()
     if shares.shape != sizes.shape or not bool((shares > 0).all()):
         expected = f"{len(sizes)} positive shares"
         got = str(shares.tolist())

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import entr, log_softmax
+from scipy.special import entr, log_softmax, xlog1py
 
 from neuralcollapse.validation import Array
 
@@ -51,15 +51,13 @@ class ConvexProblem:
         """Return sum_k c_k CE, the probabilities, and c_k (p_k - t_k)."""
         logs = log_softmax(logits, axis=1)
         probabilities = np.exp(logs)
-        # log p_kk = -log(1 + sum_j exp(z_kj - z_kk)): 1 - p_kk may be far below the last digit.
-        steps = logits - logits.diagonal()[:, None]
-        np.fill_diagonal(steps, -np.inf)
-        np.fill_diagonal(logs, -np.logaddexp(0, np.logaddexp.reduce(steps, axis=1)))
         targets = self.targets
+        # Of the class itself, log p_kk and p_kk - t_kk without cancellation.
+        missed = _of_others(probabilities)
+        likely = missed < 0.5
+        np.fill_diagonal(logs, np.where(likely, np.log1p(-missed * likely), logs.diagonal()))
         residual = probabilities - targets
-        if not self.smoothing:  # p_kk - 1 without cancellation
-            np.fill_diagonal(residual, 0.0)
-            np.fill_diagonal(residual, -residual.sum(1))
+        np.fill_diagonal(residual, -_of_others(residual))
         value = -float(self.shares @ (targets * logs).sum(1))
         return value, probabilities, self.shares[:, None] * residual
 
@@ -96,12 +94,18 @@ class ConvexProblem:
         shrink = min(1.0, self.strength / float(np.linalg.norm(gamma, 2)))
         # p' = t + s (p - t) is feasible; its entropy is that of p where s = 1.
         mixed = self.targets + shrink * (probabilities - self.targets)
-        np.fill_diagonal(mixed, 0.0)
-        rest = mixed.sum(1)  # 1 less the diagonal, of which -p log p follows without cancellation
-        dual = float(self.shares @ (entr(mixed).sum(1) - (1 - rest) * np.log1p(-rest)))
+        missed = np.minimum(_of_others(mixed), 1.0)
+        own = -xlog1py(1 - missed, -missed)  # entr(p_kk) without cancellation
+        dual = float(self.shares @ (own + _of_others(entr(mixed))))
         if self.bias_decay:
             dual -= shrink**2 * float(np.square(residual.sum(0)).sum()) / (2 * self.bias_decay)
         return value, dual
+
+
+def _of_others(values: Array) -> Array:
+    """Return the sum of each row, its entry on the diagonal left out."""
+    others: Array = np.where(np.eye(len(values), dtype=bool), 0.0, values).sum(1)
+    return others
 
 
 class FactorPoint:

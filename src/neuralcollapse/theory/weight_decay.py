@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.theory.separation import separation_optimum
-from neuralcollapse.validation import positive, smoothing_share, whole_number
+from neuralcollapse.validation import check_size, decay_strength, smoothing_share, whole_number
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,11 @@ def weight_decay_optimum(
     >>> round(smoothed.margin - best.margin, 12)  # 0.05 + 0.1 / 2
     0.0
     """
-    lambda_w, lambda_h = positive("lambda_w", lambda_w), positive("lambda_h", lambda_h)
+    lambda_w, lambda_h = decay_strength("lambda_w", lambda_w), decay_strength("lambda_h", lambda_h)
     smoothing = smoothing_share(label_smoothing)
     num_classes = whole_number("num_classes", num_classes, 2)
     samples_per_class = whole_number("samples_per_class", samples_per_class)
+    check_size("num_classes", num_classes, num_classes)
     unit = separation_optimum([samples_per_class] * num_classes, dim)
     strength = math.sqrt(lambda_w * lambda_h)
     pull = strength * math.sqrt(samples_per_class) + smoothing / num_classes
@@ -210,7 +211,7 @@ def paired_critical_point(
     >>> weight_decay_escape(point.W, point.H, point.labels, 0.05, 0.05).status
     'escape'
     """
-    lambda_w, lambda_h = positive("lambda_w", lambda_w), positive("lambda_h", lambda_h)
+    lambda_w, lambda_h = decay_strength("lambda_w", lambda_w), decay_strength("lambda_h", lambda_h)
     n, num = (
         whole_number("samples_per_class", samples_per_class),
         whole_number("num_classes", num_classes, 4),
@@ -221,6 +222,7 @@ def paired_critical_point(
         expected = "an even number" if num % 2 else f"dim >= num_classes / 2 = {pairs}"
         remedy = "each pair of classes needs a direction of its own"
         raise NeuralCollapseError(where, expected, str(num if num % 2 else dim), remedy)
+    check_size("dim", num * n, dim)
     pull = num * math.sqrt(n * lambda_w * lambda_h)
     if pull >= 1:
         expected = "num_classes sqrt(samples_per_class lambda_w lambda_h) below 1"

@@ -17,7 +17,7 @@ from neuralcollapse.theory.landscape import (
     require_dimensions,
 )
 from neuralcollapse.theory.layer_peeled import LayerPeeledModel
-from neuralcollapse.validation import finite_matrix, positive
+from neuralcollapse.validation import check_squares, decay_strength, finite_matrix, positive
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,9 @@ def weight_decay_escape(
     ('escape', -0.4)
     """
     W, H = finite_matrix("W", W), finite_matrix("H", H)
-    lambda_w, lambda_h = positive("lambda_w", lambda_w), positive("lambda_h", lambda_h)
+    check_squares("W", W)
+    check_squares("H", H)
+    lambda_w, lambda_h = decay_strength("lambda_w", lambda_w), decay_strength("lambda_h", lambda_h)
     tolerance = positive("tolerance", tolerance)
     model = LayerPeeledModel(labels, W.shape[1], len(W))
     require_dimensions(model)

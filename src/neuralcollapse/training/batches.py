@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.training.randomness import epoch_seed
 
 Batch = tuple[Any, Tensor, float]
@@ -70,7 +72,32 @@ class Batches:
         own = [rows[rank::world] if len(rows) > rank else rows[:1] for rows in steps]
         weights = [len(rows[rank::world]) * world / len(rows) for rows in steps]
         for (inputs, labels), weight in zip(self._read(own, generator), weights, strict=True):
-            yield inputs, labels, weight
+            # Losses such as that of one-hot rows take no other whole numbers.
+            yield inputs, labels if labels.is_floating_point() else labels.long(), weight
+
+    def require_normalizable(self, model: nn.Module) -> None:
+        """Refuse a step in which a process would have one sample to batch-normalise by.
+
+        Parameters
+        ----------
+        model
+            On the device; its forward pass is looked at, in evaluation mode.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If there is such a step, and a batch norm would get a single value per channel in it.
+        """
+        fewest = int(self.sizes.min())
+        if fewest // self._fabric.world_size > 1:
+            return
+        first = DataLoader(self._data, batch_size=1, generator=torch.Generator())
+        inputs, _ = next(iter(first))
+        if _normalizes_single_values(model, self._fabric.to_device(inputs)):
+            expected = "batches of which every process gets 2 samples or more, for batch norm"
+            got = f"one of {fewest}, of {self.num_samples} samples in batches of {self._batch_size}"
+            remedy = "choose another batch size, or a network without batch norm"
+            raise NeuralCollapseError("batch_size", expected, got, remedy)
 
     def _read(self, steps: list[Tensor], generator: torch.Generator) -> Iterator[Any]:
         device = self._fabric.device
@@ -90,6 +117,35 @@ class Batches:
             )
             for batch in loader:
                 yield self._fabric.to_device(batch)
+
+
+def _normalizes_single_values(model: nn.Module, sample: Any) -> bool:
+    """Whether a batch norm gets one value per channel from one sample."""
+    model.train()
+    # Those that synchronise count the samples of all processes.
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm)
+        and not isinstance(module, nn.SyncBatchNorm)
+        and module.training
+    ]
+    single = []
+
+    def look(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+        entered = arguments[0]
+        single.append(entered.numel() == entered.shape[1])
+
+    hooks = [norm.register_forward_pre_hook(look) for norm in norms]
+    try:
+        if norms:
+            with torch.no_grad():
+                model.eval()(sample)
+    finally:
+        model.train()
+        for hook in hooks:
+            hook.remove()
+    return any(single)
 
 
 def on_device(data: Dataset, device: torch.device) -> Dataset:

@@ -23,6 +23,7 @@ from neuralcollapse.training.config_field import (
     yes_or_no,
 )
 
+FLOAT32_MAX = 3.4e38  # networks are trained in float32, which holds hardly more
 ETF = ("head", "etf")
 STEP = ("lr_schedule", "step")
 # Names of 0.1.0 and of now. The former are still read, and run names are made of them, as ever.
@@ -236,6 +237,8 @@ class TrainConfig:
                 and not known.constraint.holds(value)
             ):
                 raise self._refused(name, known.constraint.expected)
+            if isinstance(value, (int, float)) and value > FLOAT32_MAX:
+                raise self._refused(name, f"at most {FLOAT32_MAX:.2g}, which float32 holds")
         if self.warmup_epochs >= self.epochs:
             raise self._refused("warmup_epochs", f"a whole number in [0, {self.epochs})")
         marks = (0, *(self.milestones or ()), self.epochs)
@@ -271,8 +274,12 @@ class TrainConfig:
         Raises
         ------
         NeuralCollapseError
-            If a name is unknown or a value out of range.
+            If it is no mapping, a name is unknown or a value out of range.
         """
+        given: Any = values
+        if not isinstance(given, Mapping):
+            got, remedy = type(given).__name__, "pass a dict, such as to_dict returns"
+            raise NeuralCollapseError("config", "values by name", got, remedy)
         cls.require_known(values)
         return cls(**cls.named_as_now(values))
 

@@ -62,7 +62,8 @@ def config_field(default: Any, *said: Any, **more: Any) -> Any:
 
 def one_of(*choices: str) -> Constraint:
     """Return the constraint of a value that is one of a few names."""
-    return Constraint(f"one of {', '.join(choices)}", lambda value: value in choices, choices)
+    expected = f"one of {', '.join(choices)}"
+    return Constraint(expected, lambda name: isinstance(name, str) and name in choices, choices)
 
 
 def whole(least: int = 0) -> Constraint:

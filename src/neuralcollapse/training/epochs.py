@@ -84,7 +84,8 @@ def sgd_epochs(
     ------
     NeuralCollapseError
         If the head is to have a weight decay of its own, and the model has none; or the loss is
-        dot-regression, and it has no `FixedHead`.
+        dot-regression, and it has no `FixedHead`; or a batch has one sample, and the model would
+        normalise by it.
     NonFiniteError
         If the loss is NaN or infinite; the message names the first such step.
 
@@ -102,6 +103,7 @@ def sgd_epochs(
     execution = execution_of(config, model, data)
     forward, optimizer = prepared(model, build_optimizer(model, config), fabric)
     batches = Batches(data, config.batch_size, config.seed, fabric)
+    batches.require_normalizable(model)
     for number in range(1, config.epochs + 1):
         yield train_epoch(number, forward, optimizer, batches, config, fabric, execution)
 

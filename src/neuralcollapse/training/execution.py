@@ -110,7 +110,8 @@ def execution_of(
     loader = DataLoader(data, config.batch_size, generator=torch.Generator())
     inputs, labels = next(iter(loader))
     device = next(model.parameters()).device
-    return execution_by_trial(model, inputs.to(device), labels.to(device))
+    whole = labels if labels.is_floating_point() else labels.long()
+    return execution_by_trial(model, inputs.to(device), whole.to(device))
 
 
 def quickest(

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.errors import NeuralCollapseError, shortened
 from neuralcollapse.measurement import CollapseReport, FeatureTap, measure
 from neuralcollapse.measurement.layer_choice import checked_layers
 from neuralcollapse.training.batches import on_device
+from neuralcollapse.validation import integer_labels
 
 # Samples in a forward pass: activations that stay in a CPU's cache, or that fill a GPU. Those of a
 # perceptron are few: small batches would make more calls than work.
@@ -48,7 +49,8 @@ class RunMeasurement:
     Raises
     ------
     NeuralCollapseError
-        If a layer is not in the model, or labels are not below the number of logits.
+        If a layer is not in the model, labels are no whole numbers from 0 to the number of logits
+        less one, or those of the training data are all the same.
     """
 
     def __init__(
@@ -73,12 +75,21 @@ class RunMeasurement:
             checked_layers(model, layers)
         for name, part in (("train", train), ("test", test)):
             if isinstance(part, TensorDataset):
-                highest = int(part.tensors[1].max())
-                if highest >= self.num_classes:
-                    expected = f"labels below {self.num_classes}, the number of logits"
-                    got = f"{highest} among the {name} labels"
-                    remedy = "give the head one row per class"
-                    raise NeuralCollapseError("data", expected, got, remedy)
+                self._check_labels(name, part.tensors[1])
+
+    def _check_labels(self, name: str, given: Tensor) -> None:
+        labels = given
+        if given.ndim == 1:
+            labels = integer_labels(f"{name} labels", given, len(given))
+            if name == "train" and bool((labels == labels[:1]).all()):
+                got = f"class {int(labels[0])} alone" if len(labels) else "no labels"
+                expected, remedy = "samples of at least 2 classes", "collapse compares classes"
+                raise NeuralCollapseError(f"{name} labels", expected, got, remedy)
+        highest = int(labels.max())
+        if highest >= self.num_classes:
+            expected = f"labels below {self.num_classes}, the number of logits"
+            got = f"{highest} among the {name} labels"
+            raise NeuralCollapseError("data", expected, got, "give the head one row per class")
 
     def record(self) -> dict[str, Any]:
         """Measure, and return the values."""
@@ -109,7 +120,11 @@ def _loader(data: Dataset, device: torch.device, workers: int, size: int) -> Ite
 
 def _num_classes(model: nn.Module, loader: Iterable[Any], device: torch.device) -> int:
     """Return the number of logits, from two samples' way through the network."""
-    inputs, _ = next(iter(loader))
+    inputs, labels = next(iter(loader))
+    if not isinstance(labels, Tensor):
+        expected, got = "whole numbers from 0 to K - 1", shortened(labels, 3)
+        remedy = "let the data set return the number of each class"
+        raise NeuralCollapseError("train labels", expected, got, remedy)
     model.eval()
     with torch.no_grad(), FeatureTap(model) as tap:
         model(inputs[:2].to(device))

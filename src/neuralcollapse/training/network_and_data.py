@@ -31,7 +31,8 @@ def network_and_data(
     Raises
     ------
     NeuralCollapseError
-        If the data is not there, or network and configuration do not go together.
+        If the data is not there, of another kind, or given although the configuration says how it
+        is to be made; or network and configuration do not go together.
     """
     if data is None:
         data = load_dataset(
@@ -43,11 +44,17 @@ def network_and_data(
             label_noise=config.label_noise,
             seed=config.seed,
         )
+    else:
+        _require_unprepared(config)
+    if not isinstance(data, ImageData) and not (isinstance(data, (tuple, list)) and len(data) == 2):
+        expected, remedy = "ImageData, or two data sets", "pass (training data, test data)"
+        raise NeuralCollapseError("data", expected, type(data).__name__, remedy)
     if model is None:
         if not isinstance(data, ImageData):
             raise NeuralCollapseError(
                 "model", "a network for the data sets given", "none", "pass model= too"
             )
+        _require_float32(data)
         model = build_network(
             config.net,
             data.input_shape,
@@ -69,3 +76,22 @@ def network_and_data(
         raise NeuralCollapseError("head_bias", expected, str(config.head_bias), remedy)
     names = data.class_names if isinstance(data, ImageData) else None
     return model, train, test, names
+
+
+def _require_unprepared(config: TrainConfig) -> None:
+    """Refuse what would be recorded of data that is given, and not be done to it."""
+    for name in ("per_class", "test_per_class", "imbalance", "label_noise"):
+        value, default = getattr(config, name), getattr(TrainConfig, name)
+        if value != default:
+            expected = f"{default}, its default, for data that is given as it is to be used"
+            remedy = "prepare the data before, as with ImageData.subset, and leave this out"
+            raise NeuralCollapseError(name, expected, str(value), remedy)
+
+
+def _require_float32(data: ImageData) -> None:
+    for part in ("train", "test"):
+        images = getattr(data, part).tensors[0]
+        if images.dtype != torch.float32:
+            remedy = "convert them with .float(), and divide bytes by 255"
+            got = f"dtype {images.dtype} among the {part} images"
+            raise NeuralCollapseError("data", "images in float32", got, remedy)

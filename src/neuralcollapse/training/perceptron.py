@@ -14,7 +14,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import finite_matrix, occupied_labels, positive
+from neuralcollapse.validation import (
+    finite_matrix,
+    occupied_labels,
+    positive,
+    real_number,
+    whole_number,
+)
 
 
 @dataclass(frozen=True)
@@ -63,13 +69,10 @@ class PerceptronConfig:
         whole = {"dim": self.dim, "batch_size": self.batch_size, "epochs": self.epochs}
         whole |= {f"widths[{i}]": width for i, width in enumerate(self.widths)}
         for name, value in whole.items():
-            if value < 1:
-                raise NeuralCollapseError(
-                    name, "a whole number of at least 1", str(value), "correct the configuration"
-                )
+            whole_number(name, value)
         decays = (("momentum", self.momentum, 1.0), ("weight_decay", self.weight_decay, math.inf))
         for name, factor, high in decays:
-            if not 0 <= factor < high:
+            if not 0 <= real_number(name, factor) < high:
                 raise NeuralCollapseError(
                     name, f"a number in [0, {high:g})", str(factor), "correct the configuration"
                 )

@@ -40,6 +40,10 @@ class RunPlan:
     progress: bool
 
     def __post_init__(self) -> None:
+        given: Any = self.config
+        if not isinstance(given, TrainConfig):
+            got, remedy = type(given).__name__, "pass TrainConfig(...)"
+            raise NeuralCollapseError("config", "a TrainConfig", got, remedy)
         require_one(self.resume, self.overwrite)
         if self.checkpoint_every is not None and self.checkpoint_every < 1:
             got = str(self.checkpoint_every)

@@ -47,6 +47,7 @@ class TrainingRun:
         self.batches = Batches(
             train, plan.config.batch_size, plan.config.seed, fabric, plan.workers
         )
+        self.batches.require_normalizable(self.model)
         if fabric.is_global_zero:
             self.measurement = RunMeasurement(
                 self.model, train, test, fabric.device, plan.layers, plan.workers, names

@@ -64,8 +64,9 @@ def train(
         of the configuration replaces its own. Processes that are spawned train copies: the
         weights are then in the folder alone.
     data
-        What to train and test on, instead of what the configuration names: `ImageData`, or a pair
-        of data sets of inputs and labels.
+        What to train and test on, instead of what the configuration names: `ImageData` of float32
+        images, or a pair of data sets of inputs and labels. It is used as it is: `per_class`,
+        `test_per_class`, `imbalance` and `label_noise` of the configuration must be left out.
     accelerator, devices, strategy
         As in `lightning_fabric.Fabric`: ``"cpu"``, ``"cuda"``, ...; how many; ``"ddp"``, which
         runs the calling script once per process, ``"ddp_spawn"``, ... Processes share each batch.
@@ -108,7 +109,7 @@ def train(
         If the data is not there; `out` has a run already and is neither to be resumed nor
         replaced, or another configuration than the one to be resumed; the checkpoint is damaged;
         the folder cannot be written; the accelerator is not here; or network, data and
-        configuration do not go together.
+        configuration do not go together, as where a batch norm would get a batch of one sample.
     NonFiniteError
         If the loss or the weights are NaN or infinite; the message names the step, and the
         checkpoint before it stays.
@@ -157,7 +158,7 @@ def train(
 def _fabric(accelerator: str, strategy: str, devices: int | str | list[int]) -> Fabric:
     try:
         return Fabric(accelerator=accelerator, strategy=strategy, devices=devices)
-    except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         expected = f"accelerator {accelerator!r}, strategy {strategy!r} and {devices} devices here"
         raise NeuralCollapseError(
             "accelerator", expected, str(error), "choose cpu or auto, and devices that are there"

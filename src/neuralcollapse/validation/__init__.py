@@ -15,7 +15,9 @@ from neuralcollapse.validation.arrays import (
 from neuralcollapse.validation.choices import check_choice
 from neuralcollapse.validation.class_names import check_class_names, listed_names
 from neuralcollapse.validation.counts import (
+    check_size,
     class_counts,
+    decay_strength,
     fraction,
     positive,
     real_number,
@@ -43,8 +45,10 @@ __all__ = [
     "check_class_names",
     "check_finite",
     "check_shape",
+    "check_size",
     "check_squares",
     "class_counts",
+    "decay_strength",
     "distinct_labels",
     "finite_array",
     "finite_matrix",

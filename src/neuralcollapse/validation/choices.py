@@ -35,7 +35,7 @@ def check_choice(
     >>> check_choice("rule", "procrustes", ("procrustes", "hungarian"))
     """
     known = list(choices)
-    if value not in known:
+    if getattr(value, "ndim", 0) or value not in known:  # arrays compare entry by entry
         listed = ", ".join(map(str, known))
         close = get_close_matches(str(value), map(str, known), 1)
         remedy = f"{remedy}, perhaps {close[0]!r}" if close else remedy

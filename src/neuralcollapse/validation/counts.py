@@ -15,7 +15,9 @@ from neuralcollapse.errors import NeuralCollapseError, shortened
 from neuralcollapse.validation.arrays import as_tensor
 
 LARGEST = 1e60  # of a strength or scale: its fourth power still fits in float64
+SMALLEST = 1e-60  # of a strength, as is that of one so small
 MOST = 2**53  # of a count: float64 cannot tell larger ones apart
+MOST_NUMBERS = 2**31  # of an array to be made: 16 GiB in float64
 
 
 def whole_number(argument: str, value: Any, at_least: int = 1, at_most: int = MOST) -> int:
@@ -67,7 +69,7 @@ def simplex_dim(dim: Any, num_classes: int, remedy: str) -> int:
     Raises
     ------
     NeuralCollapseError
-        If it is not a whole number above zero, or d < K - 1.
+        If it is not a whole number above zero, d < K - 1, or K rows of it fit in no memory.
 
     Examples
     --------
@@ -79,6 +81,7 @@ def simplex_dim(dim: Any, num_classes: int, remedy: str) -> int:
         raise NeuralCollapseError(
             "dim", f"dim >= num_classes - 1 = {num_classes - 1}", f"dim = {dim}", remedy
         )
+    check_size("dim", num_classes, dim)
     return dim
 
 
@@ -185,6 +188,65 @@ def positive(argument: str, value: float) -> float:
     return number
 
 
+def decay_strength(argument: str, value: Any, or_zero: bool = False) -> float:
+    """Return a strength of decay, or of another pull, of which products and quotients are taken.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        The number.
+    or_zero
+        Whether it may be 0.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is not as in `positive`, or below 1e-60: products of several would be 0 in float64.
+
+    Examples
+    --------
+    >>> decay_strength("lambda_w", 0.5), decay_strength("lambda_h", 0, or_zero=True)
+    (0.5, 0.0)
+    """
+    given = real_number(argument, value)
+    if or_zero and given == 0:
+        return 0.0
+    number = positive(argument, given)
+    if number < SMALLEST:
+        raise NeuralCollapseError(
+            argument, f"at least {SMALLEST:g}", str(value), "measure in other units"
+        )
+    return number
+
+
+def check_size(argument: str, *shape: int) -> None:
+    """Refuse an array that no memory holds before it is made.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    shape
+        Of the array.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it has more than 2^31 numbers, 16 GiB of float64.
+
+    Examples
+    --------
+    >>> check_size("dim", 1000, 512)
+    """
+    if math.prod(shape) > MOST_NUMBERS:
+        got = " x ".join(f"{length:,}" for length in shape)
+        remedy = "choose fewer classes, samples or dimensions"
+        expected = f"arrays of at most {MOST_NUMBERS:,} numbers"
+        raise NeuralCollapseError(argument, expected, got, remedy)
+
+
 def strength_pair(argument: str, value: Any) -> tuple[float, float]:
     """Return `value` as two strengths of decay (lambda_W, lambda_H), of head and features.
 
@@ -211,7 +273,7 @@ def strength_pair(argument: str, value: Any) -> tuple[float, float]:
         got = shortened(pair) if isinstance(pair, (tuple, list)) else repr(pair)
         remedy = "a network is told only the first; find the other with implied_feature_decay"
         raise NeuralCollapseError(argument, expected, got, remedy)
-    return positive("lambda_W", pair[0]), positive("lambda_H", pair[1])
+    return decay_strength("lambda_W", pair[0]), decay_strength("lambda_H", pair[1])
 
 
 def fraction(argument: str, value: float, remedy: str) -> float:

@@ -171,3 +171,23 @@ def test_a_width_rounds_but_never_to_nothing():
     network = build_network("mlp", (1, 2, 2), 2, width=1e-9)
     assert network.head.in_features == 1
     assert build_network("mlp", (4,), 2, width=math.pi / 256).head.in_features == 3
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_wider_than_any_machine_is_refused(name):
+    message = "width: expected at most .*, a million units or channels in a layer, got 1e.09"
+    with pytest.raises(NeuralCollapseError, match=message):
+        build_network(name, (3, 32, 32), 10, width=1e9)
+
+
+def test_a_network_too_wide_for_this_machine_is_refused(monkeypatch):
+    def failing(*_):
+        raise RuntimeError(reason)
+
+    monkeypatch.setitem(NETWORKS, "mlp", failing)
+    reason = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 65536 bytes"
+    with pytest.raises(NeuralCollapseError, match=r"width: .* of mlp fit into memory, got 99"):
+        build_network("mlp", (1, 8, 8), 10, width=99)
+    reason = "another"
+    with pytest.raises(RuntimeError, match="another"):
+        build_network("mlp", (1, 8, 8), 10, width=99)

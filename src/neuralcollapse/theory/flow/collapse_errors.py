@@ -9,7 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuralcollapse.theory.sufficient_statistics import class_means
-from neuralcollapse.validation import as_tensor, check_shape, finite_matrix, occupied_labels
+from neuralcollapse.validation import (
+    as_tensor,
+    check_shape,
+    check_squares,
+    finite_matrix,
+    occupied_labels,
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def collapse_errors(W: Any, H: Any, labels: Any) -> CollapseErrors:
     Raises
     ------
     NeuralCollapseError
-        If shapes or labels do not fit.
+        If shapes or labels do not fit, or squares leave float64.
     NonFiniteError
         If an entry is NaN or infinite.
 
@@ -90,6 +96,7 @@ def collapse_errors(W: Any, H: Any, labels: Any) -> CollapseErrors:
     pair = [as_tensor(name, value).double().cpu() for name, value in (("W", W), ("H", H))]
     for name, value in zip(("W", "H"), pair, strict=True):
         finite_matrix(name, value.reshape(-1, value.shape[-1]) if value.ndim > 2 else value)
+        check_squares(name, value)
     W, H = pair
     labels = occupied_labels("labels", labels, W.shape[-2]).cpu()
     check_shape(

@@ -24,6 +24,7 @@ from neuralcollapse.validation import (
     finite_matrix,
     integer_labels,
     occupied_labels,
+    real_number,
 )
 
 Method = Literal["auto", "explicit", "implicit", "matrix-free"]
@@ -240,7 +241,7 @@ def _log_times(log_times: Any) -> Array:
 
 def _check_choices(method: str, rtol: float | None) -> None:
     check_choice("method", method, ("auto", *DEFAULT_RTOL))
-    if rtol is not None and not 1e-13 <= rtol <= 0.01:
+    if rtol is not None and not 1e-13 <= real_number("rtol", rtol) <= 0.01:
         raise NeuralCollapseError(
             "rtol", "a tolerance from 1e-13 to 0.01", str(rtol), "omit it for the method's own"
         )

@@ -78,7 +78,8 @@ def build_network(
     Raises
     ------
     NeuralCollapseError
-        If the name is unknown, or an imported network is not what is needed.
+        If the name is unknown, the network is too wide for memory, or an imported network is not
+        what is needed.
 
     Examples
     --------
@@ -90,7 +91,14 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name in NETWORKS:
-            return NETWORKS[name](tuple(input_shape), num_classes, width, head_bias)
+            try:
+                return NETWORKS[name](tuple(input_shape), num_classes, width, head_bias)
+            except RuntimeError as error:
+                if "memory" not in str(error):
+                    raise
+                expected = f"a factor at which the weights of {name} fit into memory"
+                remedy = "choose a narrower network"
+                raise NeuralCollapseError("width", expected, f"{width:g}", remedy) from error
         return imported_network(name, tuple(input_shape), num_classes, width, head_bias)
 
 
