@@ -20,8 +20,7 @@ import numpy as np
 
 from neuralcollapse.errors import NeuralCollapseError
 
-# An archive that unpacks to more than this many times its size, and to more than a GiB, is refused.
-BOMB_RATIO, BOMB_BYTES = 200, 2**30
+BOMB_RATIO, BOMB_BYTES = 200, 2**30  # an archive that unpacks to more of both is refused
 
 
 @contextmanager
