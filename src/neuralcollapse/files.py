@@ -20,8 +20,7 @@ import numpy as np
 
 from neuralcollapse.errors import NeuralCollapseError
 
-# An archive that unpacks to more than this many times its size, and to more than a GiB, is refused.
-BOMB_RATIO, BOMB_BYTES = 200, 2**30
+BOMB_RATIO, BOMB_BYTES = 200, 2**30  # an archive that unpacks to more of both is refused
 
 
 @contextmanager
@@ -313,6 +312,8 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
 
 
 def _native(array: np.ndarray) -> np.ndarray:
+    if not isinstance(array, np.ndarray):  # what another program put into the archive
+        raise ValueError("an entry that is no array")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

@@ -1,5 +1,6 @@
 """The commands for models and files that exist: certify, compare, ood, and measure's outputs."""
 
+import html
 import json
 
 import numpy as np
@@ -204,3 +205,32 @@ def test_a_file_that_cannot_be_written_is_one_line(decisions):
     assert result.exit_code == 2
     assert "error:" in result.output
     assert "d.npz" in result.output
+
+
+def test_the_page_says_what_the_terminal_says(tmp_path):
+    labels = np.arange(120) % 3
+    logits = 3 * np.eye(3)[labels]
+    logits[::8] = 0  # ties
+    np.savez(tmp_path / "a.npz", logits=logits, labels=labels, class_names=["a", "b", "<c>"])
+    page = tmp_path / "a.html"
+    result = run("certify", tmp_path / "a.npz", "--tolerance", 0.3, "--html", page)
+    said, shown = " ".join(result.output.split()), html.unescape(page.read_text())
+    for words in ("tie", "Holm's test at the same joint level shows an error below 30 %"):
+        assert words in said
+        assert words in shown
+
+
+def test_what_is_wrong_with_a_file_is_named_as_in_the_file(tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 60)) + np.eye(2, 60)[np.arange(40) % 2]
+    arrays = {"features": x, "labels": np.arange(40) % 2, "test_features": x}
+    path = tmp_path / "a.npz"
+    np.savez(path, foreign_features=np.where(x > 0, x, np.nan), **arrays)
+    result = run("ood", path, "--method", "mahalanobis")
+    assert "error: foreign_features: expected finite" in result.stderr
+    few = {name: array[:4] for name, array in arrays.items()}
+    np.savez(path, foreign_features=x, weight=np.eye(2, 60), **few)
+    result = run("ood", path, "--method", "vim")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: --method: ")
+    path.write_bytes(b"no archive")
+    assert run("compare", path, path).stderr.startswith("error: FIRST")

@@ -192,3 +192,14 @@ def test_ends_of_bins_hold_at_a_confidence_near_one():
     confidence = 1 - 2.0**-50
     found = top_label_calibration(sure.log(), torch.ones(500), bins=10, confidence=confidence)
     assert found.bins["lower"].to_numpy() == pytest.approx((2.0**-50 / 20) ** (1 / 50), rel=1e-9)
+
+
+@pytest.mark.parametrize("right", [1500, 1499, 1490])
+def test_errors_that_cancel_have_no_direction(right):
+    """At 90 % confidence 70 % are right, at 60 % it is 80 %."""
+    logits = np.log([[0.9, 0.1]] * 1000 + [[0.6, 0.4]] * 1000)
+    labels = np.zeros(2000, dtype=int)
+    labels[:300] = 1
+    labels[1000 : 1000 + 1700 - right] = 1
+    sentence = calibration(logits, labels).sentence
+    assert "over- and underconfident in different bins, on average neither" in sentence

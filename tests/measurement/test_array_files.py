@@ -107,7 +107,9 @@ def test_names_are_kept_in_the_file(tmp_path):
 @pytest.mark.parametrize("names", [np.array("ant"), np.array([["a"], ["b"], ["c"]])])
 def test_names_are_a_row(tmp_path, names):
     np.savez(tmp_path / "f.npz", features=FEATURES, labels=NUMBERS, class_names=names)
-    with pytest.raises(NeuralCollapseError, match=r"class_names: expected a list of names, got .*"):
+    with pytest.raises(
+        NeuralCollapseError, match=r"class_names in the file: expected a list of names, got .*"
+    ):
         read_features(tmp_path / "f.npz")
 
 
@@ -116,7 +118,9 @@ def test_names_in_metadata_are_a_row(tmp_path, names):
     save_file(
         {"features": torch.tensor(FEATURES)}, tmp_path / "f.safetensors", {"class_names": names}
     )
-    with pytest.raises(NeuralCollapseError, match="class_names: expected a list of names"):
+    with pytest.raises(
+        NeuralCollapseError, match="class_names in the file: expected a list of names"
+    ):
         read_arrays(tmp_path / "f.safetensors")
 
 
@@ -240,3 +244,39 @@ def test_a_file_of_torch_keeps_its_lists_and_refuses_what_it_does_not_know(tmp_p
     torch.save(kept | {"heads": [1, 2]}, tmp_path / "b.pt")
     with pytest.raises(NeuralCollapseError, match=r"no others, got 'heads' in b\.pt"):
         read_features(tmp_path / "b.pt")
+
+
+def test_numbers_written_as_text_are_numbers(tmp_path):
+    """In alphabetical order "10" stands before "2": of 12 classes ten had the wrong column."""
+    labels = np.arange(120) % 12
+    logits = np.eye(12)[labels] + 0.1 * np.random.default_rng(0).normal(size=(120, 12))
+    for text in (labels.astype(str), labels.astype("S")):
+        np.savez(tmp_path / "a.npz", logits=logits, labels=text)
+        found = read_decided(tmp_path / "a.npz")
+        assert found.labels.tolist() == labels.tolist()
+        report = nc.measure_features(logits, text, logits=logits)
+        assert report["accuracy"] == 1
+    padded = [f"{k:02d}" for k in labels]  # names, whose order is that of the numbers
+    np.savez(tmp_path / "a.npz", logits=logits, labels=padded)
+    assert read_decided(tmp_path / "a.npz").class_names[:2] == ["00", "01"]
+    named = nc.measure_features(logits, labels.astype(str), class_names=[str(k) for k in range(12)])
+    assert named.class_names[2] == "2"
+
+
+def test_probabilities_in_a_single_column_are_no_logits(tmp_path):
+    labels = np.arange(40) % 2
+    np.savez(tmp_path / "a.npz", logits=0.25 + 0.5 * labels, labels=labels)
+    with pytest.raises(NeuralCollapseError, match=r"logits: .*from 0 to 1; .*log\(p / \(1 - p\)\)"):
+        read_decided(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", logits=labels - 0.5, labels=labels)
+    assert float(read_decided(tmp_path / "a.npz").margins.min()) == 0.5
+
+
+def test_tables_keep_the_zeros_of_names_and_have_an_entry_in_every_cell(tmp_path):
+    table = tmp_path / "a.csv"
+    table.write_text("logit_010,logit_002,label\n0.0,2.0,002\n3.0,1.0,010\n")
+    assert read_decided(table).margins.tolist() == [2, 2]
+    for text, where in (("1.0,\n", "'label'"), (",cat\n", "'size'")):
+        table.write_text("size,label\n1.0,dog\n" + text)
+        with pytest.raises(NeuralCollapseError, match=f"path: .*none in row 2 of {where} in a.csv"):
+            read_decided(table)

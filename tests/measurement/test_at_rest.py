@@ -60,6 +60,43 @@ def test_a_module_that_merges_in_evaluation_mode_comes_back_bit_for_bit(training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+class Caching(nn.Linear):
+    """Makes buffers as it runs, which are no part of its state, and knows their size itself."""
+
+    def __init__(self):
+        super().__init__(6, 8)
+        self.register_buffer("grown", torch.zeros(1), persistent=False)
+        self.rows, self.known = 1, False
+
+    def forward(self, x):
+        if not self.known:
+            self.register_buffer("scale", torch.ones(8))
+            self.known = True
+        if self.rows < len(x):
+            self.grown, self.rows = torch.zeros(len(x)), len(x)
+        return super().forward(x) * self.scale + self.grown[: len(x), None]
+
+
+def test_caches_go_on_with_the_attributes_that_describe_them():
+    model = network(Caching())
+    nc.measure(model, batches())
+    assert model(batches()[0][0]).shape == (20, 3)
+
+
+def test_a_network_may_hold_a_sparse_buffer():
+    model = network()
+    edges = torch.eye(6).to_sparse()
+    model[0].register_buffer("edges", edges)
+    nc.measure(model, batches())
+    assert model[0].edges is edges
+
+
+def test_lazy_buffers_are_left_to_the_first_pass():
+    model = nn.Sequential(nn.LazyBatchNorm1d(), nn.Linear(6, 3))
+    nc.measure(model, batches())
+    assert model[0].running_mean.tolist() == [0.0] * 6
+
+
 def test_a_frozen_part_stays_frozen_and_parents_decide_first():
     class Frozen(nn.Sequential):
         def train(self, mode=True):
@@ -300,3 +337,32 @@ def test_generators_of_collate_functions_go_on_as_if_nothing_was_measured(of):
         return torch.cat([inputs for inputs, _ in loader])
 
     assert torch.equal(after(True), after(False))
+
+
+class Counting(nn.Module):
+    """A network whose forward pass changes its buffers in any mode: filled anew, replaced, new."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3, 2)
+        self.register_buffer("seen", torch.zeros(3))
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("cache", None)
+
+    def forward(self, x):
+        self.seen += x.mean(0)
+        self.calls = self.calls + 1
+        self.cache = x.detach()
+        return self.head(x)
+
+
+def test_buffers_are_as_they_were():
+    model = Counting()
+    model(torch.ones(2, 3))
+    objects = dict(model._buffers)
+    values = {name: buffer.clone() for name, buffer in objects.items()}
+    x, y = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 2
+    nc.measure(model, [(x, y)] * 2)
+    for name, buffer in model._buffers.items():
+        assert buffer is objects[name]
+        assert torch.equal(buffer, values[name])

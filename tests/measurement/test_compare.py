@@ -77,4 +77,21 @@ def test_what_has_no_interval_says_why(report):
     assert "No interval for nc1_pinv, nc1_trace_ratio, cdnv, vci" in text
     assert "None" not in text
     assert "95 % confidence" not in text
-    assert set(nc.compare(report, report).table["reason"]) == {""}
+    reasons = nc.compare(report, report).table["reason"]
+    assert set(reasons[reasons != ""].index) <= {"test_ncc_accuracy", "test_nc4_agreement"}
+
+
+def test_samples_are_the_same_only_if_their_classes_are():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(60, 4, generator=generator), torch.arange(60) % 3
+    kept = {"test_features": x, "test_labels": y}
+    one = nc.measure_features(x, y, class_names="abc", **kept)
+    assert all(nc.compare(one, one).paired.values())
+    others = nc.measure_features(x, y, class_names="xyz", **kept)
+    shuffled = nc.measure_features(x.flip(0), y.flip(0), class_names="abc", **kept)
+    assert not any(nc.compare(one, others).paired.values())
+    found = nc.compare(one, shuffled)
+    assert found.paired == {"training data": False, "test data": True}
+    assert "training data: labels, or the order of classes, do not agree one by one" in str(found)
+    reason = nc.compare(one, others).table.loc["test_ncc_accuracy", "reason"]
+    assert reason.startswith("a difference of shares has no interval")

@@ -141,7 +141,7 @@ def test_the_classifier_that_a_model_names_is_its_head_though_another_agrees_by_
 
 
 def test_the_classifier_that_a_model_names_is_its_head(generator):
-    inputs = torch.randn(5, 4, generator=generator)
+    inputs = torch.randn(50, 4, generator=generator)  # of few, one head may keep the order
     with FeatureTap(Distilled(both=False)) as tap:
         tap.model(inputs)
         assert torch.equal(tap.take()[1], tap.model.head(inputs))
@@ -236,10 +236,10 @@ def test_the_heads_of_transformers_are_found(generator):
     [
         (TwoHeads(), (2, 4), None, "2 of these candidates: 'first', 'second'; pass one of them"),
         (nn.Sequential(nn.ReLU()), (2, 4), None, r"model: expected a linear head \(nn.Linear\)"),
-        (Twice(), (2, 4), "head", "one call in each forward pass, got 2 calls of 'head'"),
+        (Twice(), (2, 4), "head", "got 2 calls of 'head'; let it take all its inputs at"),
         (Wrapped(lambda z: z), (2, 4), "fc", "layer of the model, got 'fc'; its linear layers are"),
         (Wrapped(lambda z: z), (2, 4), "body.1", r"weight of shape \(K, d\), got ReLU 'body.1'"),
-        (Wrapped(lambda z: z.sum()), (2, 4), None, "candidates: 'body.0', 'classifier'"),
+        (Wrapped(lambda z: z.sum()), (2, 4), None, "none of which is as wide .*: 'body.0', 'cl"),
     ],
 )
 def test_what_cannot_be_tapped_is_said(model, inputs, head, message):
@@ -293,3 +293,125 @@ def test_a_module_around_linear_layers_may_be_the_head():
         ),
     ):
         model(inputs)
+
+
+class InPlace(nn.Module):
+    """Changes what enters or leaves its head after the head has seen it."""
+
+    def __init__(self, change, body=None, head=None):
+        super().__init__()
+        self.body = body or nn.Sequential(nn.Linear(5, 8), nn.ReLU(inplace=True))
+        self.head, self.change = head or nn.Linear(8, 3), change
+
+    def forward(self, x):
+        h = self.body(x)
+        z = self.head(h)
+        self.change(h, z)
+        return z
+
+
+TO_LOGITS = {
+    "divided": lambda h, z: z.div_(4),
+    "masked": lambda h, z: z.select(-1, 1).fill_(-1e9),
+    "cut off": lambda h, z: z.relu_(),
+}
+
+
+@pytest.mark.parametrize("head", [None, "head"])
+@pytest.mark.parametrize("shape", [(20, 5), (20, 4, 5)], ids=["samples", "tokens"])
+@pytest.mark.parametrize("change", TO_LOGITS.values(), ids=TO_LOGITS)
+def test_logits_changed_in_place_are_read_as_the_head_gave_them(change, shape, head, generator):
+    torch.manual_seed(0)
+    model, inputs = InPlace(change).eval(), torch.randn(shape, generator=generator)
+    with FeatureTap(model, head) as tap, torch.no_grad():
+        for _ in range(2):
+            returned = model(inputs)
+            features, logits = tap.take()
+            assert (tap.name, tap.confident) == ("head", False)
+            torch.testing.assert_close(logits, features @ tap.weight.T + tap.bias)
+            torch.testing.assert_close(logits, model.head.forward(model.body(inputs)))
+            assert not torch.equal(logits, returned)
+
+
+def test_logits_changed_in_place_are_those_of_the_weight_before_a_step(generator):
+    model, inputs = InPlace(TO_LOGITS["divided"]), torch.randn(20, 5, generator=generator)
+    with FeatureTap(model) as tap:
+        for _ in range(2):
+            with torch.autocast("cpu", torch.bfloat16):
+                model(inputs)
+                expected = model.head.forward(model.body(inputs)).detach()
+            with torch.no_grad():
+                model.head.weight.mul_(2)
+            torch.testing.assert_close(tap.take()[1], expected, rtol=0.02, atol=0.02)
+
+
+def test_maps_changed_in_place_are_read_as_the_head_gave_them(generator):
+    model = InPlace(TO_LOGITS["divided"], nn.Conv2d(2, 8, 3), nn.Conv2d(8, 3, 1))
+    inputs = torch.randn(4, 2, 6, 6, generator=generator)
+    with FeatureTap(model) as tap, torch.no_grad():
+        model(inputs)
+        expected = model.head.forward(model.body(inputs)).movedim(1, -1)
+        torch.testing.assert_close(tap.take()[1], expected)
+
+
+@pytest.mark.parametrize("head", [None, "head"])
+@pytest.mark.filterwarnings("ignore:the logits of the head")
+def test_features_changed_in_place_after_the_head_are_refused(head, generator):
+    model = InPlace(lambda h, z: h.add_(1))
+    with FeatureTap(model, head) as tap, torch.no_grad():
+        model(torch.randn(20, 5, generator=generator))
+        with pytest.raises(NeuralCollapseError, match="'head' that stay as they are after"):
+            tap.take()
+
+
+def test_features_in_memory_that_is_written_elsewhere_are_read(generator):
+    room = torch.zeros(20, 9)
+    body = nn.Linear(5, 8)
+
+    class Roomy(nn.Module):
+        def forward(self, x):
+            room[:, :8] = body(x)
+            return room[:, :8]
+
+    model = InPlace(lambda h, z: room[:, 8:].add_(1), Roomy())
+    with FeatureTap(model) as tap, torch.no_grad():
+        model(torch.randn(20, 5, generator=generator))
+        assert torch.equal(tap.take()[0], room[:, :8])
+
+
+class Later(nn.Module):
+    """A network that goes on with what its head took in or gave out."""
+
+    def __init__(self, later):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head, self.later = nn.Linear(5, 4), nn.Linear(4, 3), later
+
+    def forward(self, x):
+        features = self.body(x)
+        logits = self.head(features)
+        return self.later(features, logits)
+
+
+def test_what_a_network_changes_in_place_after_its_head_is_read_as_it_was():
+    x, y = torch.randn(30, 5, generator=torch.Generator().manual_seed(1)), torch.arange(30) % 3
+    plain = nc.measure(Later(lambda h, z: z), [(x, y)] * 2)
+    for later in (lambda h, z: z.div_(2), lambda h, z: (z.sub_(z.amax(1, keepdim=True)), z)[1]):
+        report = nc.measure(Later(later), [(x, y)] * 2)
+        assert report.keys() == plain.keys()
+        for name, value in plain.items():
+            assert report[name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
+    with pytest.raises(NeuralCollapseError, match="'head' that stay as they are after its call"):
+        nc.measure(Later(lambda h, z: (h.zero_(), z)[1]), [(x, y)])
+
+
+def test_a_head_that_does_not_decide_is_said_to_decide_alone():
+    """Logits that are corrected before they are returned, or those of another layer."""
+    x, y = torch.randn(30, 5, generator=torch.Generator().manual_seed(1)), torch.arange(30) % 3
+    corrected = Later(lambda h, z: z + torch.tensor([3.0, 0.0, 0.0]))
+    for model, head in ((corrected, "head"), (Later(lambda h, z: z), "body")):
+        labels = y if head == "head" else torch.arange(30) % 4
+        notes = " ".join(nc.measure(model, [(x, labels)], head=head).notes)
+        assert f"does not return the logits of {head!r}, nor any that rank the classes" in notes
+    for later in (lambda h, z: z, lambda h, z: 5 * z, lambda h, z: z.softmax(1)):
+        assert "nor any that rank" not in " ".join(nc.measure(Later(later), [(x, y)]).notes)

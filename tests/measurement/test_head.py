@@ -13,6 +13,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import FeatureTap
+from neuralcollapse.measurement.cautions import cautions
 from neuralcollapse.measurement.head import LayerCall, as_it_stands, read_head
 from neuralcollapse.training import FixedHead
 
@@ -311,8 +312,43 @@ def test_other_outputs_make_nothing_ambiguous(wrap):
 @pytest.mark.parametrize("wrap", UNCLEAR.values(), ids=UNCLEAR)
 def test_what_no_head_alone_explains_is_asked_for(wrap):
     torch.manual_seed(0)
-    with pytest.raises(NeuralCollapseError, match="'f', 'cls'"):
+    with pytest.raises(NeuralCollapseError, match="of these candidates: 'cls'") as refused:
         nc.measure(Returning(wrap), batches())
+    assert "'f'" not in str(refused.value)  # whose outputs are more than what is returned
+
+
+class Waves(nn.Module):
+    def forward(self, x):
+        return x.mul(3).cos()
+
+
+def test_a_layer_of_maps_is_offered_where_their_channels_come_second(generator):
+    model = nn.Sequential(nn.Conv2d(2, DIM, 1), nn.ReLU(), nn.Conv2d(DIM, K, 1), Waves())
+    inputs = torch.randn(4, 2, 9, 9, generator=generator)
+    with pytest.raises(NeuralCollapseError, match="these candidates: '2'; pass"):
+        nc.measure(model, [(inputs, torch.zeros(4, 9, 9, dtype=torch.int64))])
+
+
+OTHERS = {
+    "reordered": lambda m, h, z: z.cos(),
+    "fewer": lambda m, h, z: z[:, :2],
+    "an average": lambda m, h, z: (z + 3 * m.same(h)) / 4,
+    "a loss": lambda m, h, z: z.sum(),
+}
+ALIKE = {
+    "itself": lambda m, h, z: z,
+    "scaled": lambda m, h, z: {"p": (z / 9).softmax(1), "loss": z.sum()},
+    "the largest": lambda m, h, z: nn.functional.one_hot(z.argmax(1), K).float(),
+}
+
+
+@pytest.mark.parametrize("wrap", [*OTHERS.values(), *ALIKE.values()], ids=[*OTHERS, *ALIKE])
+def test_the_accuracy_of_a_head_that_is_told_is_said_to_be_its_own(wrap):
+    torch.manual_seed(0)
+    report = nc.measure(Returning(wrap), batches(), head="cls")
+    said = [line for line in report.notes if "the logits of 'cls', nor any" in line]
+    assert len(said) == (wrap in OTHERS.values())
+    assert {*said} <= {*cautions(report)}
 
 
 def test_the_check_of_logits_is_as_sharp_as_their_precision():

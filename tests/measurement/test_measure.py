@@ -1,4 +1,5 @@
 import random
+from dataclasses import make_dataclass
 
 import numpy as np
 import pytest
@@ -264,10 +265,11 @@ class Reusing:
         self.x, self.y, self.form = x, y, form
 
     def __iter__(self):
-        buffer = np.zeros((10, self.x.shape[1]), np.float32)
+        buffer, labels = np.zeros((10, self.x.shape[1]), np.float32), torch.zeros(10).long()
         for start in range(0, len(self.x), 10):
             buffer[...] = self.x[start : start + 10]
-            yield self.form(torch.from_numpy(buffer), self.y[start : start + 10])
+            labels[...] = self.y[start : start + 10]
+            yield self.form(torch.from_numpy(buffer), labels)
 
 
 def test_a_loader_may_reuse_the_memory_of_its_batches():
@@ -278,6 +280,15 @@ def test_a_loader_may_reuse_the_memory_of_its_batches():
     truth = nc.measure(head, [(x, y)])["ncc_accuracy"]
     for form in (lambda x, y: (x, y), lambda x, y: {"input": x, "labels": y}):
         assert nc.measure(head, Reusing(x, y, form))["ncc_accuracy"] == truth
+    fields = make_dataclass("Fields", ["x", "y"], slots=True)
+    for form in (fields, lambda x, y: fields(x.numpy(), y)):
+        loader, run = Reusing(x, y, form), lambda model, batch: model(torch.as_tensor(batch.x))
+        assert nc.measure(head, loader, forward=run)["ncc_accuracy"] == truth
+    pair = Reusing(x, y, lambda x, y: (x, y))
+    arrays = nc.extract_features(head, pair)
+    assert torch.equal(arrays["features"], x)
+    assert torch.equal(arrays["labels"], y)
+    assert nc.measure_layers(head, pair, layers=[""])["ncc_accuracy"][-1] == truth
     stream = Reusing(x, y, lambda x, y: (x, y))
     for batches in (stream, iter(stream)):
         again = nc.measure_features(batches, weight=head.weight, bias=head.bias)

@@ -3,6 +3,7 @@
 import itertools
 from collections import namedtuple
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -412,6 +413,12 @@ X, Y = data(6)
         (lambda m: nc.measure(m, [(X, (Y[:2], Y[2:3], Y[3:]))]), "labels: .*of shapes"),
         (lambda m: nc.measure(m, [(X, Y.to_sparse())]), "labels: .*layout torch.sparse"),
         (lambda m: nc.measure(m, [(X, Y.to("meta"))]), "labels: .*meta device"),
+        (lambda m: nc.measure(m, [(X, torch.nested.nested_tensor([Y, Y]))]), "labels: .*a nested"),
+        (lambda m: nc.measure(m, [(X, None)]), r"labels: .*object \(NoneType\)"),
+        (lambda m: nc.measure(m, [(X, X[:, :3])]), "labels: .*measure_regression"),
+        (lambda m: nc.measure(m, [(X, Y)], unpack=lambda b: b[0]), "unpack: .*got one to Tensor"),
+        (lambda m: nc.measure_layers(m, [(X, Y)], max_batches=1.5), "max_batches: expected a wh"),
+        (lambda m: nc.measure_features(3), "features: expected an iterable .* got int"),
         (lambda m: nc.measure_features([X[0], X[1, :3]], [0, 1]), "features: .*of shapes"),
         (lambda m: nc.measure(m, [(X, Y)], ignore_index=None), "ignore_index: expected a number"),
         (lambda m: nc.measure(m, [(X, Y)], max_batches=1.5), "max_batches: expected a whole"),
@@ -420,6 +427,10 @@ X, Y = data(6)
             lambda m: nc.extract_features(m, [(X, Y)], hed="2"),
             "options: expected one of head, .*hed",
         ),
+        (lambda m: nc.watch(m, [(X, Y)], max_batch=2), "'max_batch'; .* perhaps 'max_batches'"),
+        (lambda m: nc.watch(m, [(X, Y)], histroy="a"), "options: .*'histroy'.* perhaps 'history'"),
+        (lambda m: nc.extract_features(m, [], progres=True), "options: .*perhaps 'progress'"),
+        (lambda m: nc.measure(m, [(X, X[:, :3] - 1)]), "labels: .* rows, .*measure_regression"),
     ],
 )
 def test_what_is_no_batch_is_refused_clearly(call, message):
@@ -432,3 +443,64 @@ def test_numbers_of_any_kind_are_read():
     small = (X / 8).to(torch.float8_e4m3fn)
     report = nc.measure_features(small, Y)
     assert report["nc1_trace_ratio"] == nc.measure_features(small.float(), Y)["nc1_trace_ratio"]
+
+
+def test_labels_of_any_form_are_read_for_layers_too():
+    """Float32 numbers of two classes, maps with a channel, arrays, names, one-hot rows."""
+    generator = torch.Generator().manual_seed(0)
+    images, names = torch.randn(8, 2, 4, 4, generator=generator), ["no", "yes"]
+    each, there = (images.sum(1) > 0).long(), torch.arange(8) % 2
+    torch.manual_seed(0)
+    maps = nn.Sequential(nn.Conv2d(2, 5, 1), nn.Tanh(), nn.Conv2d(5, 1, 1))
+    pooled = nn.Sequential(nn.Conv2d(2, 5, 1), nn.Tanh(), Means(), nn.Linear(5, 1))
+    for model, labels in ((maps, each), (pooled, there)):
+        truth = nc.measure(model, [(images, labels)], layers=["0"])
+        profile = nc.measure_layers(model, [(images, labels)], layers=["0"])
+        forms = [labels.float(), labels[:, None].float(), labels.numpy(), np.array(names)[labels]]
+        for form in [*forms, *([torch.eye(2)[labels]] if model is pooled else [])]:
+            report = nc.measure(model, [(images, form)], layers=["0"], class_names=names)
+            close(report, truth)
+            assert report.layers["0"] == pytest.approx(truth.layers["0"], rel=1e-4)
+            again = nc.measure_layers(model, [(images, form)], layers=["0"], class_names=names)
+            assert again["nc1_pinv"] == pytest.approx(profile["nc1_pinv"], rel=1e-4)
+
+
+class Means(nn.Module):
+    def forward(self, maps):
+        return maps.mean((2, 3))
+
+
+def test_classes_of_one_hot_rows_are_counted_without_a_head():
+    x, y = data()
+    layers = nn.Sequential(nn.Tanh(), nn.Tanh())
+    truth = nc.measure_layers(layers, [(x, y)], layers=["1"])
+    again = nc.measure_layers(layers, [(x, torch.eye(K)[y])], layers=["1"])
+    assert again["nc1_pinv"] == pytest.approx(truth["nc1_pinv"])
+
+
+def test_objects_may_have_a_mask():
+    x, y = data()
+    there = torch.arange(len(x)) % 5 > 0
+    batch = SimpleNamespace(x=x, y=y, mask=there)
+    report = nc.measure(body(), [batch], forward=lambda model, batch: model(batch.x))
+    close(report, expected(there))
+
+
+def test_a_mask_that_may_mean_all_or_none_is_refused():
+    """Zeros are what a network adds to scores where every token is there."""
+    inputs = torch.randn(3, 4, 5)
+    batch = {"input": inputs, "labels": torch.arange(12).view(3, 4) % K}
+    with pytest.raises(NeuralCollapseError, match=r"attention_mask: .*zeros alone; pass booleans"):
+        nc.measure(body(), [batch, {**batch, "attention_mask": torch.zeros(3, 4)}])
+    nothing = {**batch, "attention_mask": torch.zeros(3, 4, dtype=torch.bool)}
+    close(nc.measure(body(), [batch, nothing]), nc.measure(body(), [batch]))
+
+
+def test_one_token_of_each_sequence_may_be_of_the_second_class():
+    """Labels of tokens that look like one-hot rows."""
+    torch.manual_seed(0)
+    inputs, labels = torch.randn(40, 3, 5), torch.eye(3)[torch.arange(40) % 3].long()
+    model = nn.Sequential(nn.Linear(5, DIM), nn.Tanh(), nn.Linear(DIM, 2))
+    report = nc.measure(model, [(inputs, labels)], layers=["1"])
+    close(report, nc.measure(model, [(inputs.flatten(0, 1), labels.flatten())]))
+    assert report.layers["1"]["cdnv"] == pytest.approx(report["cdnv"], rel=1e-4)

@@ -564,3 +564,35 @@ def test_vci_has_an_interval_only_where_each_direction_stands_out_of_noise():
         .estimates["vci"]
         .reason
     )
+
+
+@pytest.mark.parametrize(
+    ("tails", "shown"),
+    [
+        ("normal", True),
+        ("in coordinates", True),
+        ("of whole samples", False),
+        ("of classes", False),
+    ],
+)
+def test_long_tails_leave_vci_without_an_interval(tails, shown):
+    """The inverse of a scatter is another then: of a multivariate t, 35 % of intervals covered."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(10).repeat(50)
+    noise = generator.standard_normal((500, 64))
+    if tails == "in coordinates":
+        noise = generator.standard_t(8, (500, 64))
+    elif tails == "of whole samples":
+        noise *= np.sqrt(5 / generator.chisquare(5, (500, 1)))
+    elif tails == "of classes":
+        noise *= np.linspace(0.3, 2, 10)[labels][:, None]
+    features = 2 * generator.standard_normal((10, 64))[labels] + noise
+    state = CollapseState(10, 64, intervals=True)
+    state.gather(features, labels)
+    sample = ClassSample.of(state.moments)
+    found = measure_features(features, labels, intervals=True).estimates["vci"]
+    assert found.has_interval == shown
+    assert found.corrected > 0
+    assert (sample.kurtosis < 0.2) == shown
+    if shown:
+        assert abs(sample.kurtosis) < 0.06

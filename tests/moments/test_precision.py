@@ -201,3 +201,19 @@ def test_a_few_rows_with_a_strong_direction_are_float64():
     narrow, wide = (measure_features(r, labels)["nc1_pinv"] for r in (rows, rows.double()))
     assert narrow == pytest.approx(wide, rel=1e-4)
     assert wide > 0
+
+
+@pytest.mark.parametrize("every", [30, 300])
+def test_loud_classes_do_not_drown_the_scatter_of_another(every):
+    """One class in so many rows has deviation 1 but for a direction of 1e5; others 1e5 in all."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(9000) % 3
+    labels[::every] = 3
+    features = 1e5 * torch.randn(9000, 12, generator=generator)
+    features[::every, 1:] /= 1e5
+    features = features @ torch.linalg.qr(torch.randn(12, 12, generator=generator))[0]
+    spectra = [
+        torch.linalg.eigvalsh(ClassMoments(4, 12, "per_class").update(x, labels).class_scatters)
+        for x in (features, features.double())
+    ]
+    torch.testing.assert_close(*spectra, rtol=2e-2, atol=0)

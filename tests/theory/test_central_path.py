@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.integrate import solve_ivp
+from scipy.integrate import quad, solve_ivp
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.theory import (
@@ -169,6 +169,8 @@ def closed_form(start, radius, lambda_w, lambda_h):
         (1.0, 1.31, 0.5, 0.1),
         (1.0, 0.5, 3.0, 2.0),
         (1.0, 1e-40, 3.0, 2.0),
+        (160.0, 0.02, 1e-3, 1100.0),  # far above the limit, and far down
+        (1000.0, 0.1, 2.0, 0.55),
         (1.0, 0.5, 1.0, 1 + 1e-8),
         (1.0, 0.5, 2.0, 0.5 * (1 - 1e-8)),
         (1.0, 0.5, 2.0, 0.5 * (1 - 1e-15)),
@@ -253,7 +255,7 @@ DISTINCT = np.eye(2)
         (lambda: central_path(np.ones((2, 2)), [0, 1], 1, 1, [1]), "H0: .* got equal class means"),
         (lambda: collapsed_path_time(1, 9, 0.5, 0.1), "radius: expected a radius between"),
         (lambda: collapsed_path_time(1, 0.9, 0.5, 0), "the squared radius tends to inf"),
-        (lambda: collapsed_path_time(1, 1.2, 2, 0.5), "the squared radius tends to 0"),
+        (lambda: collapsed_path_time(1, 1.2, 2, 0.5), "radius: expected a radius between"),
         (lambda: trace_ratio_falls_from(0, 1), "lambda_w: expected a finite number above 0"),
     ],
 )
@@ -302,3 +304,25 @@ def test_the_velocity_is_the_derivative_of_the_path():
     slope = (path.features(2) - path.features(0)) / (2 * step)
     velocity = central_path_velocity(path.features(1), labels, 0.5, 0.1)
     torch.testing.assert_close(velocity, slope, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("start", "radius", "lambda_w", "lambda_h"),
+    [
+        (1.0, 0.5, 2.0, 0.5),  # lambda_w lambda_h = 1, where the closed form has a double pole
+        (1.0, 0.5, 2.0, 0.5 * (1 + 1e-8)),
+        (1.0, 0.5, 2.0, 0.5 * (1 - 1e-12)),
+        (0.1, 2.0, 0.1, 1e-13),
+        (0.1, 2.0, 0.1, 1e-20),
+        (2.5, 1.9, 0.1, 0.02),
+        (1e-3, 0.9, 1e-2, 1e-3),
+    ],
+)
+def test_the_time_of_the_collapsed_path_is_its_integral(start, radius, lambda_w, lambda_h):
+    def pace(log_radius):
+        s = lambda_w + math.exp(2 * log_radius)
+        return s**2 / (lambda_w - lambda_h * s**2)
+
+    ends = math.log(start), math.log(radius)
+    time, _ = quad(pace, *ends, epsabs=0, epsrel=1e-12, limit=200)
+    assert collapsed_path_time(start, radius, lambda_w, lambda_h) == pytest.approx(time, rel=1e-10)

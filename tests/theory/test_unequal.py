@@ -293,6 +293,17 @@ def test_another_loss_or_bias_is_refused(options, message):
         unequal_minimizer(SIZES, 2, 5e-3, 1e-3, **options)
 
 
+@pytest.mark.parametrize("strength", [1e-3, 1e-9, 1e-12, 1e-14])
+@pytest.mark.parametrize(("num_classes", "size"), [(3, 10), (5, 4)])
+def test_values_keep_their_digits_at_any_decay(num_classes, size, strength):
+    """Of equal classes: q = r sqrt(n) (K - 1) is what a class gives to the others in all."""
+    best = unequal_minimizer([size] * num_classes, num_classes, strength, strength)
+    q = strength * math.sqrt(size) * (num_classes - 1)
+    value = -math.log1p(-q) + q * math.log((num_classes - 1) * (1 - q) / q)
+    assert best.value == pytest.approx(value, rel=1e-12, abs=0)
+    assert abs(best.gap) < 1e-10 * value
+
+
 @pytest.mark.parametrize("decay", [1e-8, 1e-13, 1e-15, 1e-18, 1e-25])
 def test_the_value_of_equal_classes_is_that_of_the_closed_form_at_any_decay(decay):
     best = unequal_minimizer([5, 5, 5], 3, decay, decay)

@@ -42,5 +42,6 @@ def _report(argument: str, path: Path) -> Any:
     try:
         return load_report(path) if is_report(path) else measure_features(**read_features(path))
     except NeuralCollapseError as error:
-        name = argument if error.argument == "path" else f"{error.argument} in {path}"
+        of_file = error.argument in ("path", str(path))
+        name = argument if of_file else f"{error.argument} in {path}"
         raise type(error)(name, error.expected, error.got, error.remedy) from error

@@ -12,10 +12,10 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.array_files import read_arrays
 from neuralcollapse.measurement.feature_files import NAMES
+from neuralcollapse.measurement.feature_stream import read_scores
 from neuralcollapse.metrics.head import Head, two_sided
 from neuralcollapse.metrics.margins import sample_margins
 from neuralcollapse.validation import (
-    as_matrix,
     check_class_names,
     check_shape,
     distinct_labels,
@@ -106,9 +106,7 @@ def read_decided(path: str | Path, class_names: Sequence[str] | None = None) -> 
 def _logits(arrays: dict[str, Any], prefix: str, path: Path) -> Tensor | None:
     if f"{prefix}logits" in arrays:
         name = f"{prefix}logits"
-        logits = finite_tensor(name, arrays[name])
-        logits = as_matrix(name, logits[:, None] if logits.ndim == 1 else logits)
-        return two_sided(logits, 1) if logits.shape[1] == 1 else logits
+        return read_scores(name, finite_tensor(name, arrays[name]))
     if f"{prefix}features" not in arrays or "weight" not in arrays:
         return None
     weight = finite_matrix("weight", arrays["weight"])

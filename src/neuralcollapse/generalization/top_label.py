@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,8 @@ class TopLabelCalibration:
         apart = self.mean_confidence - self.accuracy
         if self.ece <= self.chance:
             verdict = "no more than samples of this size show whose confidences are right"
+        elif abs(apart) <= 2 * math.sqrt(self.accuracy * (1 - self.accuracy) / self.n):
+            verdict = "over- and underconfident in different bins, on average neither"
         else:
             verdict = (
                 f"{'over' if apart > 0 else 'under'}confident on average by {share(abs(apart))}"

@@ -12,7 +12,8 @@ from neuralcollapse.measurement.at_rest import is_compiled
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_moments import LayerMoments
-from neuralcollapse.measurement.passes import Check, PassOptions
+from neuralcollapse.measurement.pass_options import PassOptions
+from neuralcollapse.measurement.passes import Check
 from neuralcollapse.measurement.split_report import SplitReport, value_names
 from neuralcollapse.metrics.catalogue import own_metrics
 from neuralcollapse.metrics.over_ranks import (

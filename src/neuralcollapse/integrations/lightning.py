@@ -18,7 +18,8 @@ from neuralcollapse.integrations.quiet import never_ending
 from neuralcollapse.integrations.watch import Loaders
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_pass import Bounded
-from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
+from neuralcollapse.measurement.pass_options import PassOptions
+from neuralcollapse.measurement.passes import measured_passes, rehearse
 from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.recorder import CollapseRecorder, Mode
@@ -157,7 +158,7 @@ class CollapseCallback(_Callback):
             schedule, mode, history, prefix, class_names, include,
             resume=resume, overwrite=overwrite,
         )  # fmt: skip
-        self._options = PassOptions.of(options, class_names=self._recorder.class_names)
+        self._options = PassOptions.of(options, type(self), class_names=self._recorder.class_names)
         self._validation = validation
         self._loader, self._val_loader = loader, val_loader
         self._observer: BatchObserver | None = None
@@ -273,8 +274,7 @@ class CollapseCallback(_Callback):
         return pl_module, _Transferred(loader, pl_module, bound), options, tests
 
     def _measured(self, trainer: Any, pl_module: Any) -> CollapseReport:
-        most = trainer.num_training_batches  # inf for a stream without a length
-        bound = None if self._loader is not None else min(most, self._batches)
+        bound = min(trainer.num_training_batches, self._batches) if self._loader is None else None
         module, loader, options, tests = self._data(trainer, pl_module, bound)
         return measured_passes(module, loader, tests, options, merged=True)
 

@@ -14,7 +14,8 @@ from neuralcollapse.integrations.missing import MissingLibrary
 from neuralcollapse.integrations.quiet import never_ending
 from neuralcollapse.integrations.watch import Loaders
 from neuralcollapse.measurement.feature_pass import Bounded
-from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
+from neuralcollapse.measurement.pass_options import PassOptions
+from neuralcollapse.measurement.passes import measured_passes, rehearse
 from neuralcollapse.measurement.samples import LABEL_KEYS
 from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
 from neuralcollapse.runs.record import Record
@@ -133,7 +134,7 @@ class CollapseTrainerCallback(TrainerCallback):
             resume=resume, overwrite=overwrite,
         )  # fmt: skip
         known = self._recorder.class_names
-        self._options = PassOptions.of(options, label_keys=keys, class_names=known)
+        self._options = PassOptions.of(options, type(self), label_keys=keys, class_names=known)
         self._loader, self._val_loader, self._evaluation = loader, val_loader, evaluation
         self._loaders: tuple[Iterable[Any], Loaders] | None = None
         self._observer: BatchObserver | None = None

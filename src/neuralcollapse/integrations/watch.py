@@ -10,7 +10,8 @@ from typing import Any
 
 from neuralcollapse.integrations.batch_observer import BatchObserver
 from neuralcollapse.integrations.loggers import sink
-from neuralcollapse.measurement.passes import PassOptions, measured_passes, rehearse
+from neuralcollapse.measurement.pass_options import PassOptions
+from neuralcollapse.measurement.passes import measured_passes, rehearse
 from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.recorder import CollapseRecorder, Mode
@@ -149,7 +150,7 @@ class CollapseWatch:
             schedule, mode, history, prefix, class_names, include,
             resume=resume, overwrite=overwrite,
         )  # fmt: skip
-        self._options = PassOptions.of(options, class_names=self._recorder.class_names)
+        self._options = PassOptions.of(options, type(self), class_names=self._recorder.class_names)
         self._recorder.optimizers = () if optimizer is None else (optimizer,)
         self._observer: BatchObserver | None = None
         self._log = sink(log)

@@ -125,9 +125,13 @@ def _saved(path: Path) -> dict[str, Any]:
 
 def _names(found: Any, path: Path) -> list[str]:
     names = found.tolist() if isinstance(found, (np.ndarray, Tensor)) else found
-    if not isinstance(names, list) or any(isinstance(name, (list, dict)) for name in names):
+    if not isinstance(names, (list, tuple)) or any(
+        isinstance(name, (list, dict)) for name in names
+    ):
         got = f"{' '.join(str(found).split())[:40]} in {path.name}"
-        raise NeuralCollapseError("class_names", "a list of names", got, "store one name per class")
+        raise NeuralCollapseError(
+            "class_names in the file", "a list of names", got, "store one name per class"
+        )
     return [str(name) for name in names]
 
 
@@ -144,7 +148,8 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         # An archive is not a mapping: it has keys, but cannot be iterated over.
         arrays = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
         names = (archive.metadata() or {}).get("class_names")
-        if names is not None:
+    if names is not None:
+        with reading(path, "class_names in the metadata as a JSON list", "store them so"):
             arrays["class_names"] = json.loads(names)
     return arrays
 
@@ -153,9 +158,10 @@ def _read_csv(path: Path) -> dict[str, Any]:
     import pandas as pd
 
     with reading(path, "a csv file with a header", "write it with pandas.DataFrame.to_csv"):
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-        # As pandas renames a name that stands there twice, the header is read again by itself.
+        # As pandas renames a name that stands there twice, the header is read by itself.
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, na_filter=False).iloc[0]
+        text = {name: str for name in header if name.strip().lower() in LABELS}
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=text)
     names = [str(name) for name in table.columns]
     nameless = [name for name in names if name.startswith("Unnamed: ")]  # as pandas calls it
     if nameless or all(map(_is_number, names)):
@@ -177,6 +183,10 @@ def _read_csv(path: Path) -> dict[str, Any]:
         got = f"{', '.join(map(repr, words or labels))} in {path.name}"
         remedy = "rename the column of labels, and leave out other text"
         raise NeuralCollapseError("path", expected, got, remedy)
+    for name, column in columns.items():
+        if column.isna().any():
+            got = f"none in row {int(column.isna().argmax()) + 1} of {name!r} in {path.name}"
+            raise NeuralCollapseError("path", "an entry in every cell", got, "complete the table")
     found: dict[str, Any] = {}
     if rest:
         found["features"] = np.stack([columns[name] for name in rest], 1).astype(np.float64)
@@ -185,11 +195,7 @@ def _read_csv(path: Path) -> dict[str, Any]:
     if len(scores) > 1:  # a single one stands for two classes
         found["class_names"] = [re.sub(r"^logits?_?", "", n, flags=re.I) or n for n in scores]
     if labels:
-        classes = columns[labels[0]]
-        numbered = all(name.isdecimal() for name in found.get("class_names", [""]))
-        if numbered and pd.api.types.is_integer_dtype(classes):
-            classes = classes.astype(str)  # numbers are names too: columns stand in any order
-        found["labels"] = classes.to_numpy()
+        found["labels"] = columns[labels[0]].to_numpy(dtype=np.str_)
     return found
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -94,10 +95,11 @@ def evaluating(
     """Evaluate without gradients, and eagerly; restore everything at the end.
 
     What is restored: the modes, through ``train(mode)`` of each module, parents first, so that a
-    module that changes its weights in evaluation mode changes them back; these weights, bit for
-    bit; the device; the random states of torch, numpy and Python; and the generators and epochs of
-    the loaders, their samplers and data sets. Loaders with ``persistent_workers`` get workers of
-    their own meanwhile. States that a sampler keeps elsewhere cannot be reached.
+    module that changes its weights in evaluation mode changes them back; these weights and the
+    buffers of the state dict, bit for bit; the device; the random states of torch, numpy and
+    Python; and the generators and epochs of the loaders, their samplers and data sets. Loaders with
+    ``persistent_workers`` get workers of their own meanwhile. States that a sampler keeps elsewhere
+    cannot be reached.
 
     Parameters
     ----------
@@ -142,15 +144,17 @@ def evaluating(
 
 @contextmanager
 def _modes(model: nn.Module) -> Iterator[None]:
-    """Restore the modes of all modules, and the weights of those that `train` may change."""
+    """Restore the modes of all modules, their buffers, and the weights that `train` may change."""
     modes = {module: module.training for module in model.modules()}
-    own = {
-        tensor: tensor.detach().clone()
+    held: list[tuple[dict[str, Any], str, Tensor | None, Tensor | None]] = [
+        (part, name, tensor, _copied(tensor))
         for module in modes
+        for part in (module._buffers, module._parameters)
+        for name, tensor in part.items()
         if type(module).train is not nn.Module.train
-        for tensor in (*module._parameters.values(), *module._buffers.values())
-        if tensor is not None and not tensor.is_meta
-    }
+        # Others are caches, of which attributes know the size: half of that cannot be put back.
+        or (part is module._buffers and name not in module._non_persistent_buffers_set)
+    ]
     try:
         yield
     finally:
@@ -160,9 +164,19 @@ def _modes(model: nn.Module) -> Iterator[None]:
         for module, mode in modes.items():
             module.training = mode  # where the `train` of a parent does not pass the mode on
         with torch.no_grad():
-            for tensor, before in own.items():
-                if tensor.shape == before.shape and not torch.equal(tensor, before):
+            for part, name, tensor, before in held:
+                part[name] = tensor  # where it was replaced
+                if tensor is None or before is None or tensor.shape != before.shape:
+                    continue
+                if not torch.equal(tensor, before):
                     tensor.copy_(before)
+
+
+def _copied(tensor: Tensor | None) -> Tensor | None:
+    """Return a copy of a dense tensor with numbers; None of others, which torch cannot compare."""
+    if tensor is None or is_lazy(tensor) or tensor.is_meta:
+        return None
+    return None if tensor.layout != torch.strided or tensor.is_nested else tensor.detach().clone()
 
 
 @contextmanager

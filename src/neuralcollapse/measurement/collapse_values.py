@@ -94,7 +94,10 @@ class CollapseValues(Mapping[str, float]):
         """Corrected values with 95 % intervals, by the names of the values.
 
         They estimate the value for the distribution that the samples come from, that is for
-        unlimited fresh samples. For the samples themselves the plain value is exact.
+        unlimited fresh samples; shares, how fresh samples are decided by these class means and
+        this head. For the samples themselves the plain value is exact. Where an interval is shown
+        it covers 92 to 100 % for normal samples, and down to 84 % below 20 samples of a class whose
+        tails are as long as those of a multivariate t with 5 degrees of freedom.
         """
         found: dict[str, Estimate] = {}
         tests = {"test": self.test, **self.others}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_values import CollapseValues
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 ROUND_OFF = 1e-12  # of a value: no change at all
 SAME = "labels agree one by one, so these are taken as the same samples, and paired"
+OTHER = "labels, or the order of classes, do not agree one by one, so these are not paired"
+NO_SHARES = "a difference of shares has no interval; each has its own, in report.estimates"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +61,7 @@ class Comparison:
     paired: dict[str, bool]
 
     def __str__(self) -> str:
-        how = " ".join(
-            f"{part}: {SAME if same else 'different samples'}."
-            for part, same in self.paired.items()
-        )
+        how = " ".join(f"{part}: {SAME if same else OTHER}." for part, same in self.paired.items())
         shown = self.table.drop(columns=["lower", "upper", "reason"])
         for column in ("corrected", "differs"):
             shown[column] = shown[column].map({True: "yes", False: "no", None: ""})
@@ -85,8 +87,9 @@ def compare(report_a: CollapseReport, report_b: CollapseReport) -> Comparison:
         (b - a) \pm t_{15} \sqrt{\mathrm{se}_J(a)^2 + \mathrm{se}_J(b)^2}
 
     on the logarithm of spreads, so that the interval is one of the ratio, and on signed squares of
-    distances. Accuracies on the same samples are compared by the exact sign test on the samples
-    that only one of the two classifies correctly; other shares have no interval.
+    distances. Accuracies on the same test samples are compared by the exact sign test on the
+    samples that only one of the two classifies correctly; other shares have no interval. Samples
+    are taken as the same where their classes agree one by one, in number and name.
 
     Parameters
     ----------
@@ -134,24 +137,28 @@ def compare(report_a: CollapseReport, report_b: CollapseReport) -> Comparison:
     pairs = {"training data": (report_a.train, report_b.train)}
     if report_a.test is not None and report_b.test is not None:
         pairs["test data"] = (report_a.test, report_b.test)
-    paired = {part: _same_samples(*splits) for part, splits in pairs.items()}
+    classes = report_a.class_names, report_b.class_names
+    paired = {part: _same_samples(*splits, *classes) for part, splits in pairs.items()}
     rows = {}
     for name in names:
         part = "test data" if name.startswith("test_") else "training data"
         one, other = report_a.estimates.get(name), report_b.estimates.get(name)
         a, b = report_a[name], report_b[name]
         rows[name] = _row(one or Estimate(a), other or Estimate(b), paired.get(part, False))
-    for part, splits in pairs.items():
-        name = "test_accuracy" if part == "test data" else "accuracy"
-        if paired[part] and name in rows:
-            rows[name] |= _sign_test(*splits)
+        if name.startswith("test_") and report_a.metric(name).kind == "share":
+            rows[name]["reason"] = NO_SHARES
+    if paired.get("test data") and "test_accuracy" in rows:
+        rows["test_accuracy"] |= _sign_test(*pairs["test data"])
     return Comparison(pd.DataFrame.from_dict(rows, orient="index"), paired)
 
 
-def _same_samples(a: SplitReport, b: SplitReport) -> bool:
+def _same_samples(
+    a: SplitReport, b: SplitReport, names_a: Sequence[str], names_b: Sequence[str]
+) -> bool:
     """Return whether labels agree one by one, which those of a shuffled loader would not."""
-    one, other = a.state.labels, b.state.labels
-    return len(one) > 0 and one.shape == other.shape and bool((one.cpu() == other.cpu()).all())
+    one, other = (split.state.labels.cpu() for split in (a, b))
+    same = list(names_a) == list(names_b)  # groups of samples depend on the numbers of classes
+    return same and len(one) > 0 and torch.equal(one, other)
 
 
 def _row(one: Estimate, other: Estimate, paired: bool) -> dict[str, Any]:
@@ -202,4 +209,5 @@ def _sign_test(a: SplitReport, b: SplitReport) -> dict[str, Any]:
     only_a, only_b = (int(((x > 0) & (y <= 0)).sum()) for x, y in (margins, margins[::-1]))
     apart = only_a + only_b
     p = binomtest(only_a, apart).pvalue if apart else 1.0
-    return {"differs": p < 0.05, "of": f"difference (sign test: p = {p:.2g})"}
+    of = f"difference (sign test: p = {p:.2g})"
+    return {"differs": p < 0.05, "of": of, "reason": ""}

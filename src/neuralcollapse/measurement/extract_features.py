@@ -13,8 +13,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import evaluating
 from neuralcollapse.measurement.feature_pass import FeaturePass
 from neuralcollapse.measurement.feature_tap import FeatureTap
-from neuralcollapse.measurement.passes import PassOptions
-from neuralcollapse.validation import as_tensor
+from neuralcollapse.measurement.pass_options import PassOptions
 
 
 def extract_features(
@@ -59,7 +58,7 @@ def extract_features(
     >>> abs(saved["nc1_pinv"] / direct["nc1_pinv"] - 1) < 1e-5
     True
     """
-    asked = PassOptions.of(options)
+    asked = PassOptions.of(options, extract_features)
     show = sys.stderr.isatty() if progress is None else progress
     kept: list[tuple[Tensor, Tensor]] = []
     with evaluating(model, asked.device, loader) as where, FeatureTap(model, asked.head) as tap:
@@ -68,7 +67,7 @@ def extract_features(
             model, loader, tap, where, samples, show, "extracting features", asked.max_batches
         )
         for features, _, labels in data:
-            kept.append((features.cpu(), as_tensor("labels", labels).cpu()))
+            kept.append((features.cpu(), labels.cpu().clone()))  # the loader may reuse theirs
         if not kept:
             raise NeuralCollapseError(
                 "loader", "at least one batch with samples", "none", "check the data set"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -132,15 +133,14 @@ class FeaturePass:
         with nullcontext() if layers is None else layers.listening():
             for batch in read(self._loader, self._most, self._show, self._title):
                 inputs, labels, mask = samples.split(batch)
-                if hasattr(labels, "__len__") and not len(labels):
+                if not len(labels):
                     continue  # the output for an empty batch says nothing about the head
                 if layers is not None:
                     layers.expect(*samples.expected(labels, mask))
                 inputs = moved(inputs, self._device)
                 output = samples.run(self._model, inputs)
                 features, logits = self._tap.take(output)
-                if _lends(inputs, features):  # into which it may write the next batch
-                    features = features.clone()
+                features = owned(features, inputs)
                 if layers is not None:
                     layers.num_classes = self._tap.sizes[0]
                     layers.add(labels, samples, mask)
@@ -154,8 +154,29 @@ class FeaturePass:
             raise NeuralCollapseError("loader", expected, "more", remedy)
 
 
-def _lends(inputs: Any, features: Tensor, depth: int = 4) -> bool:
-    """Return whether features lie in the memory of a tensor in the inputs, however nested."""
+def owned(features: Tensor, inputs: Any) -> Tensor:
+    """Return features that stay as they are when a loader writes its next batch into the last.
+
+    Parameters
+    ----------
+    features
+        What a network made of the inputs; copied if they lie in the memory of these.
+    inputs
+        Of a batch, nested in any way.
+
+    Examples
+    --------
+    >>> inputs = torch.zeros(3)
+    >>> owned(inputs, [inputs]) is inputs, owned(inputs, [inputs + 1]) is inputs
+    (False, True)
+    """
+    return features.clone() if _lends(inputs, features) else features
+
+
+def _lends(inputs: Any, features: Tensor, depth: int = 6) -> bool:
+    """Return whether features lie in the memory of something in the inputs, however nested."""
+    if isinstance(inputs, np.ndarray):
+        return bool(features.is_cpu and np.may_share_memory(inputs, features.numpy()))
     if isinstance(inputs, Tensor):
         dense = inputs.layout == torch.strided  # others have no storage
         return (
@@ -163,7 +184,8 @@ def _lends(inputs: Any, features: Tensor, depth: int = 4) -> bool:
         )
     parts: Iterable[Any] = inputs if isinstance(inputs, (list, tuple)) else ()
     named = inputs if isinstance(inputs, Mapping) else getattr(inputs, "__dict__", {})
-    parts = (*parts, *named.values())
+    slots = (getattr(inputs, name, None) for name in getattr(type(inputs), "__slots__", ()))
+    parts = (*parts, *named.values(), *slots)
     return depth > 0 and any(_lends(part, features, depth - 1) for part in parts)
 
 

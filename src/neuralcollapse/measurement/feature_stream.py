@@ -13,8 +13,15 @@ from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.metrics.head import Head, two_sided
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.state import CollapseState
-from neuralcollapse.validation import as_matrix, check_class_names, integer_labels, read_labels
+from neuralcollapse.validation import (
+    as_matrix,
+    as_tensor,
+    check_class_names,
+    integer_labels,
+    read_labels,
+)
 
+FEW = 4  # single logits may all lie between 0 and 1 by chance
 Batch = tuple[Tensor, Tensor | None, Any]
 
 
@@ -47,7 +54,11 @@ class FeatureStream:
         self.batches, self.head, self.class_names = batches, head, class_names
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in () if self.batches is None else self.batches:
+        batches = () if self.batches is None else self.batches
+        if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
+            expected, got = "an iterable of batches (features, labels)", type(batches).__name__
+            raise NeuralCollapseError("features", expected, got, "pass labels=, or a stream")
+        for batch in batches:
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 expected = (
                     "batches (features, labels) or (features, labels, logits), without labels="
@@ -72,9 +83,29 @@ class FeatureStream:
 
 
 def read_scores(argument: str, logits: Any) -> Tensor:
-    """Return logits (n, K); a single logit z per sample becomes -z/2 and z/2."""
-    scores = as_matrix(argument, logits).detach()
-    return two_sided(scores, dim=1) if scores.shape[1] == 1 else scores
+    """Return logits (n, K); a single logit z per sample, (n,) or (n, 1), becomes -z/2 and z/2.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    logits
+        Of n samples.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If they are no matrix of numbers, or a single column of probabilities.
+    """
+    scores = as_tensor(argument, logits).detach()
+    scores = as_matrix(argument, scores[:, None] if scores.ndim == 1 else scores)
+    if scores.shape[1] > 1:
+        return scores
+    if len(scores) > FEW and bool(((scores >= 0) & (scores <= 1)).all()):
+        expected, got = "logits, of either sign", "a single column of numbers from 0 to 1"
+        remedy = "of probabilities p, pass log(p / (1 - p))"
+        raise NeuralCollapseError(argument, expected, got, remedy)
+    return two_sided(scores, dim=1)
 
 
 def measure_stream(

@@ -30,7 +30,7 @@ from neuralcollapse.measurement.head import (
     read_head,
     unsharded,
 )
-from neuralcollapse.measurement.head_choice import choose_head, keeps_confidences, reduced
+from neuralcollapse.measurement.head_choice import choose_head, decides, keeps_confidences, reduced
 from neuralcollapse.measurement.head_product import AppliedMatrix, HeardProducts, bare_matrices
 from neuralcollapse.metrics.head import Head
 
@@ -73,7 +73,9 @@ class FeatureTap:
         Whether the last forward pass had several positions per sample, such as tokens.
     confident
         Whether the network returns the logits of the head at their own scale, so that confidences
-        can be read from them; None before the first forward pass.
+        can be read from them, judging by the first forward pass.
+    decisive
+        Whether it returns any that rank the classes alike.
 
     Raises
     ------
@@ -105,7 +107,7 @@ class FeatureTap:
     ) -> None:
         self.model = checked_network(model)
         self.name, self.tick, self.dense = "", -1, False
-        self.confident: bool | None = None
+        self.confident = self.decisive = True
         self._optional, self._absent = optional, False
         self._module: nn.Module | None = None
         self._reading: HeadReader | None = None
@@ -211,11 +213,17 @@ class FeatureTap:
         calls, self._calls = self._calls, []
         if len(calls) != 1:
             got = f"{len(calls)} calls of {self.name!r}"
-            remedy = "pass the layer that is called once as head=, and run each batch once"
+            remedy = (
+                "let it take all its inputs at once, pass a layer that is called once as head=, or "
+                "measure_features of what it takes; and run each batch once"
+            )
             raise NeuralCollapseError("head", "one call in each forward pass", got, remedy)
-        call = reduced(calls[0], output)
-        if self.confident is None:
+        given = calls[0].as_given()
+        given.refuse_changed()
+        call = reduced(given, output)
+        if self.tick < 0 and output is not None:
             self.confident = keeps_confidences(call, output)
+            self.decisive = self.confident or decides(call, output)
         self.tick = call.tick
         features = call.features if self._scale is None else normalize(call.features, dim=-1)
         self.dense = math.prod(features.shape[1:-1]) > 1
@@ -239,7 +247,7 @@ class FeatureTap:
         if not isinstance(chosen.module, AppliedMatrix):
             self._products = None
         self._calls = [call for call in self._calls if call.module is chosen.module]
-        self._read(chosen)
+        self._read(chosen.as_given())
 
     def _read(self, call: LayerCall) -> None:
         """Read the weight while it is still that of the call: training may change it soon."""
@@ -269,6 +277,7 @@ class FeatureTap:
             self._output = output
             if self._module is None and not self._absent:
                 self._choose(output)
+            self._calls = [call.as_given() for call in self._calls]  # before the weight changes
 
     def _multiplied(self, call: LayerCall) -> None:
         if self._told and self._module is None:
@@ -305,11 +314,7 @@ def _candidates(model: nn.Module) -> dict[nn.Module, str]:
 
 def _find(model: nn.Module, head: nn.Module | str) -> tuple[str, nn.Module]:
     modules = dict(model.named_modules())
-    found = [
-        (name, module)
-        for name, module in modules.items()
-        if (name == head if isinstance(head, str) else module is head)
-    ]
+    found = [(n, module) for n, module in modules.items() if head is module or head == n]
     candidates = _candidates(model)
     linear = [name for module, name in candidates.items() if is_linear(module)]
     listed = f"its linear layers are: {', '.join(map(repr, linear)) or 'none'}"

@@ -39,6 +39,8 @@ class LayerCall:
         (n, ..., K) output, likewise.
     tick
         Its position among all calls that taps have recorded.
+    left
+        The output itself, if the network changed it in place and `logits` are computed anew.
     """
 
     name: str
@@ -46,6 +48,33 @@ class LayerCall:
     features: Tensor
     logits: Tensor
     tick: int = field(default_factory=TICKS.__next__)
+    left: Tensor | None = None
+    versions: tuple[int, ...] = field(init=False)  # by which torch counts changes in place
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "versions", self._counted())
+
+    def _counted(self) -> tuple[int, ...]:
+        parts = (self.features, self.logits)
+        return tuple(0 if part.is_inference() else part._version for part in parts)
+
+    def as_given(self) -> LayerCall:
+        """Return the call with the logits that the layer gave, if they were changed in place."""
+        now = self._counted()
+        if now == self.versions or now[0] != self.versions[0]:
+            return self
+        answer = _answers(self, self.features.flatten(0, -2).to(_own_dtype(self)))
+        if answer is None:
+            return self
+        return replace(self, logits=answer.view_as(self.logits).to(self.logits), left=self.logits)
+
+    def refuse_changed(self) -> None:
+        """Refuse a call whose features were changed in place, which nothing brings back."""
+        # What shares their memory may have changed instead: the logits tell.
+        if self._counted() != self.versions and read_head(self)[0] is None:
+            expected = f"features and logits of {self.name!r} that stay as they are after its call"
+            remedy = "write h = h.relu() or z = z / t, say, instead of h.relu_() or z /= t"
+            raise NeuralCollapseError("model", expected, "some changed in place", remedy)
 
     @property
     def num_classes(self) -> int:
@@ -218,9 +247,7 @@ def _plain(call: LayerCall, name: str) -> Tensor | None:
 def _probe(call: LayerCall) -> tuple[Tensor, Tensor | None] | None:
     """Probe a layer for its bias and columns, in parts; None if it does not return K numbers."""
     dim, num_logits = call.features.shape[1], call.logits.shape[-1]
-    own = [p.dtype for p in call.module.parameters() if p.is_floating_point() and not p.is_meta]
-    dtype = own[0] if own else call.features.dtype
-    eye = torch.eye(dim, dtype=dtype, device=call.features.device)
+    eye = torch.eye(dim, dtype=_own_dtype(call), device=call.features.device)
     parts = []
     for rows in (torch.zeros_like(eye[:1]), *eye.split(max(1, PROBE_BYTES // (8 * num_logits)))):
         answer = _answers(call, rows)
@@ -230,6 +257,12 @@ def _probe(call: LayerCall) -> tuple[Tensor, Tensor | None] | None:
     bias = parts[0][0].nan_to_num()  # without an epsilon, a cosine head has none at 0
     weight = (torch.cat(parts[1:]) - bias).T
     return weight, bias if bool(bias.any()) else None
+
+
+def _own_dtype(call: LayerCall) -> torch.dtype:
+    """Return the precision of the parameters of a layer; that of its features without any."""
+    own = [p.dtype for p in call.module.parameters() if p.is_floating_point() and not p.is_meta]
+    return own[0] if own else call.features.dtype
 
 
 def _answers(call: LayerCall, rows: Tensor) -> Tensor | None:

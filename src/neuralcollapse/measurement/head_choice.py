@@ -55,19 +55,23 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
             return head
     if told:
         return told[-1]
-    ran = dict.fromkeys(call.name for call in calls if is_linear(call.module))
+    linear = [call for call in calls if is_linear(call.module)]
+    fitting = [call for call in linear if any(_may_make(call, tensor) for tensor in returned)]
+    ran = dict.fromkeys(call.name for call in fitting or linear)
     what = "the logits" if named else "all"
+    of = "these candidates" if fitting else "these, none of which is as wide as what it returns"
     raise NeuralCollapseError(
         "head",
         f"one linear layer whose output the model returns, to explain {what} of what it returns",
-        f"{len(rivals)} of these candidates: {', '.join(map(repr, ran)) or 'none'}",
+        f"{len(rivals)} of {of}: {', '.join(map(repr, ran)) or 'none'}",
         "pass one of them as head=, or the module around them that returns the logits",
     )
 
 
 def is_returned(call: LayerCall, tensor: Tensor) -> bool:
     """Whether the tensor is the output of the layer, perhaps in another shape or precision."""
-    return _same(tensor, call.logits) or any(
+    left = call.logits if call.left is None else call.left
+    return _same(tensor, left) or any(
         torch.equal(rows, logits.to(rows.dtype)) for rows, logits in _in_rows(tensor, call)
     )
 
@@ -102,7 +106,13 @@ def keeps_confidences(call: LayerCall, output: Any) -> bool:
         What the network returned.
     """
     _, returned = _returned(output)
+    call = replace(call, left=None)  # what is returned may not be what the head gave
     return any(is_returned(call, tensor) or _same_softmax(call, tensor) for tensor in returned)
+
+
+def decides(call: LayerCall, output: Any) -> bool:
+    """Whether what the network returned ranks the classes as the logits of a call do."""
+    return any(keeps_order(call, tensor) for tensor in _returned(output)[1])
 
 
 def _same_softmax(call: LayerCall, tensor: Tensor) -> bool:
@@ -234,6 +244,11 @@ def _has_classes(tensor: Tensor, head: LayerCall) -> bool:
     """Whether a tensor has K numbers per sample, as the output of a head has."""
     shapes = (head.logits.shape, head.logits[:, 0].shape)
     return tensor.is_floating_point() and tensor.ndim > 1 and tensor.shape in shapes
+
+
+def _may_make(call: LayerCall, tensor: Tensor) -> bool:
+    """Whether a tensor has the numbers of the output of a layer, whatever they are."""
+    return _has_classes(tensor, call) or any(True for _ in _in_rows(tensor, call))
 
 
 def _in_rows(tensor: Tensor, call: LayerCall) -> Iterator[tuple[Tensor, Tensor]]:

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from neuralcollapse.measurement.collapse_report import CollapseReport
-from neuralcollapse.measurement.passes import FEATURE_BUDGET, PassOptions, measured_passes
+from neuralcollapse.measurement.pass_options import FEATURE_BUDGET, PassOptions
+from neuralcollapse.measurement.passes import measured_passes
 from neuralcollapse.measurement.samples import Forward, Unpack
 from neuralcollapse.metrics.catalogue import OwnMetrics
 

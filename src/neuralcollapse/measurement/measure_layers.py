@@ -8,17 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.measurement.at_rest import bare, evaluating
-from neuralcollapse.measurement.feature_pass import read
+from neuralcollapse.measurement.feature_pass import owned, read
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_choice import checked_layers
 from neuralcollapse.measurement.layer_layout import Layout
 from neuralcollapse.measurement.layer_pool import Pool
 from neuralcollapse.measurement.layer_profile import LayerProfile, LayerValues
 from neuralcollapse.measurement.layer_tap import LayerTap
-from neuralcollapse.measurement.passes import PassOptions
+from neuralcollapse.measurement.pass_options import PassOptions
 from neuralcollapse.measurement.samples import Forward, Samples, Unpack, moved
 from neuralcollapse.metrics.ranks import effective_rank
 from neuralcollapse.metrics.state import CollapseState
@@ -42,6 +43,7 @@ def measure_layers(
     forward: Forward | None = None,
     ignore_index: int = -100,
     shift_labels: bool | None = None,
+    class_names: Sequence[Any] | None = None,
     max_batches: int | None = None,
     progress: bool | None = None,
 ) -> LayerProfile:
@@ -81,7 +83,7 @@ def measure_layers(
         Bytes that the moments of all layers together may take.
     feature_budget
         Bytes of features to keep; beyond this, there is no nearest-mean accuracy.
-    unpack, forward, ignore_index, shift_labels, max_batches, progress
+    unpack, forward, ignore_index, shift_labels, class_names, max_batches, progress
         As in `measure`.
 
     Returns
@@ -128,6 +130,8 @@ def measure_layers(
         forward=forward,
         ignore_index=ignore_index,
         shift_labels=shift_labels,
+        class_names=class_names,
+        max_batches=max_batches,
     )
     samples, network = options.samples(model), bare(model)
     sums: _LayerSums | None = None
@@ -136,19 +140,21 @@ def measure_layers(
         FeatureTap(model, head, optional=True) as tap,
         LayerTap(model, names, pool, layout) as outputs,
     ):
-        for batch in read(loader, max_batches, show, "measuring layers"):
+        for batch in read(loader, options.max_batches, show, "measuring layers"):
             inputs, labels, mask = samples.split(batch)
             expected = samples.expected(labels, mask)
             outputs.expect(*expected)
-            output = samples.run(network, moved(inputs, where))
-            entered = tap.take(output)[0] if tap.found else None
+            inputs = moved(inputs, where)
+            output = samples.run(network, inputs)
+            entered = owned(tap.take(output)[0], inputs) if tap.found else None
             number = expected[0] if entered is None else len(entered)
             before = tap.tick if layers is None else None
             found = outputs.take(len(labels) if number is None else number, before)
             if sums is None:
                 ends = entered is None or (found and _same([*found.values()][-1], entered))
-                known = tap.sizes[0] if tap.found else num_classes
-                known = known or _highest_label(loader, samples, max_batches) + 1
+                named = num_classes or len(options.class_names or ())
+                known = tap.sizes[0] if tap.found else named
+                known = known or _highest_label(loader, samples, options.max_batches) + 1
                 sums = _LayerSums(known, scatter_budget, feature_budget)
             if not ends and entered is not None:
                 found[f"input of {tap.name or 'the model'}"] = entered
@@ -170,8 +176,15 @@ def _highest_label(loader: Iterable[Any], samples: Samples, max_batches: int | N
             "the number of classes, for a network without a head and a loader that is read once"
         )
         raise NeuralCollapseError("num_classes", expected, "none", "pass num_classes=")
-    labels = (samples.split(batch)[1] for batch in read(loader, max_batches))
-    return max(int(as_tensor("labels", part).max()) for part in labels)
+    highest = 0
+    for batch in read(loader, max_batches):
+        labels = samples.split(batch)[1]
+        if isinstance(labels, PackedSequence):
+            labels = labels.data
+        if labels.ndim == 2 and labels.shape[1] > 1 and not samples.expected(labels, None)[2]:
+            return labels.shape[1] - 1  # one-hot
+        highest = max([highest, *labels.flatten().long().tolist()])
+    return highest
 
 
 class _LayerSums:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,10 @@ from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_pass import FeaturePass
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_moments import LayerMoments
-from neuralcollapse.measurement.samples import LABEL_KEYS, Forward, Samples, Unpack
+from neuralcollapse.measurement.pass_options import PassOptions
 from neuralcollapse.measurement.sampling import sampling_notes
 from neuralcollapse.measurement.split_report import SplitReport, value_names
-from neuralcollapse.metrics.catalogue import OwnMetrics, own_metrics
+from neuralcollapse.metrics.catalogue import own_metrics
 from neuralcollapse.metrics.head import Head
 from neuralcollapse.metrics.over_ranks import (
     one_refuses_all_refuse,
@@ -26,63 +26,9 @@ from neuralcollapse.metrics.over_ranks import (
     shared,
 )
 from neuralcollapse.metrics.state import CollapseState
-from neuralcollapse.validation import (
-    check_choice,
-    check_class_names,
-    integer_labels,
-    listed_names,
-    real_number,
-    whole_number,
-)
+from neuralcollapse.validation import check_class_names, integer_labels
 
-Scatter = Literal["pooled", "per_class"] | bool
 Check = Callable[[int, Sequence[str]], None]
-FEATURE_BUDGET = 2**30  # bytes of features to keep, so that NC4 needs no second pass
-
-
-@dataclass(frozen=True)
-class PassOptions:
-    """The options that `measure`, `watch` and the callbacks share; see `measure`."""
-
-    head: nn.Module | str | None = None
-    device: torch.device | str | None = None
-    scatter: Scatter = "pooled"
-    feature_budget: int = FEATURE_BUDGET
-    unpack: Unpack | None = None
-    forward: Forward | None = None
-    ignore_index: int = -100
-    shift_labels: bool | None = None
-    label_keys: Sequence[str] = LABEL_KEYS
-    max_batches: int | None = None
-    min_samples: int = 1
-    layers: Sequence[str] = ()
-    metrics: OwnMetrics | None = None
-    intervals: bool | None = None
-    class_names: Sequence[Any] | None = None
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any], **usual: Any) -> PassOptions:
-        """Return options by name, in place of usual ones; a name that is none is refused."""
-        for name in given:
-            check_choice("options", name, [each.name for each in fields(cls)])
-        return cls(**{**usual, **given})
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", listed_names(self.class_names))
-        whole_number("min_samples", self.min_samples, 0)
-        for name, least in (("max_batches", 1), ("ignore_index", -(2**53))):
-            if name != "max_batches" or self.max_batches is not None:
-                whole = whole_number(name, getattr(self, name), least)
-                object.__setattr__(self, name, whole)
-        if not real_number("feature_budget", self.feature_budget) >= 0:
-            expected = "a number of bytes of at least 0"
-            got = str(self.feature_budget)
-            raise NeuralCollapseError("feature_budget", expected, got, "pass 0 to keep none")
-
-    def samples(self, model: nn.Module) -> Samples:
-        """Return the reader of batches for a network."""
-        names = ("unpack", "forward", "ignore_index", "shift_labels", "label_keys", "class_names")
-        return Samples(**{name: getattr(self, name) for name in names}).of(model)
 
 
 def measured_passes(
@@ -225,6 +171,7 @@ class _Passes:
     among: Tensor | None = field(default=None)  # classes with enough samples
     dense: bool = field(default=False)  # whether samples are positions of longer inputs
     confident: bool = field(default=False)  # whether the logits of the head are those returned
+    decisive: bool = field(default=True)  # or at least rank the classes alike
 
     def train(self, loader: Iterable[Any]) -> tuple[CollapseState, Head | None]:
         """Return the settled state of all training samples, and the head."""
@@ -233,14 +180,14 @@ class _Passes:
             head = None if state is None else self.tap.read()
         found = None
         if state is not None:
-            confident = bool(self.tap.confident)
-            found = (*self.tap.sizes, self.tap.dense, confident, head and head.copy())
+            same = self.tap.confident, self.tap.decisive
+            found = (*self.tap.sizes, self.tap.dense, *same, head and head.copy())
         found = shared(found) if self.merged else found
         if found is None:
             raise NeuralCollapseError(
                 "loader", "at least one batch with samples", "none", "check the data set"
             )
-        num_classes, dim, self.dense, self.confident, head = found
+        num_classes, dim, self.dense, self.confident, self.decisive, head = found
         self.layers.num_classes = num_classes
         state = state or self._empty(num_classes, dim)
         total = self._together(state)
@@ -284,6 +231,11 @@ class _Passes:
 
     def notes(self, tested: bool) -> Iterator[str]:
         """Yield remarks on how samples were read, where there was a choice."""
+        if not self.decisive:
+            yield (
+                f"The network does not return the logits of {self.tap.name!r}, nor any that rank "
+                "the classes alike: accuracy, margins and agreement are those of this head alone."
+            )
         if tested and not self.confident:
             yield (
                 "The network does not return the logits of its head at their own scale: "
@@ -303,16 +255,9 @@ class _Passes:
         self, loader: Iterable[Any], title: str, layers: LayerMoments | None = None
     ) -> FeaturePass:
         return FeaturePass(
-            self.model,
-            loader,
-            self.tap,
-            self.where,
-            self.options.samples(self.model),
-            self.show,
-            title,
-            self.options.max_batches,
-            layers,
-        )
+            self.model, loader, self.tap, self.where, self.options.samples(self.model),
+            self.show, title, self.options.max_batches, layers,
+        )  # fmt: skip
 
     def _gathered(self, data: FeaturePass) -> CollapseState | None:
         """Gather the samples of a pass; None if it has none."""

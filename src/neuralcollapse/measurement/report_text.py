@@ -25,7 +25,8 @@ NOTEBOOK = 110
 TIES_TOLD = 1e-3  # share of ties from which the report mentions them
 QUESTION = (
     "Corrected for few samples per class; the intervals are for what unlimited fresh samples would "
-    "give (NC3: of a head not fitted to these). Of a complete data set the plain value is exact."
+    "give (NC3: of a head not fitted to these; shares: of fresh samples, by these class means and "
+    "this head). Of a complete data set the plain value is exact."
 )
 STYLES = {"collapsed": "green", "on the way": "yellow", "no better than chance": "red"}
 

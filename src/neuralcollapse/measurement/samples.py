@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import bare
-from neuralcollapse.validation import as_tensor, integer_labels, read_labels
+from neuralcollapse.validation import are_shares, as_tensor, integer_labels, read_labels
 
 Unpack = Callable[[Any], tuple[Any, Any]]
 Forward = Callable[[nn.Module, Any], Any]
@@ -71,11 +70,11 @@ class Samples:
 
     def split(self, batch: Any) -> tuple[Any, Any, Tensor | None]:
         """Return inputs, labels and, if the batch has one, a mask: 1 where there is a token."""
-        unpack = self.unpack
-        inputs, labels = unpack(batch) if unpack else unpack_batch(batch, self.label_keys)
-        if isinstance(labels, (int, float, str, np.generic)) or getattr(labels, "ndim", 1) == 0:
-            expected, got = "batches of samples", f"a single sample, of label {labels}"
-            raise NeuralCollapseError("loader", expected, got, "wrap the data set in a DataLoader")
+        parts: Any = self.unpack(batch) if self.unpack else unpack_batch(batch, self.label_keys)
+        if not isinstance(parts, (tuple, list)) or len(parts) != 2:
+            expected, got = "a function from a batch to (inputs, labels)", type(parts).__name__
+            raise NeuralCollapseError("unpack", expected, f"one to {got}", "return both of them")
+        inputs, labels = parts[0], self._read(parts[1])
         mask = self.mask(inputs)
         untold = {"decoder_input_ids", "decoder_inputs_embeds"}.isdisjoint
         if self.decoder and isinstance(inputs, Mapping) and untold(inputs):
@@ -90,10 +89,26 @@ class Samples:
 
     def expected(self, labels: Any, mask: Tensor | None) -> tuple[int | None, Tensor | None, bool]:
         """Return the number of samples, their mask, and whether each position is a sample."""
-        if isinstance(labels, PackedSequence) or not hasattr(labels, "__len__"):
-            return None, mask, isinstance(labels, PackedSequence)
-        positions = isinstance(labels, Tensor) and labels.ndim > 1 and labels.shape[1] > 1
-        return len(labels), mask, positions
+        labels = self._read(labels)
+        if isinstance(labels, PackedSequence):
+            return None, mask, True
+        several = labels.ndim > 1 and labels[:1].numel() > 1
+        real = labels.ndim == 2 and labels.is_floating_point()
+        one_hot = real and bool(are_shares(labels).all())
+        return len(labels), mask, several and not one_hot
+
+    def _read(self, labels: Any) -> Any:
+        """Return labels as a tensor of the same shape, unless they are packed."""
+        if isinstance(labels, PackedSequence):
+            return labels
+        true = read_labels("labels", labels)
+        if true.ndim == 0:
+            expected, got = "batches of samples", f"a single sample, of label {labels}"
+            raise NeuralCollapseError("loader", expected, got, "wrap the data set in a DataLoader")
+        if isinstance(true, Tensor):
+            return true
+        flat = integer_labels("labels", true.ravel(), None, class_names=self.class_names)
+        return flat.view(true.shape)
 
     def run(self, model: nn.Module, inputs: Any) -> Any:
         """Return the output of a network for inputs."""
@@ -110,7 +125,7 @@ class Samples:
 
     def rows(
         self, features: Tensor, logits: Tensor, labels: Any, mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Any]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return (features (n, d), logits (n, K), labels (n,)), one row per sample.
 
         Parameters
@@ -130,13 +145,12 @@ class Samples:
         NeuralCollapseError
             If there is not one label per position.
         """
-        labels = _unpacked(labels, features, self.ignore_index)
+        true = self._read(_unpacked(labels, features, self.ignore_index)).to(features.device)
         one_position = math.prod(features.shape[1:-1]) == 1 and mask is None
         if one_position and not self.shift_labels:  # a head applied to what was pooled
             features, logits = (t.reshape(len(t), -1) for t in (features, logits))
         if features.ndim == 2:
-            return self._single(features, logits, labels, mask)
-        true = as_tensor("labels", labels).to(features.device)
+            return self._single(features, logits, true, mask)
         where = features.shape[:-1]
         if true.ndim == len(where) + 1 and true.shape[1] == 1:  # maps with a channel for the class
             true = true.squeeze(1)
@@ -144,12 +158,9 @@ class Samples:
             true = true.T
         if true.shape != where:
             expected = f"one per position, of shape {tuple(where)}"
-            remedy = (
-                "pool tokens or positions before the head, bring labels to the resolution of the "
-                "logits, or pass another head="
-            )
+            remedy = "pool tokens or positions before the head, pass another head=, or bring "
+            remedy += "labels to the resolution of the logits"
             raise NeuralCollapseError("labels", expected, str(tuple(true.shape)), remedy)
-        true = _of_two(true, logits)
         mask = None if mask is None else _laid_out(mask.to(features.device), where)
         if self.shift_labels:
             features, logits, true = features[:, :-1], logits[:, :-1], true[:, 1:]
@@ -161,30 +172,17 @@ class Samples:
         return features[keep], logits[keep], true[keep]
 
     def _single(
-        self, features: Tensor, logits: Tensor, labels: Any, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor, Any]:
-        if mask is not None and mask.numel() == len(features) and len(labels) == len(features):
+        self, features: Tensor, logits: Tensor, true: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if mask is not None and mask.numel() == len(features) == len(true):
             keep = mask.flatten().to(features.device)
-            features, logits = features[keep], logits[keep]
-            known = isinstance(labels, Tensor)
-            labels = labels[keep.to(labels.device)] if known else np.asarray(labels)[keep.cpu()]
-        true = read_labels("labels", labels)
-        if isinstance(true, np.ndarray):
-            true = integer_labels("labels", true, len(features), class_names=self.class_names)
-        true = true.to(features.device)
-        if true.numel() == len(features):
-            true = _of_two(true.flatten(), logits)
+            features, logits, true = features[keep], logits[keep], true[keep]
+        true = true.flatten() if true.numel() == len(features) else true
         if true.ndim == 1 and len(true) == len(features):
             keep = true != self.ignore_index
             if not bool(keep.all()):
                 return features[keep], logits[keep], true[keep]
         return features, logits, true
-
-
-def _of_two(labels: Tensor, logits: Tensor) -> Tensor:
-    """Return labels of two classes that are 0.0 and 1.0, as binary losses take them, as whole."""
-    real = labels.is_floating_point() and logits.shape[-1] == 2
-    return labels.long() if real and bool((labels == labels.long()).all()) else labels
 
 
 def is_causal(model: nn.Module) -> bool:
@@ -217,9 +215,8 @@ def has_decoder(model: nn.Module) -> bool:
     >>> has_decoder(nn.Linear(2, 2))
     False
     """
-    return callable(
-        getattr(_without_adapters(model), "prepare_decoder_input_ids_from_labels", None)
-    )
+    made = getattr(_without_adapters(model), "prepare_decoder_input_ids_from_labels", None)
+    return callable(made)
 
 
 def unpack_batch(batch: Any, label_keys: Sequence[str] = LABEL_KEYS) -> tuple[Any, Any]:
@@ -272,7 +269,7 @@ def unpack_batch(batch: Any, label_keys: Sequence[str] = LABEL_KEYS) -> tuple[An
 
 
 def mask_of(inputs: Any) -> Tensor | None:
-    """Return the mask of the positions, if the inputs are a mapping that has one.
+    """Return the mask of the positions, if the inputs are a mapping or object that has one.
 
     Parameters
     ----------
@@ -280,20 +277,27 @@ def mask_of(inputs: Any) -> Tensor | None:
         Of a batch. Masks of booleans or numbers are read as their names say, 1 or 0 for a token;
         with numbers below 0, which a network adds to its scores, as tokens where they are 0.
 
+    Raises
+    ------
+    NeuralCollapseError
+        If real numbers are all 0: that may mean either.
+
     Examples
     --------
     >>> mask_of({"mask": [1, 1, 0]}), mask_of({"padding_mask": torch.tensor([0.0, -1e9])})
     (tensor([ True,  True, False]), tensor([ True, False]))
     """
-    if not isinstance(inputs, Mapping):
-        return None
+    named = inputs if isinstance(inputs, Mapping) else getattr(inputs, "__dict__", {})
     for names, turned in ((MASK_KEYS, False), (PADDING_KEYS, True)):
         for name in names:
-            if inputs.get(name) is not None:
-                mask = as_tensor(name, inputs[name])
-                if mask.numel() and bool((mask < 0).any()):
+            if named.get(name) is not None:
+                mask = as_tensor(name, named[name])
+                if turned or bool((mask < 0).any()):
                     return mask == 0
-                return mask == 0 if turned else mask != 0
+                if mask.is_floating_point() and mask.numel() and not mask.any():
+                    expected, got = "a mask with a 1, or with a number below 0", "zeros alone"
+                    raise NeuralCollapseError(name, expected, got, "pass booleans, true at tokens")
+                return mask != 0
     return None
 
 

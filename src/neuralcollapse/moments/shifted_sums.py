@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -58,7 +57,7 @@ class ShiftedSums:
         self.scatter = torch.zeros(scatters, dim, dim, dtype=torch.float64, device=device)
         self._settled = torch.zeros_like(self.count)  # the count when the shift was last judged
         self._room = 0  # at least so many samples come before a shift is judged again
-        self._judged: float | None = None  # mean square of the rows whose spectrum was looked at
+        self._judged: dict[int, float] = {}  # by scatter: mean square when its rows were looked at
         self.ready = False  # whether rows may be centred as they come, see `_is_ready`
         self.coarse = False  # whether float32 products are in the scatters
         self.groups = GroupSums(num_classes, dim, device) if groups else None
@@ -99,9 +98,12 @@ class ShiftedSums:
         self.square += squares
         self._recent_sum.index_add_(0, cells, padded)  # ten times slower without the padding
         with torch.autocast(rows.device.type, enabled=False):  # it would multiply in half precision
-            for scatter, group in self._by_scatter(self._recent_scatter, rows, labels):
-                add_upper_product(scatter, group)
-        self.coarse = self.coarse or (rows.dtype == torch.float32 and len(self.scatter) > 0)
+            for k, mine in self._by_scatter(labels):
+                group = rows[mine]
+                few = len(group) < LEAST_ROWS  # nothing can be told of them; float64 costs nothing
+                total = self.scatter[k] if few else self._recent_scatter[k]
+                add_upper_product(total, group.to(total.dtype))
+                self.coarse = self.coarse or total.dtype == torch.float32
         self._recent_rows += len(rows)
         # Narrow sums flush sooner, at no cost beside the products: their BLAS adds row after row.
         if self._recent_rows >= min(FLUSH_ROWS, 32 * sum(self.shift.shape)):
@@ -157,7 +159,7 @@ class ShiftedSums:
             moved.groups = self.groups.to(device)
             moved.groups.move(step)
         moved.ready, moved.coarse, moved._room = self.ready, self.coarse, self._room
-        moved._judged = self._judged if dtype == self.shift.dtype else None
+        moved._judged = dict(self._judged) if dtype == self.shift.dtype else {}
         return moved
 
     def miss(self) -> Tensor:
@@ -201,12 +203,13 @@ class ShiftedSums:
         if not centered:
             if due is not None:
                 self._settle_shifts(rows, labels, incoming, due)
-            if self._judged is None:  # their spectrum has yet to be looked at
+            narrow = self.shift.dtype == torch.float32
+            if narrow and len(self._judged) < len(self.scatter):  # a spectrum is not looked at yet
                 given = rows.clone()
             self._move(rows, labels, torch.Tensor.sub_)
         if not centered or padded.dtype != norms.dtype:
             norms = torch.linalg.vector_norm(rows, dim=1)
-        if self._drowns(rows, norms):
+        if self._drowns(rows, labels, norms):
             self._widen()
             padded = padded.to(torch.float64)
             if given is not rows:  # what rounding took from the differences was more than it is now
@@ -237,19 +240,22 @@ class ShiftedSums:
             self._room = int((SETTLED_FACTOR * self._settled - self.count).min())
         return self._room > likely
 
-    def _drowns(self, rows: Tensor, norms: Tensor) -> bool:
-        """Tell whether float32 loses these rows; looked at once, and again when they grow."""
-        if self.shift.dtype == torch.float64 or not len(self.scatter):
-            self._judged = math.inf
+    def _drowns(self, rows: Tensor, labels: Tensor, norms: Tensor) -> bool:
+        """Tell whether float32 loses rows of a scatter, looked at once and again when they grow."""
+        if self.shift.dtype == torch.float64:
             return False
-        square = float(norms.dot(norms)) / len(norms)
-        if self._judged is not None and square <= GROWTH * self._judged:
-            return False
-        found = drowns(rows, norms)
-        if found is not None:
-            self._judged = square
-        # So few rows that nothing can be told of them cost nothing in float64.
-        return square > 0 and len(rows) < LEAST_ROWS if found is None else found
+        for k, mine in self._by_scatter(labels):
+            own = norms[mine]
+            if len(own) < LEAST_ROWS:  # their products are float64 anyway
+                continue
+            square = float(own.dot(own)) / len(own)
+            if k not in self._judged or square > GROWTH * self._judged[k]:
+                found = drowns(rows[mine], own)
+                if found:
+                    return True
+                if found is not None:
+                    self._judged[k] = square
+        return False
 
     def _widen(self) -> None:
         """Go on in float64."""
@@ -324,12 +330,12 @@ class ShiftedSums:
             for k, a, b in zip(classes.tolist(), half, step, strict=True):
                 self.scatter[k].addr_(a, b).addr_(b, a)
 
-    def _by_scatter(
-        self, scatters: Tensor, rows: Tensor, labels: Tensor
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def _by_scatter(self, labels: Tensor) -> Iterator[tuple[int, Tensor | slice]]:
         """Pair each scatter with the rows that belong to it."""
-        if len(scatters) == 1:
-            yield scatters[0], rows
-        elif len(scatters) > 1:
-            for k in labels.unique().tolist():
-                yield scatters[k], rows[labels == k]
+        if len(self.scatter) == 1:
+            yield 0, slice(None)
+        elif len(self.scatter) > 1:
+            counts = torch.bincount(labels, minlength=len(self.scatter)).tolist()
+            for k, mine in enumerate(labels.argsort(stable=True).split(counts)):
+                if len(mine):
+                    yield k, mine

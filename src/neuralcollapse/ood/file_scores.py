@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -58,14 +59,13 @@ def score_file(path: str | Path, methods: Sequence[str]) -> tuple[pd.DataFrame, 
     report = measure_features(**kept, intervals=False)
     blocks = []
     for name, rows in parts.items():
-        columns = {
-            method: ood_scores(
-                report.train.moments, report.weight, report.bias, rows, method,
-                **({"train_features": arrays["features"]}
-                   if detector_named(method).needs_train_features else {}),
-            ).tolist()
-            for method in methods
-        }  # fmt: skip
+        columns = {}
+        for method in methods:
+            needed = detector_named(method).needs_train_features
+            extra = {"train_features": arrays["features"]} if needed else {}
+            known = report.train.moments, report.weight, report.bias
+            with _blaming(f"{name}_features", method):
+                columns[method] = ood_scores(*known, rows, method, **extra).tolist()
         blocks.append(pd.DataFrame({"data": name, "row": range(len(rows)), **columns}))
     table = pd.concat(blocks, ignore_index=True)
     summary = {}
@@ -77,3 +77,15 @@ def score_file(path: str | Path, methods: Sequence[str]) -> tuple[pd.DataFrame, 
                     "fpr95": fpr_at_tpr(scores["test"], scores["foreign"])}  # fmt: skip
         summary[method] = row
     return table, pd.DataFrame.from_dict(summary, orient="index")
+
+
+@contextmanager
+def _blaming(argument: str, method: str) -> Iterator[None]:
+    """Name the array at fault as the file does, and else the method that cannot be used."""
+    try:
+        yield
+    except NeuralCollapseError as error:
+        if error.argument == "features":
+            raise type(error)(argument, error.expected, error.got, error.remedy) from error
+        got = f"{error.got} ({error.argument} of {method})"
+        raise NeuralCollapseError("method", error.expected, got, "leave it out") from error

@@ -13,6 +13,7 @@ from neuralcollapse.validation.arrays import (
     finite_tensor,
 )
 from neuralcollapse.validation.choices import check_choice
+from neuralcollapse.validation.class_names import check_class_names, listed_names
 from neuralcollapse.validation.counts import (
     check_size,
     class_counts,
@@ -26,11 +27,10 @@ from neuralcollapse.validation.counts import (
     whole_number,
 )
 from neuralcollapse.validation.labels import (
-    check_class_names,
+    are_shares,
     distinct_labels,
     integer_labels,
     label_values,
-    listed_names,
     occupied_labels,
     read_labels,
 )
@@ -38,6 +38,7 @@ from neuralcollapse.validation.labels import (
 __all__ = [
     "ROW_A_CLASS",
     "Array",
+    "are_shares",
     "as_matrix",
     "as_tensor",
     "check_choice",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -11,7 +12,7 @@ from neuralcollapse.errors import NeuralCollapseError
 def check_choice(
     argument: str, value: Any, choices: Iterable[Any], remedy: str = "choose one of these"
 ) -> None:
-    """Refuse a value that is not one of the choices; the error lists them.
+    """Refuse a value that is not one of the choices; the error lists them, and names a close one.
 
     Parameters
     ----------
@@ -36,4 +37,6 @@ def check_choice(
     known = list(choices)
     if getattr(value, "ndim", 0) or value not in known:  # arrays compare entry by entry
         listed = ", ".join(map(str, known))
+        close = get_close_matches(str(value), map(str, known), 1)
+        remedy = f"{remedy}, perhaps {close[0]!r}" if close else remedy
         raise NeuralCollapseError(argument, f"one of {listed}", repr(value), remedy)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -13,16 +14,22 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError, shortened
 from neuralcollapse.validation.arrays import as_array, as_tensor, from_array
+from neuralcollapse.validation.class_names import places_of_names
 from neuralcollapse.validation.counts import whole_number
 
+_WHOLE = re.compile(r"0|-?[1-9]\d{0,17}").fullmatch  # "07" is a name, not a number
 SOFT_SUM = 1e-2  # a soft label sums to 1 within this, even in bfloat16
 
 
-def label_values(argument: str, value: Any, num_classes: int | None = None) -> Tensor | np.ndarray:
+def label_values(
+    argument: str, value: Any, num_classes: int | None = None, text: bool = False
+) -> Tensor | np.ndarray:
     """Return the class of each row as given: whole numbers, booleans or text.
 
     The one place where labels are read. A column (n, 1) is read as (n,); for one-hot or soft rows
-    (n, K), K >= 2, the class is the largest entry.
+    (n, K), K >= 2, the class is the largest entry. Of two classes, 0.0 and 1.0 are numbers, as
+    binary losses take them. Text that is a whole number in every row, such as "10", is that number:
+    in alphabetical order it would come before "2".
 
     Parameters
     ----------
@@ -32,6 +39,8 @@ def label_values(argument: str, value: Any, num_classes: int | None = None) -> T
         Tensor, array, pandas object or sequence.
     num_classes
         K, to check the number of columns; any number if omitted.
+    text
+        Whether text stays text in any case, to be looked up among names.
 
     Returns
     -------
@@ -59,8 +68,13 @@ def label_values(argument: str, value: Any, num_classes: int | None = None) -> T
         remedy = "pass class indices (n,) or (n, 1), or one-hot rows (n, K)"
         raise NeuralCollapseError(argument, expected, f"shape {tuple(values.shape)}", remedy)
     if isinstance(values, Tensor) and values.is_floating_point():
-        raise _no_labels(argument, values.dtype)
-    return values
+        whole = values.long()
+        if num_classes != 2 or not bool((whole == values).all()):
+            raise _no_labels(argument, values.dtype)
+        values = whole
+    if text or isinstance(values, Tensor) or not all(map(_WHOLE, np.unique(values))):
+        return values
+    return torch.from_numpy(values.astype(np.int64))
 
 
 def integer_labels(
@@ -106,13 +120,13 @@ def integer_labels(
     if isinstance(value, Tensor) and value.ndim == 1 and value.dtype == torch.int64:
         labels: Tensor | np.ndarray = as_tensor(argument, value)  # the usual case, once per batch
     else:
-        labels = label_values(argument, value, num_classes)
+        labels = label_values(argument, value, num_classes, text=class_names is not None)
     if num_rows is not None and len(labels) != num_rows:
         expected = f"{num_rows} labels, one per row"
         got = f"shape {tuple(labels.shape)}"
         raise NeuralCollapseError(argument, expected, got, "pass one label for each sample")
     if not isinstance(labels, Tensor):
-        return _named(argument, labels, class_names)
+        return places_of_names(argument, labels, class_names)
     if labels.dtype == torch.bool and num_classes != 2:  # of two classes, False is the first
         raise NeuralCollapseError(
             argument, "whole numbers", f"dtype {labels.dtype}", "convert with .long()"
@@ -157,7 +171,7 @@ def distinct_labels(
     >>> distinct_labels("labels", ["dog", "cat", "dog"])
     (array(['cat', 'dog'], dtype='<U3'), tensor([1, 0, 1]))
     """
-    values = label_values(argument, value)
+    values = label_values(argument, value, text=known is not None and known.dtype.kind == "U")
     array = values.cpu().numpy() if isinstance(values, Tensor) else values
     found, places = np.unique(array, return_inverse=True)
     if known is not None:
@@ -252,8 +266,26 @@ def read_labels(argument: str, value: Any) -> Tensor | np.ndarray:
     if not array.size:  # numpy reads an empty list as floats
         array = array.astype(np.int64)
     if array.dtype.kind not in "biuf":
-        raise _no_labels(argument, array.dtype)
+        entry = f" ({type(next(array.flat)).__name__})" if array.dtype == object else ""
+        raise _no_labels(argument, f"{array.dtype}{entry}")
     return from_array(argument, array)
+
+
+def are_shares(rows: Tensor) -> Tensor:
+    """Return which rows (n, K) can be one-hot or soft labels: of at least 0, with sum 1.
+
+    Parameters
+    ----------
+    rows
+        Numbers.
+
+    Examples
+    --------
+    >>> are_shares(torch.tensor([[0.2, 0.8], [1.0, 1.0]]))
+    tensor([ True, False])
+    """
+    values = rows.to(torch.float64)
+    return (values >= 0).all(1) & ((values.sum(1) - 1).abs() <= SOFT_SUM)  # NaN is neither
 
 
 def _no_labels(argument: str, dtype: object) -> NeuralCollapseError:
@@ -271,86 +303,13 @@ def _largest(argument: str, rows: Tensor, num_classes: int | None) -> Tensor:
         remedy = "pass one column per class, or class indices (n,)"
         raise NeuralCollapseError(argument, expected, f"shape {tuple(rows.shape)}", remedy)
     values = rows.to(torch.float64)
-    proper = (values >= 0).all(1) & ((values.sum(1) - 1).abs() <= SOFT_SUM)  # NaN is neither
+    proper = are_shares(values)
     single = (values == values.amax(1, keepdim=True)).sum(1) == 1
     bad = (~(proper & single)).nonzero().flatten().tolist()
     if bad:
         expected = "class indices, or rows of at least 0 that sum to 1 and have one largest entry"
         got = f"{len(bad)} other rows, such as {shortened(rows[bad[0]].tolist())}"
         remedy = "pass one class per sample; measure several labels one at a time"
+        remedy += "; for real targets there is measure_regression"
         raise NeuralCollapseError(argument, expected, got, remedy)
     return values.argmax(1)
-
-
-def _named(argument: str, labels: np.ndarray, class_names: Sequence[str] | None) -> Tensor:
-    """Return the position of each label among the names of the classes."""
-    if class_names is None:
-        expected = "whole numbers: class indices 0..K-1, or names given in class_names"
-        got = f"text such as {str(labels[0])!r}" if len(labels) else "text"
-        remedy = "pass class_names in the order of the classes"
-        raise NeuralCollapseError(argument, expected, got, remedy)
-    names = [str(name) for name in class_names]
-    found, places = np.unique(labels, return_inverse=True)
-    unknown = [name for name in found.tolist() if names.count(name) != 1]
-    if unknown:
-        expected = f"names that class_names has once, {shortened(names)}"
-        raise NeuralCollapseError(argument, expected, shortened(unknown), "name every class once")
-    index = {name: place for place, name in enumerate(names)}
-    return torch.tensor([index[name] for name in found.tolist()], dtype=torch.int64)[
-        torch.from_numpy(places)
-    ]
-
-
-def listed_names(class_names: Iterable[Any] | None) -> list[Any] | None:
-    """Return names of classes as a list, which can be read twice and tested; None without.
-
-    Parameters
-    ----------
-    class_names
-        A list, an array, or anything else that can be iterated over; or None.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If they are no sequence.
-
-    Examples
-    --------
-    >>> listed_names(np.array(["cat", "dog"])), listed_names(None)
-    (['cat', 'dog'], None)
-    """
-    if class_names is None:
-        return None
-    if not isinstance(class_names, Iterable):
-        raise NeuralCollapseError(
-            "class_names", "one name per class", repr(class_names), "pass a list of text"
-        )
-    return class_names.tolist() if hasattr(class_names, "tolist") else list(class_names)
-
-
-def check_class_names(class_names: Sequence[Any] | None, num_classes: int) -> list[str]:
-    """Return one name per class: the given ones, or the numbers of the classes.
-
-    Parameters
-    ----------
-    class_names
-        A name for each class, in order; numbers if None.
-    num_classes
-        K.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If they are not a sequence of names, or not one per class.
-
-    Examples
-    --------
-    >>> check_class_names(["cat", "dog"], 2), check_class_names(None, 3)
-    (['cat', 'dog'], ['0', '1', '2'])
-    """
-    given = listed_names(class_names)
-    names = list(map(str, range(num_classes) if given is None else given))
-    if len(names) != num_classes:
-        expected = f"{num_classes} names, one per class"
-        raise NeuralCollapseError("class_names", expected, str(len(names)), "name every class")
-    return names

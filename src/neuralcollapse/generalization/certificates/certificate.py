@@ -158,11 +158,14 @@ class ErrorCertificate:
             f"{at_most(worst['upper'])}: {count(worst['errors'])} of {count(worst['n'])} are."
         )
 
+    @property
+    def remarks(self) -> list[str]:
+        """What else a reader should know: ties, methods left out, tests of classes, absent ones."""
+        return list(self._remarks())
+
     def _parts(self) -> Iterator[Table | str]:
         yield self.sentence
         yield ASSUMPTION
-        if said := ties_told(self.ties, self.n, "held-out "):
-            yield said
         table = Table("method", box=SIMPLE_HEAD)
         table.add_column("error at most", justify="right")
         table.add_column("certifies")
@@ -172,17 +175,23 @@ class ErrorCertificate:
                 str(name), at_most(row["upper"]), "yes" if row["covers"] else "no", row["assumes"]
             )
         yield table
-        for name, reason in self.refused.items():
-            yield f"Left out, {name}: {reason}."
         if self.per_class is not None:
-            yield from self._of_classes(self.per_class)
+            classes = count(len(self.per_class))
+            yield JOINT_LEVEL.format(confidence=at_least(self.confidence), classes=classes)
+        yield from self._remarks()
         yield (
             f"No method that holds for all data promises less than {at_least(self.floor)} in more "
             f"than half of its uses with {count(self.n)} samples."
         )
 
-    def _of_classes(self, table: pd.DataFrame) -> Iterator[str]:
-        yield JOINT_LEVEL.format(confidence=at_least(self.confidence), classes=count(len(table)))
+    def _remarks(self) -> Iterator[str]:
+        if said := ties_told(self.ties, self.n, "held-out "):
+            yield said
+        for name, reason in self.refused.items():
+            yield f"Left out, {name}: {reason}."
+        table = self.per_class
+        if table is None:
+            return
         if self.tolerance is not None:
             within = table.loc[table["within"], "class"]
             yield (

@@ -79,6 +79,8 @@ class ClassSample:
         The scatter of all samples.
     head
         (P, d) rows of the head about their mean, or None.
+    moments
+        What it was made of, with the sums of each group of samples, if these were kept.
     whole
         The sample that this one is a part of: what S sees of the true means is taken from it.
     left
@@ -96,6 +98,7 @@ class ClassSample:
     spreads: Tensor
     pooled: PooledScatter
     head: Tensor | None = None
+    moments: ClassMoments | None = None
     whole: ClassSample | None = None
     left: Left | None = None
     unit: float = 1.0
@@ -109,7 +112,8 @@ class ClassSample:
         pooled = PooledScatter(moments.within_scatter("pooled") * (float(sizes.sum()) / nu), nu)
         squares = moments.trace_variances[present] * sizes
         rows = moments.centered_means()
-        return cls(rows, sizes, _spreads(squares / (sizes - 1), pooled), pooled, head)._to_scale()
+        spreads = _spreads(squares / (sizes - 1), pooled)
+        return cls(rows, sizes, spreads, pooled, head, moments)._to_scale()
 
     def _to_scale(self) -> ClassSample:
         """Return it in a unit in which cubes of variances fit in float64."""
@@ -134,6 +138,30 @@ class ClassSample:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def kurtosis(self) -> float:
+        r"""How much longer the tails are than normal ones, all directions together; 0 if normal.
+
+        .. math:: \hat\kappa = \frac{\widehat{\mathrm{Var}}\, r^2 / (E r^2)^2 - 2 t_2 / t_1^2}
+            {1 + 2 t_2 / t_1^2}
+
+        of r = \|x - \mu_y\|, as far as sums of r^2 over groups of samples tell: 2/(df - 4) for a
+        multivariate t, positive too where classes are spread unequally. 0 without groups.
+        """
+        moments, normal = self.moments, 2 * self.pooled.t2 / self.pooled.t1**2
+        if moments is None or not moments.groups:
+            return 0.0
+        present = moments.present
+        mean_squares = moments.trace_variances[present]
+        pooled = float(mean_squares @ self.share)
+        squares = samples = 0.0
+        for count, _, square in moments.by_group():
+            own = count[present].double()
+            squares += float(((square[present] - own * mean_squares) / pooled).square().sum())
+            samples += float((own * (1 - own / self.sizes)).sum())
+        between = float(self.share @ (mean_squares / pooled - 1).square())
+        return (_ratio(squares, samples) + between - normal) / (1 + normal)
 
     @property
     def rank(self) -> int:
@@ -220,6 +248,11 @@ class ClassSample:
         seen, trace = self.clean_seen, float(_centered_diagonal(self.c).sum())
         own = 2 * float(seen @ self.c) + 2 * float(seen.sum()) * trace
         return own + self.pooled.t2 * (_square(self.c) + trace**2)
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    """Divide; 0 where there is nothing, as of groups that hold whole classes."""
+    return numerator / denominator if denominator else 0.0
 
 
 def centered(diagonal: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ LEAST_LENGTH = 0.1  # of the plain square of a mean, below which the clean one i
 LARGEST_CORRECTION = 0.25  # of nc1_pinv, relative: beyond it the series is no guide
 LEAST_DIVISOR = 0.2
 FREE_FOR_INTERVAL = 3.5  # degrees of freedom over d, from which VCI has an interval
+LONGEST_TAILS = 0.5  # kurtosis times d over the root of nu: 0.1 at most if normal, above 1 for t5
 CLEAR_OF_NOISE = 0.5  # of the noise, at least so large must each theta be for an interval of VCI
 LEAST_APART = 1.5  # standard errors of a distance, below which a ratio to it is a guess
 APART_FOR_INTERVAL = 3.0  # from which intervals cover 92 % or more; at 2 to 2.5 it was 84 %
@@ -238,11 +239,15 @@ def corrected_vci(sample: ClassSample) -> float:
 def vci_probe(sample: ClassSample) -> Tensor | None:
     r"""Return the directions of `corrected_vci`: its derivative by theta is -1 / (r (1 + theta)^2).
 
-    None for fewer than 3.5 d degrees of freedom, where intervals covered 89 % of the time; and if a
-    theta is less than half of the noise that is taken off it (52 % with 20 classes).
+    None for fewer than 3.5 d degrees of freedom, where intervals covered 89 % of the time; if a
+    theta is less than half of the noise that is taken off it (52 % with 20 classes); and if tails
+    are so long that the inverse of S, which is as of normal samples here, is off by more than a
+    part of its noise (1 to 80 % for a multivariate t with 5 degrees of freedom).
     """
     found = _linear_spread(sample)
     if found is None or sample.pooled.nu < FREE_FOR_INTERVAL * sample.rows.shape[1]:
+        return None
+    if sample.kurtosis * sample.rows.shape[1] > LONGEST_TAILS * math.sqrt(sample.pooled.nu):
         return None
     theta, directions, a = found
     if bool((theta < CLEAR_OF_NOISE * a * _linear_noise(sample)).any()):

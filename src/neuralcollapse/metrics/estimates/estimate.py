@@ -25,12 +25,15 @@ from neuralcollapse.wording import at_most
 if TYPE_CHECKING:
     from neuralcollapse.metrics.state import CollapseState
 
-NO_GROUPS = "groups of samples would take more than 256 MiB, and intervals=True was not passed"
-NOT_AGAIN = "a second look at the features would cost too much, and intervals=True was not passed"
+NO_GROUPS = "no groups of samples (more than 256 MiB, or intervals=False): pass intervals=True"
+NOT_AGAIN = "the features were not looked at again, which costs much: pass intervals=True"
 MANY_PAIRS = (
     f"more than {MOST_PAIRED:,} classes, for which all pairs would be formed anew for each group"
 )
-FEW_FREE = "too few samples to tell their scatter, or each direction of the means, from noise"
+FEW_FREE = (
+    "too few samples, for tails as long as theirs, to tell their scatter and each direction of the "
+    "means from noise"
+)
 ALWAYS = "two vectors are always an ETF"
 TOO_NEAR = f"class means are less than {APART_FOR_INTERVAL:g} standard errors apart"
 NO_DISTANCE = f"class means are less than {LEAST_APART:g} standard errors apart"
