@@ -275,9 +275,11 @@ class FeatureTap:
                 self._heed(call)
         if module is self.model:
             self._output = output
-            if self._module is None and not self._absent:
+            empty = self._calls and not any(call.features.numel() for call in self._calls)
+            if self._module is None and not self._absent and not empty:
                 self._choose(output)
-            self._calls = [call.as_given() for call in self._calls]  # before the weight changes
+            # Before the weight changes, or whoever trains changes the logits.
+            self._calls = [] if empty else [call.as_given().kept() for call in self._calls]
 
     def _multiplied(self, call: LayerCall) -> None:
         if self._told and self._module is None:

@@ -68,6 +68,11 @@ class LayerCall:
             return self
         return replace(self, logits=answer.view_as(self.logits).to(self.logits), left=self.logits)
 
+    def kept(self) -> LayerCall:
+        """Return the call with logits of its own while a network trains, which may change them."""
+        known = self._counted() == self.versions and torch.is_grad_enabled()
+        return replace(self, logits=self.logits.clone(), left=self.logits) if known else self
+
     def refuse_changed(self) -> None:
         """Refuse a call whose features were changed in place, which nothing brings back."""
         # What shares their memory may have changed instead: the logits tell.
