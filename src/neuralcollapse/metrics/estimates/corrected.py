@@ -24,7 +24,7 @@ FREE_FOR_INTERVAL = 3.5  # degrees of freedom over d, from which VCI has an inte
 LONGEST_TAILS = 0.5  # kurtosis times d over the root of nu: 0.1 at most if normal, above 1 for t5
 CLEAR_OF_NOISE = 0.5  # of the noise, at least so large must each theta be for an interval of VCI
 LEAST_APART = 1.5  # standard errors of a distance, below which a ratio to it is a guess
-APART_FOR_INTERVAL = 3.0  # from which intervals cover 92 % or more; at 2 to 2.5 it was 84 %
+APART_FOR_INTERVAL = 3.0  # from 3 to 4 intervals cover 93 %, above 95 %; from 2 to 2.5 it is 85 %
 
 
 @dataclass(frozen=True)
