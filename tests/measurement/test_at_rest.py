@@ -366,3 +366,10 @@ def test_buffers_are_as_they_were():
     for name, buffer in model._buffers.items():
         assert buffer is objects[name]
         assert torch.equal(buffer, values[name])
+
+
+def test_a_buffer_that_was_expanded_takes_no_memory_of_its_own():
+    model = network()
+    model.register_buffer("ones", torch.ones(1, 1).expand(10**9, 10**4))
+    nc.measure(model, batches())
+    assert model.ones.stride() == (0, 0)

@@ -173,10 +173,17 @@ def _modes(model: nn.Module) -> Iterator[None]:
 
 
 def _copied(tensor: Tensor | None) -> Tensor | None:
-    """Return a copy of a dense tensor with numbers; None of others, which torch cannot compare."""
+    """Return a copy of a dense tensor with numbers; None of others, which torch cannot compare.
+
+    Nor is one copied that was expanded: torch refuses to write to it, and it can be of any size.
+    """
     if tensor is None or is_lazy(tensor) or tensor.is_meta:
         return None
-    return None if tensor.layout != torch.strided or tensor.is_nested else tensor.detach().clone()
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return None
+    sides = zip(tensor.shape, tensor.stride(), strict=True)
+    expanded = any(size > 1 and not step for size, step in sides)
+    return None if expanded else tensor.detach().clone()
 
 
 @contextmanager

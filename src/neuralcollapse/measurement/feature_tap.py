@@ -123,7 +123,9 @@ class FeatureTap:
         matrices = {} if whole else bare_matrices(self.model, _candidates(self.model))
         if head is not None:
             matrices = {name: matrix for name, matrix in matrices.items() if name == head}
-            if not matrices:
+            if matrices:
+                self.name = str(head)
+            else:
                 self.name, self._module = _find(model, head)
         self._told = head is not None  # the head is given, so that no other is looked for
         if matrices:
@@ -208,15 +210,14 @@ class FeatureTap:
             whose logits are not what the network returns.
         """
         output, self._output = self._output if output is None else output, None
-        if self._module is None:
+        if self._module is None and not self._told:
             self._choose(output)
         calls, self._calls = self._calls, []
         if len(calls) != 1:
             got = f"{len(calls)} calls of {self.name!r}"
-            remedy = (
-                "let it take all its inputs at once, pass a layer that is called once as head=, or "
-                "measure_features of what it takes; and run each batch once"
-            )
+            remedy = "pass a layer called once as head=, or measure_features of what it takes"
+            if calls:
+                remedy = f"let it take all its inputs at once, {remedy}; and run each batch once"
             raise NeuralCollapseError("head", "one call in each forward pass", got, remedy)
         given = calls[0].as_given()
         given.refuse_changed()
@@ -275,7 +276,7 @@ class FeatureTap:
                 self._heed(call)
         if module is self.model:
             self._output = output
-            if self._module is None and not self._absent:
+            if self._module is None and not self._told and not self._absent:
                 self._choose(output)
             self._calls = [call.as_given() for call in self._calls]  # before the weight changes
 

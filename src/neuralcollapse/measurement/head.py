@@ -122,7 +122,8 @@ def layer_call(name: str, module: nn.Module, entered: Any, left: Any) -> LayerCa
     """Return a call of a layer, with channels last; None unless it maps rows of floats to such."""
     if not all(isinstance(t, Tensor) and t.is_floating_point() and t.ndim for t in (entered, left)):
         return None
-    entered, left = entered.detach(), left.detach()
+    # Changes in place are not counted in inference mode: a copy stays as it is.
+    entered, left = (t.clone() if t.is_inference() else t.detach() for t in (entered, left))
     if isinstance(base_layer(module), CONVOLUTIONS):
         entered, left = entered.movedim(1, -1), left.movedim(1, -1)
     return LayerCall(name, module, entered, left) if entered.ndim > 1 and left.ndim > 1 else None
