@@ -190,7 +190,7 @@ def test_packed_labels_of_a_padded_output():
 def test_labels_that_fit_no_position_are_asked_for():
     x, y = data()
     with pytest.raises(
-        NeuralCollapseError, match=r"one per position, of shape \(12, 5\).*pool tok"
+        NeuralCollapseError, match=r"one per position, of shape \(12, 5\).*pool before the head"
     ):
         nc.measure(body(), [(x.view(12, 5, 5), y[:12])])
 
@@ -504,3 +504,66 @@ def test_one_token_of_each_sequence_may_be_of_the_second_class():
     report = nc.measure(model, [(inputs, labels)], layers=["1"])
     close(report, nc.measure(model, [(inputs.flatten(0, 1), labels.flatten())]))
     assert report.layers["1"]["cdnv"] == pytest.approx(report["cdnv"], rel=1e-4)
+
+
+def test_layers_leave_out_the_rare_classes_too():
+    x, y = data(100)
+    rare = torch.cat([x, 50 + x[:3]]), torch.cat([y % 2, torch.full((3,), 2)])
+    kept = nc.measure(body(), [(x, y % 2)], layers="1")
+    report = nc.measure(body(), [rare], test_loader=[rare], min_samples=10, layers="1")
+    for name in ("nc1_trace_ratio", "cdnv"):
+        assert report.layers["1"][name] == pytest.approx(kept.layers["1"][name])
+        assert report.layers["1"][f"test_{name}"] == pytest.approx(kept.layers["1"][name])
+
+
+def test_small_integers_hold_every_label():
+    labels = torch.arange(160).repeat(2).to(torch.uint8)
+    x = torch.randn(320, 5, generator=torch.Generator().manual_seed(0))
+    counts = nc.measure(nn.Linear(5, 160), [(x, labels)]).train.moments.counts
+    assert counts.tolist() == [2] * 160  # 156 is -100 in 8 bits
+
+
+def test_arrays_may_enter_a_network_in_half_precision():
+    x, y = data(12)
+    model = nn.Linear(5, 3).bfloat16()
+    half = nc.measure(
+        model, [(x.numpy(), y)], forward=lambda m, a: m(torch.from_numpy(a).bfloat16())
+    )
+    assert half.train.moments.num_samples == 12
+
+
+def test_empty_batches_are_passed_over_everywhere():
+    x, y = data(30)
+    for batches in ([(x[:0], y[:0]), (x, y)], [(x, y), (x[:0], y[:0])]):
+        profile = nc.measure_layers(body(), batches, ["1"])
+        assert profile["nc1_trace_ratio"][0] > 0
+        watched = nc.watch(body(), batches, mode="batches")
+        for inputs, _ in watched.batches():
+            watched._model(inputs)
+        assert watched.epoch_end()["nc1_trace_ratio"] > 0
+
+
+def test_a_mask_of_tokens_does_not_matter_to_a_head_on_one_position():
+    x, y = (
+        torch.randn(12, 3, 4, 4, generator=torch.Generator().manual_seed(0)),
+        torch.arange(12) % 3,
+    )
+    model = nn.Sequential(nn.Conv2d(3, 6, 1), nn.AdaptiveAvgPool2d(1), nn.Conv2d(6, 3, 1))
+    batch = {"input": x, "pixel_mask": torch.ones(12, 4, 4), "labels": y}
+    assert nc.measure(model, [batch])["nc1_pinv"] == nc.measure(model, [(x, y)])["nc1_pinv"]
+
+
+def test_logits_that_the_training_loop_changes_are_those_of_the_network():
+    x, y = data(60)
+    found = []
+    for change in (lambda z: z / 2, lambda z: z.div_(2)):
+        model = body()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        watched = nc.watch(model, [(x, y)], mode="batches")
+        for inputs, labels in watched.batches():
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(change(model(inputs)), labels).backward()
+            optimizer.step()
+        found.append(watched.epoch_end())
+    assert found[0]["margin_min"] == found[1]["margin_min"]
+    assert found[0]["accuracy"] == found[1]["accuracy"]

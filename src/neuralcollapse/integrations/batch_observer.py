@@ -117,6 +117,8 @@ class BatchObserver:
     def _add(self, labels: Any, mask: Tensor | None) -> None:
         # Outside of inference mode, in which the batch may have run: the state lives on.
         with torch.inference_mode(False), torch.no_grad():
+            if not len(labels):
+                return
             of_batch = labels
             features, logits, labels = self._samples.rows(*self._tap.take(), labels, mask)
             if len(labels) != len(features):

@@ -165,25 +165,32 @@ def _modes(model: nn.Module) -> Iterator[None]:
             module.training = mode  # where the `train` of a parent does not pass the mode on
         with torch.no_grad():
             for part, name, tensor, before in held:
+                now = part.get(name)
+                if now is not None and tensor is not None and now.shape != tensor.shape:
+                    continue  # a cache that has grown, as attributes know
                 part[name] = tensor  # where it was replaced
                 if tensor is None or before is None or tensor.shape != before.shape:
                     continue
-                if not torch.equal(tensor, before):
+                if not _equal(tensor, before):
                     tensor.copy_(before)
 
 
 def _copied(tensor: Tensor | None) -> Tensor | None:
-    """Return a copy of a dense tensor with numbers; None of others, which torch cannot compare.
+    """Return a copy of a dense tensor of its own; None of others, which torch cannot write to."""
+    if tensor is None or is_lazy(tensor) or tensor.is_meta or tensor.is_inference():
+        return None
+    if 0 in tensor.stride() and tensor.numel() > 1:  # expanded
+        return None
+    return None if tensor.layout != torch.strided or tensor.is_nested else tensor.detach().clone()
 
-    Nor is one copied that was expanded: torch refuses to write to it, and it can be of any size.
-    """
-    if tensor is None or is_lazy(tensor) or tensor.is_meta:
-        return None
-    if tensor.layout != torch.strided or tensor.is_nested:
-        return None
-    sides = zip(tensor.shape, tensor.stride(), strict=True)
-    expanded = any(size > 1 and not step for size, step in sides)
-    return None if expanded else tensor.detach().clone()
+
+def _equal(tensor: Tensor, before: Tensor) -> bool:
+    """Return whether two tensors have the same numbers, NaN being one."""
+    if torch.equal(tensor, before):
+        return True
+    return tensor.is_floating_point() and bool(
+        ((tensor == before) | (tensor.isnan() & before.isnan())).all()
+    )
 
 
 @contextmanager

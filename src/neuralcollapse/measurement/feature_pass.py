@@ -176,7 +176,11 @@ def owned(features: Tensor, inputs: Any) -> Tensor:
 def _lends(inputs: Any, features: Tensor, depth: int = 6) -> bool:
     """Return whether features lie in the memory of something in the inputs, however nested."""
     if isinstance(inputs, np.ndarray):
-        return bool(features.is_cpu and np.may_share_memory(inputs, features.numpy()))
+        reach = sum(
+            (n - 1) * abs(step) for n, step in zip(inputs.shape, inputs.strides, strict=True)
+        )
+        start = inputs.ctypes.data
+        return features.is_cpu and start <= features.data_ptr() <= start + reach
     if isinstance(inputs, Tensor):
         dense = inputs.layout == torch.strided  # others have no storage
         return (

@@ -123,10 +123,7 @@ class FeatureTap:
         matrices = {} if whole else bare_matrices(self.model, _candidates(self.model))
         if head is not None:
             matrices = {name: matrix for name, matrix in matrices.items() if name == head}
-            if matrices:
-                self.name = str(head)
-            else:
-                self.name, self._module = _find(model, head)
+            self.name, self._module = (str(head), None) if matrices else _find(model, head)
         self._told = head is not None  # the head is given, so that no other is looked for
         if matrices:
             self._products = HeardProducts(matrices, self._multiplied)
@@ -276,9 +273,11 @@ class FeatureTap:
                 self._heed(call)
         if module is self.model:
             self._output = output
-            if self._module is None and not self._told and not self._absent:
+            empty = self._calls and not any(call.features.numel() for call in self._calls)
+            if self._module is None and not (self._told or self._absent or empty):
                 self._choose(output)
-            self._calls = [call.as_given() for call in self._calls]  # before the weight changes
+            # Before the weight changes, or whoever trains changes the logits.
+            self._calls = [] if empty else [call.as_given().kept() for call in self._calls]
 
     def _multiplied(self, call: LayerCall) -> None:
         if self._told and self._module is None:

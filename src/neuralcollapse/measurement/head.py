@@ -68,6 +68,11 @@ class LayerCall:
             return self
         return replace(self, logits=answer.view_as(self.logits).to(self.logits), left=self.logits)
 
+    def kept(self) -> LayerCall:
+        """Return the call with logits of its own while a network trains, which may change them."""
+        known = self._counted() == self.versions and torch.is_grad_enabled()
+        return replace(self, logits=self.logits.clone(), left=self.logits) if known else self
+
     def refuse_changed(self) -> None:
         """Refuse a call whose features were changed in place, which nothing brings back."""
         # What shares their memory may have changed instead: the logits tell.
@@ -89,8 +94,7 @@ class LayerCall:
 
     def two_sided(self) -> Tensor:
         """Return (..., K) logits: -z/2 and z/2 of a layer with one logit z."""
-        logits = self.logits
-        return logits if logits.shape[-1] > 1 else two_sided(logits, -1)
+        return self.logits if self.logits.shape[-1] > 1 else two_sided(self.logits, -1)
 
 
 def is_linear(module: nn.Module) -> bool:

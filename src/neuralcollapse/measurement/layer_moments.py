@@ -66,6 +66,7 @@ class LayerMoments:
     ) -> None:
         self.moments: dict[str, ClassMoments] = {}
         self.num_classes = num_classes
+        self.among: Tensor | None = None  # the classes that count; all if None
         self.names = checked_layers(model, layers) if layers else []
         self._tap = LayerTap(model, self.names, "mean")
         self._unpack = unpack
@@ -145,6 +146,9 @@ class LayerMoments:
             if samples is not None:
                 features, _, true = samples.rows(features, features, labels, mask)
             true = as_tensor("labels", true).to(features.device)
+            if self.among is not None:
+                keep = self.among.to(features.device)[true]
+                features, true = features[keep], true[keep]
             if name not in self.moments:
                 num_classes, dim = self.num_classes or int(true.max()) + 1, features.shape[1]
                 self.moments[name] = ClassMoments(num_classes, dim, device=features.device)

@@ -142,6 +142,8 @@ def measure_layers(
     ):
         for batch in read(loader, options.max_batches, show, "measuring layers"):
             inputs, labels, mask = samples.split(batch)
+            if not len(labels):
+                continue
             expected = samples.expected(labels, mask)
             outputs.expect(*expected)
             inputs = moved(inputs, where)

@@ -193,7 +193,7 @@ class _Passes:
         total = self._together(state)
         counts = total.moments.counts
         if bool(((counts > 0) & (counts < self.options.min_samples)).any()):
-            self.among = counts >= self.options.min_samples
+            self.among = self.layers.among = counts >= self.options.min_samples
             with one_refuses_all_refuse(self.merged):
                 data = self._run(loader, "measuring (frequent classes)", self.layers)
                 data.require_rereadable("classes with at least min_samples")

@@ -93,9 +93,8 @@ class Samples:
         if isinstance(labels, PackedSequence):
             return None, mask, True
         several = labels.ndim > 1 and labels[:1].numel() > 1
-        real = labels.ndim == 2 and labels.is_floating_point()
-        one_hot = real and bool(are_shares(labels).all())
-        return len(labels), mask, several and not one_hot
+        real = several and labels.ndim == 2 and labels.is_floating_point()
+        return len(labels), mask, several and not (real and bool(are_shares(labels).all()))
 
     def _read(self, labels: Any) -> Any:
         """Return labels as a tensor of the same shape, unless they are packed."""
@@ -106,7 +105,8 @@ class Samples:
             expected, got = "batches of samples", f"a single sample, of label {labels}"
             raise NeuralCollapseError("loader", expected, got, "wrap the data set in a DataLoader")
         if isinstance(true, Tensor):
-            return true
+            real = true.is_floating_point() or true.dtype == torch.bool
+            return true if real else true.long()  # -100 is 156 in 8 bits
         flat = integer_labels("labels", true.ravel(), None, class_names=self.class_names)
         return flat.view(true.shape)
 
@@ -146,7 +146,7 @@ class Samples:
             If there is not one label per position.
         """
         true = self._read(_unpacked(labels, features, self.ignore_index)).to(features.device)
-        one_position = math.prod(features.shape[1:-1]) == 1 and mask is None
+        one_position = math.prod(features.shape[1:-1]) == 1 and (mask is None or true.ndim == 1)
         if one_position and not self.shift_labels:  # a head applied to what was pooled
             features, logits = (t.reshape(len(t), -1) for t in (features, logits))
         if features.ndim == 2:
@@ -158,8 +158,7 @@ class Samples:
             true = true.T
         if true.shape != where:
             expected = f"one per position, of shape {tuple(where)}"
-            remedy = "pool tokens or positions before the head, pass another head=, or bring "
-            remedy += "labels to the resolution of the logits"
+            remedy = "pool before the head, or bring labels to the resolution of the logits"
             raise NeuralCollapseError("labels", expected, str(tuple(true.shape)), remedy)
         mask = None if mask is None else _laid_out(mask.to(features.device), where)
         if self.shift_labels:
@@ -287,11 +286,12 @@ def mask_of(inputs: Any) -> Tensor | None:
     >>> mask_of({"mask": [1, 1, 0]}), mask_of({"padding_mask": torch.tensor([0.0, -1e9])})
     (tensor([ True,  True, False]), tensor([ True, False]))
     """
-    named = inputs if isinstance(inputs, Mapping) else getattr(inputs, "__dict__", {})
     for names, turned in ((MASK_KEYS, False), (PADDING_KEYS, True)):
         for name in names:
-            if named.get(name) is not None:
-                mask = as_tensor(name, named[name])
+            known = isinstance(inputs, Mapping)
+            found = inputs.get(name) if known else getattr(inputs, name, None)
+            if not (found is None or callable(found)):
+                mask = as_tensor(name, found)
                 if turned or bool((mask < 0).any()):
                     return mask == 0
                 if mask.is_floating_point() and mask.numel() and not mask.any():
