@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.modules.module import _global_forward_hooks
+from torch.utils.checkpoint import checkpoint
 
 import neuralcollapse as nc
 from neuralcollapse import FeatureTap
@@ -393,6 +394,22 @@ def test_in_inference_mode_too_what_the_head_saw_is_read(change, generator):
             assert torch.equal(features, model.body(inputs))
             assert torch.equal(logits, model.head.forward(features))
             assert tap.weight is not None
+
+
+def test_a_head_that_runs_again_in_the_backward_pass_is_read_once(generator):
+    class Recomputed(Wrapped):
+        def forward(self, x):
+            return checkpoint(self.classifier, self.body(x), use_reentrant=True)
+
+    model, inputs = Recomputed(None), torch.randn(20, 4, generator=generator)
+    with FeatureTap(model) as tap:
+        for _ in range(2):
+            model(inputs).sum().backward()
+            features, logits = tap.take()
+            assert torch.equal(logits, model.classifier.forward(features).detach())
+        model(inputs), model(inputs)
+        with pytest.raises(NeuralCollapseError, match="2 calls of 'classifier'"):
+            tap.take()
 
 
 def test_features_in_memory_that_is_written_elsewhere_are_read(generator):

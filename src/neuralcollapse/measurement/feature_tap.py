@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -266,7 +266,8 @@ class FeatureTap:
     def _hear(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        if module in self._heard:
+        # Once the network has returned, its parts run on their own: in a backward pass, say.
+        if module in self._heard and self._output is None:
             entered = args[0] if args else next(iter(kwargs.values()), None)
             call = layer_call(self._heard[module], module, entered, output)
             if call is not None:
@@ -291,8 +292,9 @@ class FeatureTap:
             self._read(call)
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if module is self.model and self._products is not None:
-            self._listening.enter_context(self._products)
+        if module is self.model:
+            self._output = None
+            self._listening.enter_context(self._products or nullcontext())
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if module is self.model:
