@@ -293,3 +293,18 @@ def test_a_loader_may_reuse_the_memory_of_its_batches():
     for batches in (stream, iter(stream)):
         again = nc.measure_features(batches, weight=head.weight, bias=head.bias)
         assert again["ncc_accuracy"] == truth
+
+
+@pytest.mark.parametrize("options", [{"max_batches": 2}, {}])
+def test_a_second_pass_sees_the_samples_of_the_first(options):
+    """A shuffled loader that leaves some out: means and decisions are of the same ones."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(300, 6, generator=generator), torch.arange(300) % 3
+    model = nn.Linear(6, 3)
+    found = []
+    for budget in (2**30, 0):
+        torch.manual_seed(1)
+        loader = DataLoader(TensorDataset(x, y), shuffle=True, batch_size=70, drop_last=True)
+        found.append(nc.measure(model, loader, feature_budget=budget, **options))
+    for name in ("ncc_accuracy", "nc4_agreement", "accuracy"):
+        assert found[0][name] == found[1][name]

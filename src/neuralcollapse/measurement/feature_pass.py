@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.at_rest import bare
+from neuralcollapse.measurement.at_rest import bare, random_states
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_moments import LayerMoments
 from neuralcollapse.measurement.samples import Samples, moved
@@ -130,7 +130,9 @@ class FeaturePass:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Any]]:
         layers, samples = self._layers, self._samples
-        with nullcontext() if layers is None else layers.listening():
+        listening = nullcontext() if layers is None else layers.listening()
+        # Every pass draws alike: of a shuffled loader that leaves samples out, the same ones.
+        with random_states((self._loader,)), listening:
             for batch in read(self._loader, self._most, self._show, self._title):
                 inputs, labels, mask = samples.split(batch)
                 if not len(labels):
