@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.modules.module import _global_forward_hooks
+from torch.utils.checkpoint import checkpoint
 
 import neuralcollapse as nc
 from neuralcollapse import FeatureTap
@@ -94,6 +95,18 @@ class TwoHeads(nn.Module):
 
     def forward(self, x):
         return self.first(x), self.second(x)
+
+
+class Chosen(nn.Module):
+    """Runs one of its heads, and has a matrix that it applies at norm 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.other = nn.Linear(4, 3), nn.Linear(4, 3)
+        self.rows = nn.Parameter(torch.ones(3, 4))
+
+    def forward(self, x):
+        return self.head(x) + x @ nn.functional.normalize(self.rows).T
 
 
 class Twice(nn.Module):
@@ -236,10 +249,12 @@ def test_the_heads_of_transformers_are_found(generator):
     [
         (TwoHeads(), (2, 4), None, "2 of these candidates: 'first', 'second'; pass one of them"),
         (nn.Sequential(nn.ReLU()), (2, 4), None, r"model: expected a linear head \(nn.Linear\)"),
+        (Chosen(), (2, 4), "other", "got 0 calls of 'other'; pass a layer called once"),
+        (Chosen(), (2, 4), "rows", "got 0 calls of 'rows'; pass a layer called once"),
         (Twice(), (2, 4), "head", "got 2 calls of 'head'; let it take all its inputs at"),
         (Wrapped(lambda z: z), (2, 4), "fc", "layer of the model, got 'fc'; its linear layers are"),
         (Wrapped(lambda z: z), (2, 4), "body.1", r"weight of shape \(K, d\), got ReLU 'body.1'"),
-        (Wrapped(lambda z: z.sum()), (2, 4), None, "none of which is as wide .*: 'body.0', 'cl"),
+        (Wrapped(lambda z: z.sum()), (2, 4), None, "none .* as many .*: 'body.0', .* as head="),
     ],
 )
 def test_what_cannot_be_tapped_is_said(model, inputs, head, message):
@@ -361,6 +376,39 @@ def test_features_changed_in_place_after_the_head_are_refused(head, generator):
     with FeatureTap(model, head) as tap, torch.no_grad():
         model(torch.randn(20, 5, generator=generator))
         with pytest.raises(NeuralCollapseError, match="'head' that stay as they are after"):
+            tap.take()
+
+
+@pytest.mark.parametrize("change", [lambda h, z: h.add_(1), *TO_LOGITS.values()])
+def test_in_inference_mode_too_what_the_head_saw_is_read(change, generator):
+    """There torch counts no changes in place."""
+
+    class Inferred(InPlace):
+        forward = torch.inference_mode()(InPlace.forward)
+
+    model, inputs = Inferred(change).eval(), torch.randn(20, 5, generator=generator)
+    for head in (None, "head"):
+        with FeatureTap(model, head) as tap, torch.no_grad():
+            model(inputs)
+            features, logits = tap.take()
+            assert torch.equal(features, model.body(inputs))
+            assert torch.equal(logits, model.head.forward(features))
+            assert tap.weight is not None
+
+
+def test_a_head_that_runs_again_in_the_backward_pass_is_read_once(generator):
+    class Recomputed(Wrapped):
+        def forward(self, x):
+            return checkpoint(self.classifier, self.body(x), use_reentrant=True)
+
+    model, inputs = Recomputed(None), torch.randn(20, 4, generator=generator)
+    with FeatureTap(model) as tap:
+        for _ in range(2):
+            model(inputs).sum().backward()
+            features, logits = tap.take()
+            assert torch.equal(logits, model.classifier.forward(features).detach())
+        model(inputs), model(inputs)
+        with pytest.raises(NeuralCollapseError, match="2 calls of 'classifier'"):
             tap.take()
 
 

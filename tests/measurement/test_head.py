@@ -388,6 +388,7 @@ PRODUCTS = {
     "linear": lambda m, h: linear(h, m.words.weight, m.offset),
     "matmul": lambda m, h: h @ m.words.weight.T,
     "turned": lambda m, h: torch.matmul(h, m.kernel),
+    "sum": lambda m, h: torch.addmm(m.offset, h.flatten(0, 1), m.kernel).unflatten(0, (8, 5)),
     "einsum": lambda m, h: torch.einsum("btd,kd->btk", h, m.words.weight),
     "weight first": lambda m, h: torch.einsum("kd,btd->btk", m.words.weight, h),
 }
@@ -398,8 +399,9 @@ def test_a_matrix_that_a_network_multiplies_by_itself_is_its_head(product):
     torch.manual_seed(0)
     model, ids, labels = Tied(product), torch.randint(9, (8, 5)), torch.randint(9, (8, 5))
     report = nc.measure(model, [(ids, labels)])
-    weight = model.kernel.T if product is PRODUCTS["turned"] else model.words.weight
-    bias = model.offset.detach() if product is PRODUCTS["linear"] else None
+    turned, biased = (map(PRODUCTS.get, names) for names in (("turned", "sum"), ("linear", "sum")))
+    weight = model.kernel.T if product in turned else model.words.weight
+    bias = model.offset.detach() if product in biased else None
     torch.testing.assert_close(report.weight, weight.detach())
     assert (report.bias is None) == (bias is None)
     direct = nc.measure_features(

@@ -394,7 +394,7 @@ def changed(**tensors):
         (changed(counts=torch.tensor([10.0, -1, 10])), "the file is not whole"),
         (changed(trace_variances=torch.tensor([1.0, 1, -1])), "the file is not whole"),
         (changed(means=torch.full((3, 5), math.nan)), "the file is not whole"),
-        (changed(coarse=torch.tensor([0.5])), "the file is not whole"),
+        (changed(coarse=torch.tensor([0.25])), "the file is not whole"),
     ],
 )
 def test_a_state_that_makes_no_sense_is_refused(state, message):

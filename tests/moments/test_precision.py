@@ -181,6 +181,30 @@ def test_it_is_said_of_a_report_and_of_a_state_that_travelled(tmp_path):
     assert loses_digits(wide.moments)
 
 
+def through_a_bottleneck(rank, far):
+    """Features of ten classes on a plane far from the origin, and labels."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(400) % 10
+    inside, centers, plane, away = (
+        torch.randn(*sizes, generator=generator, dtype=torch.float64)
+        for sizes in ((400, rank), (10, rank), (rank, 32), (32,))
+    )
+    return (inside + centers[labels]) @ plane + far * away, labels
+
+
+@pytest.mark.parametrize("far", [0.0, 10.0, 1000.0])
+@pytest.mark.parametrize("rank", [2, 12])
+def test_what_rounding_to_float32_adds_is_no_direction(rank, far):
+    """Neither of the scatter, nor, with a rank below K - 1, of the class means."""
+    features, labels = through_a_bottleneck(rank, far)
+    wide, narrow = (collect(rows, labels) for rows in (features, features.float()))
+    for metric in (vci, nc1_pinv):
+        assert metric(narrow) == pytest.approx(metric(wide), rel=0.01)
+    again = ClassMoments.from_state_dict(narrow.state_dict())
+    assert vci(again) == pytest.approx(vci(narrow))
+    assert [loses_digits(moments) for moments in (wide, narrow, again)] == [False, True, True]
+
+
 def test_features_that_never_vary_are_no_weak_directions():
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(500, 8, generator=generator)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -123,8 +123,7 @@ class FeatureTap:
         matrices = {} if whole else bare_matrices(self.model, _candidates(self.model))
         if head is not None:
             matrices = {name: matrix for name, matrix in matrices.items() if name == head}
-            if not matrices:
-                self.name, self._module = _find(model, head)
+            self.name, self._module = (str(head), None) if matrices else _find(model, head)
         self._told = head is not None  # the head is given, so that no other is looked for
         if matrices:
             self._products = HeardProducts(matrices, self._multiplied)
@@ -208,15 +207,14 @@ class FeatureTap:
             whose logits are not what the network returns.
         """
         output, self._output = self._output if output is None else output, None
-        if self._module is None:
+        if self._module is None and not self._told:
             self._choose(output)
         calls, self._calls = self._calls, []
         if len(calls) != 1:
             got = f"{len(calls)} calls of {self.name!r}"
-            remedy = (
-                "let it take all its inputs at once, pass a layer that is called once as head=, or "
-                "measure_features of what it takes; and run each batch once"
-            )
+            remedy = "pass a layer called once as head=, or measure_features of what it takes"
+            if calls:
+                remedy = f"let it take all its inputs at once, {remedy}; and run each batch once"
             raise NeuralCollapseError("head", "one call in each forward pass", got, remedy)
         given = calls[0].as_given()
         given.refuse_changed()
@@ -268,7 +266,8 @@ class FeatureTap:
     def _hear(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        if module in self._heard:
+        # Once the network has returned, its parts run on their own: in a backward pass, say.
+        if module in self._heard and self._output is None:
             entered = args[0] if args else next(iter(kwargs.values()), None)
             call = layer_call(self._heard[module], module, entered, output)
             if call is not None:
@@ -276,7 +275,7 @@ class FeatureTap:
         if module is self.model:
             self._output = output
             empty = self._calls and not any(call.features.numel() for call in self._calls)
-            if self._module is None and not self._absent and not empty:
+            if self._module is None and not (self._told or self._absent or empty):
                 self._choose(output)
             # Before the weight changes, or whoever trains changes the logits.
             self._calls = [] if empty else [call.as_given().kept() for call in self._calls]
@@ -293,8 +292,9 @@ class FeatureTap:
             self._read(call)
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if module is self.model and self._products is not None:
-            self._listening.enter_context(self._products)
+        if module is self.model:
+            self._output = None
+            self._listening.enter_context(self._products or nullcontext())
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if module is self.model:

@@ -94,8 +94,7 @@ class LayerCall:
 
     def two_sided(self) -> Tensor:
         """Return (..., K) logits: -z/2 and z/2 of a layer with one logit z."""
-        logits = self.logits
-        return logits if logits.shape[-1] > 1 else two_sided(logits, -1)
+        return self.logits if self.logits.shape[-1] > 1 else two_sided(self.logits, -1)
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -127,7 +126,8 @@ def layer_call(name: str, module: nn.Module, entered: Any, left: Any) -> LayerCa
     """Return a call of a layer, with channels last; None unless it maps rows of floats to such."""
     if not all(isinstance(t, Tensor) and t.is_floating_point() and t.ndim for t in (entered, left)):
         return None
-    entered, left = entered.detach(), left.detach()
+    # Changes in place are not counted in inference mode: a copy stays as it is.
+    entered, left = (t.clone() if t.is_inference() else t.detach() for t in (entered, left))
     if isinstance(base_layer(module), CONVOLUTIONS):
         entered, left = entered.movedim(1, -1), left.movedim(1, -1)
     return LayerCall(name, module, entered, left) if entered.ndim > 1 and left.ndim > 1 else None

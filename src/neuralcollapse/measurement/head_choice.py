@@ -59,12 +59,15 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
     fitting = [call for call in linear if any(_may_make(call, tensor) for tensor in returned)]
     ran = dict.fromkeys(call.name for call in fitting or linear)
     what = "the logits" if named else "all"
-    of = "these candidates" if fitting else "these, none of which is as wide as what it returns"
+    of = "these candidates" if fitting else "these, none of which gives as many numbers"
+    remedy = "pass the module that returns them as head=, or measure_features of what it takes"
+    if fitting:
+        remedy = "pass one of them as head=, or the module around them that returns the logits"
     raise NeuralCollapseError(
         "head",
         f"one linear layer whose output the model returns, to explain {what} of what it returns",
         f"{len(rivals)} of {of}: {', '.join(map(repr, ran)) or 'none'}",
-        "pass one of them as head=, or the module around them that returns the logits",
+        remedy,
     )
 
 

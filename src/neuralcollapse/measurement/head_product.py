@@ -20,7 +20,10 @@ PRODUCTS = {
     torch.mm,
     torch.Tensor.mm,
     torch.einsum,
+    torch.addmm,
+    torch.Tensor.addmm,
 }
+BIASED = {linear, torch.addmm, torch.Tensor.addmm}
 PLAIN = (Tensor, nn.Parameter)  # neither sharded nor uninitialised
 
 
@@ -90,7 +93,9 @@ class HeardProducts(TorchFunctionMode):
         left = func(*args, **(kwargs or {}))
         if func in PRODUCTS:
             given = [t for t in (*args, *(kwargs or {}).values()) if isinstance(t, Tensor)]
-            self._told(given, (func is linear and given[2:]) or [], left)
+            if func is not linear and func in BIASED:  # which take what they add first
+                given.append(given.pop(0))
+            self._told(given, given[2:] if func in BIASED else [], left)
         return left
 
     def _told(self, given: list[Tensor], bias: list[Tensor], left: Tensor) -> None:

@@ -44,7 +44,7 @@ class PassOptions:
         """Return options by name, in place of usual ones; refuse a name that `taker` has not."""
         own = [p.name for p in signature(taker).parameters.values() if p.kind is not p.VAR_KEYWORD]
         for name in given:
-            check_choice("options", name, [*(each.name for each in fields(cls)), *own])
+            check_choice("options", name, dict.fromkeys([*(f.name for f in fields(cls)), *own]))
         return cls(**{**usual, **given})
 
     def __post_init__(self) -> None:

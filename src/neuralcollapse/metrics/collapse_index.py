@@ -72,7 +72,7 @@ def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical")
 
 
 def loses_digits(moments: ClassMoments) -> bool:
-    r"""Return whether a direction varies too little for float32 products to resolve.
+    r"""Return whether a direction varies too little for float32 features or products to resolve.
 
     If classes differ along such a direction, VCI can take any value, 0 included. Features that
     never vary are ignored; other directions without variance cannot be told from weak ones.
@@ -87,7 +87,8 @@ def loses_digits(moments: ClassMoments) -> bool:
     >>> loses_digits(ClassMoments(2, 1).update(torch.tensor([[0.0], [1.0], [2.0]]), [0, 0, 1]))
     False
     """
-    if not moments.scatter_round_off or moments.num_samples <= moments.dim + 1:
+    floor = KNOWN * max(moments.scatter_round_off, moments.feature_round_off)
+    if not floor or moments.num_samples <= moments.dim + 1:
         return False
     scatter = moments.within_scatter("pooled")
     varying = scatter.diagonal() > 0
@@ -95,7 +96,7 @@ def loses_digits(moments: ClassMoments) -> bool:
     if failed:
         return True
     least = 1 / float(torch.cholesky_inverse(factor).diagonal().sum())  # at most the least variance
-    return least < KNOWN * moments.scatter_round_off
+    return least < floor
 
 
 def _by_cholesky(scatter: Tensor, moments: ClassMoments, directions: int) -> Tensor | None:
@@ -105,7 +106,7 @@ def _by_cholesky(scatter: Tensor, moments: ClassMoments, directions: int) -> Ten
     """
     factor, failed = torch.linalg.cholesky_ex(scatter)
     least, most = torch.aminmax(factor.diagonal())
-    if failed or not least > LEAST_PIVOT * most:
+    if failed or not least > max(LEAST_PIVOT * most, moments.feature_round_off**0.5):
         return None
     if int(moments.present.sum()) <= moments.dim:
         rows = weighted_means(moments, "pooled", "sample_mean")
@@ -130,7 +131,7 @@ def _by_projection(scatter: Tensor, moments: ClassMoments) -> Tensor:
     rotated = inside.T @ scatter @ inside
     head = rotated[:directions, :directions]
     cross = rotated[directions:, :directions]
-    floor = moments.dim * EPS * float(rotated.diagonal().max())
+    floor = max(moments.dim * EPS * float(rotated.diagonal().max()), moments.feature_round_off)
     schur = head - _predicted(rotated[directions:, directions:], cross, floor)
     root = triangular[:directions]
     return torch.linalg.eigvalsh(root.T @ schur @ root).clamp_min(0)

@@ -12,6 +12,7 @@ from neuralcollapse.moments.group_sums import GROUPS
 
 NAMES = ("counts", "means", "trace_variances", "scatter")
 COARSE = "coarse"  # 1 where float32 products are in the scatter; files before 0.2 lack it
+NARROW = 0.5  # its value where features were float32, or narrower, and their products float64
 OF_GROUPS = ("group_counts", "group_sums", "group_squares")
 
 
@@ -53,7 +54,7 @@ def checked_state(state: Mapping[str, Tensor]) -> list[Tensor]:
         or not all(bool(torch.isfinite(tensor).all()) for tensor in found)
         or bool(((counts < 0) | (counts != counts.round())).any())
         or bool((variances < 0).any())
-        or coarse.tolist() not in ([0.0], [1.0])
+        or coarse.tolist() not in ([0.0], [NARROW], [1.0])
         or (groups and not _are_parts(counts, means, *groups))
     ):
         raise NeuralCollapseError(

@@ -176,9 +176,29 @@ class ClassMoments(ClassSums):
 
     @property
     def round_off(self) -> float:
-        """Largest error to expect in a class mean: round-off relative to its size."""
+        """Largest error to expect in a class mean: round-off relative to its size.
+
+        That of n_k features of float32 averages out as n_k grows.
+        """
         size = self._norms(("means",), lambda: self.means)[self.present].norm()
-        return torch.finfo(torch.float64).eps * float(size)
+        given = (self._rounded / self.counts)[self.present].sum().sqrt()
+        return torch.finfo(torch.float64).eps * float(size) + float(given)
+
+    @property
+    def feature_round_off(self) -> float:
+        """Largest variance to expect along a direction from rounding the features to float32.
+
+        0 if all features were float64.
+        """
+        return float((self.class_weights("pooled") * self._rounded).nansum())
+
+    @property
+    def _rounded(self) -> Float[Tensor, " K"]:
+        """Mean squared length of what rounding to float32 adds to the features of each class."""
+        if not self._drained().coarse:
+            return torch.zeros_like(self.trace_variances)
+        sizes = self._norms(("means",), lambda: self.means).square() + self.trace_variances
+        return torch.finfo(torch.float32).eps ** 2 / 12 * sizes  # of even errors of half a unit
 
     @property
     def scatter_round_off(self) -> float:
@@ -187,7 +207,7 @@ class ClassMoments(ClassSums):
         Products in float32 err by some 3e-8 of the mean variance of a feature, in every direction.
         0 if all products were float64.
         """
-        if not self._drained().coarse:
+        if self._drained().coarse < 1:
             return 0.0
         variance = (self.class_weights("pooled") * self.trace_variances).nansum()
         return FLOAT32_PRODUCT * float(variance) / self.dim

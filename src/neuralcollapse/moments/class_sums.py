@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import atomic_path
-from neuralcollapse.moments.canonical_form import checked_state
+from neuralcollapse.moments.canonical_form import NARROW, checked_state
 from neuralcollapse.moments.shifted_sums import PART, ShiftedSums
 from neuralcollapse.moments.slab import SlabBuffer
 from neuralcollapse.validation import (
@@ -143,6 +143,7 @@ class ClassSums:
         dtype = torch.float64 if wide else sums.shift.dtype
         if dtype != sums.shift.dtype or features.device != sums.shift.device:
             self._sums = self._drained().to(features.device, dtype)
+        self._sums.coarse = max(self._sums.coarse, 0.0 if wide else NARROW)
         if self._slab is not None and self._slab.rows.dtype != self._sums.shift.dtype:
             self._drained()  # the sums have become float64 meanwhile
         if self._slab is None:
@@ -266,8 +267,8 @@ class ClassSums:
         dict
             ``counts`` (K,), ``means`` (K, d) and ``trace_variances`` (K,), zero for absent
             classes, ``scatter`` (0, 1 or K; d; d), the sums of (x - mu)(x - mu)^T, and ``coarse``
-            (1,), whether float32 products are among them. With groups ``group_counts`` (16, K),
-            ``group_sums`` (16, K, d) and ``group_squares`` (16, K), of x - mu.
+            (1,): 1 with float32 products among them, 1/2 with float32 features alone. With groups
+            ``group_counts`` (16, K), ``group_sums`` (16, K, d) and ``group_squares`` (16, K).
         """
         state = {
             "counts": self.counts.to(torch.float64),
@@ -308,7 +309,7 @@ class ClassSums:
         sums.shift += means
         sums.square += variances * counts
         sums.scatter += scatter
-        sums.coarse = bool(coarse)
+        sums.coarse = float(coarse)
         if sums.groups is not None:
             sums.groups.count += groups[0].to(torch.int64)
             sums.groups.sum += groups[1]

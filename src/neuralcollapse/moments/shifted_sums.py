@@ -59,7 +59,7 @@ class ShiftedSums:
         self._room = 0  # at least so many samples come before a shift is judged again
         self._judged: dict[int, float] = {}  # by scatter: mean square when its rows were looked at
         self.ready = False  # whether rows may be centred as they come, see `_is_ready`
-        self.coarse = False  # whether float32 products are in the scatters
+        self.coarse = 0.0  # 1 with float32 products in the scatters, 1/2 with rows of float32 alone
         self.groups = GroupSums(num_classes, dim, device) if groups else None
         self._recent_rows = 0
         self._recent_sum: Tensor | None = None  # one row per class, or one per group and class
@@ -103,7 +103,7 @@ class ShiftedSums:
                 few = len(group) < LEAST_ROWS  # nothing can be told of them; float64 costs nothing
                 total = self.scatter[k] if few else self._recent_scatter[k]
                 add_upper_product(total, group.to(total.dtype))
-                self.coarse = self.coarse or total.dtype == torch.float32
+                self.coarse = max(self.coarse, float(total.dtype == torch.float32))
         self._recent_rows += len(rows)
         # Narrow sums flush sooner, at no cost beside the products: their BLAS adds row after row.
         if self._recent_rows >= min(FLUSH_ROWS, 32 * sum(self.shift.shape)):
@@ -133,7 +133,7 @@ class ShiftedSums:
         self._settled[fresh] = other._settled[fresh]
         self.count += other.count
         self._room = 0
-        self.ready, self.coarse = self._is_ready(0), self.coarse or other.coarse
+        self.ready, self.coarse = self._is_ready(0), max(self.coarse, other.coarse)
         self.square += other.square
         self.sum += other.sum
         self.scatter += other.scatter
