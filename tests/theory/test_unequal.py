@@ -194,6 +194,13 @@ def test_balanced_classes_in_closed_form(smoothing):
         assert weight_decay_optimum(k, n, k, strength, strength).value == pytest.approx(value)
 
 
+@pytest.mark.parametrize("bias", [None, "free", 0.1])
+@pytest.mark.parametrize("strength", [1e-16, 1e-20, 1e-50])
+def test_newton_arrives_where_probabilities_are_below_round_off(strength, bias):
+    best = unequal_minimizer(SIZES, 2, strength, strength, bias)
+    assert -1e-12 < best.gap / best.value < 1e-9
+
+
 def test_free_bias_leads_to_another_limit_than_simplex_encoded_labels():
     """M / log(1/r) tends to I - pi 1^T, at a distance that falls like 1/log(1/r)."""
     sizes = torch.tensor([8, 4, 2])
