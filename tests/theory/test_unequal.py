@@ -250,6 +250,18 @@ def test_squared_loss_drops_rare_classes():
     assert unequal_minimizer(SIZES, 3, 1, 1, loss="mse").status == "origin"
 
 
+@pytest.mark.parametrize("bias", [None, "free"])
+@pytest.mark.parametrize("strength", [1e-3, 1e-20, 1e-45])
+def test_squared_loss_of_equal_classes_at_any_decay(strength, bias):
+    """Each of the K singular values (K - 1 with a bias) is sqrt(n), and gives up N r."""
+    k, n = 4, 9
+    total, rank = k * n, k - (bias == "free")
+    best = unequal_minimizer([n] * k, k, strength, strength, bias, loss="mse")
+    kept = math.sqrt(n) - total * strength
+    value = rank * (total * strength**2 / 2 + strength * kept)
+    assert best.value == pytest.approx(value, rel=1e-12, abs=0)
+
+
 def test_few_dimensions_lie_between_the_bound_and_any_code():
     balanced = unequal_minimizer([3] * 5, 2, 1e-3, 1e-3)
     assert balanced.status == "best found"
