@@ -325,8 +325,8 @@ def _radius_squared(lambda_w: float, lambda_h: float) -> float:
 
 
 def _least_value(num_classes: int, dim: int, lambda_w: float, lambda_h: float) -> float:
-    fitted = max(0.0, 1 - math.sqrt(lambda_h * lambda_w))
-    return (1 - min(1, dim / num_classes) * fitted**2) / 2
+    c, share = min(1.0, math.sqrt(lambda_h * lambda_w)), min(1, dim / num_classes)
+    return (1 - share) / 2 + share * c * (1 - c / 2)
 
 
 def _residual(W: Tensor, H: Tensor, labels: Tensor) -> Tensor:
