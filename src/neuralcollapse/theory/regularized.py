@@ -146,6 +146,7 @@ def regularized_mse_minimizer(
     """
     K, n, d = whole_number("K", K, 2), whole_number("n", n), whole_number("d", d)
     ratio = math.sqrt(decay_strength("lambda_h", lambda_h) / decay_strength("lambda_w", lambda_w))
+    check_size("d", K, d)
     check_size("n", K * n, d)
     frame = random_isometry(min(K, d), max(K, d), generator)
     means = math.sqrt(_radius_squared(lambda_w, lambda_h)) * (frame.T if d < K else frame)
