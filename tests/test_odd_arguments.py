@@ -134,6 +134,10 @@ REPORT = nc.measure_features(X, Y)
         (lambda: theory.predicted_geometry([1] * 10**5, 10**5), "dim: expected arrays of at most"),
         (lambda: theory.unequal_minimizer([1] * 10**5, 2, 1, 1), "class_sizes: expected arrays"),
         (lambda: theory.regularized_mse_minimizer(3, 10**9, 9, 1, 1), "n: expected arrays of at"),
+        (lambda: theory.regularized_mse_minimizer(3, 1, 10**12, 1, 1), "d: expected arrays of at"),
+        (lambda: theory.paired_critical_point(0.1, 0.1, 10**12), "samples_per_class: expected arr"),
+        (lambda: theory.origin_spectrum([10**12, 1], 3), "class_sizes: expected arrays of at"),
+        (lambda: theory.paired_kkt_point(1, 10**12), "dim: expected arrays of at"),
         # Other kinds and shapes.
         (lambda: theory.commuting_path(1.0, 0.1, 3, 1, 1, [1]), "variances: .*radii of shape "),
         (

@@ -83,6 +83,12 @@ def test_loss_of_unequal_classes_by_hand():
     assert regularized_mse_loss(W, H, [0, 1, 1], 0.6, 0.3) == pytest.approx(expected, rel=1e-15)
 
 
+@pytest.mark.parametrize("strength", [1e-3, 1e-12, 1e-20])
+def test_least_value_keeps_its_digits_at_any_decay(strength):
+    value = regularized_mse_minimizer(3, 2, 5, strength, strength).value
+    assert value == pytest.approx(strength - strength**2 / 2, rel=1e-12, abs=0)
+
+
 def test_members_of_the_orbit_differ_and_the_generator_repeats_them():
     draws = [
         regularized_mse_minimizer(3, 1, 5, 0.5, 0.1, torch.Generator().manual_seed(s)).means

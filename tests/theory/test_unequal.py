@@ -194,6 +194,13 @@ def test_balanced_classes_in_closed_form(smoothing):
         assert weight_decay_optimum(k, n, k, strength, strength).value == pytest.approx(value)
 
 
+@pytest.mark.parametrize("bias", [None, "free", 0.1])
+@pytest.mark.parametrize("strength", [1e-16, 1e-20, 1e-50])
+def test_newton_arrives_where_probabilities_are_below_round_off(strength, bias):
+    best = unequal_minimizer(SIZES, 2, strength, strength, bias)
+    assert -1e-12 < best.gap / best.value < 1e-9
+
+
 def test_free_bias_leads_to_another_limit_than_simplex_encoded_labels():
     """M / log(1/r) tends to I - pi 1^T, at a distance that falls like 1/log(1/r)."""
     sizes = torch.tensor([8, 4, 2])
@@ -241,6 +248,18 @@ def test_squared_loss_drops_rare_classes():
     expected = [math.sqrt(n) - total * 0.11 for n in SIZES[:2]] + [0]
     torch.testing.assert_close(best.head_gram, torch.tensor(expected).double().diag())
     assert unequal_minimizer(SIZES, 3, 1, 1, loss="mse").status == "origin"
+
+
+@pytest.mark.parametrize("bias", [None, "free"])
+@pytest.mark.parametrize("strength", [1e-3, 1e-20, 1e-45])
+def test_squared_loss_of_equal_classes_at_any_decay(strength, bias):
+    """Each of the K singular values (K - 1 with a bias) is sqrt(n), and gives up N r."""
+    k, n = 4, 9
+    total, rank = k * n, k - (bias == "free")
+    best = unequal_minimizer([n] * k, k, strength, strength, bias, loss="mse")
+    kept = math.sqrt(n) - total * strength
+    value = rank * (total * strength**2 / 2 + strength * kept)
+    assert best.value == pytest.approx(value, rel=1e-12, abs=0)
 
 
 def test_few_dimensions_lie_between_the_bound_and_any_code():

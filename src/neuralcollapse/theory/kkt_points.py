@@ -199,6 +199,7 @@ def _balanced_point(
         raise NeuralCollapseError(
             "dim", f"dim >= {least_dim}", f"dim = {dim}", "the point spans that many dimensions"
         )
+    check_size("dim", num_classes, dim)
     check_size("samples_per_class", num_classes * samples_per_class, max(dim, num_classes))
     vertices = torch.nn.functional.pad(vertices, (0, dim - least_dim))
     labels = torch.arange(num_classes).repeat_interleave(samples_per_class)

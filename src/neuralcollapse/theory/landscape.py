@@ -197,7 +197,8 @@ def origin_spectrum(class_sizes: Any, dim: int) -> Float[Tensor, " m"]:
     """
     sizes = class_counts("class_sizes", class_sizes).cpu()
     dim = whole_number("dim", dim)
-    check_size("dim", len(sizes) + int(sizes.sum()), dim)
+    check_size("dim", len(sizes), dim)
+    check_size("class_sizes", len(sizes) + int(sizes.sum()), dim)
     values = simplex_encoded_spectrum(sizes).repeat_interleave(dim)
     zeros = torch.zeros(dim * (len(sizes) + int(sizes.sum())) - 2 * len(values)).double()
     return torch.cat([-values, zeros, values.flip(0)])

@@ -146,6 +146,7 @@ def regularized_mse_minimizer(
     """
     K, n, d = whole_number("K", K, 2), whole_number("n", n), whole_number("d", d)
     ratio = math.sqrt(decay_strength("lambda_h", lambda_h) / decay_strength("lambda_w", lambda_w))
+    check_size("d", K, d)
     check_size("n", K * n, d)
     frame = random_isometry(min(K, d), max(K, d), generator)
     means = math.sqrt(_radius_squared(lambda_w, lambda_h)) * (frame.T if d < K else frame)
@@ -325,8 +326,8 @@ def _radius_squared(lambda_w: float, lambda_h: float) -> float:
 
 
 def _least_value(num_classes: int, dim: int, lambda_w: float, lambda_h: float) -> float:
-    fitted = max(0.0, 1 - math.sqrt(lambda_h * lambda_w))
-    return (1 - min(1, dim / num_classes) * fitted**2) / 2
+    c, share = min(1.0, math.sqrt(lambda_h * lambda_w)), min(1, dim / num_classes)
+    return (1 - share) / 2 + share * c * (1 - c / 2)
 
 
 def _residual(W: Tensor, H: Tensor, labels: Tensor) -> Tensor:

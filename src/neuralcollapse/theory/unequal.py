@@ -301,8 +301,9 @@ def _squared_loss(problem: ConvexProblem, dim: int) -> Solution:
     product = left * kept @ right
     if free:
         offset = offset - offset @ (product / np.sqrt(sizes)[:, None])
-    error = product - np.sqrt(sizes)[:, None] * (np.eye(num) - offset)
-    value = float(np.square(error).sum()) / (2 * total) + problem.strength * float(kept.sum())
+    lost = np.minimum(singular, total * problem.strength)  # singular - kept, uncancelled
+    lost[dim:] = singular[dim:]
+    value = float(lost @ lost) / (2 * total) + problem.strength * float(kept.sum())
     return product, offset, value, 0.0, "minimum" if kept.any() else "origin"
 
 

@@ -77,8 +77,9 @@ class ConvexProblem:
             if size >= value and size < 1e-12:
                 break
             value = size
-            hessian = np.diag(self.shares @ p) - (p.T * self.shares) @ p
-            hessian += self.bias_decay * np.eye(len(bias)) + ones
+            hessian = -(p.T * self.shares) @ p
+            np.fill_diagonal(hessian, -_of_others(hessian))  # without cancellation
+            hessian += self.bias_decay * np.eye(len(bias)) + hessian.trace() * ones
             step = np.linalg.solve(hessian, gradient)
             # Self-concordant damping: a whole Newton step only where the model holds.
             bias = bias - step / max(1.0, float(np.ptp(step)))
@@ -145,6 +146,7 @@ class FactorPoint:
         problem = self.problem
         a, b, c = self._parts(direction)
         moved = (b @ self.A.T + self.B @ a.T) / self._roots + c
+        moved = moved - moved.diagonal()[:, None]  # from the class itself: p_kk must not cancel
         p = self._probabilities
         curved = p * (moved - (p * moved).sum(1, keepdims=True))
         curved *= problem.shares[:, None] / problem.strength

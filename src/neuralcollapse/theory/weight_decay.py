@@ -222,7 +222,8 @@ def paired_critical_point(
         expected = "an even number" if num % 2 else f"dim >= num_classes / 2 = {pairs}"
         remedy = "each pair of classes needs a direction of its own"
         raise NeuralCollapseError(where, expected, str(num if num % 2 else dim), remedy)
-    check_size("dim", num * n, dim)
+    check_size("dim", num, dim)
+    check_size("samples_per_class", num * n, dim)
     pull = num * math.sqrt(n * lambda_w * lambda_h)
     if pull >= 1:
         expected = "num_classes sqrt(samples_per_class lambda_w lambda_h) below 1"
