@@ -139,6 +139,19 @@ def test_figure_3_gathers_each_run_in_its_place():
     assert record["ce_nc2_etf"][place, 0, 0] == float(hash(third))
 
 
+def test_a_weight_decay_that_is_set_is_that_of_the_baseline_of_figure_3(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(FigureJob, "train", lambda job, configs, **options: seen.extend(configs))
+    job = FigureJob(tmp_path, settings={"weight_decay": 0.002, "epochs": 7})
+    with pytest.raises(TypeError):  # what is drawn from no histories
+        figure3.draw(job)
+    decays = {(config.weight_decay, config.head_weight_decay) for config in seen}
+    assert decays == {
+        (0.002 * features, 0.002 * head) for features, head in figure3.DECAYS.values()
+    }
+    assert {config.epochs for config in seen} == {7}
+
+
 @pytest.mark.slow
 def test_figure_2_falls_with_depth(tmp_path):
     path, picture, _ = run_study("tirer2023", FigureJob(tmp_path), 2)

@@ -36,6 +36,7 @@ STYLES: dict[str, dict[str, Any]] = {
 LOSSES = {"mse": "Squared error, no bias", "ce": "Cross-entropy, bias"}
 METRICS = ("nc1_pinv", "nc1_trace_ratio", "nc2_etf", "accuracy")
 MEASURE_EVERY = 5
+BASELINE = ("lr", "weight_decay")  # by which the networks differ: a setting is the baseline's
 # Learning rate and momentum are the paper's at every scale, and, but for small, its product of
 # weight decay and the sum of all learning rates: fewer and smaller epochs need more decay. At the
 # scale small the product is 0.4 of it, since twice the whole of it leaves training images wrong.
@@ -168,10 +169,13 @@ def plot_decays(record: Curves) -> Figure:
 @study.figure(3)
 def draw(job: FigureJob) -> list[Path]:
     """Train the networks, and write the records and the figure."""
-    settings = {"data_root": job.data_root} | COMMON | SCALES[job.scale]
+    of_all = {name: value for name, value in job.settings.items() if name not in BASELINE}
+    of_baseline = {name: job.settings[name] for name in BASELINE if name in job.settings}
+    settings = {"data_root": job.data_root} | COMMON | SCALES[job.scale] | of_baseline
     seeds = job.seeds_or(SEEDS[job.scale])
     divisor = MSE_DIVISOR.get(job.scale, 1.0)
-    configs = job.planned(decay_configs(TrainConfig.from_dict(settings), seeds, divisor))
+    networks = decay_configs(TrainConfig.from_dict(settings), seeds, divisor)
+    configs = replace(job, settings=of_all).planned(networks)
     record = record_decays(job.train(configs, measure_every=MEASURE_EVERY))
     stem = job.folder / f"figure3_{job.scale}"
     path = write_npz(stem.with_suffix(".npz"), record)
