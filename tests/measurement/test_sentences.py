@@ -1,6 +1,7 @@
 """The words of a report are true, over worlds and sizes rather than examples."""
 
 import itertools
+import math
 import re
 
 import pytest
@@ -133,6 +134,26 @@ def test_unequal_classes_are_held_against_the_prediction():
     other = nc.measure_features(vertices[labels], labels, vertices, torch.zeros(4))
     assert other["nc2_etf"] < 1e-6
     assert other.reading("nc2_etf").grade != "collapsed"
+
+
+def test_a_head_as_far_from_the_means_as_predicted_has_not_collapsed_in_another_shape():
+    """An ETF, and a head turned from it by the angle that theory predicts for other lengths."""
+    assert collapsed((300, 10, 10, 10), 16, True).reading("nc3_self_duality").grade == "collapsed"
+    labels, vertices = labels_of((300, 10, 10, 10)), nc.simplex_etf(4, 16, "axis")
+    aside = vertices.roll(8, 1)  # in dimensions of its own
+    target = nc.measure_features(vertices[labels], labels, aside).reading("nc3_self_duality").target
+    angle = 2 * math.asin(target / 2)
+    head = math.cos(angle) * vertices + math.sin(angle) * aside
+    report = nc.measure_features(vertices[labels], labels, head)
+    assert report["nc3_self_duality"] == pytest.approx(target)
+    assert target > 0.2
+    reading = report.reading("nc3_self_duality")
+    assert (reading.grade, reading.words) == ("on the way", "at its target, in another shape")
+    assert "NC3 at its target, in another shape" in str(report)
+    # Classes of nearly one size leave head and means parallel, whatever their shape.
+    labels, means = labels_of((101, 100, 100)), torch.eye(3, 16) * torch.tensor([[1.0], [2], [4]])
+    report = nc.measure_features(means[labels], labels, means)
+    assert report.reading("nc3_self_duality").words == "collapsed"
 
 
 def test_collapse_of_the_training_data_alone_is_not_called_collapse():
