@@ -166,6 +166,29 @@ def test_collapse_of_the_training_data_alone_is_not_called_collapse():
     assert "NC1 on training data alone" in str(report).splitlines()[1]
 
 
+def test_classes_that_only_one_of_training_and_test_data_has_are_named():
+    labels, means = labels_of((20, 20, 20, 20)), 3 * torch.eye(4, 6)
+    features = means[labels] + 0.1 * normal(0)(80, 6)
+    some = (labels < 3).nonzero().flatten()
+    parts = (features[some], labels[some], means), (features, labels)
+    (train, true, head), (test, test_labels) = parts
+    names = ["ant", "bee", "cat", "dog"]
+    report = nc.measure_features(
+        train, true, head, test_features=test, test_labels=test_labels, class_names=names
+    )
+    assert report["test_ncc_accuracy"] == report["test_nc4_agreement"] == 0.75
+    assert report["test_accuracy"] == 1
+    (said,) = report.cautions
+    assert said.startswith("25 % of the test data are of classes without training samples")
+    assert "Absent classes of the training data, left out: dog." in str(report)
+    other = nc.measure_features(
+        test, test_labels, head, test_features=train, test_labels=true, class_names=names
+    )
+    assert other.cautions == [
+        "The test data have no sample of: dog. Their NC1 to NC3 are of the others."
+    ]
+
+
 def test_few_samples_of_test_data_do_not_make_it_look_collapsed():
     """Means of two noisy samples lie far apart by noise: plain values are 71 times apart."""
     generator = torch.Generator().manual_seed(0)

@@ -86,7 +86,8 @@ def _parts(report: CollapseValues, width: int) -> Iterator[str | Table]:
     yield headline(report)
     yield from cautions(report)
     if report.absent:
-        yield f"Absent classes, left out: {first_names(list(map(plain, report.absent)))}."
+        of = " of the training data" if report.test is not None or report.others else ""
+        yield f"Absent classes{of}, left out: {first_names(list(map(plain, report.absent)))}."
     yield _table(report, width >= WIDE)
     yield from _estimates(report)
     yield from _remarks(report)
