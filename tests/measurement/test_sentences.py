@@ -211,7 +211,7 @@ def test_few_samples_of_test_data_do_not_make_it_look_collapsed():
 def test_cautions_name_what_could_mislead():
     report = noise((1, 1, 4, 4, 9), 64, tested=False)
     cautions = " ".join(report.cautions)
-    assert "Fewer samples than features (19 and 64): VCI is 0 for any features." in cautions
+    assert "19 samples are too few for 64 features: VCI is 0 for any features." in cautions
     assert "2 of 5 classes have one sample" in cautions
     assert "nearest to their own class mean, whatever" in cautions
     assert report.reading("vci").words == "N ≤ d + 1: 0 for any features"

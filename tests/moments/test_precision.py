@@ -213,6 +213,11 @@ def test_features_that_never_vary_are_no_weak_directions():
     assert not loses_digits(moments)
     assert moments.scatter_round_off > 0
     assert collect(features.double(), torch.arange(500) % 4).scatter_round_off == 0
+    labels = torch.arange(40) % 4
+    report = measure_features(torch.eye(4, 6)[labels] + 0.1, labels)  # nothing varies in a class
+    assert report["vci"] == 0
+    assert report.cautions == []
+    assert "NC1 collapsed" in str(report)
 
 
 def test_a_few_rows_with_a_strong_direction_are_float64():

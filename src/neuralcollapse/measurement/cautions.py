@@ -69,12 +69,13 @@ def _classes_of_tests(report: CollapseValues) -> Iterator[str]:
 
 def _samples(report: CollapseValues) -> Iterator[str]:
     setting, dim = report.setting, report.train.moments.dim
-    if setting.num_samples <= dim + 1:
+    indexed = "vci" in report.train.values
+    if indexed and setting.num_samples <= dim + 1:
         yield (
-            f"Fewer samples than features ({setting.num_samples:,} and {dim:,}): "
+            f"{setting.num_samples:,} samples are too few for {dim:,} features: "
             "VCI is 0 for any features."
         )
-    if "vci" in report.train.values and loses_digits(report.train.moments):
+    if indexed and loses_digits(report.train.moments):
         yield (
             "Some directions of the features vary too little for float32 beside the others: VCI "
             "may be wrong if classes differ along them; measure float64 features to be sure."
