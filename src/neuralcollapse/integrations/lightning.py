@@ -69,8 +69,9 @@ class CollapseCallback(_Callback):
         ``"pass"``: a pass of its own over ``trainer.train_dataloader``, in evaluation mode and in
         the Trainer's precision; the module's ``forward`` must take the inputs of a batch.
         ``"batches"``: the training batches themselves, at no extra pass. The network changes
-        between these, so their within-class variability includes its drift: logged names say
-        ``collapse_batches``, and there are no validation values.
+        between these, so their within-class variability includes its drift, and NC4 goes by the
+        class means of the epoch before (NaN in the first): logged names say ``collapse_batches``,
+        and there are no validation values.
     validation
         Whether to measure validation data too.
     loader, val_loader
