@@ -92,7 +92,7 @@ def loses_digits(moments: ClassMoments) -> bool:
         return False
     scatter = moments.within_scatter("pooled")
     varying = scatter.diagonal() > 0
-    if not bool(varying.any()):
+    if not varying.any():
         return False
     factor, failed = torch.linalg.cholesky_ex(scatter[varying][:, varying])
     if failed:
