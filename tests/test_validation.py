@@ -148,6 +148,8 @@ ANT = ["ant", "bee"]
         (lambda: as_tensor("x", np.array([1j])), "x: expected real numbers, got dtype complex128"),
         (lambda: as_tensor("x", torch.ones(1) * 1j), "x: expected real numbers, got dtype torch.c"),
         (lambda: as_tensor("x", ["1.0"]), "x: expected real numbers, got dtype <U3"),
+        (lambda: as_tensor("x", torch.nn.Identity()), "x: expected real numbers, got Identity; "),
+        (lambda: as_tensor("x", None), "x: expected real numbers, got NoneType; "),
         (lambda: as_tensor("x", [None]), "x: expected real numbers, got dtype object"),
         (lambda: as_tensor("x", [Fraction(1, 2)]), "x: expected real numbers, got dtype object"),
         (lambda: as_tensor("x", [[1.0], [1.0, 2.0]]), "x: expected real numbers, got list"),
