@@ -77,8 +77,9 @@ def _samples(report: CollapseValues) -> Iterator[str]:
         )
     if indexed and loses_digits(report.train.moments):
         yield (
-            "Some directions of the features vary too little for float32 beside the others: VCI "
-            "may be wrong if classes differ along them; measure float64 features to be sure."
+            "Some directions of the features vary too little for float32 beside the others (after "
+            "a LayerNorm always one, along which no classes differ): VCI may be wrong if classes "
+            "differ along them; measure float64 features to be sure."
         )
     single = sum(size == 1 for size in setting.class_sizes)
     if single:
