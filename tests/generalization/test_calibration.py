@@ -173,7 +173,7 @@ def test_the_sentence_says_by_how_much_and_of_which_samples():
         (torch.ones(5, 1), [0] * 5, {}, "K >= 2"),
         (torch.ones(5, 2), [0] * 5, {"bins": 0}, "bins: expected at least 1, got 0"),
         (torch.ones(5, 2), [0] * 5, {"confidence": 2}, r"confidence: expected a number in \(0, 1"),
-        (torch.ones(5, 2), [0, 1, 2, 0, 1], {}, "below num_classes = 2"),
+        (torch.ones(5, 2), [0, 1, 2, 0, 1], {}, "below 2, the number of classes"),
     ],
 )
 def test_bad_input_is_refused(logits, labels, options, message):

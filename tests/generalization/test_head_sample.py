@@ -61,7 +61,7 @@ def test_the_deviation_inverts_its_tail():
         ),
         (lambda: HeadSample.of([[1.0]], [0], [[1.0]]), r"weight: expected shape \(K, 1\), K >= 2"),
         (lambda: HeadSample.of([[1.0]], [0], torch.eye(2)), r"K >= 2, got \(2, 2\)"),
-        (lambda: HeadSample.of([[1.0]], [2], [[1.0], [0.0]]), "below num_classes = 2"),
+        (lambda: HeadSample.of([[1.0]], [2], [[1.0], [0.0]]), "below 2, the number of classes"),
         (lambda: HeadSample.of([[1.0]], [0], [[0.3], [0.3]]), "weight: expected at least two diff"),
         (lambda: failure_probability(1.0), r"confidence: expected a number in \(0, 1\), got 1"),
         (lambda: failure_probability(math.nan), r"confidence: expected a number in \(0, 1\)"),

@@ -291,6 +291,28 @@ def test_what_cannot_be_measured_never_ends_training(network, loader):
     assert len([item for item in caught if item.category is CollapseWarning]) == 1
 
 
+def test_a_module_without_forward_is_told_what_to_pass(network, loader):
+    class Stepping(type(module_of(lightning, network))):
+        forward = lightning.LightningModule.forward  # as where none is defined
+
+        def training_step(self, batch, batch_idx):
+            return cross_entropy(self.network(batch[0]), batch[1])
+
+    module = module_of(lightning, network)
+    module.__class__ = Stepping
+    given = {"forward": lambda module, inputs: module.network(inputs)}
+    told, measured = CollapseCallback(), CollapseCallback(prefix="given", **given)
+    trainer = lightning.Trainer(
+        accelerator="cpu", max_epochs=1, callbacks=[told, measured], logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    with pytest.warns(CollapseWarning, match="Stepping, which has no forward of its own; define"):
+        trainer.fit(module, loader)
+    assert told.quiet
+    wanted = nc.measure(network, loader)["nc1_pinv"]
+    assert measured.records[-1]["nc1_pinv"] == pytest.approx(wanted, rel=1e-5)
+
+
 def test_a_second_process_that_resumes_the_folder_numbers_on(network, loader, tmp_path):
     """Without a checkpoint of Lightning: the Trainer counts from 0, the folder goes on."""
     for resume in (False, True):

@@ -337,4 +337,5 @@ def test_what_cannot_be_measured_of_batches_is_refused_at_the_first(network, loa
 def test_every_metric_that_is_measured_can_be_included(network, loader):
     for name in nc.measure(network, loader, test_loader=loader):
         nc.watch(network, loader, test_loader=loader, include=[name])
+        nc.watch(network, loader, test_loader=loader, include=name)
     nc.watch(network, loader, include=["mine"], metrics={"mine": lambda measured: 0.0})

@@ -212,8 +212,14 @@ def test_what_cannot_be_heard_is_refused_with_a_way_out():
     x, _ = batches()[0]
     scripted = torch.jit.trace(network().eval(), x)
     exported = torch.export.export(network().eval(), (x,))
-    for model in (scripted, exported, exported.module(), lambda x: x):
-        with pytest.raises(NeuralCollapseError, match="pass"):
+    for model in (scripted, exported.module()):
+        with pytest.raises(NeuralCollapseError, match="call no hooks; pass the module it was made"):
+            nc.measure(model, batches())
+    for model in (exported, lambda x: x, batches()):
+        kind = type(model).__name__
+        with pytest.raises(
+            NeuralCollapseError, match=f"an nn.Module, got {kind}; pass the network"
+        ):
             nc.measure(model, batches())
 
 

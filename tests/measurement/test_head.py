@@ -122,6 +122,7 @@ def test_logits_are_products_with_the_weight_that_is_applied(kind):
     inputs, labels = (torch.cat(part) for part in zip(*batches(), strict=True))
     with torch.no_grad():
         features, logits = model.body(inputs), model(inputs)
+    assert any("scaled to norm 1" in note for note in report.notes) == (kind == "cosine")
     if kind == "cosine":
         features = normalize(features)
         torch.testing.assert_close(

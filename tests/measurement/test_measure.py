@@ -156,7 +156,11 @@ BAD = {
     "no labels": ([torch.ones(2, 8)], {}, r"batches \(inputs, labels\).*got Tensor; pass unpack="),
     "triple": ([(1, 2, 3)], {}, "got tuple of length 3"),
     "mapping": ([{"input": torch.ones(2, 8)}], {}, "a mapping with keys 'input'"),
-    "range": ([(torch.ones(2, 8), torch.tensor([0, 4]))], {}, "below num_classes = 4, got labels"),
+    "range": (
+        [(torch.ones(2, 8), torch.tensor([0, 4]))],
+        {},
+        "below 4, the number of .* got labels",
+    ),
     "length": ([(torch.ones(2, 8), torch.tensor([0]))], {}, "labels: expected 2 labels"),
     "one class": ([(torch.randn(2, 8), torch.tensor([1, 1]))], {}, "samples of at least 2 classes"),
     "names": (

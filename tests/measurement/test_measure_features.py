@@ -87,7 +87,7 @@ X, Y = torch.zeros(4, 2), [0, 0, 1, 1]
         (lambda: nc.measure_features(X, Y, test_labels=Y), "test_features: expected both"),
         (lambda: nc.measure_features(X, Y, test_features=X), "test_labels: expected both"),
         (lambda: nc.measure_features([(X, Y, X[None])]), "logits: expected a matrix"),
-        (lambda: nc.measure_features(X, Y, class_names=["a"]), "below num_classes = 1"),
+        (lambda: nc.measure_features(X, Y, class_names=["a"]), "below 1, the number of classes"),
         (lambda: nc.measure_features(X, Y, torch.ones(2, 2), class_names=["a"]), "2 names"),
         (
             lambda: nc.measure_features(X, Y, test_features=X, test_labels=[0, 0, 1, 7]),

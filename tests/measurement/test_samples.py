@@ -325,6 +325,10 @@ def test_rare_classes_and_several_test_sets():
         body(), [(x, y)], test_loader={"clean": [(x, y)], "half": [(x[:30], y[:30])]}
     )
     assert report["test_clean_nc1_pinv"] == pytest.approx(report["nc1_pinv"])
+    (row,) = (line.split() for line in str(report).splitlines() if line.startswith(" half "))
+    first = ("nc1_trace_ratio", "nc2_etf", "nc3_self_duality", "nc4_agreement", "accuracy")
+    assert row[1:] == [f"{report[f'test_half_{name}']:.4g}" for name in first]
+    assert report.to_frame().loc["vci", "test_half"] == report["test_half_vci"]
     half = nc.measure(body(), [(x[:30], y[:30])])
     assert report["test_half_nc1_pinv"] == pytest.approx(half["nc1_pinv"], rel=1e-5)
 

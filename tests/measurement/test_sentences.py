@@ -1,6 +1,7 @@
 """The words of a report are true, over worlds and sizes rather than examples."""
 
 import itertools
+import math
 import re
 
 import pytest
@@ -135,6 +136,26 @@ def test_unequal_classes_are_held_against_the_prediction():
     assert other.reading("nc2_etf").grade != "collapsed"
 
 
+def test_a_head_as_far_from_the_means_as_predicted_has_not_collapsed_in_another_shape():
+    """An ETF, and a head turned from it by the angle that theory predicts for other lengths."""
+    assert collapsed((300, 10, 10, 10), 16, True).reading("nc3_self_duality").grade == "collapsed"
+    labels, vertices = labels_of((300, 10, 10, 10)), nc.simplex_etf(4, 16, "axis")
+    aside = vertices.roll(8, 1)  # in dimensions of its own
+    target = nc.measure_features(vertices[labels], labels, aside).reading("nc3_self_duality").target
+    angle = 2 * math.asin(target / 2)
+    head = math.cos(angle) * vertices + math.sin(angle) * aside
+    report = nc.measure_features(vertices[labels], labels, head)
+    assert report["nc3_self_duality"] == pytest.approx(target)
+    assert target > 0.2
+    reading = report.reading("nc3_self_duality")
+    assert (reading.grade, reading.words) == ("on the way", "at its target, in another shape")
+    assert "NC3 at its target, in another shape" in str(report)
+    # Classes of nearly one size leave head and means parallel, whatever their shape.
+    labels, means = labels_of((101, 100, 100)), torch.eye(3, 16) * torch.tensor([[1.0], [2], [4]])
+    report = nc.measure_features(means[labels], labels, means)
+    assert report.reading("nc3_self_duality").words == "collapsed"
+
+
 def test_collapse_of_the_training_data_alone_is_not_called_collapse():
     report = collapsed((50,) * 6, 12, bias=False, test_spread=0.5)
     assert report["test_nc1_trace_ratio"] > 100 * report["nc1_trace_ratio"]
@@ -143,6 +164,29 @@ def test_collapse_of_the_training_data_alone_is_not_called_collapse():
     assert "on training data alone" in words
     assert "larger on test data" in report.cautions[0]
     assert "NC1 on training data alone" in str(report).splitlines()[1]
+
+
+def test_classes_that_only_one_of_training_and_test_data_has_are_named():
+    labels, means = labels_of((20, 20, 20, 20)), 3 * torch.eye(4, 6)
+    features = means[labels] + 0.1 * normal(0)(80, 6)
+    some = (labels < 3).nonzero().flatten()
+    parts = (features[some], labels[some], means), (features, labels)
+    (train, true, head), (test, test_labels) = parts
+    names = ["ant", "bee", "cat", "dog"]
+    report = nc.measure_features(
+        train, true, head, test_features=test, test_labels=test_labels, class_names=names
+    )
+    assert report["test_ncc_accuracy"] == report["test_nc4_agreement"] == 0.75
+    assert report["test_accuracy"] == 1
+    (said,) = report.cautions
+    assert said.startswith("25 % of the test data are of classes without training samples")
+    assert "Absent classes of the training data, left out: dog." in str(report)
+    other = nc.measure_features(
+        test, test_labels, head, test_features=train, test_labels=true, class_names=names
+    )
+    assert other.cautions == [
+        "The test data have no sample of: dog. Their NC1 to NC3 are of the others."
+    ]
 
 
 def test_few_samples_of_test_data_do_not_make_it_look_collapsed():
@@ -167,7 +211,7 @@ def test_few_samples_of_test_data_do_not_make_it_look_collapsed():
 def test_cautions_name_what_could_mislead():
     report = noise((1, 1, 4, 4, 9), 64, tested=False)
     cautions = " ".join(report.cautions)
-    assert "Fewer samples than features (19 and 64): VCI is 0 for any features." in cautions
+    assert "19 samples are too few for 64 features: VCI is 0 for any features." in cautions
     assert "2 of 5 classes have one sample" in cautions
     assert "nearest to their own class mean, whatever" in cautions
     assert report.reading("vci").words == "N ≤ d + 1: 0 for any features"

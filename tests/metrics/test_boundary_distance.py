@@ -63,7 +63,7 @@ def test_equal_weights_have_no_boundary():
     [
         ((torch.ones(2, 3), [0, 1], torch.ones(2, 2)), r"weight: expected shape \(K, 3\), K >= 2"),
         ((torch.ones(2, 3), [0, 0], torch.ones(1, 3)), r"K >= 2, got \(1, 3\)"),
-        ((torch.ones(2, 3), [0, 2], torch.ones(2, 3)), "below num_classes = 2"),
+        ((torch.ones(2, 3), [0, 2], torch.ones(2, 3)), "below 2, the number of classes"),
         (
             (torch.ones(2, 3), [0, 1], torch.ones(2, 3), torch.ones(3)),
             r"bias: expected shape \(2,\)",

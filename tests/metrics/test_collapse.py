@@ -260,7 +260,7 @@ def test_module_conversions_leave_the_state_alone():
     ("batch", "message"),
     [
         ((torch.ones(2, 5), [0, 1]), r"features: expected shape \(n, 6\)"),
-        ((torch.ones(2, 6), [0, 4]), "below num_classes = 4"),
+        ((torch.ones(2, 6), [0, 4]), "below 4, the number of classes"),
         ((torch.ones(2, 6), [0, 1], torch.ones(2, 3)), r"logits: expected shape \(2, 4\), got"),
         ((torch.full((2, 6), math.nan), [0, 1], torch.ones(2, 4)), "got 12 NaN"),
     ],

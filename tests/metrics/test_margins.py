@@ -61,7 +61,7 @@ def test_dtype_is_kept_and_ties_are_zero():
     [
         (lambda: sample_margins(torch.ones(2, 1), [0, 0]), r"logits: expected shape \(n, K\)"),
         (lambda: sample_margins(torch.ones(2), [0, 0]), r"logits: .*got \(2,\)"),
-        (lambda: sample_margins(torch.ones(2, 2), [0, 2]), "below num_classes = 2"),
+        (lambda: sample_margins(torch.ones(2, 2), [0, 2]), "below 2, the number of classes"),
         (lambda: pair_margins(torch.ones(2, 2), [0]), "labels: expected 2 labels"),
         (lambda: margin_min(torch.ones(2, 1), [0, 0]), r"logits: expected shape \(n, K\)"),
     ],

@@ -83,7 +83,7 @@ def test_no_samples_have_no_share():
         (lambda x, m: nc4_agreement(x, m, m[:2]), r"weight: expected shape \(3, 2\)"),
         (lambda x, m: nc4_agreement(x, m, m, m[0]), r"bias: expected shape \(3,\), got \(2,\)"),
         (lambda x, m: ncc_accuracy(x, [0], m), "labels: expected 4 labels, one per row"),
-        (lambda x, m: ncc_accuracy(x, [0, 1, 2, 3], m), "below num_classes = 3"),
+        (lambda x, m: ncc_accuracy(x, [0, 1, 2, 3], m), "below 3, the number of classes"),
     ],
 )
 def test_bad_input_is_refused(call, message):

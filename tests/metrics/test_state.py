@@ -214,7 +214,7 @@ def test_features_of_a_part_that_were_dropped_are_dropped_of_the_whole(case):
     [
         ((torch.ones(2, 3), [0, 0]), r"features: expected shape \(n, 2\)"),
         ((torch.ones(2, 2), [0]), "labels: expected 2 labels, one per row"),
-        ((torch.ones(2, 2), [0, 2]), "below num_classes = 2"),
+        ((torch.ones(2, 2), [0, 2]), "below 2, the number of classes"),
         (
             (torch.ones(2, 2), [0, 1], torch.ones(2, 3)),
             r"logits: expected shape \(2, 2\), got \(2, 3\); pass one column per class",

@@ -205,6 +205,20 @@ def test_what_rounding_to_float32_adds_is_no_direction(rank, far):
     assert [loses_digits(moments) for moments in (wide, narrow, again)] == [False, True, True]
 
 
+def test_the_direction_that_a_layer_norm_takes_away_is_told_and_harms_no_vci():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(500) % 4
+    rows = torch.randn(500, 8, generator=generator) + torch.eye(4, 8)[labels]
+    norm = torch.nn.LayerNorm(8)
+    torch.nn.init.uniform_(norm.weight, 0.5, 2.0, generator=generator)
+    with torch.no_grad():
+        narrow = measure_features(norm(rows), labels)
+        wide = measure_features(norm.double()(rows.double()), labels)
+    assert "after a LayerNorm always one" in narrow.cautions[0]
+    assert not any("float32" in caution for caution in wide.cautions)
+    assert narrow["vci"] == pytest.approx(wide["vci"], rel=1e-4)
+
+
 def test_features_that_never_vary_are_no_weak_directions():
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(500, 8, generator=generator)
@@ -213,6 +227,11 @@ def test_features_that_never_vary_are_no_weak_directions():
     assert not loses_digits(moments)
     assert moments.scatter_round_off > 0
     assert collect(features.double(), torch.arange(500) % 4).scatter_round_off == 0
+    labels = torch.arange(40) % 4
+    report = measure_features(torch.eye(4, 6)[labels] + 0.1, labels)  # nothing varies in a class
+    assert report["vci"] == 0
+    assert report.cautions == []
+    assert "NC1 collapsed" in str(report)
 
 
 def test_a_few_rows_with_a_strong_direction_are_float64():

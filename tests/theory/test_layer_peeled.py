@@ -144,7 +144,7 @@ LABELS = [0, 1, 0, 1]
         (lambda: LayerPeeledModel([0, 1], 3, 3), r"each of 3 classes, got none of \[2\]"),
         (lambda: LayerPeeledModel([0, 0], 3), "at least 2 classes, got 1"),
         (lambda: LayerPeeledModel([], 3), "at least 2 classes, got 0"),
-        (lambda: LayerPeeledModel([0, 5], 3, 2), "below num_classes = 2"),
+        (lambda: LayerPeeledModel([0, 5], 3, 2), "below 2, the number of classes"),
         (lambda: LayerPeeledModel([[0, 1]], 3), "a sample of each of 2 classes"),
         (lambda: LayerPeeledModel(LABELS, 0), "dim: expected at least 1, got 0"),
         (lambda: LayerPeeledModel(LABELS, 3).loss(H, W), r"W: expected shape \(2, 3\)"),

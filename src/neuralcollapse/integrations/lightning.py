@@ -69,8 +69,9 @@ class CollapseCallback(_Callback):
         ``"pass"``: a pass of its own over ``trainer.train_dataloader``, in evaluation mode and in
         the Trainer's precision; the module's ``forward`` must take the inputs of a batch.
         ``"batches"``: the training batches themselves, at no extra pass. The network changes
-        between these, so their within-class variability includes its drift: logged names say
-        ``collapse_batches``, and there are no validation values.
+        between these, so their within-class variability includes its drift, and NC4 goes by the
+        class means of the epoch before (NaN in the first): logged names say ``collapse_batches``,
+        and there are no validation values.
     validation
         Whether to measure validation data too.
     loader, val_loader
@@ -263,7 +264,8 @@ class CollapseCallback(_Callback):
         self, trainer: Any, pl_module: Any, bound: float | None = None
     ) -> tuple[Any, Iterable[Any], PassOptions, Loaders]:
         """Return the first arguments of a rehearsal: network, data, options, held-out data."""
-        loader, tests = self._train_loader(trainer), self._val_loader
+        loader = _only(trainer.train_dataloader) if self._loader is None else self._loader
+        tests = self._val_loader
         if tests is None and self._validation:
             tests = _validation_loaders(trainer)
         if isinstance(tests, Mapping):
@@ -277,9 +279,6 @@ class CollapseCallback(_Callback):
         bound = min(trainer.num_training_batches, self._batches) if self._loader is None else None
         module, loader, options, tests = self._data(trainer, pl_module, bound)
         return measured_passes(module, loader, tests, options, merged=True)
-
-    def _train_loader(self, trainer: Any) -> Iterable[Any]:
-        return _only(trainer.train_dataloader) if self._loader is None else self._loader
 
 
 class _Transferred(Bounded):
@@ -300,6 +299,11 @@ class _Transferred(Bounded):
 def _in_precision(module: Any, options: PassOptions) -> PassOptions:
     """Return options with which the network alone, not its statistics, runs as in training."""
     samples = options.samples(module)
+    owner = type(module).forward.__module__.partition(".")[0]
+    if options.forward is None and owner in ("lightning", "pytorch_lightning"):
+        got = f"{type(module).__name__}, which has no forward of its own"
+        remedy = "define it, or pass forward=, such as lambda module, inputs: module.net(inputs)"
+        raise NeuralCollapseError("forward", "a module that maps inputs to logits", got, remedy)
 
     def forward(model: nn.Module, inputs: Any) -> Any:
         with module.trainer.precision_plugin.forward_context():
@@ -310,13 +314,9 @@ def _in_precision(module: Any, options: PassOptions) -> PassOptions:
 
 def _config(trainer: Any, module: Any) -> dict[str, Any]:
     """Return the hyperparameters known to module and trainer."""
-    known = {
-        "net": type(module).__name__,
-        "epochs": _last(trainer),
-        "precision": trainer.precision,
-        "gradient_clip_val": trainer.gradient_clip_val,
-        "accumulate_grad_batches": trainer.accumulate_grad_batches,
-    }
+    names = ("precision", "gradient_clip_val", "accumulate_grad_batches")
+    known = {"net": type(module).__name__, "epochs": _last(trainer)}
+    known |= {name: getattr(trainer, name) for name in names}
     return known | dict(getattr(module, "hparams", None) or {})
 
 

@@ -49,7 +49,8 @@ class CollapseTrainerCallback(TrainerCallback):
         ``"pass"``: a pass of its own over the training data, in evaluation mode. ``"batches"``:
         the training batches themselves, at no extra pass; labels must reach the model, which
         they do not under label smoothing. The network changes between these batches, so their
-        within-class variability includes its drift: logged names say ``collapse_batches``.
+        within-class variability includes its drift, and NC4 goes by the class means of the epoch
+        before (NaN in the first): logged names say ``collapse_batches``.
     evaluation
         Whether to measure the trainer's ``eval_dataset`` too, if it has one or several by name.
     loader, val_loader

@@ -39,8 +39,8 @@ class CollapseWatch:
         ``"pass"``: a pass over the data at the end of each epoch due, in evaluation mode.
         ``"batches"``: the batches of training themselves, at no extra pass; iterate over
         ``collapse.batches()`` instead of the loader. The network changes between these batches,
-        so their within-class variability includes its drift; logged names say
-        ``collapse_batches``.
+        so their within-class variability includes its drift, and NC4 goes by the class means of
+        the epoch before (NaN in the first); logged names say ``collapse_batches``.
     schedule
         ``"economy"`` (log-spaced epochs), ``"business"`` (every epoch), ``"full"`` (every class
         and the worst pairs too), a number of epochs, or a `Schedule`.

@@ -72,8 +72,11 @@ def checked_network(model: Any) -> nn.Module:
         If it is a TorchScript module, an exported program, or not a module.
     """
     model = bare(model)
-    module = isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule)
-    if not module or "eval" in vars(model):  # which the module of an exported program replaces
+    if not isinstance(model, nn.Module):
+        remedy = "pass the network itself, or its features to measure_features"
+        raise NeuralCollapseError("model", "an nn.Module", type(model).__name__, remedy)
+    # An exported program is a module whose eval is replaced.
+    if isinstance(model, torch.jit.ScriptModule) or "eval" in vars(model):
         got = f"{type(model).__name__}, whose layers call no hooks"
         remedy = "pass the module it was made from, or its features to measure_features"
         raise NeuralCollapseError("model", "an nn.Module that runs its own modules", got, remedy)

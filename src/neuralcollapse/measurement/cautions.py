@@ -13,7 +13,8 @@ from neuralcollapse.metrics.between import between_whitener
 from neuralcollapse.metrics.chance.decisions import own_nearest_mean
 from neuralcollapse.metrics.collapse_index import loses_digits
 from neuralcollapse.metrics.validity import CERTAIN
-from neuralcollapse.wording import at_least, at_most, no_more_than, number, share
+from neuralcollapse.plain_text import plain
+from neuralcollapse.wording import at_least, at_most, first_names, no_more_than, number, share
 
 if TYPE_CHECKING:
     from neuralcollapse.moments.class_moments import ClassMoments
@@ -33,7 +34,8 @@ def cautions(report: CollapseValues, head_decay: float | None = None) -> list[st
     head_decay
         Weight decay of its head, as torch's SGD takes it, if known.
     """
-    found = [*_test_data(report), *_samples(report), *_classes(report, head_decay)]
+    found = [*_test_data(report), *_classes_of_tests(report), *_samples(report)]
+    found += _classes(report, head_decay)
     return [*found, *concentrated(report.train.moments), *report.notes]
 
 
@@ -45,17 +47,39 @@ def _test_data(report: CollapseValues) -> Iterator[str]:
         yield f"NC1 is {_times(times)} larger on test data: what collapsed is the training data."
 
 
+def _classes_of_tests(report: CollapseValues) -> Iterator[str]:
+    """Say which classes training data has and test data has not, and the other way round."""
+    trained = report.train.moments.present.cpu()
+    for part, split in {"test": report.test, **report.others}.items():
+        if split is None or int(split.moments.present.sum()) < 2:
+            continue
+        counts, data = split.moments.counts.cpu(), f"test data{part[4:].replace('_', ' ')}"
+        if bool(counts[~trained].any()):
+            strangers = share(float(counts[~trained].sum() / counts.sum()))
+            yield (
+                f"{strangers} of the {data} are of classes without training samples, for which no "
+                "class mean decides: ncc_accuracy counts them as wrong, and nc4_agreement whatever "
+                "the head decides for such a class."
+            )
+        lacking = (trained & (counts == 0)).nonzero().flatten().tolist()
+        if lacking:
+            names = first_names([plain(str(report.class_names[k])) for k in lacking])
+            yield f"The {data} have no sample of: {names}. Their NC1 to NC3 are of the others."
+
+
 def _samples(report: CollapseValues) -> Iterator[str]:
     setting, dim = report.setting, report.train.moments.dim
-    if setting.num_samples <= dim + 1:
+    indexed = "vci" in report.train.values
+    if indexed and setting.num_samples <= dim + 1:
         yield (
-            f"Fewer samples than features ({setting.num_samples:,} and {dim:,}): "
+            f"{setting.num_samples:,} samples are too few for {dim:,} features: "
             "VCI is 0 for any features."
         )
-    if "vci" in report.train.values and loses_digits(report.train.moments):
+    if indexed and loses_digits(report.train.moments):
         yield (
-            "Some directions of the features vary too little for float32 beside the others: VCI "
-            "may be wrong if classes differ along them; measure float64 features to be sure."
+            "Some directions of the features vary too little for float32 beside the others (after "
+            "a LayerNorm always one, along which no classes differ): VCI may be wrong if classes "
+            "differ along them; measure float64 features to be sure."
         )
     single = sum(size == 1 for size in setting.class_sizes)
     if single:

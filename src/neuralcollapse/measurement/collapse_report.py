@@ -89,7 +89,7 @@ class CollapseReport(CollapseValues):
         return pair_table(self, count)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per metric: value, estimates, target, chance, reading and description."""
+        """Return one row per metric: values, estimates, target, chance, reading, description."""
         from neuralcollapse.measurement.report_tables import report_frame
 
         return report_frame(self)

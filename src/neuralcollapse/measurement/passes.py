@@ -172,6 +172,7 @@ class _Passes:
     dense: bool = field(default=False)  # whether samples are positions of longer inputs
     confident: bool = field(default=False)  # whether the logits of the head are those returned
     decisive: bool = field(default=True)  # or at least rank the classes alike
+    cosine: bool = field(default=False)  # whether the head scales its features to norm 1
 
     def train(self, loader: Iterable[Any]) -> tuple[CollapseState, Head | None]:
         """Return the settled state of all training samples, and the head."""
@@ -188,6 +189,7 @@ class _Passes:
                 "loader", "at least one batch with samples", "none", "check the data set"
             )
         num_classes, dim, self.dense, self.confident, self.decisive, head = found
+        self.cosine = head is not None and head.scale is not None
         self.layers.num_classes = num_classes
         state = state or self._empty(num_classes, dim)
         total = self._together(state)
@@ -241,6 +243,8 @@ class _Passes:
                 "The network does not return the logits of its head at their own scale: "
                 "confidences of test samples are not kept, so that no calibration is shown."
             )
+        if self.cosine:
+            yield "Features are scaled to norm 1 before they are measured, as the cosine head does."
         if self.options.samples(self.model).shift_labels:
             yield "Labels are shifted: each position is judged by the token after it."
         if self.dense:

@@ -35,6 +35,7 @@ def report_frame(report: CollapseValues) -> pd.DataFrame:
         row: dict[str, Any] = {"metric": name, "train": value}
         if report.test is not None:
             row["test"] = report.test.values.get(name, math.nan)
+        row |= {part: split.values.get(name, math.nan) for part, split in report.others.items()}
         for part in ("", "test_") if report.test is not None else ("",):
             found = report.estimates.get(f"{part}{name}")
             row |= {f"{part}{end}": getattr(found, end, math.nan) for end in ESTIMATED}

@@ -86,8 +86,10 @@ def _parts(report: CollapseValues, width: int) -> Iterator[str | Table]:
     yield headline(report)
     yield from cautions(report)
     if report.absent:
-        yield f"Absent classes, left out: {first_names(list(map(plain, report.absent)))}."
+        of = " of the training data" if report.test is not None or report.others else ""
+        yield f"Absent classes{of}, left out: {first_names(list(map(plain, report.absent)))}."
     yield _table(report, width >= WIDE)
+    yield from _others(report)
     yield from _estimates(report)
     yield from _remarks(report)
 
@@ -121,6 +123,25 @@ def _table(report: CollapseValues, wide: bool) -> Table:
         cells += [_number(reading.target), _number(reading.chance)]
         table.add_row(*cells, Text(reading.words, style=STYLES.get(reading.grade, "")))
     return table
+
+
+def _others(report: CollapseValues) -> Iterator[str | Table]:
+    """Yield the first metric of each phenomenon for several test data, and where the rest is."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    if not report.others:
+        return
+    first = [name for name in (*FIRST.values(), "accuracy") if name in report.train.values]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("test data")
+    for name in first:
+        table.add_column(name, justify="right", no_wrap=True)
+    for part, split in report.others.items():
+        values = (f"{split.values[name]:.4g}" for name in first)
+        table.add_row(plain(part.removeprefix("test_")), *values)
+    yield table
+    yield f"The report has all values of each by name, such as {plain(part)}_{first[0]}."
 
 
 def _estimates(report: CollapseValues) -> Iterator[str | Table]:

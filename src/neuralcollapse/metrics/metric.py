@@ -155,7 +155,7 @@ class Metric:
         self,
         value: float,
         setting: Setting | None = None,
-        departure: tuple[float, Chance] | None = None,
+        departure: tuple[float, Chance, bool] | None = None,
     ) -> Reading:
         """Say what a value means.
 
@@ -166,8 +166,8 @@ class Metric:
         setting
             The sizes it was measured at; without them there is no grade.
         departure
-            A distance from the predicted geometry, and its chance value, to grade by instead of the
-            value itself.
+            A distance from the predicted geometry, its chance value, and whether to grade by it
+            instead of the value itself; otherwise only what has no departure has collapsed.
         """
         said = self.words(value) if self.words else ""
         if math.isnan(value):
@@ -182,10 +182,14 @@ class Metric:
         shown = None if by_chance is None else by_chance.value
         if reason is not None or best is None or self.grade is None:
             return Reading("", reason or said, best, shown)
+        grade, words = self._grade(value, best, by_chance)
         if departure is not None:
-            grade, words = self._grade(departure[0], 0.0, departure[1])
-        else:
-            grade, words = self._grade(value, best, by_chance)
+            distance, chance, alone = departure
+            shaped = self._grade(distance, 0.0, chance)
+            if alone:
+                grade, words = shaped
+            elif grade == "collapsed" != shaped[0]:
+                grade, words = "on the way", "at its target, in another shape"
         spoken = grade if grade == "collapsed" else said or grade
         return Reading(grade, words or spoken, best, shown)
 

@@ -33,7 +33,8 @@ def score(
     model
         As in `measure`; it runs once over the loader, and is left unchanged.
     loader
-        The samples to judge, as `measure` reads them.
+        The samples to judge, as `measure` reads them: batches with labels, of which any will do
+        (such as 0) but the ignored one, whose samples are left out.
     method
         As in `ood_scores`.
     train

@@ -92,7 +92,7 @@ class CollapseRecorder:
         self.optimizers: Sequence[Any] = ()
         self.prefix = prefix if mode == "pass" else f"{prefix}_batches"
         self.class_names = listed_names(class_names)
-        self._include = include
+        self._include = [include] if isinstance(include, str) else include
         self._start = time.perf_counter()
 
     def open(self, config: Mapping[str, Any] | None = None) -> None:

@@ -282,7 +282,10 @@ def from_array(argument: str, array: np.ndarray) -> Tensor:
             raise _no_numbers(argument, "a whole number too large for float64") from error
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind not in "biuf":
-        raise _no_numbers(argument, f"dtype {array.dtype}")
+        single = array.dtype == object and not array.ndim  # such as a module, or None
+        raise _no_numbers(
+            argument, type(array.item()).__name__ if single else f"dtype {array.dtype}"
+        )
     if kind == "u" and size > 1:  # torch supports few operations on these
         fits = size < 8 or not array.size or array.max() <= np.iinfo(np.int64).max
         array = array.astype(np.int64 if fits else np.float64)

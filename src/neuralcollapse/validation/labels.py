@@ -135,10 +135,12 @@ def integer_labels(
     if len(labels):
         low, high = (int(bound) for bound in torch.aminmax(labels))
         if low < 0 or (num_classes is not None and high >= num_classes):
-            upper = "" if num_classes is None else f" and below num_classes = {num_classes}"
+            upper = (
+                "" if num_classes is None else f" and below {num_classes}, the number of classes"
+            )
             expected = f"labels of at least 0{upper}"
-            remedy = "map the labels to 0..K-1 or raise num_classes"
-            raise NeuralCollapseError(argument, expected, f"labels from {low} to {high}", remedy)
+            got, remedy = f"labels from {low} to {high}", "map the labels to 0..K-1"
+            raise NeuralCollapseError(argument, expected, got, remedy)
     return labels
 
 

@@ -262,7 +262,7 @@ def test_a_report_without_test_data_or_head_certifies_nothing(options, message):
         ([1.0, 2.0], {"labels": [0]}, "labels: expected 2 labels, one per row"),
         ([1.0, 2.0], {"labels": [0.0, 1.0]}, "labels: expected whole numbers"),
         ([1.0, 2.0], {"labels": [0, 0]}, "labels: expected at least 2 classes, got 1; one class"),
-        ([1.0], {"labels": [3], "class_names": "abc"}, "below num_classes = 3, got labels from 3"),
+        ([1.0], {"labels": [3], "class_names": "abc"}, "below 3, .* got labels from 3"),
         ([1.0], {"train_margins": []}, "train_margins: expected at least one sample, got none"),
         (
             [1.0, 2.0],

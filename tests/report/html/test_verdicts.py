@@ -8,7 +8,7 @@ from made_up_run import write_run
 from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.plain_text import brief
 from neuralcollapse.report.html import verdicts
-from neuralcollapse.report.html.verdicts import LONGEST, reading_at_end
+from neuralcollapse.report.html.verdicts import LONGEST, departures_at_end, reading_at_end
 from neuralcollapse.runs import Run, read_run
 from neuralcollapse.wording import number
 
@@ -78,6 +78,7 @@ def test_the_head_of_unequal_classes_is_held_against_their_own_target(tmp_path, 
     assert text.startswith(sentence)
     target = number(reading_at_end(run, "nc3_self_duality")[0].target)
     assert f"(predicted {target}, by chance " in text
+    assert f"{number(departures_at_end(run)['nc3_self_duality'].distance)} from the shape" in text
 
 
 def test_of_a_long_name_both_ends_are_told(tmp_path):

@@ -218,8 +218,9 @@ def _bar(run: Run, metric: Metric, values: Mapping[str, float]) -> Bar | None:
     if reading.target is None or reading.chance is None or not reading.grade:
         return None
     target, chance, departure = reading.target, reading.chance, departures_at_end(run).get(name)
-    if departure is not None:  # what the grade is about, and known of the training data alone
-        values, target, chance = {"train": departure.distance}, 0.0, departure.chance.value
+    shaped = departure if departure is not None and departure.alone else None
+    if shaped:  # what the grade is about, and known of the training data alone
+        values, target, chance = {"train": shaped.distance}, 0.0, shaped.chance.value
     parts = {data: abs(value - target) / abs(chance - target) for data, value in values.items()}
     least = min((part for part in parts.values() if part > 0), default=1.0)
     decades = max(DECADES, math.ceil(-math.log10(least)))
@@ -229,7 +230,7 @@ def _bar(run: Run, metric: Metric, values: Mapping[str, float]) -> Bar | None:
         half=_position(0.5, decades),
         tenth=_position(0.1, decades),
         chance=f"chance {write(chance)}",
-        target=f"target {write(target)}" if departure is None else "the shape predicted",
+        target="the shape predicted" if shaped else f"target {write(target)}",
     )
 
 

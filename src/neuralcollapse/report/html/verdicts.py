@@ -125,6 +125,12 @@ def _nc3(run: Run) -> Iterator[Standing]:
             "no better than chance": "The head is not clearly nearer to the class means than a "
             "random one",
         }.get(reading.grade, "The alignment of the head with the class means is not graded")
+        departure, apart = departures_at_end(run).get(name), ""
+        if departure is not None:
+            apart = (
+                f"; together they are {number(departure.distance)} from the shape predicted "
+                f"(by chance {number(departure.chance.value)})"
+            )
         if reading.target and reading.grade in ("collapsed", "on the way"):
             aligned = (
                 "The head is aligned with the class means more closely than is predicted for these "
@@ -132,7 +138,7 @@ def _nc3(run: Run) -> Iterator[Standing]:
                 if run.records[-1][name] < reading.target
                 else f"{aligned}, as far as is predicted for these class sizes"
             )
-        text = f"{aligned}: distance {_moving(run, name, reading)}."
+        text = f"{aligned}: distance {_moving(run, name, reading)}{apart}."
         yield _standing(NC3, reading, alone, text)
 
 
