@@ -92,6 +92,9 @@ def test_beside_a_pipe_nothing_is_written(file, tmp_path):
         ("--html", ".", "--html: expected the name of a file to write"),
         ("--plot", "x.foo", "--plot: expected one of .eps"),
         ("--save", "x.npz", "--save: expected a file name that ends in .safetensors"),
+        ("--csv", "x.tsv", "--csv: expected one of .csv, got '.tsv'"),
+        ("--html", "x.pdf", "--html: expected one of .html, .htm, got '.pdf'"),
+        ("--latex", "x.csv", "--latex: expected one of .tex, got '.csv'"),
         ("--preset", "foo", "--preset: expected one of papyan2020"),
     ],
 )

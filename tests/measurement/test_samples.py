@@ -333,7 +333,7 @@ def test_rare_classes_and_several_test_sets():
 def test_test_data_without_two_classes_is_nan_with_a_warning(rows):
     x, y = data()
     part = [(x[:rows], y[:rows])] if rows else []
-    with pytest.warns(UserWarning, match=f"test data has samples of {rows} classes"):
+    with pytest.warns(UserWarning, match=f"test data has samples of {rows} class"):
         report = nc.measure(body(), [(x, y)], test_loader=part)
     assert np.isnan(report["test_nc1_pinv"])
     assert report["nc1_pinv"] > 0

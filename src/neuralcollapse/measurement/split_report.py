@@ -14,6 +14,7 @@ from neuralcollapse.metrics.catalogue import CATALOGUE, needed
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.wording import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +68,8 @@ class SplitReport:
         """
         if lenient and int(state.moments.present.sum()) < 2:
             warnings.warn(
-                f"the {lenient} data has samples of {int(state.moments.present.sum())} classes: "
-                "its metrics are NaN",
+                f"the {lenient} data has samples of "
+                f"{counted(state.moments.present.sum(), 'class', 'classes')}: its metrics are NaN",
                 stacklevel=4,
             )
             names = value_names(state, weight, bias, own)
