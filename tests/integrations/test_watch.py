@@ -338,3 +338,14 @@ def test_every_metric_that_is_measured_can_be_included(network, loader):
     for name in nc.measure(network, loader, test_loader=loader):
         nc.watch(network, loader, test_loader=loader, include=[name])
     nc.watch(network, loader, include=["mine"], metrics={"mine": lambda measured: 0.0})
+
+
+def test_a_batch_without_some_classes_does_not_tell_what_is_measured_of_all():
+    """A softmax code is of all classes, of which the batch of the rehearsal has a half."""
+    network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 8))
+    batches = [(torch.randn(4, 2), labels) for labels in torch.arange(16).view(4, 4) % 8]
+    watched = nc.watch(network, batches, include=["nc2_code"])
+    assert watched.epoch_end()["nc2_code"] <= 1.001
+    wide = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 8))
+    with pytest.raises(NeuralCollapseError, match="include: expected metrics that are measured"):
+        nc.watch(wide, batches, include=["nc2_code"])

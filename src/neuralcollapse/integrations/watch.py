@@ -241,13 +241,7 @@ class CollapseWatch:
         self._guessed = False
         self.epoch = self.epoch + 1 if epoch is None else whole_number("epoch", epoch)
         self._steps = self._steps if step is None else step
-        if not self._recorder.schedule.due(self.epoch, self._last):
-            return None
-        measured = self._measured_epoch()
-        if self.epoch <= measured:
-            self._warn(f"epoch {self.epoch} is not measured again: there are records to {measured}")
-            return None
-        return self._measure()
+        return self._measure() if self._recorder.due(self.epoch, self._last) else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` goes on from, for your checkpoint."""

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from neuralcollapse.metrics.catalogue import CATALOGUE, needed
+from neuralcollapse.metrics.measured import code_needs
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.moments.class_moments import ClassMoments
@@ -98,14 +99,15 @@ def value_names(
     bias: Tensor | None,
     own: Mapping[str, Metric] | None = None,
 ) -> list[str]:
-    """Return the names of the values of a state once it is settled, without computing them.
+    """Return the names of the values of a state once it is settled and has samples of every class.
 
     Parameters
     ----------
     state, weight, bias, own
         As in `SplitReport.of`.
     """
-    there = {*state.measured(weight, bias).available, *_unsettled(weight)}
+    codes = set() if weight is None else code_needs(weight)
+    there = {*state.measured(weight, bias).available, *_unsettled(weight), *codes}
     rows = [*CATALOGUE.values(), *(own or {}).values()]
     return [row.name for row in rows if needed(row, there)]
 
