@@ -139,6 +139,15 @@ def test_a_resumed_run_is_told_the_number_of_its_epoch(network, loader, tmp_path
         again.epoch_end(epoch=0)
 
 
+def test_a_resumed_run_without_steps_logs_under_its_epochs(network, loader, tmp_path):
+    steps = []
+    _, again = resumed(
+        network, loader, tmp_path / "run", log=lambda values, step: steps.append(step)
+    )
+    again.epoch_end(epoch=12)
+    assert steps == [1, 4, 8, 12]
+
+
 def test_a_resumed_run_that_is_told_nothing_says_what_it_guesses(network, loader, tmp_path):
     _, again = resumed(network, loader, tmp_path / "run")
     with pytest.warns(CollapseWarning, match="of epoch 8, and this epoch is taken for 9: pass its"):

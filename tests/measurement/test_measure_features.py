@@ -158,6 +158,7 @@ def test_no_rows_are_no_features():
         nc.measure_features(torch.ones(0, 3), [])
 
 
+@pytest.mark.untyped
 def test_names_of_classes_come_in_any_sequence():
     features, labels = torch.randn(12, 4), torch.arange(12) % 3
     for names in (np.array(["a", "b", "c"]), iter(["a", "b", "c"]), ("a", "b", "c")):

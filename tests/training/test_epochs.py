@@ -117,6 +117,7 @@ def test_a_data_set_given_out_row_by_row_gives_the_same_losses(generator):
     assert losses(data) == losses(Rows())
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize("precision", ["32", "auto"])
 def test_names_of_classes_are_no_labels_to_train_on(precision):
     data = [(torch.zeros(4), name) for name in ("ant", "bee")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -265,7 +266,9 @@ class CollapseWatch:
             self._recorder.open(self._config)
             self.epoch = self._measured_epoch()
             if self.records:
-                self._guessed, self._steps = True, self.records[-1].get("step")
+                step = self.records[-1].get("step")  # NaN in a file, if it was not known
+                self._steps = None if step is None or math.isnan(step) else step
+                self._guessed = True
 
     def _measured_epoch(self) -> int:
         return int(self.records[-1]["epoch"]) if self.records else 0
