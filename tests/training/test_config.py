@@ -11,7 +11,6 @@ from neuralcollapse.training import TrainConfig
 FIXED = {"head": "etf", "head_bias": False}
 
 
-@pytest.mark.untyped
 def test_a_dict_and_back():
     config = TrainConfig(
         net="cnn", loss="mse", lr=0.5, seed=3, lr_schedule="step", milestones=(2, 5)

@@ -281,7 +281,8 @@ class TrainConfig:
             got, remedy = type(given).__name__, "pass a dict, such as to_dict returns"
             raise NeuralCollapseError("config", "values by name", got, remedy)
         cls.require_known(values)
-        return cls(**cls.named_as_now(values))
+        now = cls.named_as_now(values)
+        return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in now.items()})
 
     @classmethod
     def require_known(cls, names: Iterable[str]) -> None:
