@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import settings
@@ -29,6 +30,13 @@ torch.set_num_threads(1)
 def pytest_collection_modifyitems(items):
     """Begin with the tests of the site: one process has them all, and the other does not wait."""
     items.sort(key=lambda item: item.path.name != "test_site.py")
+
+
+@pytest.fixture(autouse=True)
+def _odd_types(request, monkeypatch):
+    """Where types are checked, let the library itself read what a test passes of other types."""
+    if request.node.get_closest_marker("untyped"):
+        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture

@@ -8,10 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import jaxtyping
 import pytest
 from importlinter.cli import lint_imports
 
 import neuralcollapse
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.geometry import simplex_etf
 
 ROOT = Path(__file__).parents[1]
 
@@ -98,3 +101,18 @@ def test_benchmarks_run(script, monkeypatch, capsys):
     with ThreadPoolExecutor(1) as thread:
         thread.submit(runpy.run_path, str(script), run_name="__main__").result()
     assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param(jaxtyping.TypeCheckError, id="checked"),
+        pytest.param(NeuralCollapseError, id="untyped", marks=pytest.mark.untyped),
+    ],
+)
+def test_types_are_checked_in_a_typed_run_but_where_a_test_says_otherwise(request, refusal):
+    """Nightly and by the examples of the docstrings, see the Makefile."""
+    if request.config.getoption("jaxtyping_packages") is None:
+        pytest.skip("no types are checked in this run")
+    with pytest.raises(refusal):
+        simplex_etf(3, 4, generator="odd")

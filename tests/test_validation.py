@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError, shortened
 from neuralcollapse.validation import (
     as_tensor,
@@ -232,3 +233,9 @@ def test_numbers_that_nothing_finishes_with_are_refused(call, message):
 def test_an_array_is_none_of_the_choices(value):
     with pytest.raises(NeuralCollapseError, match="rule: expected one of a, 1, got"):
         check_choice("rule", value, ("a", 1))
+
+
+@pytest.mark.parametrize("names", [["a", "b", "a"], ["a", " ", "b"], ["", "a", "b"]])
+def test_each_class_has_a_name_of_its_own(names):
+    with pytest.raises(NeuralCollapseError, match="class_names: expected a name of its own for ev"):
+        nc.measure_features(torch.eye(3).repeat(2, 1), [0, 1, 2] * 2, class_names=names)

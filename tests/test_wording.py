@@ -69,10 +69,11 @@ def test_a_thousand_sentences_are_never_on_the_unsafe_side():
         sentence = ErrorCertificate(upper, confidence, k, n, 0.0, NONE, None, {}).sentence
         said, upper, errors, samples, rate = re.fullmatch(
             r"At (\S+ %) confidence the error on new data is at most (\S+ %): (\S+) of (\S+) "
-            r"held-out samples are misclassified \((\S+ %)\)\.",
+            r"held-out samples (?:is|are) misclassified \((\S+ %)\)\.",
             sentence,
         ).groups()
         assert (errors, samples) == (f"{k:,}", f"{n:,}")
+        assert (" is mis" in sentence) == (k == 1)
         assert float(_read(said)) <= confidence
         if k == n:
             assert upper == "100 %"

@@ -305,9 +305,9 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
     objects = [name for name, array in plain.items() if array.dtype.hasobject]
     if objects:  # numpy before 2.2 has no allow_pickle here, and would store it as an array
         raise ValueError(f"arrays of Python objects are not written: {', '.join(objects)}")
-    with atomic_path(path) as temporary:
-        # Its type stub takes every keyword for the flag allow_pickle.
-        np.savez_compressed(temporary, **plain)  # type: ignore[arg-type]
+    # Of a name numpy would change the ending; the stub takes every keyword for allow_pickle.
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **plain)  # type: ignore[arg-type]
     return Path(path)
 
 

@@ -43,6 +43,28 @@ def count(value: SupportsInt) -> str:
     return f"{int(value):,}"
 
 
+def counted(value: SupportsInt, one: str, many: str = "") -> str:
+    """Return a count with what is counted, in the plural unless it is one.
+
+    Examples
+    --------
+    >>> counted(2107, "sample"), counted(1, "held-out sample"), counted(0, "class", "classes")
+    ('2,107 samples', '1 held-out sample', '0 classes')
+    """
+    return f"{count(value)} {one if int(value) == 1 else many or f'{one}s'}"
+
+
+def are(value: SupportsInt) -> str:
+    """Return the verb that goes with a count.
+
+    Examples
+    --------
+    >>> are(1), are(2)
+    ('is', 'are')
+    """
+    return "is" if int(value) == 1 else "are"
+
+
 def share(value: float | None) -> str:
     """Return a measured share in per cent: 0 % and 100 % only if it is exactly 0 or 1.
 

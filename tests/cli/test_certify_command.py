@@ -60,7 +60,7 @@ def test_of_few_samples_the_certificate_alone_is_told(tmp_path):
     result = run("certify", tmp_path / "d.npz", "--html", page, "--json", values)
     assert result.exit_code == 0, result.output
     assert "held-out samples are" in result.output
-    reason = "Calibration is left out: it takes at least 4 samples; there are 3."
+    reason = "Calibration is left out: it takes at least 4 samples, not 3."
     assert reason in " ".join(result.output.split())
     assert json.loads(values.read_text())["calibration"] is None
     assert "<h2>Calibration" not in page.read_text()

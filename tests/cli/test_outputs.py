@@ -92,6 +92,9 @@ def test_beside_a_pipe_nothing_is_written(file, tmp_path):
         ("--html", ".", "--html: expected the name of a file to write"),
         ("--plot", "x.foo", "--plot: expected one of .eps"),
         ("--save", "x.npz", "--save: expected a file name that ends in .safetensors"),
+        ("--csv", "x.tsv", "--csv: expected one of .csv, got '.tsv'"),
+        ("--html", "x.pdf", "--html: expected one of .html, .htm, got '.pdf'"),
+        ("--latex", "x.csv", "--latex: expected one of .tex, got '.csv'"),
         ("--preset", "foo", "--preset: expected one of papyan2020"),
     ],
 )
@@ -126,6 +129,10 @@ def test_a_foreign_table_stays_where_a_sweep_would_write_its_own(tmp_path):
         (["study", "tirer2023", "--set", "foo=1"], "--set: expected the keys data, "),
         (["study", "tirer2023", "--set", "epochs=0", "--figure", "3"], "--set epochs: expected a"),
         (["study", "tirer2023", "--features", "nowhere"], "--features: expected a file"),
+        (
+            ["study", "atlas", "--data-root", "nowhere"],
+            "--data-root: expected the folder of the da",
+        ),
         (["sweep", "grid.json", "--workers", "0"], "'--workers'"),
         (["certify", "f.npz", "--confidence", "high"], "'--confidence'"),
         (["study", "ji2022", "--scale", "huge"], "'--scale'"),
@@ -140,6 +147,18 @@ def test_a_foreign_table_stays_where_a_sweep_would_write_its_own(tmp_path):
 def test_errors_name_the_option(arguments, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert expected in error_of(*arguments)
+
+
+@pytest.mark.parametrize(
+    "command", [["sweep", "grid.json"], ["demo"], ["study", "atlas"], ["train"]]
+)
+def test_a_file_is_no_folder_to_write_in(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "grid.json").write_text("{}")
+    assert "'mine' is a file" in error_of(*command, "--out", "mine")
+    assert "'.' is a dir" in error_of("report", "run", "--out", ".")
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 @pytest.mark.parametrize("arguments", [("foo",), ("--foo",), ("glossary", "--foo")])

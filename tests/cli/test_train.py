@@ -63,6 +63,7 @@ def test_it_passes_on_what_it_is_given(tmp_path):
     assert config == kept["config"]
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

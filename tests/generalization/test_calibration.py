@@ -150,7 +150,15 @@ def test_logits_near_the_end_of_float64_are_refused():
 def test_where_all_is_right_no_temperature_is_too_cold():
     found = calibration(50 * torch.eye(3)[[0, 1, 2] * 3], [0, 1, 2] * 3)
     assert found.ece == pytest.approx(0, abs=1e-9)
-    assert found.temperature < 1
+    assert found.temperature == 1e-3
+    assert "A temperature of 0.001, the lowest that is tried, found on one half" in found.sentence
+
+
+def test_logits_worse_than_none_are_best_divided_by_the_most_that_is_tried():
+    found = calibration(5 * torch.eye(3)[[1, 2, 0] * 3], [0, 1, 2] * 3)
+    assert found.temperature == 1e3
+    assert "A temperature of 1,000, the highest that is tried, found on one half" in found.sentence
+    assert "is tried" not in calibration(*world()).sentence
 
 
 def test_a_tie_is_wrong_on_both_halves():

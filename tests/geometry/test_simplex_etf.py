@@ -133,6 +133,7 @@ def test_nan_is_refused():
         nearest_etf(torch.tensor([[0.0, 1.0], [float("nan"), 0.0]]))
 
 
+@pytest.mark.untyped
 def test_sizes_may_be_numbers_of_any_kind():
     for size in (3.0, np.float32(3), torch.tensor(3)):
         torch.testing.assert_close(nc.etf_gram(size), nc.etf_gram(3))

@@ -322,6 +322,26 @@ def test_a_second_process_that_resumes_the_folder_numbers_on(network, loader, tm
     assert [record["epoch"] for record in read_history(tmp_path / "run")] == [1, 2, 3, 4]
 
 
+def test_without_its_state_the_folder_goes_on_after_its_last_record(network, loader, tmp_path):
+    """A checkpoint that knows nothing of the callback is older than the records in the folder."""
+
+    def fit(epochs, *callbacks, **options):
+        trainer = lightning.Trainer(
+            accelerator="cpu", devices=1, max_epochs=epochs, callbacks=[*callbacks], logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(module_of(lightning, network), loader, **options)
+        return trainer
+
+    fit(1).save_checkpoint(tmp_path / "c.ckpt")
+    fit(3, CollapseCallback(history=tmp_path / "run"))
+    again = CollapseCallback(history=tmp_path / "run", resume=True)
+    with pytest.warns(CollapseWarning, match="epoch 2 is not measured again: there are records to"):
+        fit(5, again, ckpt_path=tmp_path / "c.ckpt")
+    assert not again.quiet
+    assert [record["epoch"] for record in read_history(tmp_path / "run")] == [1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "bf16-mixed"])
 @pytest.mark.parametrize("mode", ["pass", "batches"])
 def test_a_pass_runs_in_the_precision_of_training(dataset, precision, mode):

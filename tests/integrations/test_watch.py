@@ -139,6 +139,15 @@ def test_a_resumed_run_is_told_the_number_of_its_epoch(network, loader, tmp_path
         again.epoch_end(epoch=0)
 
 
+def test_a_resumed_run_without_steps_logs_under_its_epochs(network, loader, tmp_path):
+    steps = []
+    _, again = resumed(
+        network, loader, tmp_path / "run", log=lambda values, step: steps.append(step)
+    )
+    again.epoch_end(epoch=12)
+    assert steps == [1, 4, 8, 12]
+
+
 def test_a_resumed_run_that_is_told_nothing_says_what_it_guesses(network, loader, tmp_path):
     _, again = resumed(network, loader, tmp_path / "run")
     with pytest.warns(CollapseWarning, match="of epoch 8, and this epoch is taken for 9: pass its"):
@@ -339,3 +348,14 @@ def test_every_metric_that_is_measured_can_be_included(network, loader):
         nc.watch(network, loader, test_loader=loader, include=[name])
         nc.watch(network, loader, test_loader=loader, include=name)
     nc.watch(network, loader, include=["mine"], metrics={"mine": lambda measured: 0.0})
+
+
+def test_a_batch_without_some_classes_does_not_tell_what_is_measured_of_all():
+    """A softmax code is of all classes, of which the batch of the rehearsal has a half."""
+    network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 8))
+    batches = [(torch.randn(4, 2), labels) for labels in torch.arange(16).view(4, 4) % 8]
+    watched = nc.watch(network, batches, include=["nc2_code"])
+    assert watched.epoch_end()["nc2_code"] <= 1.001
+    wide = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 8))
+    with pytest.raises(NeuralCollapseError, match="include: expected metrics that are measured"):
+        nc.watch(wide, batches, include=["nc2_code"])

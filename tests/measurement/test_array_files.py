@@ -280,3 +280,10 @@ def test_tables_keep_the_zeros_of_names_and_have_an_entry_in_every_cell(tmp_path
         table.write_text("size,label\n1.0,dog\n" + text)
         with pytest.raises(NeuralCollapseError, match=f"path: .*none in row 2 of {where} in a.csv"):
             read_decided(table)
+
+
+@pytest.mark.parametrize("name", ["a.NPZ", "a.SafeTensors"])
+def test_the_case_of_an_ending_says_nothing(name, tmp_path):
+    write_features(tmp_path / name, features=FEATURES, labels=NUMBERS)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert np.asarray(read_features(tmp_path / name)["labels"]).tolist() == NUMBERS.tolist()

@@ -158,6 +158,7 @@ def test_no_rows_are_no_features():
         nc.measure_features(torch.ones(0, 3), [])
 
 
+@pytest.mark.untyped
 def test_names_of_classes_come_in_any_sequence():
     features, labels = torch.randn(12, 4), torch.arange(12) % 3
     for names in (np.array(["a", "b", "c"]), iter(["a", "b", "c"]), ("a", "b", "c")):
@@ -177,7 +178,7 @@ def test_logits_of_test_data_need_its_features():
 def test_test_data_of_one_class_are_measured_as_far_as_they_can_be():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(20, 3, generator=generator), torch.arange(20) % 2
-    with pytest.warns(UserWarning, match="test data has samples of 1 classes"):
+    with pytest.warns(UserWarning, match="test data has samples of 1 class:"):
         report = nc.measure_features(x, y, test_features=x[::2], test_labels=[0] * 10)
     assert math.isnan(report["test_cdnv"])
     assert 0 <= report["test_ncc_accuracy"] <= 1

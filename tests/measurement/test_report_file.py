@@ -57,3 +57,20 @@ def test_a_report_is_named_as_what_it_is(tmp_path):
     with pytest.raises(NeuralCollapseError, match=r"save: expected .*\.safetensors, got r.npz"):
         report.save(tmp_path / "r.npz")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_report_with_a_changed_byte_is_refused(report, tmp_path):
+    report.save(tmp_path / "r.safetensors")
+    content = bytearray((tmp_path / "r.safetensors").read_bytes())
+    head = 8 + int.from_bytes(content[:8], "little")
+    for place in (content.index(b"50 %"), head, (head + len(content)) // 2, len(content) - 1):
+        content[place] ^= 1
+        (tmp_path / "s.safetensors").write_bytes(content)
+        with pytest.raises(NeuralCollapseError, match="other content than was saved"):
+            nc.load_report(tmp_path / "s.safetensors")
+        content[place] ^= 1
+
+
+def test_a_single_sample_is_not_several(tmp_path):
+    report = nc.measure_features([[0.0], [1.0]], [0, 1], test_features=[[0.0]], test_labels=[0])
+    assert "2 classes, 1 feature; test data of 1 sample\n" in str(report)

@@ -337,7 +337,7 @@ def test_rare_classes_and_several_test_sets():
 def test_test_data_without_two_classes_is_nan_with_a_warning(rows):
     x, y = data()
     part = [(x[:rows], y[:rows])] if rows else []
-    with pytest.warns(UserWarning, match=f"test data has samples of {rows} classes"):
+    with pytest.warns(UserWarning, match=f"test data has samples of {rows} class"):
         report = nc.measure(body(), [(x, y)], test_loader=part)
     assert np.isnan(report["test_nc1_pinv"])
     assert report["nc1_pinv"] > 0
@@ -376,6 +376,7 @@ def test_rare_classes_are_left_out_for_every_form_of_labels(form):
     assert report.train.moments.counts.tolist() == [0, 21, 21]
 
 
+@pytest.mark.untyped
 def test_labels_of_a_loader_may_be_names(tmp_path):
     x, y = data()
     names = ["first", "second", "third"]
@@ -408,6 +409,7 @@ def test_masks_of_two_classes_may_be_real():
 X, Y = data(6)
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -442,6 +444,7 @@ def test_what_is_no_batch_is_refused_clearly(call, message):
         call(body())
 
 
+@pytest.mark.untyped
 def test_numbers_of_any_kind_are_read():
     assert nc.measure(body(), [(X, Y)] * 3, max_batches=2.0).train.moments.num_samples == 12
     small = (X / 8).to(torch.float8_e4m3fn)

@@ -406,7 +406,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     path = tmp_path / "moments.safetensors"
     path.write_bytes(b"not a safetensors file")
     with pytest.raises(
-        NeuralCollapseError, match=r"path: expected a safetensors file, got .*moments"
+        NeuralCollapseError, match=r"path: expected a safetensors file in .*moments"
     ):
         ClassMoments.load(path)
 
@@ -491,3 +491,13 @@ def test_balanced_scatter_of_equal_classes_needs_no_scatter_per_class():
     features, labels = make_data(3, 5, 300, 1e-2)
     moments = collect(features, labels, 3)
     torch.testing.assert_close(moments.within_scatter("balanced"), moments.within)
+
+
+def test_moments_with_a_changed_byte_are_refused(tmp_path):
+    path = tmp_path / "m.safetensors"
+    filled().save(path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(NeuralCollapseError, match="other content than was saved"):
+        ClassMoments.load(path)

@@ -340,6 +340,17 @@ def test_a_loader_is_scored_in_one_call():
         nc.ood.score(model, batches, "magic")
 
 
+@pytest.mark.parametrize(
+    ("method", "known"), [("energy", "temperature"), ("msp", "it has none"), ("nci", "alpha")]
+)
+def test_an_option_that_a_method_does_not_have_is_refused_by_name(method, known):
+    expected = f"options: expected options of '{method}': {known}, got 'temprature'"
+    with pytest.raises(NeuralCollapseError, match=expected):
+        score(None, [], method, train=[], temprature=2.0)
+    with pytest.raises(NeuralCollapseError, match=expected):
+        ood_scores(ClassMoments(2, 1), None, None, torch.ones(1, 1), method, temprature=2.0)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_one_call_scores_by_every_method(method, generator):
     model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3)).double()

@@ -247,7 +247,7 @@ def test_samples_that_stay_wrong(still_wrong, accuracy, raised):
     assert ("stubborn_samples" in found) == raised
     if raised and len(still_wrong[0]) == 2:
         assert (
-            "2 of 100 training samples were wrong at each of the last 10"
+            "2 of 100 training samples stayed wrong at each of the last 10"
             in found["stubborn_samples"]
         )
         assert "(numbers 4, 17 in the order of the loader)" in found["stubborn_samples"]

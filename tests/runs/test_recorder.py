@@ -39,7 +39,9 @@ def test_alarms_and_records_go_on_from_a_checkpoint(tmp_path):
         CollapseRecorder(history=tmp_path / "whole"),
         CollapseRecorder(history=tmp_path / "cut"),
     )
-    assert recorded(whole, range(1, OFTEN + 2))[0].startswith("1 of 40 training samples were wrong")
+    assert recorded(whole, range(1, OFTEN + 2))[0].startswith(
+        "1 of 40 training samples stayed wrong"
+    )
     assert recorded(cut, range(1, 7)) == []
     state = cut.state_dict()
     kept = {"records": list(state["records"]), "streaks": state["streaks"]}

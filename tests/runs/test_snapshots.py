@@ -26,7 +26,7 @@ def data():
         "bias": torch.randn(K, generator=generator).double(),
         "test_features": features[:20].double() + 0.3,
         "test_labels": labels[:20],
-        "class_names": ["a", "b", "<c>", "日", ""],
+        "class_names": ["a", "b", "<c>", "日", "."],
     }
 
 

@@ -52,6 +52,7 @@ def test_constant_rate_in_closed_form():
     torch.testing.assert_close(path, expected, rtol=1e-13, atol=0)
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

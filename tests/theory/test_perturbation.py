@@ -272,6 +272,7 @@ def build(**changes):
     return PerturbationOperator(**(arguments | changes))
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("call", "message"),
     [

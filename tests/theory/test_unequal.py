@@ -292,12 +292,14 @@ def test_bad_input_is_refused(arguments, message):
         unequal_minimizer(**good | arguments)
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize("number", [0.01, np.float32(0.01), torch.tensor(0.01)])
 def test_a_decay_of_the_bias_is_a_number_of_any_kind(number):
     value = unequal_minimizer(SIZES, 2, 5e-3, 1e-3, bias=number).value
     assert value == pytest.approx(0.059143970004, rel=1e-6)
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("options", "message"),
     [

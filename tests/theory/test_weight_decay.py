@@ -263,5 +263,6 @@ def test_pairs_that_are_not_there_are_refused(arguments, message):
         paired_critical_point(*arguments)
 
 
+@pytest.mark.untyped
 def test_dimensions_may_be_numbers_of_any_kind():
     assert paired_critical_point(0.01, 0.01, dim=torch.tensor(3.0)).W.shape == (4, 3)

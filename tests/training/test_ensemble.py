@@ -127,6 +127,7 @@ def test_a_network_that_diverged_has_nothing_right(problem):
     assert trained.epochs_to_fit.isnan().all()
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
-from neuralcollapse.errors import NonFiniteError
+from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.training import TrainConfig, sgd_epochs
 
 
@@ -115,3 +115,14 @@ def test_a_data_set_given_out_row_by_row_gives_the_same_losses(generator):
 
     data = TensorDataset(torch.randn(10, 3, generator=generator), torch.arange(10) % 2)
     assert losses(data) == losses(Rows())
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize("precision", ["32", "auto"])
+def test_names_of_classes_are_no_labels_to_train_on(precision):
+    data = [(torch.zeros(4), name) for name in ("ant", "bee")]
+    epochs = sgd_epochs(nn.Linear(4, 2), data, TrainConfig(epochs=1, precision=precision))
+    with pytest.raises(
+        NeuralCollapseError, match=r"train labels: expected whole numbers from 0 to"
+    ):
+        list(epochs)

@@ -143,8 +143,10 @@ def test_own_network_and_data(tmp_path):
     pair = (Rows(data.train), Rows(data.test))
     second = quiet(config, tmp_path / "b", model=own_network(), data=pair)
     assert without_seconds(first) == without_seconds(second)
-    given = json.loads((tmp_path / "b/config.json").read_text())["given"]
-    assert given == {"model": "Sequential", "data": "tuple"}
+    kept = json.loads((tmp_path / "b/config.json").read_text())
+    assert kept["given"] == {"model": "Sequential", "data": "tuple"}
+    assert {"net", "width", "data", "data_root"}.isdisjoint(kept["config"])
+    assert quiet(config, tmp_path / "a", model=own_network(), data=data, resume=True) == first
 
 
 SAMPLES = TensorDataset(torch.zeros(2, 1), torch.arange(2))
@@ -157,6 +159,7 @@ def made(images=None, labels=None):
     return ImageData("made", split, split, ("a", "b"))
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -184,6 +187,22 @@ def made(images=None, labels=None):
         (
             {"data": ([(torch.zeros(1, 8, 8), "ant")] * 4,) * 2, "model": nn.Linear(8, 2)},
             r"train labels: expected whole numbers from 0 to K - 1, got \['ant', ",
+        ),
+        (
+            {"data": made(labels=torch.tensor([[0], [1], [0], [1]]))},
+            r"train labels: expected shape \(n,\), or a row of 2 for each sample, got \(4, 1\); pa",
+        ),
+        (
+            {"data": made(torch.zeros(4, 1, 8, 8).double()), "model": nn.Linear(8, 2)},
+            r"data: expected inputs that the network takes: float64 of shape \(1, 8, 8\), got Runt",
+        ),
+        (
+            {"data": made(torch.zeros(4, 1, 8, 9)), "model": nn.Linear(8, 2)},
+            r"data: expected inputs that the network takes: float32 of shape \(1, 8, 9\), got Runt",
+        ),
+        (
+            {"devices": 4001},
+            "devices: expected at most .* processes on this machine, 2 a core, got 4001",
         ),
         (
             {"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 5))},
@@ -286,6 +305,7 @@ def test_a_batch_of_one_sample_is_refused_before_the_folder_begins_where_it_woul
         assert len(quiet(replace(config, net=net), tmp_path / name, **options)) == 1
 
 
+@pytest.mark.untyped
 def test_what_is_no_configuration_is_refused(tmp_path):
     with pytest.raises(NeuralCollapseError, match="config: expected a TrainConfig, got dict"):
-        getattr(train, "__wrapped__", train)({"lr": 0.1}, tmp_path)  # below the type check
+        train({"lr": 0.1}, tmp_path)

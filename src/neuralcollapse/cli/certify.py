@@ -63,7 +63,7 @@ def certify(
         trust = calibration(held_out.logits, held_out.labels, bins=bins, confidence=confidence)
     tell(certificate)
     tell("")
-    tell(trust or f"Calibration is left out: it takes at least {FEWEST} samples; there are {n}.")
+    tell(trust or f"Calibration is left out: it takes at least {FEWEST} samples, not {n}.")
     if json is not None:
         measured = None if trust is None else trust.to_dict()
         write_json(json, {"certificate": certificate.to_dict(), "calibration": measured})

@@ -33,6 +33,7 @@ def data(
     from neuralcollapse.errors import NeuralCollapseError
     from neuralcollapse.training.data import download_dataset, load_dataset
     from neuralcollapse.training.data.catalogue import data_table
+    from neuralcollapse.wording import counted
 
     if name is None:
         if download:
@@ -53,6 +54,6 @@ def data(
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     tell(
         f"{name}: {len(images.train):,} training and {len(images.test):,} test images of {pixels}, "
-        f"{images.num_classes} classes of {each} training images.\n"
+        f"{counted(images.num_classes, 'class', 'classes')} of {each} training images.\n"
         f"Classes: {', '.join(images.class_names)}."
     )

@@ -27,7 +27,8 @@ def demo(
     ] = 0.01,
     seed: Annotated[int, typer.Option(help="Seed for weights and batch order.")] = 0,
     out: Annotated[
-        Path, typer.Option(help="Folder for the report, the figures and the history.")
+        Path,
+        typer.Option(file_okay=False, help="Folder for the report, the figures and the history."),
     ] = Path("demo"),
 ) -> None:
     """Train a small network past 100 % training accuracy and watch it collapse.

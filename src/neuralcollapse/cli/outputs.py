@@ -10,6 +10,7 @@ from typing import Any
 from neuralcollapse.errors import NeuralCollapseError
 
 OUTPUTS = ("json", "csv", "latex", "html", "save", "plot", "out")
+ENDINGS = {"json": [".json"], "csv": [".csv"], "latex": [".tex"]}  # where a name has an ending
 
 
 def check_outputs(given: Mapping[str, Any]) -> None:
@@ -56,7 +57,11 @@ def _require_writable(name: str, path: Path) -> None:
     if path.is_dir():
         expected, got = "the name of a file to write", f"the folder {path}"
         raise NeuralCollapseError(name, expected, got, "name a file in it")
-    if name == "html":
+    if name in ENDINGS and path.suffix:
+        from neuralcollapse.validation import check_choice
+
+        check_choice(name, path.suffix.lower(), ENDINGS[name])
+    elif name == "html":
         from neuralcollapse.report.html.template import require_replaceable
 
         require_replaceable(path, name)

@@ -16,7 +16,9 @@ LOOK = 1.0  # seconds between two looks at the runs
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, with a history.jsonl.")],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(dir_okay=False, help="The page to write.")] = Path(
+        "report.html"
+    ),
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     live: Annotated[
         bool, typer.Option("--live", help="Write it again as the runs go on, until interrupted.")

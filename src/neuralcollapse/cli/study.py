@@ -22,7 +22,8 @@ def study(
     ],
     figure: Annotated[int | None, typer.Option(help="Draw this figure alone.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the figures; studies/PAPER if omitted.")
+        Path | None,
+        typer.Option(file_okay=False, help="Folder for the figures; studies/PAPER if omitted."),
     ] = None,
     scale: Annotated[
         Literal["quick", "small", "medium", "paper"],

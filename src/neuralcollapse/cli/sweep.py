@@ -15,7 +15,9 @@ from neuralcollapse.cli.app import app, tell
 @app.command()
 def sweep(
     file: Annotated[Path, typer.Argument(help="JSON: base values, a grid, a list of runs.")],
-    out: Annotated[Path, typer.Option(help="Folder for the runs and sweep.csv.")] = Path("sweep"),
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder for the runs and sweep.csv.")
+    ] = Path("sweep"),
     engine: Annotated[
         str, typer.Option(help="What trains the networks: processes, or ray.")
     ] = "processes",

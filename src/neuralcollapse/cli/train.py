@@ -86,9 +86,9 @@ def train(
         int | None,
         _option("Epochs between measurements.", MEASURE, "dense at first, then sparser"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the run.", rich_help_panel=MACHINE)] = Path(
-        "run"
-    ),
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder of the run.", rich_help_panel=MACHINE)
+    ] = Path("run"),
     resume: Annotated[
         bool,
         _option(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.generalization.temperature import best_temperature
+from neuralcollapse.generalization.temperature import COLDEST, HOTTEST, best_temperature
 from neuralcollapse.generalization.top_label import (
     BINS,
     TopLabelCalibration,
@@ -37,8 +37,8 @@ class Calibration(TopLabelCalibration):
     brier
         Mean squared distance between probabilities and the true class, in [0, 2].
     temperature
-        By which the logits of one half of the samples are best divided, from 0.001 to 1000: near
-        the smallest if that whole half is right, as a lower temperature is then always better.
+        By which the logits of one half of the samples are best divided, from 0.001 to 1000: the
+        smallest if that whole half is right, as a lower temperature is then always better.
     judged
         On the other half, ``nll`` and ``ece`` before (``"as it is"``) and after (``"scaled"``).
     n, confidence, accuracy, mean_confidence, ece, lower, upper, chance
@@ -68,9 +68,11 @@ class Calibration(TopLabelCalibration):
         """What a reader should know, in words."""
         before, after = self.judged["nll"].tolist()
         helps = "lowers" if after < before else "does not lower"
+        limits = {COLDEST: ", the lowest that is tried", HOTTEST: ", the highest that is tried"}
+        limit = limits.get(self.temperature, "")
         return (
-            f"{super().sentence} A temperature of {number(self.temperature)}, found on one half, "
-            f"{helps} the negative log-likelihood of the other, from {number(before)} to "
+            f"{super().sentence} A temperature of {number(self.temperature)}{limit}, found on one "
+            f"half, {helps} the negative log-likelihood of the other, from {number(before)} to "
             f"{number(after)}."
         )
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-COLDEST, HOTTEST = 1e-3, 1e3  # temperatures tried
+COLDEST, HOTTEST = 1e-3, 1e3  # the limits of what is searched
 
 
 def best_temperature(logits: Tensor, labels: Tensor) -> float:
     r"""Return the temperature T that minimises the cross-entropy of logits / T.
 
     Convex in 1/T, so that there is one minimum. Where every sample is right, colder is always
-    better, and the answer is near the least that is tried.
+    better; where logits are worse than none, hotter is. The answer is then the limit itself.
 
     Parameters
     ----------
@@ -40,11 +39,16 @@ def best_temperature(logits: Tensor, labels: Tensor) -> float:
     >>> round(4 / T, 3), round(math.log(3), 3)
     (1.099, 1.099)
     """
-    from scipy.optimize import minimize_scalar
+    from scipy.optimize import brentq
 
-    found = minimize_scalar(
-        lambda log: float(cross_entropy(logits / math.exp(log), labels)),
-        bounds=(math.log(COLDEST), math.log(HOTTEST)),
-        method="bounded",
-    )
-    return math.exp(found.x)
+    true = logits.gather(1, labels[:, None]).squeeze(1)
+
+    def slope(log: float) -> float:
+        """Return the derivative by 1/T, which falls as T rises, over its own scale."""
+        mean = ((logits / math.exp(log)).softmax(1) * logits).sum(1)
+        return float((mean - true).mean())
+
+    cold, hot = math.log(COLDEST), math.log(HOTTEST)
+    if slope(hot) >= 0:
+        return HOTTEST
+    return COLDEST if slope(cold) <= 0 else math.exp(brentq(slope, cold, hot))

@@ -248,7 +248,7 @@ class CollapseCallback(_Callback):
 
     def _due(self, trainer: Any, epoch: int) -> bool:
         last = _last(trainer)
-        return self._recorder.schedule.due(self._before + epoch, last and self._before + last)
+        return self._recorder.due(self._before + epoch, last and self._before + last)
 
     def _measure(self, trainer: Any, pl_module: Any) -> Record:
         if self._observer is not None:

@@ -242,7 +242,7 @@ class CollapseTrainerCallback(TrainerCallback):
         return f"neuralcollapse/{self._recorder.prefix}"
 
     def _due(self, epoch: int) -> bool:
-        return self._recorder.schedule.due(self._before + epoch, self._last)
+        return self._recorder.due(self._before + epoch, self._last)
 
     def _hear(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Note the labels of a training call."""

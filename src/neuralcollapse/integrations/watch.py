@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -241,13 +242,7 @@ class CollapseWatch:
         self._guessed = False
         self.epoch = self.epoch + 1 if epoch is None else whole_number("epoch", epoch)
         self._steps = self._steps if step is None else step
-        if not self._recorder.schedule.due(self.epoch, self._last):
-            return None
-        measured = self._measured_epoch()
-        if self.epoch <= measured:
-            self._warn(f"epoch {self.epoch} is not measured again: there are records to {measured}")
-            return None
-        return self._measure()
+        return self._measure() if self._recorder.due(self.epoch, self._last) else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` goes on from, for your checkpoint."""
@@ -271,7 +266,9 @@ class CollapseWatch:
             self._recorder.open(self._config)
             self.epoch = self._measured_epoch()
             if self.records:
-                self._guessed, self._steps = True, self.records[-1].get("step")
+                step = self.records[-1].get("step")  # NaN in a file, if it was not known
+                self._steps = None if step is None or math.isnan(step) else step
+                self._guessed = True
 
     def _measured_epoch(self) -> int:
         return int(self.records[-1]["epoch"]) if self.records else 0

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import read_npz, reading
+from neuralcollapse.tensor_files import load_tensors
 
 LABELS = ("label", "labels", "class", "target", "y")  # columns that hold the classes
 
@@ -58,14 +58,15 @@ def read_arrays(path: str | Path, names: Collection[str] = ()) -> dict[str, Any]
     ([[1.0, 2.0], [3.0, 4.0]], ['cat', 'dog'])
     """
     path = existing_file(path)
-    if path.suffix not in READERS:
+    ending = path.suffix.lower()
+    if ending not in READERS:
         expected = f"a {', '.join(list(READERS)[1:])} or .npz file"
         got = path.name
         raise NeuralCollapseError("path", expected, got, "save the arrays in one of these formats")
-    arrays = READERS[path.suffix](path)
+    arrays = READERS[ending](path)
     if "class_names" in arrays:
         arrays["class_names"] = _names(arrays["class_names"], path)
-    if path.suffix == ".npy":
+    if ending == ".npy":
         name = path.stem if path.stem in names else "features"
         arrays = {name: arrays[""]}
     unknown = sorted(set(arrays) - set(names)) if names else []
@@ -141,16 +142,12 @@ def _read_npy(path: Path) -> dict[str, Any]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    with (
-        reading(path, "a safetensors file", "save the file again"),
-        safe_open(path, framework="pt") as archive,
-    ):
-        # An archive is not a mapping: it has keys, but cannot be iterated over.
-        arrays = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
-        names = (archive.metadata() or {}).get("class_names")
-    if names is not None:
+    arrays: dict[str, Any]
+    with reading(path, "a safetensors file", "save the file again"):
+        arrays, words = load_tensors(path)
+    if "class_names" in words:
         with reading(path, "class_names in the metadata as a JSON list", "store them so"):
-            arrays["class_names"] = json.loads(names)
+            arrays["class_names"] = json.loads(words["class_names"])
     return arrays
 
 

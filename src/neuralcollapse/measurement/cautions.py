@@ -14,7 +14,15 @@ from neuralcollapse.metrics.chance.decisions import own_nearest_mean
 from neuralcollapse.metrics.collapse_index import loses_digits
 from neuralcollapse.metrics.validity import CERTAIN
 from neuralcollapse.plain_text import plain
-from neuralcollapse.wording import at_least, at_most, first_names, no_more_than, number, share
+from neuralcollapse.wording import (
+    at_least,
+    at_most,
+    counted,
+    first_names,
+    no_more_than,
+    number,
+    share,
+)
 
 if TYPE_CHECKING:
     from neuralcollapse.moments.class_moments import ClassMoments
@@ -96,15 +104,16 @@ def _classes(report: CollapseValues, head_decay: float | None) -> Iterator[str]:
     setting = report.setting
     if not setting.fits:
         yield (
-            f"{setting.num_classes:,} classes do not fit into {setting.dim:,} dimensions as an "
+            f"{setting.num_classes:,} classes do not fit into "
+            f"{counted(setting.dim, 'dimension')} as an "
             "ETF: the target of NC2 is the least value possible."
         )
         yield from _code(report)
     elif not setting.equal and setting.num_classes > 2:
         least, most = min(setting.class_sizes), max(setting.class_sizes)
         yield (
-            f"Classes have {least:,} to {most:,} samples: theory predicts another shape than an "
-            "ETF, and the targets are those of that shape."
+            f"Classes have {least:,} to {counted(most, 'sample')}: theory predicts another shape "
+            "than an ETF, and the targets are those of that shape."
         )
         yield from _merging(report, head_decay)
 
@@ -116,6 +125,7 @@ def _merging(report: CollapseValues, head_decay: float | None) -> Iterator[str]:
     if not alike:
         return
     size, total = min(alike), setting.num_samples
+    smallest = counted(size, "sample")
     moments = report.train.moments
     implied = implied_decay(moments.counts, moments.means, report.weight, head_decay)
     if head_decay is not None and implied is not None:
@@ -123,12 +133,12 @@ def _merging(report: CollapseValues, head_decay: float | None) -> Iterator[str]:
         yield (
             f"With the head's weight decay λ_W = {number(head_decay)}, its class means imply "
             f"λ_H = {number(implied)} of the features (near a minimum): √(λ_W λ_H) is "
-            f"{number(strength)}. In theory the classes of {size:,} samples merge from "
+            f"{number(strength)}. In theory the classes of {smallest} merge from "
             f"√{size}/{total} = {number(merge)} on; it is {_beside(strength, merge)}."
         )
         return
     yield (
-        f"In theory the classes of {size:,} samples merge where √(λ_W λ_H) is √{size}/{total} or "
+        f"In theory the classes of {smallest} merge where √(λ_W λ_H) is √{size}/{total} or "
         "more, with weight decay λ_W of the head and λ_H of the features (of the mean "
         f"cross-entropy): stay below {no_more_than(math.sqrt(size) / total)}."
     )

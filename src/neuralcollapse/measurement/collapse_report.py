@@ -11,6 +11,7 @@ from neuralcollapse.measurement.cautions import cautions
 from neuralcollapse.measurement.collapse_values import CollapseValues
 from neuralcollapse.measurement.report_file import read_report, save_report
 from neuralcollapse.measurement.report_text import report_html, report_text
+from neuralcollapse.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,7 +173,8 @@ class CollapseReport(CollapseValues):
     def __repr__(self) -> str:
         moments = self.train.moments
         return (
-            f"CollapseReport({moments.num_samples} samples, {moments.num_classes} classes, "
+            f"CollapseReport({counted(moments.num_samples, 'sample')}, "
+            f"{counted(moments.num_classes, 'class', 'classes')}, "
             f"{len(self)} values)"
         )
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save_file
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path, write_npz
+from neuralcollapse.files import write_npz
 from neuralcollapse.measurement.array_files import read_arrays
+from neuralcollapse.tensor_files import save_tensors
 from neuralcollapse.validation import as_tensor
 
 NAMES = (
@@ -93,7 +93,7 @@ def write_features(path: str | Path, **arrays: Any) -> None:
             "arrays", f"names among {', '.join(NAMES)}", str(sorted(unknown)), "rename them"
         )
     path = Path(path)
-    if path.suffix not in (".npz", ".safetensors"):
+    if path.suffix.lower() not in (".npz", ".safetensors"):
         raise NeuralCollapseError(
             "path", "a .npz or .safetensors file", path.name, "use one of these two extensions"
         )
@@ -101,12 +101,11 @@ def write_features(path: str | Path, **arrays: Any) -> None:
     tensors: dict[str, Tensor] = {
         name: as_tensor(name, array).detach().cpu().contiguous() for name, array in arrays.items()
     }
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         plain = {name: tensor.numpy() for name, tensor in tensors.items()}
         if names is not None:
             plain["class_names"] = np.array(list(map(str, names)))
         write_npz(path, plain)
         return
     words = {} if names is None else {"class_names": json.dumps(list(map(str, names)))}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, words)
+    save_tensors(path, tensors, words)

@@ -18,6 +18,7 @@ from neuralcollapse.measurement.report_tables import pair_table
 from neuralcollapse.metrics.catalogue import metric_named
 from neuralcollapse.metrics.margin_scale import margin_ceiling, margin_scale
 from neuralcollapse.plain_text import unmathed
+from neuralcollapse.wording import counted
 
 NAME = 14  # characters of a class's name
 TICKED_CLASSES = 20  # the names of more classes would overlap
@@ -45,7 +46,7 @@ def plot_report(report: CollapseValues) -> Figure:
     _margins(figure.add_subplot(grid[1, 0]), report)
     _in_space(figure.add_subplot(grid[1, 1], projection="3d"), report)
     figure.suptitle(
-        f"Neural collapse of {report.train.moments.num_samples:,} samples: "
+        f"Neural collapse of {counted(report.train.moments.num_samples, 'sample')}: "
         f"{metric_named('nc1_trace_ratio').label} = {report['nc1_trace_ratio']:.3g}, "
         f"distance from a simplex ETF = {report['nc2_etf']:.3g}"
     )

@@ -63,7 +63,7 @@ def head_from_file(path: str | Path, key: str | None = None) -> Head:
     ('weight', torch.Size([2, 3]), torch.Size([2]))
     """
     path = existing_file(path)
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         with (
             reading("path", f"safetensors in {path.name}", "save the weights again"),
             safe_open(path, framework="pt") as file,

@@ -12,6 +12,7 @@ from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, figur
 from neuralcollapse.measurement.separation_law import SeparationLaw
 from neuralcollapse.metrics.catalogue import metric_named
 from neuralcollapse.plain_text import unmathed
+from neuralcollapse.wording import counted
 
 NAMED = 20  # the names of more layers would overlap
 
@@ -54,7 +55,8 @@ def plot_profile(
             if len(names) <= NAMED:
                 axes.set_xticks(depths)
         drawing.suptitle(
-            f"Collapse by layer: {num_samples:,} samples of {num_classes} classes",
+            f"Collapse by layer: {counted(num_samples, 'sample')} of "
+            f"{counted(num_classes, 'class', 'classes')}",
             x=0.01,
             ha="left",
         )

@@ -18,7 +18,7 @@ from rich.text import Text
 from neuralcollapse.figure_style import save
 from neuralcollapse.measurement.separation_law import SeparationLaw, fit_separation_law
 from neuralcollapse.plain_text import plain
-from neuralcollapse.wording import accuracy, share
+from neuralcollapse.wording import accuracy, counted, share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -136,7 +136,7 @@ class LayerProfile:
         return drawing
 
     def __repr__(self) -> str:
-        return f"LayerProfile({len(self)} layers, {self.num_samples} samples)"
+        return f"LayerProfile({counted(len(self), 'layer')}, {counted(self.num_samples, 'sample')})"
 
     def __str__(self) -> str:
         table = Table(box=SIMPLE_HEAD)
@@ -158,7 +158,8 @@ class LayerProfile:
         console = Console(width=120, color_system=None)
         with console.capture() as captured:
             console.print(
-                f"Collapse by layer of {self.num_samples:,} samples, {self.num_classes} classes"
+                f"Collapse by layer of {counted(self.num_samples, 'sample')}, "
+                f"{counted(self.num_classes, 'class', 'classes')}"
             )
             console.print(table)
             for sentence in self.readings():

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path, reading
+from neuralcollapse.files import reading
 from neuralcollapse.measurement.collapse_values import CollapseValues
 from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.metrics.kept_samples import KeptSamples
 from neuralcollapse.metrics.state import CollapseState
+from neuralcollapse.tensor_files import load_tensors, save_tensors
 
 FORMAT = "neuralcollapse report 1"
 KEPT = ("labels", "margins", "decided", "confidences")  # of each sample
@@ -41,13 +41,12 @@ def save_report(report: CollapseValues, path: str | Path) -> None:
         if head is not None:
             tensors[name] = head
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {"format": FORMAT, "report": json.dumps(about)})
+    save_tensors(path, tensors, {"format": FORMAT, "report": json.dumps(about)})
 
 
 def require_safetensors(path: str | Path) -> None:
     """Refuse a file name that `is_report` would not know again."""
-    if Path(path).suffix != ".safetensors":
+    if Path(path).suffix.lower() != ".safetensors":
         raise NeuralCollapseError(
             "save", "a file name that ends in .safetensors", Path(path).name, "rename it"
         )
@@ -56,12 +55,9 @@ def require_safetensors(path: str | Path) -> None:
 def read_report(path: str | Path) -> dict[str, Any]:
     """Return the fields of the report in a file; see `load_report`."""
     with reading(path, "a report, written by CollapseReport.save", "save the report again"):
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError("a safetensors file of something else")
-            # An archive is not a mapping: it has keys, but cannot be iterated over.
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors, metadata = load_tensors(path)
+        if metadata.get("format") != FORMAT:
+            raise ValueError("a safetensors file of something else")
         about = json.loads(metadata["report"])
         splits = {
             name: _unpacked(
@@ -85,7 +81,7 @@ def read_report(path: str | Path) -> dict[str, Any]:
 
 def is_report(path: str | Path) -> bool:
     """Return whether a file holds a report."""
-    if Path(path).suffix != ".safetensors" or not Path(path).is_file():
+    if Path(path).suffix.lower() != ".safetensors" or not Path(path).is_file():
         return False
     with reading(path, "a safetensors file", "save it again"), safe_open(path, "pt") as file:
         return (file.metadata() or {}).get("format") == FORMAT

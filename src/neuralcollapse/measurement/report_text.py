@@ -13,7 +13,16 @@ from neuralcollapse.metrics.catalogue import FIRST
 from neuralcollapse.metrics.estimates.estimate import Estimate
 from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.plain_text import plain
-from neuralcollapse.wording import at_least, at_most, between, count, first_names, number, share
+from neuralcollapse.wording import (
+    at_least,
+    at_most,
+    between,
+    count,
+    counted,
+    first_names,
+    number,
+    share,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,10 +87,11 @@ def _print(report: CollapseValues, console: Console) -> None:
 
 def _parts(report: CollapseValues, width: int) -> Iterator[str | Table]:
     moments, test = report.train.moments, report.test
-    beside = "" if test is None else f"; test data of {test.moments.num_samples:,} samples"
+    beside = "" if test is None else f"; test data of {counted(test.moments.num_samples, 'sample')}"
     yield (
-        f"Neural collapse of {moments.num_samples:,} samples, "
-        f"{int(moments.present.sum()):,} classes, {moments.dim:,} features{beside}"
+        f"Neural collapse of {counted(moments.num_samples, 'sample')}, "
+        f"{counted(moments.present.sum(), 'class', 'classes')}, "
+        f"{counted(moments.dim, 'feature')}{beside}"
     )
     yield headline(report)
     yield from cautions(report)

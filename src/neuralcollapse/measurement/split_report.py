@@ -11,9 +11,11 @@ from typing import Any
 from torch import Tensor
 
 from neuralcollapse.metrics.catalogue import CATALOGUE, needed
+from neuralcollapse.metrics.measured import code_needs
 from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.wording import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +69,8 @@ class SplitReport:
         """
         if lenient and int(state.moments.present.sum()) < 2:
             warnings.warn(
-                f"the {lenient} data has samples of {int(state.moments.present.sum())} classes: "
-                "its metrics are NaN",
+                f"the {lenient} data has samples of "
+                f"{counted(state.moments.present.sum(), 'class', 'classes')}: its metrics are NaN",
                 stacklevel=4,
             )
             names = value_names(state, weight, bias, own)
@@ -97,14 +99,15 @@ def value_names(
     bias: Tensor | None,
     own: Mapping[str, Metric] | None = None,
 ) -> list[str]:
-    """Return the names of the values of a state once it is settled, without computing them.
+    """Return the names of the values of a state once it is settled and has samples of every class.
 
     Parameters
     ----------
     state, weight, bias, own
         As in `SplitReport.of`.
     """
-    there = {*state.measured(weight, bias).available, *_unsettled(weight)}
+    codes = set() if weight is None else code_needs(weight)
+    there = {*state.measured(weight, bias).available, *_unsettled(weight), *codes}
     rows = [*CATALOGUE.values(), *(own or {}).values()]
     return [row.name for row in rows if needed(row, there)]
 

@@ -55,18 +55,8 @@ class Measured:
         """What is available, of all that a metric may need."""
         found = {"scatter"} if self.moments.scatter else set()
         if self.weight is not None:
-            found |= {"head", *self._codes(self.weight)}
+            found |= {"head", *(code_needs(self.weight) if self.moments.present.all() else ())}
         return found | set(self.shares)
-
-    def _codes(self, weight: Tensor) -> set[str]:
-        """Return the needs of softmax codes that are met: a comparison, and a search for one."""
-        num, dim = weight.shape
-        crowded = 2 < dim + 1 < num <= SOLVED and bool(self.moments.present.all())
-        if not crowded or not bool((weight.detach().norm(dim=1) > 0).all()):
-            return set()
-        from neuralcollapse.geometry.softmax_code import SEARCHED  # heavy, and seldom needed
-
-        return {"code", "best_code"} if num <= SEARCHED else {"code"}
 
     @property
     def rows(self) -> Tensor:
@@ -126,3 +116,21 @@ class Measured:
         angles = EquiangularityStatistic(len(self.rows))
         sweep_pairs(self.rows, [distances, angles])
         return distances, angles
+
+
+def code_needs(weight: Tensor) -> set[str]:
+    """Return the needs of softmax codes that are met if every class has samples.
+
+    They are a comparison with a code, and the search for one.
+
+    Parameters
+    ----------
+    weight
+        (K, d) of the head.
+    """
+    num, dim = weight.shape
+    if not 2 < dim + 1 < num <= SOLVED or not bool((weight.detach().norm(dim=1) > 0).all()):
+        return set()
+    from neuralcollapse.geometry.softmax_code import SEARCHED  # heavy, and seldom needed
+
+    return {"code", "best_code"} if num <= SEARCHED else {"code"}

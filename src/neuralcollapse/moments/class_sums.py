@@ -8,15 +8,14 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import atomic_path
+from neuralcollapse.files import reading
 from neuralcollapse.moments.canonical_form import NARROW, checked_state
 from neuralcollapse.moments.shifted_sums import PART, ShiftedSums
 from neuralcollapse.moments.slab import SlabBuffer
+from neuralcollapse.tensor_files import load_tensors, save_tensors
 from neuralcollapse.validation import (
     as_tensor,
     check_choice,
@@ -24,6 +23,7 @@ from neuralcollapse.validation import (
     integer_labels,
     whole_number,
 )
+from neuralcollapse.wording import counted
 
 S = TypeVar("S", bound="ClassSums")
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class ClassSums:
     def __repr__(self) -> str:
         return (
             f"ClassMoments(num_classes={self.num_classes}, dim={self.dim}, "
-            f"scatter={self.scatter!r}): {int(self.counts.sum())} samples"
+            f"scatter={self.scatter!r}): {counted(self.counts.sum(), 'sample')}"
         )
 
     # ---------------------------------------------------------------- filling
@@ -325,8 +325,7 @@ class ClassSums:
         path
             The file; its folder is made if it is not there.
         """
-        with atomic_path(path) as temporary:
-            save_file(self.state_dict(), temporary)
+        save_tensors(path, self.state_dict(), {})
 
     @classmethod
     def load(cls: type[S], path: str | Path) -> S:
@@ -342,9 +341,5 @@ class ClassSums:
         NeuralCollapseError
             If it is no such file.
         """
-        try:
-            return cls.from_state_dict(load_file(path))
-        except SafetensorError as error:
-            raise NeuralCollapseError(
-                "path", "a safetensors file", f"{path} ({error})", "save it with ClassMoments.save"
-            ) from error
+        with reading("path", f"a safetensors file in {path}", "save it with ClassMoments.save"):
+            return cls.from_state_dict(load_tensors(path)[0])

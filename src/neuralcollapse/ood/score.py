@@ -62,7 +62,7 @@ def score(
     >>> score(model, batches, "mahalanobis", train=batches).shape
     torch.Size([60])
     """
-    if detector_named(method).needs_training_data and train is None:
+    if detector_named(method, options).needs_training_data and train is None:
         expected = f"the training data, which {method!r} compares with"
         remedy = "pass train=, its loader or a report of it"
         raise NeuralCollapseError("train", expected, "none", remedy)

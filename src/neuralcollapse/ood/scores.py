@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from inspect import signature
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.ood.confidence import Energy, MaxSoftmax
 from neuralcollapse.ood.detector import Detector
@@ -72,10 +75,16 @@ def ood_scores(
     >>> ood_scores(moments, None, None, torch.tensor([[4.0], [9.0]]), "nearest_mean")
     tensor([-0., -5.], dtype=torch.float64)
     """
-    return detector_named(method)(moments, weight, bias, **options)(features)
+    return detector_named(method, options)(moments, weight, bias, **options)(features)
 
 
-def detector_named(method: str) -> type[Detector]:
-    """Return the class of a method, or refuse an unknown name."""
+def detector_named(method: str, options: Iterable[str] = ()) -> type[Detector]:
+    """Return the class of a method, or refuse an unknown name, or options that it does not take."""
     check_choice("method", method, METHODS)
-    return METHODS[method]
+    found = METHODS[method]
+    known = [p.name for p in signature(found).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            expected = f"options of {method!r}: {', '.join(known) or 'it has none'}"
+            raise NeuralCollapseError("options", expected, repr(name), "correct or leave it out")
+    return found

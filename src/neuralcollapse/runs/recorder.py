@@ -87,7 +87,7 @@ class CollapseRecorder:
         self.mode = mode
         self.records: list[Record] = []
         self._writer = None if history is None else RunWriter(history, resume, overwrite)
-        self._opened = False
+        self._opened = self._warned = False
         self.streaks = Streaks()
         self.optimizers: Sequence[Any] = ()
         self.prefix = prefix if mode == "pass" else f"{prefix}_batches"
@@ -204,6 +204,29 @@ class CollapseRecorder:
             expected = f"metrics that are measured: {', '.join(metrics)}"
             got = ", ".join(unknown)
             raise NeuralCollapseError("include", expected, got, "correct or leave out these names")
+
+    def due(self, epoch: int, last: int | None = None) -> bool:
+        """Return whether to measure an epoch: as scheduled, unless there are records up to it.
+
+        Parameters
+        ----------
+        epoch, last
+            As in `record`.
+
+        Warns
+        -----
+        CollapseWarning
+            Once, where there is a record of the epoch or of a later one, as in a folder that is
+            continued from an earlier checkpoint.
+        """
+        if not self.schedule.due(epoch, last):
+            return False
+        measured = self.records[-1]["epoch"] if self.records else 0
+        if epoch <= measured and not self._warned:
+            self._warned = True
+            again = f"epoch {epoch:g} is not measured again: there are records to {measured:g}"
+            warnings.warn(again, CollapseWarning, stacklevel=3)
+        return bool(epoch > measured)
 
     def keeps_geometry(self, epoch: int, last: int | None = None) -> bool:
         """Return whether the measurement of an epoch leaves a snapshot."""

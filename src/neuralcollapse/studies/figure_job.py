@@ -66,7 +66,7 @@ class FigureJob:
     Raises
     ------
     NeuralCollapseError
-        If the scale is unknown.
+        If the scale is unknown, or there is no folder `data_root`.
 
     Examples
     --------
@@ -91,6 +91,10 @@ class FigureJob:
 
     def __post_init__(self) -> None:
         check_choice("scale", self.scale, ALL_SCALES)
+        if self.data_root is not None and not Path(self.data_root).is_dir():
+            got = f"no folder {self.data_root}"
+            remedy = "check the name, or leave it out where no data of files is read"
+            raise NeuralCollapseError("data_root", "the folder of the data's files", got, remedy)
 
     def seeds_or(self, usual: Sequence[int]) -> tuple[int, ...]:
         """Return the seeds asked for, or the usual ones of a figure."""

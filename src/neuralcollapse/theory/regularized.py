@@ -62,7 +62,7 @@ class Optimality:
     Attributes
     ----------
     gap
-        Loss above its least value.
+        Loss above its least value; within 1e-14 of the loss, of either sign, it is rounding.
     gradient_norm
         Frobenius norm of the gradient over W and H together.
     within

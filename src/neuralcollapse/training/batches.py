@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.errors import NeuralCollapseError, shortened
 from neuralcollapse.training.randomness import epoch_seed
 
 Batch = tuple[Any, Tensor, float]
@@ -72,8 +72,7 @@ class Batches:
         own = [rows[rank::world] if len(rows) > rank else rows[:1] for rows in steps]
         weights = [len(rows[rank::world]) * world / len(rows) for rows in steps]
         for (inputs, labels), weight in zip(self._read(own, generator), weights, strict=True):
-            # Losses such as that of one-hot rows take no other whole numbers.
-            yield inputs, labels if labels.is_floating_point() else labels.long(), weight
+            yield inputs, loss_labels(labels), weight
 
     def require_normalizable(self, model: nn.Module) -> None:
         """Refuse a step in which a process would have one sample to batch-normalise by.
@@ -146,6 +145,27 @@ def _normalizes_single_values(model: nn.Module, sample: Any) -> bool:
         for hook in hooks:
             hook.remove()
     return any(single)
+
+
+def loss_labels(labels: Any) -> Tensor:
+    """Return the labels of a batch as every loss takes them: int64, or real targets.
+
+    Parameters
+    ----------
+    labels
+        As the data set gives them.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If they are no numbers.
+    """
+    if not isinstance(labels, Tensor):
+        expected, got = "whole numbers from 0 to K - 1", shortened(labels, 3)
+        remedy = "let the data set return the number of each class"
+        raise NeuralCollapseError("train labels", expected, got, remedy)
+    # Losses such as that of one-hot rows take no other whole numbers.
+    return labels if labels.is_floating_point() else labels.long()
 
 
 def on_device(data: Dataset, device: torch.device) -> Dataset:

@@ -281,7 +281,9 @@ class TrainConfig:
             got, remedy = type(given).__name__, "pass a dict, such as to_dict returns"
             raise NeuralCollapseError("config", "values by name", got, remedy)
         cls.require_known(values)
-        return cls(**cls.named_as_now(values))
+        now: dict[str, Any] = cls.named_as_now(values)
+        lists = {name: tuple(value) for name, value in now.items() if isinstance(value, list)}
+        return cls(**(now | lists))
 
     @classmethod
     def require_known(cls, names: Iterable[str]) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
+from neuralcollapse.training.batches import loss_labels
 from neuralcollapse.training.config import TrainConfig
 
 TRIAL_STEPS = 3
@@ -110,8 +111,7 @@ def execution_of(
     loader = DataLoader(data, config.batch_size, generator=torch.Generator())
     inputs, labels = next(iter(loader))
     device = next(model.parameters()).device
-    whole = labels if labels.is_floating_point() else labels.long()
-    return execution_by_trial(model, inputs.to(device), whole.to(device))
+    return execution_by_trial(model, inputs.to(device), loss_labels(labels).to(device))
 
 
 def quickest(

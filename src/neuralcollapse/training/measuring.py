@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from neuralcollapse.errors import NeuralCollapseError, shortened
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import CollapseReport, FeatureTap, measure
 from neuralcollapse.measurement.layer_choice import checked_layers
-from neuralcollapse.training.batches import on_device
+from neuralcollapse.training.batches import loss_labels, on_device
+from neuralcollapse.training.import_path import failed
 from neuralcollapse.validation import integer_labels
 
 # Samples in a forward pass: activations that stay in a CPU's cache, or that fill a GPU. Those of a
@@ -85,6 +86,10 @@ class RunMeasurement:
                 got = f"class {int(labels[0])} alone" if len(labels) else "no labels"
                 expected, remedy = "samples of at least 2 classes", "collapse compares classes"
                 raise NeuralCollapseError(f"{name} labels", expected, got, remedy)
+        elif given.shape[1:] != (self.num_classes,):
+            expected = f"shape (n,), or a row of {self.num_classes} for each sample"
+            got, remedy = str(tuple(given.shape)), "pass the number of the class of each sample"
+            raise NeuralCollapseError(f"{name} labels", expected, got, remedy)
         highest = int(labels.max())
         if highest >= self.num_classes:
             expected = f"labels below {self.num_classes}, the number of logits"
@@ -121,12 +126,15 @@ def _loader(data: Dataset, device: torch.device, workers: int, size: int) -> Ite
 def _num_classes(model: nn.Module, loader: Iterable[Any], device: torch.device) -> int:
     """Return the number of logits, from two samples' way through the network."""
     inputs, labels = next(iter(loader))
-    if not isinstance(labels, Tensor):
-        expected, got = "whole numbers from 0 to K - 1", shortened(labels, 3)
-        remedy = "let the data set return the number of each class"
-        raise NeuralCollapseError("train labels", expected, got, remedy)
+    loss_labels(labels)
+    some = inputs[:2].to(device)
     model.eval()
     with torch.no_grad(), FeatureTap(model) as tap:
-        model(inputs[:2].to(device))
+        try:
+            model(some)
+        except (RuntimeError, TypeError) as error:
+            kind = f"{some.dtype} of shape {tuple(some.shape[1:])}".removeprefix("torch.")
+            remedy = "convert the inputs, or correct the network"
+            raise failed("data", f"inputs that the network takes: {kind}", error, remedy) from error
         tap.take()
         return tap.sizes[0]

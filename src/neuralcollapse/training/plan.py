@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -76,7 +76,7 @@ class RunPlan:
         """Return the part of config.json that must be the same for a run to be continued."""
         at = None if self.measure_at is None else list(self.measure_at)
         return {
-            "config": self.config.to_dict(),
+            "config": self.used(self.config.to_dict()),
             "given": {
                 "model": None if self.model is None else type(self.model).__qualname__,
                 "data": None if self.data is None else type(self.data).__qualname__,
@@ -87,6 +87,12 @@ class RunPlan:
                 "layers": list(self.layers),
             },
         }
+
+    def used(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a configuration without what a given network or data takes the place of."""
+        replaced = {("net", "width"): self.model, ("data", "data_root"): self.data}
+        unused = {name for names, given in replaced.items() if given is not None for name in names}
+        return {name: value for name, value in config.items() if name not in unused}
 
     def description(self, fabric: Fabric, execution: Execution) -> dict[str, Any]:
         """Return the content of config.json."""

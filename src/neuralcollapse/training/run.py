@@ -39,6 +39,10 @@ class TrainingRun:
         # Once for training and measuring.
         train, test = (on_device(part, fabric.device) for part in (train, test))
         fabric.to_device(self.model)
+        if fabric.is_global_zero:
+            self.measurement = RunMeasurement(
+                self.model, train, test, fabric.device, plan.layers, plan.workers, names
+            )
         self.execution: Execution = fabric.broadcast(self._execution(train))
         self.execution.lay_out(self.model)
         forward: Any = torch.compile(self.model) if plan.compile else self.model
@@ -48,10 +52,6 @@ class TrainingRun:
             train, plan.config.batch_size, plan.config.seed, fabric, plan.workers
         )
         self.batches.require_normalizable(self.model)
-        if fabric.is_global_zero:
-            self.measurement = RunMeasurement(
-                self.model, train, test, fabric.device, plan.layers, plan.workers, names
-            )
         self.recorder = CollapseRecorder()
         self.recorder.optimizers = (self.optimizer,)
         self.records: list[Record] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
+from lightning_fabric.accelerators.cpu import CPUAccelerator
 from lightning_fabric.utilities import rank_zero_only
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
@@ -21,6 +23,8 @@ from neuralcollapse.training.data import ImageData
 from neuralcollapse.training.plan import RunPlan
 from neuralcollapse.training.run import TrainingRun
 from neuralcollapse.training.run_folder import TrainingFolder
+
+MOST_A_CORE = 2  # processes
 
 
 def train(
@@ -46,9 +50,9 @@ def train(
 ) -> list[Record]:
     """Train a network and measure its collapse on training and test data.
 
-    The folder `out` gets ``config.json`` (configuration, versions, source and machine),
-    ``history.jsonl``, to which every measurement is added as it is made, ``snapshots`` of the
-    geometry of some (34 of 400 epochs), ``checkpoint.pt``, and at the end
+    The folder `out` gets ``config.json`` (what is used of the configuration, versions, source and
+    machine), ``history.jsonl``, to which every measurement is added as it is made, ``snapshots``
+    of the geometry of some (34 of 400 epochs), ``checkpoint.pt``, and at the end
     ``model.safetensors``. The same configuration gives the same history, `seconds` apart, on the
     same machine with the same number of threads, also if the run was interrupted, in whatever way
     and however often, and continued by ``resume=True``.
@@ -108,8 +112,9 @@ def train(
     NeuralCollapseError
         If the data is not there; `out` has a run already and is neither to be resumed nor
         replaced, or another configuration than the one to be resumed; the checkpoint is damaged;
-        the folder cannot be written; the accelerator is not here; or network, data and
-        configuration do not go together, as where a batch norm would get a batch of one sample.
+        the folder cannot be written; the accelerator is not here, or has not so many devices; or
+        network, data and configuration do not go together, as where a batch norm would get a batch
+        of one sample.
     NonFiniteError
         If the loss or the weights are NaN or infinite; the message names the step, and the
         checkpoint before it stays.
@@ -144,7 +149,9 @@ def train(
     folder = plan.folder
     if getattr(rank_zero_only, "rank", 0) == 0:
         if resume and folder.used:
-            folder.require_same(plan.identity(), {"config": _completed})
+            folder.require_same(
+                plan.identity(), {"config": lambda made: plan.used(_completed(made))}
+            )
         elif not overwrite:
             folder.require_unused()
         folder.require_ours()
@@ -157,12 +164,17 @@ def train(
 
 def _fabric(accelerator: str, strategy: str, devices: int | str | list[int]) -> Fabric:
     try:
-        return Fabric(accelerator=accelerator, strategy=strategy, devices=devices)
+        fabric = Fabric(accelerator=accelerator, strategy=strategy, devices=devices)
     except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         expected = f"accelerator {accelerator!r}, strategy {strategy!r} and {devices} devices here"
         raise NeuralCollapseError(
             "accelerator", expected, str(error), "choose cpu or auto, and devices that are there"
         ) from error
+    most = MOST_A_CORE * (os.cpu_count() or 1)
+    if isinstance(fabric.accelerator, CPUAccelerator) and fabric.world_size > most:
+        expected = f"at most {most} processes on this machine, {MOST_A_CORE} a core"
+        raise NeuralCollapseError("devices", expected, str(devices), "choose fewer")
+    return fabric
 
 
 def _completed(config: Mapping[str, Any]) -> dict[str, Any]:

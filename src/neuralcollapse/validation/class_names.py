@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ def check_class_names(class_names: Sequence[Any] | None, num_classes: int) -> li
     Raises
     ------
     NeuralCollapseError
-        If they are not a sequence of names, or not one per class.
+        If they are not a sequence of names, or not one of its own per class.
 
     Examples
     --------
@@ -64,6 +65,12 @@ def check_class_names(class_names: Sequence[Any] | None, num_classes: int) -> li
     if len(names) != num_classes:
         expected = f"{num_classes} names, one per class"
         raise NeuralCollapseError("class_names", expected, str(len(names)), "name every class")
+    often = [name for name, times in Counter(names).items() if times > 1 or not name.strip()]
+    if often:
+        got = f"{shortened(often)}, empty or more than once"
+        raise NeuralCollapseError(
+            "class_names", "a name of its own for every class", got, "rename these"
+        )
     return names
 
 

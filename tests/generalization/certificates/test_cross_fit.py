@@ -35,7 +35,7 @@ def test_its_words_say_what_it_is_not():
     assert (
         "At 95 % confidence the average error of the 2 fold models on new data is at most" in text
     )
-    assert "1 of 100 samples are misclassified" in text
+    assert "1 of 100 samples is misclassified" in text
     assert "does not certify a model trained on all folds" in text
 
 

@@ -50,6 +50,7 @@ def counts():
     return list(zip(k.clip(0, n).tolist(), n.tolist(), confidence.tolist(), strict=True))
 
 
+@pytest.mark.untyped
 def test_of_all_classes_and_of_the_best_of_several_runs(counts):
     for runs, (k, n, confidence) in enumerate(counts):
         upper = clopper_pearson_upper(k, n, confidence)

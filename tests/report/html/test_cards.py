@@ -34,6 +34,7 @@ def run_of(**values):
     return Run("run", [record(**values)])
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
@@ -60,6 +61,7 @@ def test_the_first_sentence_says_what_collapsed_and_where(values, sentence):
     assert "at most 3 %, at 95 % confidence, if the test data chose nothing." in certified
 
 
+@pytest.mark.untyped
 def test_three_numbers_say_most():
     run = run_of(**COLLAPSED, test_accuracy=0.9, test_nc1_trace_ratio=2e-2)
     assert figures(run, CERTIFIED) == [

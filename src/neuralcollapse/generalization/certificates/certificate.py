@@ -14,7 +14,7 @@ from rich.table import Table
 
 from neuralcollapse.measurement.report_text import ties_told
 from neuralcollapse.plain_text import plain
-from neuralcollapse.wording import at_least, at_most, count, listed, share
+from neuralcollapse.wording import are, at_least, at_most, count, counted, listed, share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -146,8 +146,8 @@ class ErrorCertificate:
         """What is certified, in words: for all classes together, and for the worst of them."""
         said = (
             f"At {at_least(self.confidence)} confidence the error on new data is at most "
-            f"{at_most(self.upper)}: {count(self.errors)} of {count(self.n)} held-out samples are "
-            f"misclassified ({share(self.error_rate)})."
+            f"{at_most(self.upper)}: {count(self.errors)} of {count(self.n)} held-out samples "
+            f"{are(self.errors)} misclassified ({share(self.error_rate)})."
         )
         worst = self.worst_class
         if worst is None or self.per_class is None:
@@ -155,7 +155,8 @@ class ErrorCertificate:
         seen = " seen" if self.per_class["n"].eq(0).any() else ""
         return (
             f"{said} Of the worst class{seen}, {plain(worst['class'])}, it is at most "
-            f"{at_most(worst['upper'])}: {count(worst['errors'])} of {count(worst['n'])} are."
+            f"{at_most(worst['upper'])}: {count(worst['errors'])} of {count(worst['n'])} "
+            f"{are(worst['errors'])}."
         )
 
     @property
@@ -181,7 +182,7 @@ class ErrorCertificate:
         yield from self._remarks()
         yield (
             f"No method that holds for all data promises less than {at_least(self.floor)} in more "
-            f"than half of its uses with {count(self.n)} samples."
+            f"than half of its uses with {counted(self.n, 'sample')}."
         )
 
     def _remarks(self) -> Iterator[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization.certificates.clopper_pearson import count_upper
 from neuralcollapse.generalization.certificates.held_out import failure_probability, finite_margins
-from neuralcollapse.wording import at_least, at_most, count
+from neuralcollapse.wording import are, at_least, at_most, count
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +50,12 @@ class CrossFitCertificate:
         }
 
     def __str__(self) -> str:
-        errors, n = (count(self.per_fold[column].sum()) for column in ("errors", "n"))
+        errors, n = (self.per_fold[column].sum() for column in ("errors", "n"))
         return (
             f"At {at_least(self.confidence)} confidence the average error of the "
             f"{len(self.per_fold)} fold models on new data is at most {at_most(self.upper)}: "
-            f"{errors} of {n} samples are misclassified by the model that did not see them. "
+            f"{count(errors)} of {count(n)} samples {are(errors)} misclassified "
+            "by the model that did not see them. "
             "This does not certify a model trained on all folds."
         )
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from neuralcollapse.figure_style import BLUE, GREY, LABEL_POINTS, ORANGE, PURPLE, figure
 from neuralcollapse.plain_text import unmathed
-from neuralcollapse.wording import at_least, at_most, count, share
+from neuralcollapse.wording import at_least, at_most, counted, share
 
 SHOWN_CLASSES = 20  # of more, those with the highest bounds
 SMALLEST = 1e-6  # where less is drawn, zero too: the axis is logarithmic
@@ -66,7 +66,7 @@ def _methods(axes: Axes, table: pd.DataFrame, about: Mapping[str, Any]) -> None:
     axes.set_yticks(range(len(table)), [str(name) for name in table.index])
     axes.set_ylim(len(table) - 0.3, -0.7)
     axes.set_title(f"Error at most, at {at_least(about['confidence'])} confidence")
-    axes.set_xlabel(f"error ({count(about['n'])} held-out samples)")
+    axes.set_xlabel(f"error ({counted(about['n'], 'held-out sample')})")
 
 
 def _classes(axes: Axes, classes: pd.DataFrame, confidence: float) -> None:

@@ -25,6 +25,7 @@ from neuralcollapse.report.html.run_section import RunSection, run_section, theo
 from neuralcollapse.report.html.settings import settings_data
 from neuralcollapse.report.html.template import asset, filled, require_replaceable, write_html
 from neuralcollapse.runs.run import Run
+from neuralcollapse.wording import counted
 
 # One after the other in one script element: each file uses only those before it.
 SCRIPTS = (
@@ -156,7 +157,8 @@ def _subtitle(runs: Sequence[Run]) -> str:
     if names and first.config.get("data") and not {"net", "loss", "data"} & set(differing(runs)):
         parts.append(f"{', '.join(names)} on {first.config['data']}")
     if first.class_names:
-        parts.append(f"{len(first.class_names)} classes")
+        parts.append(counted(len(first.class_names), "class", "classes"))
     if len(runs) == 1:
-        parts.append(f"{len(first.records)} measurements, to epoch {first.records[-1]['epoch']:g}")
+        measured = counted(len(first.records), "measurement")
+        parts.append(f"{measured}, to epoch {first.records[-1]['epoch']:g}")
     return " · ".join(parts)

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from neuralcollapse.files import require_ours, write_whole
 from neuralcollapse.glossary import GLOSSARY
 from neuralcollapse.plain_text import brief
+from neuralcollapse.validation import check_choice
 
 # The words by which texts of the page name a term, the longest first, and where it is explained.
 ANCHORS = {word.lower(): term.anchor for term in GLOSSARY for word in term.words if "_" not in word}
@@ -136,7 +137,9 @@ def write_html(path: str | Path, text: str) -> Path:
 
 
 def require_replaceable(path: str | Path, argument: str = "path") -> None:
-    """Refuse to replace a file that is no page of this library."""
+    """Refuse the name of no page, and to replace a file that is no page of this library."""
+    if Path(path).suffix:
+        check_choice(argument, Path(path).suffix.lower(), (".html", ".htm"))
     require_ours(path, MARK, "an earlier report", argument)
 
 

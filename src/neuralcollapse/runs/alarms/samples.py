@@ -49,7 +49,7 @@ def stubborn_samples(situation: Situation) -> str | None:
         return None
     shown = ", ".join(map(str, indices[:10])) + (", ..." if len(indices) > 10 else "")
     return (
-        f"{len(indices):,} of {total:,} training samples were wrong at each of the last "
+        f"{len(indices):,} of {total:,} training samples stayed wrong at each of the last "
         f"{measurements} measurements (numbers {shown} in the order of the loader): they may be "
         "labelled wrongly; look at them"
     )
