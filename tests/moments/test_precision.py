@@ -241,3 +241,10 @@ def test_loud_classes_do_not_drown_the_scatter_of_another(every):
         for x in (features, features.double())
     ]
     torch.testing.assert_close(*spectra, rtol=2e-2, atol=0)
+
+
+def test_collapsed_float32_features_have_lost_no_digits():
+    labels = torch.arange(60) % 3
+    moments = ClassMoments(3, 3).update(torch.eye(3)[labels], labels)
+    assert not loses_digits(moments)
+    assert "float32" not in " ".join(measure_features(torch.eye(3)[labels], labels).cautions)

@@ -92,6 +92,8 @@ def loses_digits(moments: ClassMoments) -> bool:
         return False
     scatter = moments.within_scatter("pooled")
     varying = scatter.diagonal() > 0
+    if not varying.any():
+        return False
     factor, failed = torch.linalg.cholesky_ex(scatter[varying][:, varying])
     if failed:
         return True

@@ -169,14 +169,22 @@ class NearestCenter:
         scores, logits, squares, slack = self._scores(features, dtype)
         margins, found = decide(scores, likely, slack)
         own = squares - 2 * scores.gather(1, likely[:, None]).squeeze(1)
+        ahead = 2 * margins
         close = (found == TIED).nonzero().squeeze(1)
         if len(close):
-            rows, labels = features[close], likely[close]
-            if dtype == torch.float32:
-                found[close] = self._judged(rows, labels, torch.float64)[0]
-            else:
-                found[close] = decide(-self.distances(rows), labels)[1]
-        return found, own, 2 * margins, logits
+            finer = self._finer(features[close], likely[close], dtype)
+            for values, exact in zip((found, own, ahead), finer, strict=True):
+                values[close] = exact.to(values.dtype)
+        return found, own, ahead, logits
+
+    def _finer(self, rows: Tensor, likely: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Return winners, own and ahead as `judged`, of rows that this dtype cannot decide."""
+        if dtype == torch.float32:
+            return self._judged(rows, likely, torch.float64)[:3]
+        distances = self.distances(rows)
+        further, found = decide(-distances, likely)
+        own = distances.gather(1, likely[:, None]).squeeze(1)
+        return found, own.square(), further * (further + 2 * own)
 
     def _scores(
         self, features: Tensor, dtype: torch.dtype

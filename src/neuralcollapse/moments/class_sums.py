@@ -133,7 +133,8 @@ class ClassSums:
             got = "{}, {}, {!r}, {}".format(*theirs)
             raise NeuralCollapseError("other", expected, got, "build both with the same sizes")
         self._derived = {}
-        self._drained().merge(other._drained().to(self.device, self._sums.shift.dtype))
+        added = other._drained()
+        self._drained().merge(added.to(self.device, added.shift.dtype))
         return self
 
     def _slab_for(self, features: Tensor) -> SlabBuffer:
@@ -314,7 +315,9 @@ class ClassSums:
             sums.groups.count += groups[0].to(torch.int64)
             sums.groups.sum += groups[1]
             sums.groups.square += groups[2]
-        moments._sums = sums.to(means.device, torch.float32)
+        # Moments of float64 features go on in float64: a rounded shift would lose their digits.
+        wide = sums.coarse == 0 and bool(counts.any())
+        moments._sums = sums if wide else sums.to(means.device, torch.float32)
         return moments
 
     def save(self, path: str | Path) -> None:
