@@ -16,6 +16,7 @@ from neuralcollapse.validation import (
     as_matrix,
     check_finite,
     check_shape,
+    check_squares,
     finite_matrix,
     integer_labels,
 )
@@ -70,6 +71,7 @@ class NearestCenter:
             raise NeuralCollapseError(
                 "means", "a class with samples", "none", "compute the means of training data first"
             )
+        check_squares("means", means.nan_to_num())
         self.num_classes, self.dim = means.shape
         self._means = means
         # The centre is rounded first, so that rows and means are taken from the same point.
@@ -110,6 +112,7 @@ class NearestCenter:
             remedy = "pass features of the same layer as the means"
             raise NeuralCollapseError("features", expected, f"shape {tuple(rows.shape)}", remedy)
         check_finite("features", rows)
+        check_squares("features", rows, least=0.0)
         return rows
 
     def winners(self, features: Tensor, labels: Tensor) -> Int[Tensor, " n"]:
@@ -335,6 +338,7 @@ def nc4_agreement(features: Any, means: Any, weight: Any, bias: Any = None) -> f
     features, agreeing = nearest.read(features), 0
     for rows in features.split(nearest.chunk_rows):
         logits = head.logits(rows)
-        decided = decide(logits, torch.zeros_like(logits[:, 0], dtype=torch.int64))[1]
+        margins, decided = decide(logits, torch.zeros_like(logits[:, 0], dtype=torch.int64))
+        check_finite("logits of the head", margins)
         agreeing += int(alike(nearest.winners(rows, decided.clamp_min(0)), decided).sum())
     return agreeing / len(features) if len(features) else float("nan")

@@ -257,7 +257,10 @@ def check_squares(argument: str, values: Tensor, least: float = 1e-140) -> None:
     --------
     >>> check_squares("weight", torch.eye(2))
     """
-    largest = float(values.detach().abs().amax()) if values.numel() else 0.0
+    if not values.numel():
+        return
+    low, high = (float(bound) for bound in torch.aminmax(values.detach()))  # without a copy
+    largest = max(-low, high)
     if largest and not least <= largest <= 1e140:
         expected, got = "numbers whose squares fit in float64", f"values up to {largest:.3g}"
         raise NeuralCollapseError(argument, expected, got, "rescale them")
