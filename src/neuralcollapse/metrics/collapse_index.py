@@ -87,9 +87,9 @@ def loses_digits(moments: ClassMoments) -> bool:
     >>> loses_digits(ClassMoments(2, 1).update(torch.tensor([[0.0], [1.0], [2.0]]), [0, 0, 1]))
     False
     """
-    floor = KNOWN * max(moments.scatter_round_off, moments.feature_round_off)
-    if not floor or moments.num_samples <= moments.dim + 1:
+    if not moments.narrow or moments.num_samples <= moments.dim + 1:
         return False
+    floor = KNOWN * max(moments.scatter_round_off, moments.feature_round_off)
     scatter = moments.within_scatter("pooled")
     varying = scatter.diagonal() > 0
     if not varying.any():
