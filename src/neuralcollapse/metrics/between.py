@@ -12,6 +12,7 @@ from neuralcollapse.moments.class_moments import Center, ClassMoments, Weighting
 from neuralcollapse.validation import check_choice
 
 EPS = torch.finfo(torch.float64).eps
+STEEP = 1e-8  # of the largest eigenvalue: that of a smaller one has lost half of its digits
 
 
 def require_two_classes(moments: ClassMoments) -> None:
@@ -51,8 +52,14 @@ def _whitener(moments: ClassMoments, weighting: Weighting, center: Center) -> Te
     values, vectors = torch.linalg.eigh(small)
     # Class means are known to round-off of their own size: below it there is no direction. The
     # means lie in a plane through the centre, so one direction fewer than classes.
-    floor = max(max(num, dim) * EPS * float(values[-1]), (4 * moments.round_off) ** 2)
-    kept = values > floor
+    known, round_off = 4 * moments.round_off, max(num, dim) * EPS
+    if bool(((values > known**2) & (values < STEEP * values[-1]))[int(num <= dim) :].any()):
+        # Squares would lose the digits of the weakest directions.
+        rows = weighted_means(moments, weighting, center)
+        _, lengths, directions = torch.linalg.svd(rows, full_matrices=False)
+        kept = lengths > max(round_off * float(lengths[0]), known)
+        return directions[kept] / lengths[kept, None]
+    kept = values > max(round_off * float(values[-1]), known**2)
     if num <= dim:
         kept[0] = False
     values, vectors = values[kept], vectors[:, kept]

@@ -65,6 +65,8 @@ def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical")
     relative = _by_cholesky(scatter, moments, directions)
     if relative is None:
         relative = _by_projection(scatter, moments)
+    if not len(relative):  # weighted by their samples, the means are too near to tell apart
+        return float("nan")
     full = min(moments.dim, int(moments.present.sum()) - 1)
     missing = 0 if rank == "numerical" else full - directions
     total = float((relative / (1 + relative)).sum()) + missing

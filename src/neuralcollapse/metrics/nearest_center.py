@@ -23,6 +23,7 @@ from neuralcollapse.validation import (
 
 CHUNK_ELEMENTS = 2**21  # scores held at once; never samples x classes
 CHUNK_ROWS = 8192
+LONGEST = 1e150  # features that can be gathered are no longer
 NEAR = 4.0  # a centre within so many times the radius of the means costs no digit worth a copy
 
 
@@ -71,7 +72,7 @@ class NearestCenter:
             raise NeuralCollapseError(
                 "means", "a class with samples", "none", "compute the means of training data first"
             )
-        check_squares("means", means.nan_to_num())
+        check_squares("means", means.nan_to_num(), most=LONGEST)
         self.num_classes, self.dim = means.shape
         self._means = means
         # The centre is rounded first, so that rows and means are taken from the same point.
@@ -112,7 +113,7 @@ class NearestCenter:
             remedy = "pass features of the same layer as the means"
             raise NeuralCollapseError("features", expected, f"shape {tuple(rows.shape)}", remedy)
         check_finite("features", rows)
-        check_squares("features", rows, least=0.0)
+        check_squares("features", rows, least=0.0, most=LONGEST)
         return rows
 
     def winners(self, features: Tensor, labels: Tensor) -> Int[Tensor, " n"]:

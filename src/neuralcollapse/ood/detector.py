@@ -82,7 +82,7 @@ class Detector(ABC):
 
     def _readable(self, features: Tensor) -> Tensor:
         rows = finite_matrix("features", features).to(self.device)
-        check_squares("features", rows, least=0.0)
+        check_squares("features", rows, least=0.0, most=1e150)
         return rows
 
     def matrix(self, argument: str, features: Any) -> Tensor:
