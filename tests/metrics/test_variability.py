@@ -314,13 +314,13 @@ def test_vci_is_that_of_the_features_that_live(dtype, dead):
 
 
 def test_directions_far_weaker_than_the_strongest_keep_their_digits():
-    """One class mean is 1e7 away: squares of lengths would leave the others no digits."""
+    """One class mean is 3e6 away: squares of lengths would leave the others no digits."""
     generator = torch.Generator().manual_seed(0)
     rotation = torch.linalg.qr(torch.randn(12, 12, generator=generator, dtype=torch.float64))[0]
     labels = torch.arange(60) % 5
     means = torch.randn(5, 12, generator=generator, dtype=torch.float64)
     noise = torch.randn(60, 12, generator=generator, dtype=torch.float64)
-    means[:, 0] = torch.tensor([1e7, 0, 0, 0, 0])
+    means[:, 0] = torch.tensor([3e6, 0, 0, 0, 0])
     noise[:, 0] = 0
     for k in range(5):
         noise[labels == k] -= noise[labels == k].mean(0)

@@ -52,16 +52,15 @@ def _whitener(moments: ClassMoments, weighting: Weighting, center: Center) -> Te
     values, vectors = torch.linalg.eigh(small)
     # Class means are known to round-off of their own size: below it there is no direction. The
     # means lie in a plane through the centre, so one direction fewer than classes.
-    known, round_off = 4 * moments.round_off, max(num, dim) * EPS
-    if bool(((values > known**2) & (values < STEEP * values[-1]))[int(num <= dim) :].any()):
-        # Squares would lose the digits of the weakest directions.
-        rows = weighted_means(moments, weighting, center)
-        _, lengths, directions = torch.linalg.svd(rows, full_matrices=False)
-        kept = lengths > max(round_off * float(lengths[0]), known)
-        return directions[kept] / lengths[kept, None]
-    kept = values > max(round_off * float(values[-1]), known**2)
+    floor = max(max(num, dim) * EPS * float(values[-1]), (4 * moments.round_off) ** 2)
+    kept = values > floor
     if num <= dim:
         kept[0] = False
+    if bool((values[kept] < STEEP * values[-1]).any()):  # whose digits the squares have lost
+        rows = weighted_means(moments, weighting, center)
+        _, lengths, directions = torch.linalg.svd(rows, full_matrices=False)
+        kept = lengths.square() > floor
+        return directions[kept] / lengths[kept, None]
     values, vectors = values[kept], vectors[:, kept]
     if num <= dim:
         return (vectors / values).T @ rows
