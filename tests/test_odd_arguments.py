@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import neuralcollapse as nc
-from neuralcollapse import ClassMoments, generalization, theory
+from neuralcollapse import ClassMoments, generalization, metrics, theory
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry import (
     etf_gram,
@@ -312,3 +312,43 @@ def test_an_option_that_is_none_of_the_choices_is_refused(call, name):
     """A misspelt option must not quietly stand for one of the others."""
     with pytest.raises(NeuralCollapseError, match=f"^{name}: expected one of "):
         call()
+
+
+SQUARED = {
+    "vectors": lambda scale: metrics.etf_distance(scale * W.double()),
+    "target": lambda scale: metrics.gram_distance(W, scale * torch.eye(3).double()),
+    "weight of self-duality": lambda scale: metrics.self_duality(scale * W.double(), W),
+    "means of a product": lambda scale: metrics.product_duality(W, scale * W.double()),
+    "weight of a distance": lambda scale: metrics.boundary_distances(X, Y, scale * W.double()),
+    "weight of a mean": lambda scale: metrics.head_mean(scale * W.double()),
+    "means of nearest": lambda scale: metrics.nearest_center(X, scale * W.double()),
+    "singular_values": lambda scale: metrics.numerical_rank([2 * scale, scale]),
+}
+
+
+@pytest.mark.parametrize("scale", [1e160, 1e-160])
+@pytest.mark.parametrize("call", SQUARED.values(), ids=SQUARED.keys())
+def test_what_cannot_be_squared_is_refused(call, scale):
+    with pytest.raises(NeuralCollapseError, match="expected numbers whose squares fit in float64"):
+        call(scale)
+
+
+@pytest.mark.parametrize("method", ["nci", "neco", "mahalanobis", "nearest_mean"])
+def test_features_that_cannot_be_squared_have_no_score_and_no_nearest_mean(method):
+    huge = 1e160 * X.double()
+    for call in (
+        lambda: ood_scores(MOMENTS, W, None, huge, method),
+        lambda: metrics.ncc_accuracy(huge, Y, MOMENTS.means),
+    ):
+        with pytest.raises(NeuralCollapseError, match="features: expected numbers whose squares"):
+            call()
+
+
+def test_a_head_whose_logits_overflow_agrees_with_nothing_and_is_refused():
+    with pytest.raises(NeuralCollapseError, match="logits of the head: expected finite numbers"):
+        metrics.nc4_agreement(X, MOMENTS.means, 1e39 * W.double())
+
+
+def test_an_empty_spectrum_has_no_rank():
+    assert math.isnan(metrics.effective_rank([]))
+    assert math.isnan(metrics.effective_rank([0.0]))

@@ -172,6 +172,7 @@ ANT = ["ant", "bee"]
         (lambda: integer_labels("y", [[0.9, 0.8, 0.1]], 1, 3), "that sum to 1"),
         (lambda: integer_labels("y", [[1.5, -0.5, 0]], 1, 3), "rows of at least 0"),
         (lambda: integer_labels("y", [[NAN, 0.5, 0.5]], 1, 3), "rows of at least 0"),
+        (lambda: distinct_labels("y", ["a", math.nan]), "dtype object, real numbers among text"),
         (lambda: distinct_labels("y", [0.5, 1.5]), "integers or strings, got dtype float64"),
         (lambda: distinct_labels("y", [3], np.array([1, 2])), r"those of the training data, \[1"),
         (lambda: positive("beta", 0.0), "beta: expected a finite number above 0, got 0.0"),

@@ -157,3 +157,12 @@ def test_of_a_report_the_head_alone_is_read(tmp_path):
     nc.measure_features(features, labels).save(file)
     with pytest.raises(NeuralCollapseError, match="path: expected a report with a head"):
         head_from_file(file)
+
+
+@pytest.mark.parametrize("scale", [2.0**-600, 2.0**600])
+def test_nothing_but_the_mean_row_depends_on_the_unit_of_a_head(scale):
+    rows = torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 1.0], [2.0, 2.0, 2.0]]).double()
+    plain, scaled = (nc.measure_head(each, class_sizes=[2, 3, 4]) for each in (rows, scale * rows))
+    for name in {*plain.values} - {"head_mean"}:
+        assert scaled[name] == plain[name], name
+    assert (scaled.dead, plain.dead) == ([], [])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import naive_collapse as naive
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry import simplex_etf
-from neuralcollapse.metrics import nc4_agreement, ncc_accuracy, nearest_center
+from neuralcollapse.metrics import CollapseState, nc4_agreement, ncc_accuracy, nearest_center
 
 
 def test_as_defined(case):
@@ -100,3 +100,24 @@ def test_the_nearest_mean_does_not_depend_on_the_unit(scale):
     expected = ncc_accuracy(features, labels, means)
     assert 0.5 < expected < 1
     assert ncc_accuracy(scale * features, labels, scale * means) == expected
+
+
+@pytest.mark.parametrize("gap", [1e-4, 1e-6, 1e-9])
+def test_leaving_out_is_exact_for_means_that_are_close_beside_their_radius(gap):
+    rng = np.random.default_rng(0)
+    means = rng.standard_normal((4, 16))
+    means[1] = means[0] + gap * rng.standard_normal(16)
+    labels = np.arange(240) % 4
+    rows = (means[labels] + 3 * gap * rng.standard_normal((240, 16))).astype(np.float32)
+    state = CollapseState(4, 16, feature_budget=2**20)
+    state.gather(rows, labels)
+    state.settle(state.moments.means)
+    rows, right = rows.astype(np.float64), 0
+    means = np.stack([rows[labels == k].mean(0) for k in range(4)])
+    spread = np.square(rows - means[labels]).sum(1)
+    for row, own in zip(rows, labels, strict=True):
+        squares = np.square(row - means).sum(1)
+        variance = spread[labels == own].mean() * 60 / 59
+        left_out = squares[own] * (60 / 59) ** 2 - variance / (60 * 59)
+        right += left_out < np.delete(squares, own).min()
+    assert state.left_out.tolist() == [right, 240]

@@ -272,3 +272,30 @@ def test_every_kind_of_array_is_gathered_alike():
     assert found[0] == found[1] == found[2]
     with pytest.raises(NeuralCollapseError, match="logits: expected real numbers"):
         CollapseState(4, 3).gather(features, labels, logits.to(torch.complex64))
+
+
+@pytest.mark.parametrize("way", ["merge", "vector"])
+def test_float64_keeps_its_digits_through_merging_and_packing(way):
+    labels, generator = torch.arange(300) % 3, torch.Generator().manual_seed(0)
+    spread = 1e-4 * torch.randn(300, 4, generator=generator, dtype=torch.float64)
+    features = 1e10 + torch.eye(3, 4, dtype=torch.float64)[labels] + spread
+    plain, again = CollapseState(3, 4), CollapseState(3, 4)
+    plain.gather(features, labels)
+    if way == "merge":
+        again.merge(plain)
+    else:
+        again = CollapseState.from_vector(plain.to_vector(), 3, 4)
+    expected = plain.moments.trace_variances
+    torch.testing.assert_close(again.moments.trace_variances, expected, rtol=1e-12, atol=0)
+
+
+def test_a_class_of_one_sample_has_no_spread_after_merging():
+    row = torch.tensor([[0.1, 0.3]], dtype=torch.float64)
+    total = CollapseState(3, 2)
+    for rows, label in ((row, 0), (row, 1), (row + 1, 2)):
+        part = CollapseState(3, 2)
+        part.gather(rows, [label])
+        total.merge(CollapseState.from_vector(part.to_vector(), 3, 2))
+    assert total.moments.trace_variances.tolist() == [0.0] * 3
+    distances, _ = total.measured().pairs
+    assert (distances.undefined, total.values()["cdnv"]) == (1, 0.0)

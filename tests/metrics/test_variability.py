@@ -311,3 +311,31 @@ def test_vci_is_that_of_the_features_that_live(dtype, dead):
     mixed = live.double() @ torch.randn(3, 64, generator=generator, dtype=torch.float64)
     found = vci(ClassMoments(40, 64).update(mixed, labels))
     assert float(found) == pytest.approx(float(naive), rel=1e-4)
+
+
+def test_directions_far_weaker_than_the_strongest_keep_their_digits():
+    """One class mean is 3e6 away: squares of lengths would leave the others no digits."""
+    generator = torch.Generator().manual_seed(0)
+    rotation = torch.linalg.qr(torch.randn(12, 12, generator=generator, dtype=torch.float64))[0]
+    labels = torch.arange(60) % 5
+    means = torch.randn(5, 12, generator=generator, dtype=torch.float64)
+    noise = torch.randn(60, 12, generator=generator, dtype=torch.float64)
+    means[:, 0] = torch.tensor([3e6, 0, 0, 0, 0])
+    noise[:, 0] = 0
+    for k in range(5):
+        noise[labels == k] -= noise[labels == k].mean(0)
+    # Off the strong direction: the between-class scatter without its part along the strong one.
+    rest = means[1:, 1:] - means[1:, 1:].mean(0)
+    root = torch.linalg.pinv(rest) * 5**0.5
+    expected = float((noise[:, 1:] @ root).square().sum()) / 60 / 5
+    moments = ClassMoments(5, 12).update((means[labels] + noise) @ rotation, labels)
+    assert nc1_pinv(moments) == pytest.approx(expected, rel=1e-6)
+
+
+def test_means_that_only_equal_weights_tell_apart_have_no_vci():
+    features, labels = torch.full((4001, 2), 7e6), torch.zeros(4001, dtype=torch.int64)
+    features[-1, 0] += 10
+    labels[-1] = 1
+    moments = ClassMoments(2, 2).update(features, labels)
+    assert nc1_pinv(moments) == 0
+    assert math.isnan(vci(moments))

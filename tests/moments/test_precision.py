@@ -260,3 +260,27 @@ def test_loud_classes_do_not_drown_the_scatter_of_another(every):
         for x in (features, features.double())
     ]
     torch.testing.assert_close(*spectra, rtol=2e-2, atol=0)
+
+
+def test_collapsed_float32_features_have_lost_no_digits():
+    labels = torch.arange(60) % 3
+    moments = ClassMoments(3, 3).update(torch.eye(3)[labels], labels)
+    assert not loses_digits(moments)
+    assert "float32" not in " ".join(measure_features(torch.eye(3)[labels], labels).cautions)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_round_off_of_float64_features_is_no_direction(seed):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(200) % 5
+    plain = torch.randn(5, 8, generator=generator).double()[labels]
+    plain += 0.2 * torch.randn(200, 8, generator=generator).double()
+    wide = 1e10 + plain @ torch.randn(8, 10, generator=generator).double()  # 8 directions of 10
+    total = CollapseState(5, 10)
+    for part in torch.arange(200).split(20):
+        state = CollapseState(5, 10)
+        state.gather(wide[part], labels[part])
+        total.merge(CollapseState.from_vector(state.to_vector(), 5, 10))
+    expected = vci(ClassMoments(5, 8).update(plain, labels))
+    assert vci(total.moments) == pytest.approx(expected, rel=1e-4)
+    assert not loses_digits(total.moments)

@@ -26,7 +26,7 @@ from neuralcollapse.metrics.equiangularity import (
 )
 from neuralcollapse.metrics.head import Head, checked_bias
 from neuralcollapse.metrics.head_mean import head_mean
-from neuralcollapse.metrics.pairs import PairTile, sweep_pairs
+from neuralcollapse.metrics.pairs import PairTile, sweep_pairs, unit_of
 from neuralcollapse.plain_text import plain
 from neuralcollapse.validation import check_class_names, check_shape, finite_matrix
 from neuralcollapse.validation import class_counts as checked_counts
@@ -188,6 +188,8 @@ def measure_head(
     sizes = None if class_sizes is None else checked_counts("class_sizes", class_sizes).cpu()
     if sizes is not None:
         check_shape("class_sizes", sizes, (num,), "pass one size per class")
+    unit = unit_of(float(rows.abs().amax()))  # squares of the rows themselves may leave float64
+    rows = rows / unit
     centered, norms = centered_rows(rows), rows.norm(dim=1)
     spectrum = torch.linalg.svdvals(centered)
     fits = num <= head.dim + 1
@@ -196,8 +198,7 @@ def measure_head(
     directions = torch.nn.functional.normalize(centered if fits else rows, dim=1, eps=1e-300)
     angles = EquiangularityStatistic(num)
     sweep_pairs(directions, [twins, angles])
-    unit = rows / rows.abs().amax().clamp(min=torch.finfo(rows.dtype).tiny)
-    mean_share = head_mean(unit) / float(unit.square().sum()) if rows.any() else 0.0
+    mean_share = head_mean(rows) / float(rows.square().sum()) if rows.any() else 0.0
     weights = spectrum.square() / spectrum.square().sum()
     values = {
         "nc2_equinorm": equinorm(rows, None if fits else torch.zeros(dim)),
@@ -206,7 +207,7 @@ def measure_head(
         "coinciding_pairs": float(twins.coinciding),
         "dead_rows": float(len(dead)),
         "effective_rank": float(torch.special.entr(weights).sum().exp()),
-        "head_mean": head_mean(rows),
+        "head_mean": head_mean(rows) * unit * unit,
         "head_mean_share": mean_share,
     }
     if fits:
@@ -219,7 +220,7 @@ def measure_head(
         vary = norms.unique().numel() > 1 and sizes.unique().numel() > 1
         correlation = spearmanr(norms.numpy(), sizes.numpy()).statistic if vary else math.nan
         values["norm_frequency"] = float(correlation)
-    return HeadReport(values, twins.nearest, dead, norms, spectrum, names, dim)
+    return HeadReport(values, twins.nearest, dead, norms * unit, spectrum * unit, names, dim)
 
 
 class _Twins:

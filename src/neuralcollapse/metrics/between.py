@@ -12,6 +12,7 @@ from neuralcollapse.moments.class_moments import Center, ClassMoments, Weighting
 from neuralcollapse.validation import check_choice
 
 EPS = torch.finfo(torch.float64).eps
+STEEP = 1e-8  # of the largest eigenvalue: that of a smaller one has lost half of its digits
 
 
 def require_two_classes(moments: ClassMoments) -> None:
@@ -55,6 +56,11 @@ def _whitener(moments: ClassMoments, weighting: Weighting, center: Center) -> Te
     kept = values > floor
     if num <= dim:
         kept[0] = False
+    if bool((values[kept] < STEEP * values[-1]).any()):  # whose digits the squares have lost
+        rows = weighted_means(moments, weighting, center)
+        _, lengths, directions = torch.linalg.svd(rows, full_matrices=False)
+        kept = lengths.square() > floor
+        return directions[kept] / lengths[kept, None]
     values, vectors = values[kept], vectors[:, kept]
     if num <= dim:
         return (vectors / values).T @ rows

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.head import checked_bias
-from neuralcollapse.validation import ROW_A_CLASS, finite_matrix, integer_labels
+from neuralcollapse.validation import ROW_A_CLASS, check_squares, finite_matrix, integer_labels
 
 
 def boundary_distances(
@@ -42,7 +42,7 @@ def boundary_distances(
     NonFiniteError
         If an entry is NaN or infinite.
     NeuralCollapseError
-        If shapes or labels do not fit.
+        If shapes or labels do not fit, or squares of weights leave float64.
 
     Examples
     --------
@@ -58,6 +58,7 @@ def boundary_distances(
     true = integer_labels("labels", labels, len(rows), len(head)).to(rows.device)
     # What all rows share changes no decision, but its round-off could.
     head = head - head.mean(0)
+    check_squares("weight", head)
     scores = rows @ head.T
     if bias is not None:
         offset = checked_bias(bias, head)

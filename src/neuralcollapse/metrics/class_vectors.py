@@ -13,7 +13,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.moments.shifted_sums import PART
 from neuralcollapse.moments.upper_product import add_upper_product, mirror
-from neuralcollapse.validation import check_shape, finite_matrix, finite_tensor
+from neuralcollapse.validation import check_shape, check_squares, finite_matrix, finite_tensor
 
 
 class ClassVectors:
@@ -91,7 +91,7 @@ def centered_rows(vectors: Any, center: Any = None) -> Float[Tensor, "K d"]:
     Raises
     ------
     NeuralCollapseError
-        If there are fewer than two rows, or the centre has another width.
+        If there are fewer than two rows, the centre has another width, or squares leave float64.
     NonFiniteError
         If an entry is not finite, such as the mean of an absent class.
 
@@ -114,6 +114,9 @@ def centered_rows(vectors: Any, center: Any = None) -> Float[Tensor, "K d"]:
             rows.shape[1:],
             "pass one point, or omit it for the mean of the vectors",
         )
-        return rows - point
-    rows = rows - rows[:1]  # so that equal rows become exactly zero
-    return rows.sub_(rows.mean(0))
+        rows = rows - point
+    else:
+        rows = rows - rows[:1]  # so that equal rows become exactly zero
+        rows.sub_(rows.mean(0))
+    check_squares("vectors", rows)
+    return rows

@@ -65,6 +65,8 @@ def vci(moments: ClassMoments, rank: Literal["numerical", "full"] = "numerical")
     relative = _by_cholesky(scatter, moments, directions)
     if relative is None:
         relative = _by_projection(scatter, moments)
+    if not len(relative):  # weighted by their samples, the means are too near to tell apart
+        return float("nan")
     full = min(moments.dim, int(moments.present.sum()) - 1)
     missing = 0 if rank == "numerical" else full - directions
     total = float((relative / (1 + relative)).sum()) + missing
@@ -87,9 +89,9 @@ def loses_digits(moments: ClassMoments) -> bool:
     >>> loses_digits(ClassMoments(2, 1).update(torch.tensor([[0.0], [1.0], [2.0]]), [0, 0, 1]))
     False
     """
-    floor = KNOWN * max(moments.scatter_round_off, moments.feature_round_off)
-    if not floor or moments.num_samples <= moments.dim + 1:
+    if not moments.narrow or moments.num_samples <= moments.dim + 1:
         return False
+    floor = KNOWN * max(moments.scatter_round_off, moments.feature_round_off)
     scatter = moments.within_scatter("pooled")
     varying = scatter.diagonal() > 0
     if not varying.any():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuralcollapse.metrics.class_vectors import ClassVectors, centered_rows
 from neuralcollapse.metrics.pairs import PairMean, PairSpread, PairTile, sweep_pairs, unit_of
-from neuralcollapse.validation import check_choice, check_shape, finite_matrix
+from neuralcollapse.validation import check_choice, check_shape, check_squares, finite_matrix
 
 DIRECT_CLASSES = 2048  # up to so many, the Gram matrix itself is compared
 CANCELLING = 1e-4  # below this distance the closed form loses digits
@@ -207,6 +207,8 @@ def gram_distance(vectors: Any, target: Any, center: Any = None) -> float:
     check_shape(
         "target", target, (len(rows), len(rows)), "predict one entry for each pair of classes"
     )
+    check_squares("target", target)
+    rows = rows / unit_of(float(rows.norm()))  # for squares of products
     gram = rows @ rows.T
     return float(
         torch.linalg.matrix_norm(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import finite_matrix
+from neuralcollapse.validation import check_squares, finite_matrix
 
 
 def head_mean(weight: Any) -> float:
@@ -48,4 +48,6 @@ def head_mean(weight: Any) -> float:
         raise NeuralCollapseError(
             "weight", "one row per class", "none", "pass the head of a network"
         )
-    return float(rows.sum(0).square().sum()) / len(rows)
+    total = rows.sum(0)
+    check_squares("weight", total)
+    return float(total.square().sum()) / len(rows)

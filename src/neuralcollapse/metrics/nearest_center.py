@@ -16,12 +16,14 @@ from neuralcollapse.validation import (
     as_matrix,
     check_finite,
     check_shape,
+    check_squares,
     finite_matrix,
     integer_labels,
 )
 
 CHUNK_ELEMENTS = 2**21  # scores held at once; never samples x classes
 CHUNK_ROWS = 8192
+LONGEST = 1e150  # features that can be gathered are no longer
 NEAR = 4.0  # a centre within so many times the radius of the means costs no digit worth a copy
 
 
@@ -70,6 +72,7 @@ class NearestCenter:
             raise NeuralCollapseError(
                 "means", "a class with samples", "none", "compute the means of training data first"
             )
+        check_squares("means", means.nan_to_num(), most=LONGEST)
         self.num_classes, self.dim = means.shape
         self._means = means
         # The centre is rounded first, so that rows and means are taken from the same point.
@@ -110,6 +113,7 @@ class NearestCenter:
             remedy = "pass features of the same layer as the means"
             raise NeuralCollapseError("features", expected, f"shape {tuple(rows.shape)}", remedy)
         check_finite("features", rows)
+        check_squares("features", rows, least=0.0, most=LONGEST)
         return rows
 
     def winners(self, features: Tensor, labels: Tensor) -> Int[Tensor, " n"]:
@@ -169,14 +173,22 @@ class NearestCenter:
         scores, logits, squares, slack = self._scores(features, dtype)
         margins, found = decide(scores, likely, slack)
         own = squares - 2 * scores.gather(1, likely[:, None]).squeeze(1)
+        ahead = 2 * margins
         close = (found == TIED).nonzero().squeeze(1)
         if len(close):
-            rows, labels = features[close], likely[close]
-            if dtype == torch.float32:
-                found[close] = self._judged(rows, labels, torch.float64)[0]
-            else:
-                found[close] = decide(-self.distances(rows), labels)[1]
-        return found, own, 2 * margins, logits
+            finer = self._finer(features[close], likely[close], dtype)
+            for values, exact in zip((found, own, ahead), finer, strict=True):
+                values[close] = exact.to(values.dtype)
+        return found, own, ahead, logits
+
+    def _finer(self, rows: Tensor, likely: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Return winners, own and ahead as `judged`, of rows that this dtype cannot decide."""
+        if dtype == torch.float32:
+            return self._judged(rows, likely, torch.float64)[:3]
+        distances = self.distances(rows)
+        further, found = decide(-distances, likely)
+        own = distances.gather(1, likely[:, None]).squeeze(1)
+        return found, own.square(), further * (further + 2 * own)
 
     def _scores(
         self, features: Tensor, dtype: torch.dtype
@@ -327,6 +339,7 @@ def nc4_agreement(features: Any, means: Any, weight: Any, bias: Any = None) -> f
     features, agreeing = nearest.read(features), 0
     for rows in features.split(nearest.chunk_rows):
         logits = head.logits(rows)
-        decided = decide(logits, torch.zeros_like(logits[:, 0], dtype=torch.int64))[1]
+        margins, decided = decide(logits, torch.zeros_like(logits[:, 0], dtype=torch.int64))
+        check_finite("logits of the head", margins)
         agreeing += int(alike(nearest.winners(rows, decided.clamp_min(0)), decided).sum())
     return agreeing / len(features) if len(features) else float("nan")

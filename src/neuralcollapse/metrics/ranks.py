@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
-from neuralcollapse.validation import finite_tensor
+from neuralcollapse.validation import check_squares, finite_tensor
 
 
 def effective_rank(spectrum: Any) -> float:
@@ -34,7 +35,8 @@ def effective_rank(spectrum: Any) -> float:
     2.0
     """
     weights = finite_tensor("spectrum", spectrum).clamp_min(0)
-    return float(torch.special.entr(weights / weights.sum()).sum().exp())
+    total = weights.sum()
+    return float(torch.special.entr(weights / total).sum().exp()) if total > 0 else math.nan
 
 
 def numerical_rank(singular_values: Any) -> float:
@@ -58,4 +60,5 @@ def numerical_rank(singular_values: Any) -> float:
     2.000000
     """
     values = finite_tensor("singular_values", singular_values)
+    check_squares("singular_values", values)
     return float(values.sum().square() / values.square().sum())

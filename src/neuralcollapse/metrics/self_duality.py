@@ -9,7 +9,13 @@ import torch
 
 from neuralcollapse.metrics.class_vectors import ClassVectors
 from neuralcollapse.metrics.equiangularity import product_distance
-from neuralcollapse.validation import ROW_A_CLASS, check_choice, check_shape, finite_matrix
+from neuralcollapse.validation import (
+    ROW_A_CLASS,
+    check_choice,
+    check_shape,
+    check_squares,
+    finite_matrix,
+)
 
 PART = 4096  # classes compared at once
 CLOSE = 1e-2  # below this square the closed form would lose digits
@@ -127,6 +133,10 @@ def _head_and_means(
     head = weight.rows if known[0] else finite_matrix("weight", weight)
     rows = means.rows if known[1] else finite_matrix("means", means).to(head.device)
     check_shape("weight", head, rows.shape, ROW_A_CLASS)
+    if not known[0]:
+        check_squares("weight", head)
+    if not known[1]:
+        check_squares("means", rows)
     raw = None if center_head else head.new_zeros(head.shape[1])
     return (
         weight if known[0] else ClassVectors.of(head, raw),

@@ -74,7 +74,7 @@ def nc1_pinv(
     whitener = between_whitener(moments, between, center)
     if not len(whitener):
         return _ratio(float(moments.within_scatter(within).trace()), 0.0)
-    value = moments.within_trace(whitener, within)
+    value = max(moments.within_trace(whitener, within), 0.0)  # round-off may be below
     parts = int(moments.present.sum()) if per == "class" else len(whitener)
     return value / (parts if normalize else 1)
 

@@ -186,19 +186,20 @@ class ClassMoments(ClassSums):
 
     @property
     def feature_round_off(self) -> float:
-        """Largest variance to expect along a direction from rounding the features to float32.
-
-        0 if all features were float64.
-        """
+        """Largest variance to expect along a direction from rounding to float32, or to float64."""
         return float((self.class_weights("pooled") * self._rounded).nansum())
 
     @property
     def _rounded(self) -> Float[Tensor, " K"]:
-        """Mean squared length of what rounding to float32 adds to the features of each class."""
-        if not self._drained().coarse:
-            return torch.zeros_like(self.trace_variances)
+        """Mean squared length of what rounding adds to the features of each class."""
+        eps = torch.finfo(torch.float32 if self.narrow else torch.float64).eps
         sizes = self._norms(("means",), lambda: self.means).square() + self.trace_variances
-        return torch.finfo(torch.float32).eps ** 2 / 12 * sizes  # of even errors of half a unit
+        return eps**2 / 12 * sizes  # of even errors of half a unit
+
+    @property
+    def narrow(self) -> bool:
+        """Whether there were features of float32 or less."""
+        return self._drained().coarse > 0
 
     @property
     def scatter_round_off(self) -> float:

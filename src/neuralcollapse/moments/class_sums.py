@@ -47,8 +47,7 @@ class ClassSums:
     ) -> None:
         num_classes, dim = whole_number("num_classes", num_classes), whole_number("dim", dim)
         check_choice("scatter", scatter, ("pooled", "per_class", True, False))
-        self.num_classes = num_classes
-        self.dim = dim
+        self.num_classes, self.dim = num_classes, dim
         self.scatter: Literal["pooled", "per_class", False] = (
             "pooled" if scatter is True else scatter
         )
@@ -133,7 +132,7 @@ class ClassSums:
             got = "{}, {}, {!r}, {}".format(*theirs)
             raise NeuralCollapseError("other", expected, got, "build both with the same sizes")
         self._derived = {}
-        self._drained().merge(other._drained().to(self.device, self._sums.shift.dtype))
+        self._drained().merge(other._drained().to(self.device, other._sums.shift.dtype))
         return self
 
     def _slab_for(self, features: Tensor) -> SlabBuffer:
@@ -314,7 +313,8 @@ class ClassSums:
             sums.groups.count += groups[0].to(torch.int64)
             sums.groups.sum += groups[1]
             sums.groups.square += groups[2]
-        moments._sums = sums.to(means.device, torch.float32)
+        narrow = sums.coarse or not counts.any()  # float64 features would lose digits
+        moments._sums = sums.to(means.device, torch.float32) if narrow else sums
         return moments
 
     def save(self, path: str | Path) -> None:

@@ -12,7 +12,13 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.head import checked_bias, checked_head
 from neuralcollapse.moments.class_moments import ClassMoments
-from neuralcollapse.validation import as_tensor, check_shape, finite_matrix, whole_number
+from neuralcollapse.validation import (
+    as_tensor,
+    check_shape,
+    check_squares,
+    finite_matrix,
+    whole_number,
+)
 
 CHUNK_ROWS = 4096  # features converted to float64 at once
 
@@ -72,8 +78,12 @@ class Detector(ABC):
             If the width differs from that of the training features.
         """
         chunks = self.matrix("features", features).split(CHUNK_ROWS)
-        parts = [self.score(finite_matrix("features", part).to(self.device)) for part in chunks]
-        return torch.cat(parts)
+        return torch.cat([self.score(self._readable(part)) for part in chunks])
+
+    def _readable(self, features: Tensor) -> Tensor:
+        rows = finite_matrix("features", features).to(self.device)
+        check_squares("features", rows, least=0.0, most=1e150)
+        return rows
 
     def matrix(self, argument: str, features: Any) -> Tensor:
         """Return features in their own dtype, their width checked, but not their values."""

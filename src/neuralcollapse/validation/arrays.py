@@ -236,7 +236,9 @@ def check_finite(argument: str, values: Tensor) -> None:
         raise NonFiniteError(argument, expected, got, "find where they come from before measuring")
 
 
-def check_squares(argument: str, values: Tensor, least: float = 1e-140) -> None:
+def check_squares(
+    argument: str, values: Tensor, least: float = 1e-140, most: float = 1e140
+) -> None:
     """Refuse finite numbers whose squares leave float64: they would count as 0 or infinite.
 
     Parameters
@@ -245,8 +247,8 @@ def check_squares(argument: str, values: Tensor, least: float = 1e-140) -> None:
         Name to use in an error.
     values
         Finite numbers of any shape; all may be 0.
-    least
-        What the largest may be at least, unless it is 0; at most it is 1e140.
+    least, most
+        What the largest may be at least, unless it is 0, and at most.
 
     Raises
     ------
@@ -257,8 +259,11 @@ def check_squares(argument: str, values: Tensor, least: float = 1e-140) -> None:
     --------
     >>> check_squares("weight", torch.eye(2))
     """
-    largest = float(values.detach().abs().amax()) if values.numel() else 0.0
-    if largest and not least <= largest <= 1e140:
+    if not values.numel():
+        return
+    low, high = (float(bound) for bound in torch.aminmax(values.detach()))  # without a copy
+    largest = max(-low, high)
+    if largest and not least <= largest <= most:
         expected, got = "numbers whose squares fit in float64", f"values up to {largest:.3g}"
         raise NeuralCollapseError(argument, expected, got, "rescale them")
 

@@ -256,6 +256,9 @@ def read_labels(argument: str, value: Any) -> Tensor | np.ndarray:
     if isinstance(first, Tensor):
         return as_tensor(argument, value).detach()
     array = as_array(argument, value)
+    listed = value if array.dtype.kind == "U" and isinstance(value, (list, tuple)) else ()
+    if any(isinstance(entry, (float, np.floating)) for entry in listed):  # NaN becomes "nan"
+        raise _no_labels(argument, "object, real numbers among text")
     if array.dtype == object:  # how pandas stores text, and integers with missing values
         for kind, dtype in ((str, np.str_), ((int, np.integer), np.int64)):
             if all(isinstance(entry, kind) for entry in array.flat):
