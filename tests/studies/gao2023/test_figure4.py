@@ -143,7 +143,7 @@ def test_every_panel_of_the_paper_gets_its_own_runs(monkeypatch, tmp_path):
         return [[{"test_accuracy": outcome(config), "accuracy": 1.0}] for config in configs]
 
     monkeypatch.setattr(FigureJob, "train", train)
-    path, picture, _ = figure4.draw(FigureJob(tmp_path, "paper", data_root="somewhere"))
+    path, picture, _ = figure4.draw(FigureJob(tmp_path, "paper", data_root=str(tmp_path)))
     assert picture.stat().st_size > 20000
     record = json.loads(path.read_text())
     assert list(record) == [
