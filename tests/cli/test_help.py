@@ -21,6 +21,11 @@ def test_every_command_is_looked_at_here():
     assert sorted(vars(get_command(app))["commands"]) == sorted(COMMANDS)
 
 
+def test_the_package_runs_as_the_command():
+    command = [sys.executable, "-m", "neuralcollapse", "--version"]
+    assert subprocess.check_output(command, text=True).strip() == neuralcollapse.__version__
+
+
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help_fits_80_columns_and_breaks_no_example(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")

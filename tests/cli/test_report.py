@@ -20,6 +20,14 @@ def test_report_writes_one_page_about_all_runs(tmp_path, monkeypatch):
     assert "<title>first – neural collapse" in page.read_text()
 
 
+def test_files_beside_runs_are_left_out(tmp_path):
+    folder, table = write_run(tmp_path / "run", epochs=2, snapshots=0), tmp_path / "sweep.csv"
+    table.write_text("name,seed\n")
+    result = run("report", folder, table, "--out", tmp_path / "page.html")
+    assert result.exit_code == 0, result.output
+    assert "no folder sweep.csv" in run("report", table).stderr.replace(f"{tmp_path}/", "")
+
+
 def test_report_refuses_a_folder_without_history_in_one_line(tmp_path):
     result = run("report", tmp_path, "--out", tmp_path / "page.html")
     assert result.exit_code == 2

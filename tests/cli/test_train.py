@@ -1,6 +1,8 @@
 import inspect
 import json
 import re
+import subprocess
+import sys
 from dataclasses import fields
 
 import pytest
@@ -30,6 +32,17 @@ def test_every_setting_has_an_option_and_every_help_its_default():
 
 
 TINY = ("--accelerator", "cpu", "--width", 0.125, "--per-class", 20)
+
+
+def test_warnings_of_training_are_one_line_each(tmp_path):
+    command = [sys.executable, "-m", "neuralcollapse", "train", *map(str, TINY), "--epochs", "3"]
+    told = subprocess.run(
+        [*command, "--lr", "1e-5", "--out", tmp_path / "run"], capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr
+    (line,) = (line for line in told.stderr.splitlines() if "still wrong" in line)
+    assert line.startswith("warning: ")
+    assert ".py" not in told.stderr
 
 
 def test_it_passes_on_what_it_is_given(tmp_path):

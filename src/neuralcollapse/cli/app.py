@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -41,7 +42,8 @@ class _Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         try:
             check_outputs(ctx.params)
-            return super().invoke(ctx)
+            with _warnings_are_one_line():
+                return super().invoke(ctx)
         except NeuralCollapseError as error:
             named = ", ".join(_as_given(part, ctx) for part in error.argument.split(", "))
             _fail(NeuralCollapseError(named, error.expected, error.got, error.remedy))
@@ -79,6 +81,22 @@ def _unusable_is_one_line() -> Iterator[None]:
         if not error.format_message():  # help was shown instead
             raise
         _fail(error.format_message())
+
+
+@contextmanager
+def _warnings_are_one_line() -> Iterator[None]:
+    """Say what the library warns of, without the place in its source."""
+    usual = warnings.formatwarning
+
+    def one_line(message: Any, category: type[Warning], *where: Any, **more: Any) -> str:
+        own = category.__module__.startswith("neuralcollapse")
+        return f"warning: {message}\n" if own else usual(message, category, *where, **more)
+
+    warnings.formatwarning = one_line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _as_given(argument: str, ctx: Any) -> str:

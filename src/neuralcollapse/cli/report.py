@@ -15,7 +15,10 @@ LOOK = 1.0  # seconds between two looks at the runs
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, with a history.jsonl.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of runs, with a history.jsonl; others are left out."),
+    ],
     out: Annotated[Path, typer.Option(dir_okay=False, help="The page to write.")] = Path(
         "report.html"
     ),
@@ -36,6 +39,7 @@ def report(
     from neuralcollapse.report.html import write_page
     from neuralcollapse.runs import read_runs
 
+    runs = [path for path in runs if not path.is_file()] or runs  # as sweep.csv of sweep/*
     written = _sizes(runs) if live else []
     path = write_page(read_runs(runs), out, live=live)
     tell(path)

@@ -18,6 +18,7 @@ def visit(tab):
             None if r.url.startswith(("file:", "data:", "blob:")) else faults.append(r.url)
         ),
     }
+    tab.goto("about:blank")  # what was shown before may still be loading, and says that it cannot
     for event, listener in listeners.items():
         tab.on(event, listener)
 

@@ -59,7 +59,7 @@ def test_class_names_are_those_of_the_data_set_or_the_users():
     pairs.classes = ["x", "y", "z", "unseen"]
     assert from_torch(pairs, pairs).class_names == ("x", "y", "z", "unseen")
     assert from_torch(pairs, pairs, class_names="abc").class_names == ("a", "b", "c")
-    with pytest.raises(NeuralCollapseError, match=r"labels of train: expected .* below 2, the number of classes"):
+    with pytest.raises(NeuralCollapseError, match=r"labels of train: expected .* below 2, the"):
         from_torch(pairs, pairs, class_names="ab")
 
 
