@@ -14,7 +14,8 @@ import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import FeatureTap
 from neuralcollapse.measurement.cautions import cautions
-from neuralcollapse.measurement.head import LayerCall, as_it_stands, read_head
+from neuralcollapse.measurement.head import as_it_stands, read_head
+from neuralcollapse.measurement.layer_call import LayerCall
 from neuralcollapse.training import FixedHead
 
 K, DIM = 3, 6

@@ -86,6 +86,7 @@ class BatchObserver:
         mask
             Which positions are there, if the batch says so.
         """
+        labels = self._samples.read(labels)
         self._expected = labels, mask
         self._layers.expect(*self._samples.expected(labels, mask))
 
@@ -119,8 +120,9 @@ class BatchObserver:
         with torch.inference_mode(False), torch.no_grad():
             if not len(labels):
                 return
-            of_batch = labels
-            features, logits, labels = self._samples.rows(*self._tap.take(), labels, mask)
+            features, logits = self._tap.take()
+            of_batch = self._samples.settled(labels, features, logits.shape[-1])
+            features, logits, labels = self._samples.rows(features, logits, of_batch, mask)
             if len(labels) != len(features):
                 expected = f"{len(features)} labels, one for each sample that ran"
                 remedy = "let each training batch run through the model once, or use mode='pass'"

@@ -13,10 +13,10 @@ from neuralcollapse.integrations.batch_observer import BatchObserver
 from neuralcollapse.integrations.missing import MissingLibrary
 from neuralcollapse.integrations.quiet import never_ending
 from neuralcollapse.integrations.watch import Loaders
+from neuralcollapse.measurement.batch_parts import LABEL_KEYS
 from neuralcollapse.measurement.feature_pass import Bounded
 from neuralcollapse.measurement.pass_options import PassOptions
 from neuralcollapse.measurement.passes import measured_passes, rehearse
-from neuralcollapse.measurement.samples import LABEL_KEYS
 from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.recorder import CollapseRecorder, Mode

@@ -22,16 +22,14 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import checked_network
 from neuralcollapse.measurement.head import (
     HeadReader,
-    LayerCall,
-    base_layer,
     is_linear,
-    layer_call,
     may_be_head,
     read_head,
     unsharded,
 )
 from neuralcollapse.measurement.head_choice import choose_head, decides, keeps_confidences, reduced
 from neuralcollapse.measurement.head_product import AppliedMatrix, HeardProducts, bare_matrices
+from neuralcollapse.measurement.layer_call import LayerCall, base_layer, layer_call
 from neuralcollapse.metrics.head import Head
 
 

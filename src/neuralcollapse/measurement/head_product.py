@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
-from neuralcollapse.measurement.head import LayerCall, layer_call
+from neuralcollapse.measurement.layer_call import LayerCall, layer_call
 
 PRODUCTS = {
     linear,
