@@ -31,6 +31,7 @@ def mask_of(inputs: Any) -> Tensor | None:
 
     Examples
     --------
+    >>> import torch
     >>> mask_of({"mask": [1, 1, 0]}), mask_of({"padding_mask": torch.tensor([0.0, -1e9])})
     (tensor([ True,  True, False]), tensor([ True, False]))
     """
@@ -61,6 +62,7 @@ def laid_out(mask: Tensor, where: tuple[int, ...]) -> Tensor | None:
 
     Examples
     --------
+    >>> import torch
     >>> laid_out(torch.tensor([[True], [False]]), (1, 2))
     tensor([[ True, False]])
     """
