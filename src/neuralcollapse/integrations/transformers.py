@@ -243,16 +243,16 @@ class CollapseTrainerCallback(TrainerCallback):
     def _due(self, epoch: int) -> bool:
         return self._recorder.schedule.due(self._before + epoch, self._last)
 
+    @never_ending
     def _hear(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Note the labels of a training call."""
         keys = (key for key in self._options.label_keys if kwargs.get(key) is not None)
         key = next(keys, None)
         if self._observer is not None and module.training and key is not None:
-            mask = self._options.samples(module).mask(kwargs)
-            self._observer.expect(kwargs[key], mask)
+            self._observer.expect_call(kwargs[key], kwargs)
 
     def _add(self) -> None:
-        if self._observer is not None and self._observer.opened:
+        if self._observer is not None:
             self._observer.close()
 
     def _data(self) -> tuple[Iterable[Any], Loaders]:
