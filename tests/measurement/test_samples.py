@@ -342,6 +342,7 @@ def test_test_data_without_two_classes_is_nan_with_a_warning(rows):
 
 def test_unpacking():
     assert unpack_batch({"x": 1, "target": 2}) == ({"x": 1}, 2)
+    assert unpack_batch({"x": 1, "labels": None, "label": 2, "z": None}) == ({"x": 1, "z": None}, 2)
     assert unpack_batch(Named(1, 2)) == (1, 2)
     assert unpack_batch({"x": 1, "mine": 2}, ["mine"]) == ({"x": 1}, 2)
     assert Samples(class_names=["b", "a"]).read(["a", "b"]).tolist() == [1, 0]

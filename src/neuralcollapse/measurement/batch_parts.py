@@ -43,10 +43,11 @@ def unpack_batch(batch: Any, label_keys: Sequence[str] = LABEL_KEYS) -> tuple[An
     names = getattr(batch, "_fields", ())
     named = dict(zip(names, batch, strict=True)) if names else batch
     if isinstance(named, Mapping):
-        key = next((key for key in label_keys if key in named), None)
+        given = {k: value for k, value in named.items() if not (value is None and k in label_keys)}
+        key = next((key for key in label_keys if key in given), None)
         if key is not None:
-            inputs = {name: value for name, value in named.items() if name != key}
-            return next(iter(inputs.values())) if names and len(inputs) == 1 else inputs, named[key]
+            labels = given.pop(key)
+            return next(iter(given.values())) if names and len(given) == 1 else given, labels
     if isinstance(batch, (list, tuple)) and len(batch) == 2:
         return batch[0], batch[1]
     if not isinstance(batch, (Mapping, list, tuple, Tensor)):
