@@ -164,8 +164,10 @@ def test_every_position_is_a_sample(form):
 
         model = Packed()
         loader = [(pack_sequence(xs, False), pack_sequence(ys, False))]
-    report, of_rows = nc.measure(model, loader), nc.measure(body(), [data(56)])
+    last = next(name for name, module in model.named_modules() if isinstance(module, nn.Tanh))
+    report, of_rows = nc.measure(model, loader, layers=[last]), nc.measure(body(), [data(56)])
     close(report, of_rows)
+    assert report.layers[last]["cdnv"] == pytest.approx(of_rows["cdnv"], rel=1e-4)
     told = [any("Each position counts" in words for words in r.cautions) for r in (report, of_rows)]
     assert told == [form != "packed", False]  # a packed output has no positions
 
@@ -533,7 +535,14 @@ class Flat(nn.Module):
         return self.body(x.flatten(0, 1))
 
 
-@pytest.mark.parametrize("model", [body, Flat], ids=["tokens", "rows"])
+class Turned(Flat):
+    """Takes samples second, as recurrent networks may."""
+
+    def forward(self, x):
+        return self.body(x.transpose(0, 1))
+
+
+@pytest.mark.parametrize("model", [body, Flat, Turned], ids=["tokens", "rows", "turned"])
 @pytest.mark.parametrize("shape", [(12,), (12, 1), (12, 4)], ids=str)
 def test_a_mask_of_samples_is_one_of_all_their_tokens(model, shape):
     x, y = data(48)

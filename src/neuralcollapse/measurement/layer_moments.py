@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.batch_parts import unpack_batch
@@ -137,7 +138,8 @@ class LayerMoments:
         """
         if not self.names:
             return
-        found = self._tap.take(len(labels), positions=getattr(labels, "ndim", 1) > 1)
+        number = None if isinstance(labels, PackedSequence) else len(labels)
+        found = self._tap.take(number, positions=getattr(labels, "ndim", 1) > 1)
         if found.keys() != set(self.names):
             expected = "layers that are called once in each forward pass"
             got = f"calls of {', '.join(map(repr, found)) or 'none'}"

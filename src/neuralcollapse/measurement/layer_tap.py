@@ -95,14 +95,14 @@ class LayerTap:
         self._expected = (num_samples, mask, positions)
 
     def take(
-        self, num_samples: int, before: int | None = None, positions: bool = False
+        self, num_samples: int | None, before: int | None = None, positions: bool = False
     ) -> dict[str, Tensor]:
         """Return the features of each call since the last `take`, in the order of the calls.
 
         Parameters
         ----------
         num_samples
-            n, the number of rows that each output must have.
+            n, the number of rows that each output must have, if known.
         before
             Leave out calls after this tick of a `FeatureTap`, if it is 0 or more.
         positions
@@ -132,7 +132,8 @@ class LayerTap:
                 features = pooled(features, self._pool, mask)
             times[name] = times.get(name, 0) + 1
             found[name if times[name] == 1 else f"{name} (call {times[name]})"] = features
-            if (features.ndim != 2 and not told) or len(features) != num_samples:
+            fits = num_samples is None or features.shape[:1] == (num_samples,)
+            if (features.ndim != 2 and not told) or not fits:
                 where = f"layer {name}"
                 expected = f"features of shape ({num_samples}, d), one row per sample"
                 remedy = "leave the layer out, or pass pool=, a function to (n, d)"

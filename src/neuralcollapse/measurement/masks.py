@@ -56,9 +56,9 @@ def laid_out(mask: Tensor, where: tuple[int, ...]) -> Tensor | None:
     Parameters
     ----------
     mask
-        One number per position, perhaps with the first two axes exchanged, or per sample.
+        One number per position or per sample, samples first; of two axes, in either order.
     where
-        Shape of the positions, samples first.
+        Shape of the positions.
 
     Examples
     --------
@@ -66,8 +66,9 @@ def laid_out(mask: Tensor, where: tuple[int, ...]) -> Tensor | None:
     >>> laid_out(torch.tensor([[True], [False]]), (1, 2))
     tensor([[ True, False]])
     """
-    if mask.ndim == 2 and mask.shape != where and mask.T.shape == where:
-        return mask.T
+    if len(where) == 2 and mask.ndim and len(mask) == where[1] != where[0]:
+        turned = laid_out(mask, where[::-1])
+        return None if turned is None else turned.T
     if mask.shape[:1] == where[:1] and mask.numel() in (where[0], math.prod(where)):
         return mask.reshape(where[0], -1).expand(where[0], math.prod(where[1:])).reshape(where)
     return None

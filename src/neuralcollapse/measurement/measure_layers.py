@@ -151,7 +151,7 @@ def measure_layers(
             if tap.found:
                 entered, classes = tap.take(output)[0].clone(), tap.sizes[0]
             labels = samples.settled(labels, entered, classes)
-            number = len(labels) if entered is None else len(entered)
+            number = samples.expected(labels, None)[0] if entered is None else len(entered)
             before = tap.tick if layers is None else None
             found = outputs.take(number, before, getattr(labels, "ndim", 2) > 1)
             if sums is None:
