@@ -126,6 +126,15 @@ def test_batches_of_training_are_measured_each_once(tmp_path, options):
     assert any("collapse_batches/nc1_pinv" in entry for entry in trainer.state.log_history)
 
 
+def test_training_goes_on_where_a_batch_cannot_be_read(tmp_path):
+    unclear = [{**each, "attention_mask": torch.zeros(6)} for each in sentences()]
+    trainer = trainer_of(bert(), unclear, tmp_path, num_train_epochs=1)
+    trainer.add_callback(CollapseTrainerCallback(trainer, "full", mode="batches"))
+    with pytest.warns(CollapseWarning, match="training goes on: .*attention_mask: .*zeros"):
+        trainer.train()
+    assert trainer.state.global_step == 3
+
+
 @pytest.mark.parametrize("mode", ["pass", "batches"])
 def test_training_goes_on_as_if_nothing_had_been_measured(tmp_path, mode):
     states = []

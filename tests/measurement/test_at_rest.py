@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -372,6 +373,39 @@ def test_buffers_are_as_they_were():
     for name, buffer in model._buffers.items():
         assert buffer is objects[name]
         assert torch.equal(buffer, values[name])
+
+
+class Normalising(nn.Module):
+    """Brings the rows of its head to norm 1 before it applies them, and replaces its scale."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.head, self.scale = nn.Linear(3, 2, bias=False), nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.head.weight.copy_(nn.functional.normalize(self.head.weight, dim=1))
+        self.scale = nn.Parameter(self.scale.detach() / 2)
+        return self.head(x)
+
+
+def test_weights_that_a_forward_pass_changes_are_as_they_were(monkeypatch):
+    model, x = Normalising(), torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    objects, loader = dict(model.named_parameters()), [(x, torch.arange(20) % 2)] * 2
+    values = copy.deepcopy(model.state_dict())
+    report = nc.measure(model, loader)
+    for weight in (report.weight, nc.extract_features(model, loader)["weight"]):
+        torch.testing.assert_close(weight.norm(dim=1), torch.ones(2))
+    for name, weight in model.named_parameters():
+        assert weight is objects[name]
+        assert torch.equal(weight, values[name])
+    monkeypatch.setattr("neuralcollapse.measurement.at_rest.WEIGHT_BUDGET", 0)
+    with pytest.warns(UserWarning, match=r"changed its weights head\.weight as it ran, and keeps"):
+        nc.measure(model, loader)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nc.measure(network(), batches())
 
 
 class Growing(nn.Module):

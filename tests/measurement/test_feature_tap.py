@@ -332,6 +332,12 @@ TO_LOGITS = {
 }
 
 
+UNCOUNTED = {
+    "data": lambda part: part.data[998:999].fill_(0.25),
+    "numpy": lambda part: part.detach().numpy()[998:999].fill(0.25),
+}
+
+
 @pytest.mark.parametrize("head", [None, "head"])
 @pytest.mark.parametrize("shape", [(20, 5), (20, 4, 5)], ids=["samples", "tokens"])
 @pytest.mark.parametrize("change", TO_LOGITS.values(), ids=TO_LOGITS)
@@ -367,6 +373,25 @@ def test_maps_changed_in_place_are_read_as_the_head_gave_them(generator):
         model(inputs)
         expected = model.head.forward(model.body(inputs)).movedim(1, -1)
         torch.testing.assert_close(tap.take()[1], expected)
+
+
+@pytest.mark.parametrize("head", [None, "head"])
+@pytest.mark.parametrize("change", UNCOUNTED.values(), ids=UNCOUNTED)
+def test_changes_that_torch_does_not_count_are_noticed(change, head, generator):
+    model, inputs = (
+        InPlace(lambda h, z: change(z)).eval(),
+        torch.randn(1000, 5, generator=generator),
+    )
+    with FeatureTap(model, head) as tap, torch.no_grad():
+        for _ in range(2):
+            model(inputs)
+            features, logits = tap.take()
+            torch.testing.assert_close(logits, model.head.forward(features))
+    model = InPlace(lambda h, z: change(h))
+    with FeatureTap(model, head) as tap, torch.no_grad():
+        model(inputs)
+        with pytest.raises(NeuralCollapseError, match="'head' that stay as they are after"):
+            tap.take()
 
 
 @pytest.mark.parametrize("head", [None, "head"])

@@ -14,7 +14,8 @@ import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement import FeatureTap
 from neuralcollapse.measurement.cautions import cautions
-from neuralcollapse.measurement.head import LayerCall, as_it_stands, read_head
+from neuralcollapse.measurement.head import as_it_stands, read_head
+from neuralcollapse.measurement.layer_call import LayerCall
 from neuralcollapse.training import FixedHead
 
 K, DIM = 3, 6
@@ -390,6 +391,8 @@ PRODUCTS = {
     "matmul": lambda m, h: h @ m.words.weight.T,
     "turned": lambda m, h: torch.matmul(h, m.kernel),
     "sum": lambda m, h: torch.addmm(m.offset, h.flatten(0, 1), m.kernel).unflatten(0, (8, 5)),
+    "bias after": lambda m, h: m.offset + h @ m.words.weight.T,
+    "bias in place": lambda m, h: (h @ m.kernel).add_(m.offset),
     "einsum": lambda m, h: torch.einsum("btd,kd->btk", h, m.words.weight),
     "weight first": lambda m, h: torch.einsum("kd,btd->btk", m.words.weight, h),
 }
@@ -400,7 +403,9 @@ def test_a_matrix_that_a_network_multiplies_by_itself_is_its_head(product):
     torch.manual_seed(0)
     model, ids, labels = Tied(product), torch.randint(9, (8, 5)), torch.randint(9, (8, 5))
     report = nc.measure(model, [(ids, labels)])
-    turned, biased = (map(PRODUCTS.get, names) for names in (("turned", "sum"), ("linear", "sum")))
+    transposed = ("turned", "sum", "bias in place")
+    added = ("linear", "sum", "bias after", "bias in place")
+    turned, biased = (map(PRODUCTS.get, names) for names in (transposed, added))
     weight = model.kernel.T if product in turned else model.words.weight
     bias = model.offset.detach() if product in biased else None
     torch.testing.assert_close(report.weight, weight.detach())
@@ -423,6 +428,14 @@ def test_the_head_may_be_told_by_the_name_of_its_matrix_and_is_let_go_after_an_e
         features, logits = tap.take(None)
     torch.testing.assert_close(logits, features @ model.words.weight.T.detach())
     assert tap.name == "words.weight"
+    model = Tied(PRODUCTS["bias after"])
+    with FeatureTap(model, "words.weight") as tap:
+        for _ in range(2):
+            model(ids)
+            features, logits = tap.take(None)
+            whole = features @ model.words.weight.T.detach() + model.offset.detach()
+            torch.testing.assert_close(logits, whole)
+            torch.testing.assert_close(tap.bias, model.offset.detach())
 
     def broken(model, h):
         raise ValueError("mine")

@@ -299,6 +299,33 @@ def test_a_loader_may_reuse_the_memory_of_its_batches():
         assert again["ncc_accuracy"] == truth
 
 
+class Static(nn.Module):
+    """Writes what enters its head into the same memory in every forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.mixing, self.head = nn.Parameter(torch.randn(5, 4)), nn.Linear(4, 3)
+        self.room = torch.zeros(20, 4)
+
+    def forward(self, x):
+        with torch.no_grad():
+            return self.head(torch.mm(x, self.mixing, out=self.room))
+
+
+def test_a_network_may_reuse_the_memory_of_its_features():
+    x, y = torch.randn(60, 5, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
+    model, batches = Static(), [*zip(x.split(20), y.split(20), strict=True)]
+    features = (x @ model.mixing).detach()
+    truth = nc.measure_features(features, y, model.head.weight, model.head.bias)
+    report = nc.measure(model, batches, test_loader=batches)
+    for name, value in truth.items():
+        assert report[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    torch.testing.assert_close(nc.extract_features(model, batches)["features"], features)
+    last = nc.measure_layers(model, batches, layers=["head"])  # and what enters it
+    assert last["ncc_accuracy"][-1] == truth["ncc_accuracy"]
+
+
 @pytest.mark.parametrize("options", [{"max_batches": 2}, {}])
 def test_a_second_pass_sees_the_samples_of_the_first(options):
     """A shuffled loader that leaves some out: means and decisions are of the same ones."""

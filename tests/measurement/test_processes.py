@@ -51,6 +51,8 @@ def _rank(rank, world, folder):
     found["test"] = refusal(lambda: nc.measure(model, part, test_loader=bad_label))
     found["rehearsal"] = refusal(lambda: nc.watch(model, bad_label))
     found["batches"] = refusal(lambda: trained(bad_label))
+    unread = [(x, None)] if rank == 0 else part
+    found["unread"] = refusal(lambda: trained(unread))
     found["watch"] = trained(part)["nc1_pinv"]
     if busy == world:
         mesh = init_device_mesh("cpu", (world,))
@@ -83,3 +85,4 @@ def test_processes_agree(world, tmp_path):
             assert f"on process 0: {ranks[0][kind]}" in rank[kind]
     for kind in ("test", "rehearsal", "batches"):
         assert all("labels from 9 to 9" in rank[kind] for rank in ranks), kind
+    assert all("labels: expected whole numbers or names" in rank["unread"] for rank in ranks)

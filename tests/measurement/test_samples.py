@@ -22,7 +22,8 @@ from torch.utils.data.distributed import DistributedSampler
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.samples import Samples, unpack_batch
+from neuralcollapse.measurement.batch_parts import unpack_batch
+from neuralcollapse.measurement.samples import Samples
 
 K, DIM = 3, 4
 
@@ -163,8 +164,10 @@ def test_every_position_is_a_sample(form):
 
         model = Packed()
         loader = [(pack_sequence(xs, False), pack_sequence(ys, False))]
-    report, of_rows = nc.measure(model, loader), nc.measure(body(), [data(56)])
+    last = next(name for name, module in model.named_modules() if isinstance(module, nn.Tanh))
+    report, of_rows = nc.measure(model, loader, layers=[last]), nc.measure(body(), [data(56)])
     close(report, of_rows)
+    assert report.layers[last]["cdnv"] == pytest.approx(of_rows["cdnv"], rel=1e-4)
     told = [any("Each position counts" in words for words in r.cautions) for r in (report, of_rows)]
     assert told == [form != "packed", False]  # a packed output has no positions
 
@@ -345,11 +348,10 @@ def test_test_data_without_two_classes_is_nan_with_a_warning(rows):
 
 def test_unpacking():
     assert unpack_batch({"x": 1, "target": 2}) == ({"x": 1}, 2)
+    assert unpack_batch({"x": 1, "labels": None, "label": 2, "z": None}) == ({"x": 1, "z": None}, 2)
     assert unpack_batch(Named(1, 2)) == (1, 2)
     assert unpack_batch({"x": 1, "mine": 2}, ["mine"]) == ({"x": 1}, 2)
-    features = torch.zeros(2, 3)
-    named = Samples(class_names=["b", "a"]).rows(features, features, ["a", "b"])[2]
-    assert named.tolist() == [1, 0]
+    assert Samples(class_names=["b", "a"]).read(["a", "b"]).tolist() == [1, 0]
 
 
 def test_a_head_applied_to_one_pooled_position_has_one_sample_an_image():
@@ -477,6 +479,42 @@ class Means(nn.Module):
         return maps.mean((2, 3))
 
 
+class Pooled(nn.Module):
+    """Averages tokens before its head."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.act, self.head = nn.Linear(5, DIM), nn.Tanh(), nn.Linear(DIM, K)
+
+    def forward(self, tokens):
+        return self.head(self.act(self.body(tokens)).mean(1))
+
+
+@pytest.mark.parametrize("positions", [K, K + 1])
+@pytest.mark.parametrize("form", ["int64", "bool", "float32"])
+def test_one_hot_labels_are_of_samples_where_the_head_has_one_position(form, positions):
+    """Whatever their type, and though a hidden layer may have as many positions as classes."""
+    _, y = data(30)
+    x = torch.randn(30, positions, 5, generator=torch.Generator().manual_seed(1)) + y[:, None, None]
+    model, rows = Pooled(), torch.eye(K)[y].to(getattr(torch, form))
+    numbers = [(x[:20], y[:20]), (x[20:], y[20:])]
+    one_hot = [(x[:20], rows[:20]), (x[20:], rows[20:])]
+    with torch.no_grad():
+        hidden = model.act(model.body(x)).mean(1)
+    truth = nc.measure_features(hidden, y)
+    report = nc.measure(model, one_hot, layers=["act"])
+    close(report, nc.measure(model, numbers))
+    assert report.layers["act"]["cdnv"] == pytest.approx(truth["cdnv"], rel=1e-4)
+    profile = nc.measure_layers(model, one_hot, layers=["act"])
+    assert profile["nc1_pinv"][0] == pytest.approx(truth["nc1_pinv"], rel=1e-4)
+    watched = nc.watch(model, one_hot, mode="batches", layers=["act"])
+    for inputs, _ in watched.batches():
+        model(inputs)
+    assert watched.epoch_end()["nc1_pinv"] == pytest.approx(truth["nc1_pinv"], rel=1e-4)
+    assert torch.equal(nc.extract_features(model, one_hot)["labels"], y)
+
+
 def test_classes_of_one_hot_rows_are_counted_without_a_head():
     x, y = data()
     layers = nn.Sequential(nn.Tanh(), nn.Tanh())
@@ -491,6 +529,37 @@ def test_objects_may_have_a_mask():
     batch = SimpleNamespace(x=x, y=y, mask=there)
     report = nc.measure(body(), [batch], forward=lambda model, batch: model(batch.x))
     close(report, expected(there))
+
+
+class Flat(nn.Module):
+    """Applies its head to the tokens of all samples as rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = body()
+
+    def forward(self, x):
+        return self.body(x.flatten(0, 1))
+
+
+class Turned(Flat):
+    """Takes samples second, as recurrent networks may."""
+
+    def forward(self, x):
+        return self.body(x.transpose(0, 1))
+
+
+@pytest.mark.parametrize("model", [body, Flat, Turned], ids=["tokens", "rows", "turned"])
+@pytest.mark.parametrize("shape", [(12,), (12, 1), (12, 4)], ids=str)
+def test_a_mask_of_samples_is_one_of_all_their_tokens(model, shape):
+    x, y = data(48)
+    x, y, there = x.view(12, 4, 5), y.view(12, 4), torch.arange(12) < 9
+    mask = there.view(-1, *(1,) * (len(shape) - 1)).expand(shape)
+    torch.manual_seed(0)
+    network = model()
+    batch = {"x": x, "mask": mask, "labels": y}
+    run = {"forward": lambda network, batch: network(batch["x"])}
+    close(nc.measure(network, [batch], **run), nc.measure(network, [(x[:9], y[:9])]))
 
 
 def test_a_mask_that_may_mean_all_or_none_is_refused():

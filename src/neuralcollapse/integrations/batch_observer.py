@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -76,35 +78,58 @@ class BatchObserver:
         self._layers.listening(afresh=False).__enter__()
         self.opened = True
 
-    def expect(self, labels: Any, mask: Tensor | None = None) -> None:
-        """Announce a batch, between `open` and the run of the network.
+    def expect(self, batch: Any) -> None:
+        """Announce a batch of a loader, between `open` and the run of the network.
+
+        Parameters
+        ----------
+        batch
+            As the loader yields it.
+        """
+        with self._refusing():
+            _, labels, mask = self._samples.split(batch)
+            self._announce(labels, mask)
+
+    def expect_call(self, labels: Any, inputs: Any) -> None:
+        """Announce a batch by what the network is called with.
 
         Parameters
         ----------
         labels
             Labels of the batch.
-        mask
-            Which positions are there, if the batch says so.
+        inputs
+            What may tell which positions are there.
         """
+        with self._refusing():
+            self._announce(self._samples.read(labels), self._samples.mask(inputs))
+
+    def _announce(self, labels: Any, mask: Tensor | None) -> None:
         self._expected = labels, mask
         self._layers.expect(*self._samples.expected(labels, mask))
 
     def close(self) -> None:
-        """Add the batch that ran since `open`, and detach.
+        """Add the batch that ran since `open`, if it is still open, and detach.
 
         Raises
         ------
         NeuralCollapseError
             If no labels were announced, or their number differs.
         """
+        if self.opened:
+            with self._refusing():
+                self._add(*self._take_expected())
+            self.discard()
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Detach after an error; of several processes, each raises it at the end."""
         try:
-            self._add(*self._take_expected())
-        except Exception as error:  # of several processes, each raises it at the end
+            yield
+        except Exception as error:
+            self.discard()
             if not several_ranks():
                 raise
-            self._refusal = error
-        finally:
-            self.discard()
+            self._refusal = self._refusal or error
 
     def _take_expected(self) -> tuple[Any, Tensor | None]:
         taken, self._expected = self._expected, None
@@ -119,8 +144,9 @@ class BatchObserver:
         with torch.inference_mode(False), torch.no_grad():
             if not len(labels):
                 return
-            of_batch = labels
-            features, logits, labels = self._samples.rows(*self._tap.take(), labels, mask)
+            features, logits = self._tap.take()
+            of_batch = self._samples.settled(labels, features, logits.shape[-1])
+            features, logits, labels = self._samples.rows(features, logits, of_batch, mask)
             if len(labels) != len(features):
                 expected = f"{len(features)} labels, one for each sample that ran"
                 remedy = "let each training batch run through the model once, or use mode='pass'"

@@ -211,16 +211,15 @@ class CollapseCallback(_Callback):
         """Attach to head and layers, if this epoch is measured from its batches."""
         self._batches = batch_idx + 1
         if self._observer is not None and self._due(trainer, trainer.current_epoch + 1):
-            _, labels, mask = self._options.samples(pl_module).split(batch)
             self._observer.open()
-            self._observer.expect(labels, mask)
+            self._observer.expect(batch)
 
     @never_ending
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the batch, if this epoch is measured from its batches."""
-        if self._observer is not None and self._observer.opened:
+        if self._observer is not None:
             self._observer.close()
 
     @never_ending

@@ -13,10 +13,10 @@ from neuralcollapse.integrations.batch_observer import BatchObserver
 from neuralcollapse.integrations.missing import MissingLibrary
 from neuralcollapse.integrations.quiet import never_ending
 from neuralcollapse.integrations.watch import Loaders
+from neuralcollapse.measurement.batch_parts import LABEL_KEYS
 from neuralcollapse.measurement.feature_pass import Bounded
 from neuralcollapse.measurement.pass_options import PassOptions
 from neuralcollapse.measurement.passes import measured_passes, rehearse
-from neuralcollapse.measurement.samples import LABEL_KEYS
 from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.recorder import CollapseRecorder, Mode
@@ -244,16 +244,16 @@ class CollapseTrainerCallback(TrainerCallback):
     def _due(self, epoch: int) -> bool:
         return self._recorder.due(self._before + epoch, self._last)
 
+    @never_ending
     def _hear(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Note the labels of a training call."""
         keys = (key for key in self._options.label_keys if kwargs.get(key) is not None)
         key = next(keys, None)
         if self._observer is not None and module.training and key is not None:
-            mask = self._options.samples(module).mask(kwargs)
-            self._observer.expect(kwargs[key], mask)
+            self._observer.expect_call(kwargs[key], kwargs)
 
     def _add(self) -> None:
-        if self._observer is not None and self._observer.opened:
+        if self._observer is not None:
             self._observer.close()
 
     def _data(self) -> tuple[Iterable[Any], Loaders]:

@@ -192,7 +192,6 @@ class CollapseWatch:
         observer = self._observer
         if not self._recorder.schedule.due(self.epoch + 1, self._last):
             observer = None
-        samples = self._options.samples(self._model)
         for batch in self._loader:
             if observer is None:
                 yield batch
@@ -200,8 +199,7 @@ class CollapseWatch:
                 continue
             observer.open()
             try:
-                _, labels, mask = samples.split(batch)
-                observer.expect(labels, mask)
+                observer.expect(batch)
                 yield batch
                 self._steps = (self._steps or 0) + 1
                 observer.close()

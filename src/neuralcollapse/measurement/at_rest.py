@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from neuralcollapse.errors import NeuralCollapseError
 
+WEIGHT_BUDGET = 2**29  # bytes of weights that are copied, to be put back
 WRAPPERS = (DataParallel, DistributedDataParallel)
 # Attributes in which a loader keeps what draws, reads or changes its samples.
 INNER = (
@@ -98,8 +100,9 @@ def evaluating(
     """Evaluate without gradients, and eagerly; restore everything at the end.
 
     What is restored: the modes, through ``train(mode)`` of each module, parents first, so that a
-    module that changes its weights in evaluation mode changes them back; these weights and the
-    buffers of the state dict, bit for bit; the device; the random states of torch, numpy and
+    module that changes its weights in evaluation mode changes them back; these weights, all others
+    if they take at most 512 MiB together, and the buffers of the state dict, bit for bit; the
+    device; the random states of torch, numpy and
     Python; and the generators and epochs of the loaders, their samplers and data sets. Loaders with
     ``persistent_workers`` get workers of their own meanwhile. States that a sampler keeps elsewhere
     cannot be reached.
@@ -122,6 +125,11 @@ def evaluating(
     ------
     NeuralCollapseError
         If hooks on the modules of the model would not be called.
+
+    Warns
+    -----
+    UserWarning
+        If the network changed weights as it ran that were too large to be copied.
     """
     model = checked_network(model)
     tensors = [*model.parameters(), *model.buffers()]
@@ -149,15 +157,20 @@ def evaluating(
 def _modes(model: nn.Module) -> Iterator[None]:
     """Restore the modes of all modules, their buffers, and the weights that `train` may change."""
     modes = {module: module.training for module in model.modules()}
+    weights = {name: p for name, p in model.named_parameters() if type(p) is nn.Parameter}
+    light = sum(weight.nbytes for weight in weights.values()) <= WEIGHT_BUDGET
     held: list[tuple[dict[str, Any], str, Tensor | None, Tensor | None]] = [
         (part, name, tensor, _copied(tensor))
         for module in modes
         for part in (module._buffers, module._parameters)
         for name, tensor in part.items()
-        if type(module).train is not nn.Module.train
+        if (light and type(tensor) is nn.Parameter)
+        or type(module).train is not nn.Module.train
         # Others are caches, of which attributes know the size: half of that cannot be put back.
         or (part is module._buffers and name not in module._non_persistent_buffers_set)
     ]
+    ours = {id(tensor) for _, _, tensor, _ in held}
+    versions = {name: _version(p) for name, p in weights.items() if id(p) not in ours}
     try:
         yield
     finally:
@@ -176,6 +189,17 @@ def _modes(model: nn.Module) -> Iterator[None]:
                     continue
                 if not _equal(tensor, before):
                     tensor.copy_(before)
+        changed = [name for name, known in versions.items() if _version(weights[name]) != known]
+        if changed:
+            warnings.warn(
+                f"the network changed its weights {', '.join(changed[:3])} as it ran, and keeps "
+                "the change: all weights together are too large to be put back",
+                stacklevel=4,
+            )
+
+
+def _version(weight: Tensor) -> int:
+    return 0 if weight.is_inference() else weight._version
 
 
 def _copied(tensor: Tensor | None) -> Tensor | None:

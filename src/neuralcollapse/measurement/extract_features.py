@@ -73,10 +73,11 @@ def extract_features(
                 "loader", "at least one batch with samples", "none", "check the data set"
             )
         head = tap.read()
+        head = head and head.copy()  # before the weights are as they were
     features, labels = (torch.cat(parts) for parts in zip(*kept, strict=True))
     arrays = {"features": features, "labels": labels}
     if head is not None:
-        arrays["weight"] = head.weight.cpu().clone()
+        arrays["weight"] = head.weight.cpu()
         if head.bias is not None:
-            arrays["bias"] = head.bias.cpu().clone()
+            arrays["bias"] = head.bias.cpu()
     return arrays

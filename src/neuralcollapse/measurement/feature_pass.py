@@ -5,19 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import bare, random_states
+from neuralcollapse.measurement.batch_parts import moved
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_moments import LayerMoments
-from neuralcollapse.measurement.samples import Samples, moved
+from neuralcollapse.measurement.samples import Samples
 
 
 def read(
@@ -90,6 +90,8 @@ def _endless(got: str) -> NeuralCollapseError:
 class FeaturePass:
     """One run of the network over a loader: an iterable of (features, logits, labels).
 
+    Features may be kept; logits only until the next batch.
+
     Parameters
     ----------
     model
@@ -142,11 +144,13 @@ class FeaturePass:
                 inputs = moved(inputs, self._device)
                 output = samples.run(self._model, inputs)
                 features, logits = self._tap.take(output)
-                features = owned(features, inputs)
+                labels = samples.settled(labels, features, logits.shape[-1])
                 if layers is not None:
                     layers.num_classes = self._tap.sizes[0]
                     layers.add(labels, samples, mask)
-                yield samples.rows(features, logits, labels, mask)
+                features, logits, labels = samples.rows(features, logits, labels, mask)
+                # A copy: the loader or the network may write the next batch into the same memory.
+                yield features.clone(), logits, labels
 
     def require_rereadable(self, limit: str) -> None:
         """Refuse a loader that can be read only once; `limit` says what it had to keep to."""
@@ -154,45 +158,6 @@ class FeaturePass:
             expected = f"{limit} from a loader that can be read only once"
             remedy = "pass a DataLoader or a list, or raise feature_budget"
             raise NeuralCollapseError("loader", expected, "more", remedy)
-
-
-def owned(features: Tensor, inputs: Any) -> Tensor:
-    """Return features that stay as they are when a loader writes its next batch into the last.
-
-    Parameters
-    ----------
-    features
-        What a network made of the inputs; copied if they lie in the memory of these.
-    inputs
-        Of a batch, nested in any way.
-
-    Examples
-    --------
-    >>> inputs = torch.zeros(3)
-    >>> owned(inputs, [inputs]) is inputs, owned(inputs, [inputs + 1]) is inputs
-    (False, True)
-    """
-    return features.clone() if _lends(inputs, features) else features
-
-
-def _lends(inputs: Any, features: Tensor, depth: int = 6) -> bool:
-    """Return whether features lie in the memory of something in the inputs, however nested."""
-    if isinstance(inputs, np.ndarray):
-        reach = sum(
-            (n - 1) * abs(step) for n, step in zip(inputs.shape, inputs.strides, strict=True)
-        )
-        start = inputs.ctypes.data
-        return features.is_cpu and start <= features.data_ptr() <= start + reach
-    if isinstance(inputs, Tensor):
-        dense = inputs.layout == torch.strided  # others have no storage
-        return (
-            dense and inputs.untyped_storage().data_ptr() == features.untyped_storage().data_ptr()
-        )
-    parts: Iterable[Any] = inputs if isinstance(inputs, (list, tuple)) else ()
-    named = inputs if isinstance(inputs, Mapping) else getattr(inputs, "__dict__", {})
-    slots = (getattr(inputs, name, None) for name in getattr(type(inputs), "__slots__", ()))
-    parts = (*parts, *named.values(), *slots)
-    return depth > 0 and any(_lends(part, features, depth - 1) for part in parts)
 
 
 class Bounded:

@@ -22,16 +22,14 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import checked_network
 from neuralcollapse.measurement.head import (
     HeadReader,
-    LayerCall,
-    base_layer,
-    is_linear,
-    layer_call,
     may_be_head,
     read_head,
     unsharded,
 )
+from neuralcollapse.measurement.head_candidates import head_candidates, named_head, no_head
 from neuralcollapse.measurement.head_choice import choose_head, decides, keeps_confidences, reduced
 from neuralcollapse.measurement.head_product import AppliedMatrix, HeardProducts, bare_matrices
+from neuralcollapse.measurement.layer_call import LayerCall, layer_call
 from neuralcollapse.metrics.head import Head
 
 
@@ -120,10 +118,10 @@ class FeatureTap:
         self._listening = ExitStack()
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
         whole = isinstance(head, nn.Module)
-        matrices = {} if whole else bare_matrices(self.model, _candidates(self.model))
+        matrices = {} if whole else bare_matrices(self.model, head_candidates(self.model))
         if head is not None:
             matrices = {name: matrix for name, matrix in matrices.items() if name == head}
-            self.name, self._module = (str(head), None) if matrices else _find(model, head)
+            self.name, self._module = (str(head), None) if matrices else named_head(model, head)
         self._told = head is not None  # the head is given, so that no other is looked for
         if matrices:
             self._products = HeardProducts(matrices, self._multiplied)
@@ -173,7 +171,7 @@ class FeatureTap:
         if self._module is not None:
             self._heard = {self._module: self.name}
         else:
-            self._heard = {} if self._told else _candidates(self.model)
+            self._heard = {} if self._told else head_candidates(self.model)
         # Hooks on all modules: one in the network would be copied and pickled with it.
         self._hooks = [
             register_module_forward_pre_hook(self._begin),
@@ -253,7 +251,7 @@ class FeatureTap:
         self._scale = None if head is None else head.scale
         self._form = replace(call, features=_no_rows(call.features), logits=_no_rows(call.logits))
         if head is None and not may_be_head(call.module):
-            raise _no_head(
+            raise no_head(
                 self.name, call.module, "pass a layer whose output is h W^T + b of its input"
             )
         if head is None:
@@ -280,7 +278,11 @@ class FeatureTap:
             # Before the weight changes, or whoever trains changes the logits.
             self._calls = [] if empty else [call.as_given().kept() for call in self._calls]
 
-    def _multiplied(self, call: LayerCall) -> None:
+    def _multiplied(self, call: LayerCall, former: LayerCall | None) -> None:
+        """Hear a product, or that a bias was added to the former one."""
+        self._calls = [known for known in self._calls if known is not former]
+        if former is not None and former.module is self._module:
+            self._module = self._form = None
         if self._told and self._module is None:
             self.name, self._module = call.name, call.module
         if self._module is None or call.module is self._module:
@@ -299,45 +301,6 @@ class FeatureTap:
     def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if module is self.model:
             self._listening.close()
-
-
-def _candidates(model: nn.Module) -> dict[nn.Module, str]:
-    """Return the modules that may be the head; nothing inside one that is a linear layer."""
-    found: dict[nn.Module, str] = {}
-    inside = ""
-    for name, module in model.named_modules():  # parents come first
-        if inside and name.startswith(inside):
-            continue
-        if may_be_head(module):
-            found[module] = name
-            inside = f"{name}." if is_linear(module) and name else ""
-    return found
-
-
-def _find(model: nn.Module, head: nn.Module | str) -> tuple[str, nn.Module]:
-    modules = dict(model.named_modules())
-    found = [(n, module) for n, module in modules.items() if head is module or head == n]
-    candidates = _candidates(model)
-    linear = [name for module, name in candidates.items() if is_linear(module)]
-    listed = f"its linear layers are: {', '.join(map(repr, linear)) or 'none'}"
-    if not found:
-        raise NeuralCollapseError("head", "a layer of the model", repr(head), listed)
-    name, module = found[0]
-    around = (outer for other, outer in candidates.items() if base_layer(other) is module)
-    whole = next(around, name)
-    if whole != name:
-        raise NeuralCollapseError(
-            "head", "a whole layer", f"{name!r}, a part of {whole!r}", f"pass head={whole!r}"
-        )
-    holds_one = module is not model and any(map(is_linear, module.modules()))
-    if not may_be_head(module) and not holds_one:
-        raise _no_head(name, module, listed)
-    return name, module
-
-
-def _no_head(name: str, module: nn.Module, remedy: str) -> NeuralCollapseError:
-    got = f"{type(module).__name__} {name!r}"
-    return NeuralCollapseError("head", "a layer with a weight of shape (K, d)", got, remedy)
 
 
 def _no_rows(part: Tensor) -> Tensor:

@@ -2,99 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.layer_call import (
+    CONVOLUTIONS,
+    LayerCall,
+    answers,
+    base_layer,
+    own_dtype,
+    still,
+)
 from neuralcollapse.metrics.head import Head, two_sided
 
-TICKS = itertools.count()
-ROWS = 256  # of a batch, on which a head is checked
 PROBE_BYTES = 2**26  # of the outputs of a layer that is probed for its rows, at once
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NO_HEADS = (nn.Embedding, nn.EmbeddingBag, nn.MultiheadAttention, nn.RNNBase, nn.LayerNorm)
 PLAIN = {nn.Linear.forward, *(kind.forward for kind in CONVOLUTIONS)}
-
-
-@dataclass(frozen=True, eq=False)
-class LayerCall:
-    """One call of a layer during a forward pass.
-
-    Attributes
-    ----------
-    name
-        As in ``model.named_modules()``.
-    module
-        The layer.
-    features
-        (n, ..., d) input, with the channels of maps last.
-    logits
-        (n, ..., K) output, likewise.
-    tick
-        Its position among all calls that taps have recorded.
-    left
-        The output itself, if the network changed it in place and `logits` are computed anew.
-    """
-
-    name: str
-    module: nn.Module
-    features: Tensor
-    logits: Tensor
-    tick: int = field(default_factory=TICKS.__next__)
-    left: Tensor | None = None
-    versions: tuple[int, ...] = field(init=False)  # by which torch counts changes in place
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "versions", self._counted())
-
-    def _counted(self) -> tuple[int, ...]:
-        parts = (self.features, self.logits)
-        return tuple(0 if part.is_inference() else part._version for part in parts)
-
-    def as_given(self) -> LayerCall:
-        """Return the call with the logits that the layer gave, if they were changed in place."""
-        now = self._counted()
-        if now == self.versions or now[0] != self.versions[0]:
-            return self
-        answer = _answers(self, self.features.flatten(0, -2).to(_own_dtype(self)))
-        if answer is None:
-            return self
-        return replace(self, logits=answer.view_as(self.logits).to(self.logits), left=self.logits)
-
-    def kept(self) -> LayerCall:
-        """Return the call with logits of its own while a network trains, which may change them."""
-        known = self._counted() == self.versions and torch.is_grad_enabled()
-        return replace(self, logits=self.logits.clone(), left=self.logits) if known else self
-
-    def refuse_changed(self) -> None:
-        """Refuse a call whose features were changed in place, which nothing brings back."""
-        # What shares their memory may have changed instead: the logits tell.
-        if self._counted() != self.versions and read_head(self)[0] is None:
-            expected = f"features and logits of {self.name!r} that stay as they are after its call"
-            remedy = "write h = h.relu() or z = z / t, say, instead of h.relu_() or z /= t"
-            raise NeuralCollapseError("model", expected, "some changed in place", remedy)
-
-    @property
-    def num_classes(self) -> int:
-        """K: two for a layer with one logit."""
-        return max(self.logits.shape[-1], 2)
-
-    def rows(self) -> LayerCall:
-        """Return the call with at most `ROWS` of its rows, (n, d) and (n, K)."""
-        features, logits = (part.flatten(0, -2) for part in (self.features, self.logits))
-        step = max(1, len(features) // ROWS)
-        return replace(self, features=features[::step][:ROWS], logits=logits[::step][:ROWS])
-
-    def two_sided(self) -> Tensor:
-        """Return (..., K) logits: -z/2 and z/2 of a layer with one logit z."""
-        return self.logits if self.logits.shape[-1] > 1 else two_sided(self.logits, -1)
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -120,17 +50,6 @@ def may_be_head(module: nn.Module) -> bool:
     inner = any(True for child in module.children() for _ in child.parameters())
     matrices = any(map(_is_matrix, _own(module).values()))
     return matrices and not inner and not isinstance(module, NO_HEADS)
-
-
-def layer_call(name: str, module: nn.Module, entered: Any, left: Any) -> LayerCall | None:
-    """Return a call of a layer, with channels last; None unless it maps rows of floats to such."""
-    if not all(isinstance(t, Tensor) and t.is_floating_point() and t.ndim for t in (entered, left)):
-        return None
-    # Changes in place are not counted in inference mode: a copy stays as it is.
-    entered, left = (t.clone() if t.is_inference() else t.detach() for t in (entered, left))
-    if isinstance(base_layer(module), CONVOLUTIONS):
-        entered, left = entered.movedim(1, -1), left.movedim(1, -1)
-    return LayerCall(name, module, entered, left) if entered.ndim > 1 and left.ndim > 1 else None
 
 
 HeadReader = Callable[[LayerCall], Head | None]
@@ -166,7 +85,7 @@ def read_head(call: LayerCall) -> tuple[Head | None, HeadReader | None]:
     if sample.logits.is_meta:
         raise _unreadable(call, "on the meta device")
     if module.training and [*module.children()]:  # perhaps with dropout inside
-        answer = _answers(call, sample.features)
+        answer = answers(call, sample.features)
         sample = sample if answer is None else replace(sample, logits=answer)
     # Anything else a layer holds, such as an adapter that starts at zero, may matter later.
     alone = {*_own(module)} <= {"weight", "bias"} and not [*module.children()]
@@ -205,7 +124,7 @@ def unsharded(model: nn.Module) -> Iterator[bool]:
 
 def as_it_stands(call: LayerCall) -> Head | None:
     """Read the weight itself: gathered if it is sharded, dequantised if it is quantised."""
-    with _at_rest(call.module):
+    with still(call.module):
         weight, bias = (_plain(call, name) for name in ("weight", "bias"))
     if weight is None or weight.flatten(1).shape != (call.logits.shape[-1], call.features.shape[1]):
         return None
@@ -252,33 +171,16 @@ def _plain(call: LayerCall, name: str) -> Tensor | None:
 def _probe(call: LayerCall) -> tuple[Tensor, Tensor | None] | None:
     """Probe a layer for its bias and columns, in parts; None if it does not return K numbers."""
     dim, num_logits = call.features.shape[1], call.logits.shape[-1]
-    eye = torch.eye(dim, dtype=_own_dtype(call), device=call.features.device)
+    eye = torch.eye(dim, dtype=own_dtype(call), device=call.features.device)
     parts = []
     for rows in (torch.zeros_like(eye[:1]), *eye.split(max(1, PROBE_BYTES // (8 * num_logits)))):
-        answer = _answers(call, rows)
+        answer = answers(call, rows)
         if answer is None:
             return None
         parts.append(answer)
     bias = parts[0][0].nan_to_num()  # without an epsilon, a cosine head has none at 0
     weight = (torch.cat(parts[1:]) - bias).T
     return weight, bias if bool(bias.any()) else None
-
-
-def _own_dtype(call: LayerCall) -> torch.dtype:
-    """Return the precision of the parameters of a layer; that of its features without any."""
-    own = [p.dtype for p in call.module.parameters() if p.is_floating_point() and not p.is_meta]
-    return own[0] if own else call.features.dtype
-
-
-def _answers(call: LayerCall, rows: Tensor) -> Tensor | None:
-    """Return the output (n, K) of a layer at rest for (n, d) rows; None for another shape."""
-    base, num_logits = base_layer(call.module), call.logits.shape[-1]
-    positions = (1,) * len(base.kernel_size) if isinstance(base, CONVOLUTIONS) else ()
-    with _at_rest(call.module), torch.no_grad():
-        answer = call.module.forward(rows.reshape(*rows.shape, *positions))
-    if not isinstance(answer, Tensor) or answer.numel() != len(rows) * num_logits:
-        return None
-    return answer.detach().reshape(len(rows), num_logits)
 
 
 def _explains(head: Head, call: LayerCall) -> bool:
@@ -309,26 +211,6 @@ def _eps(head: Head, call: LayerCall) -> float:
     ):
         eps = max(eps, 2.0**-10)
     return eps
-
-
-@contextmanager
-def _at_rest(module: nn.Module) -> Iterator[None]:
-    """Stop dropout and power iterations inside a layer, without calling `train`."""
-    modes = {part: part.training for part in module.modules()}
-    for part in modes:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
-
-
-def base_layer(module: nn.Module) -> nn.Module:
-    """Return the layer inside an adapter, or the module itself."""
-    while "base_layer" in module._modules:
-        module = module.get_submodule("base_layer")
-    return module
 
 
 def _own(module: nn.Module) -> dict[str, Tensor | None]:

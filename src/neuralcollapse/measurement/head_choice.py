@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.head import ROWS, LayerCall, is_linear, read_head
+from neuralcollapse.measurement.head import is_linear, read_head
+from neuralcollapse.measurement.layer_call import ROWS, LayerCall
 
 
 def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerCall:

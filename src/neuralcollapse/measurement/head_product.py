@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
-from neuralcollapse.measurement.head import LayerCall, layer_call
+from neuralcollapse.measurement.layer_call import LayerCall, layer_call
 
 PRODUCTS = {
     linear,
@@ -24,6 +24,14 @@ PRODUCTS = {
     torch.Tensor.addmm,
 }
 BIASED = {linear, torch.addmm, torch.Tensor.addmm}
+SUMS = {
+    torch.add,
+    torch.Tensor.add,
+    torch.Tensor.add_,
+    torch.Tensor.__add__,
+    torch.Tensor.__radd__,
+    torch.Tensor.__iadd__,
+}
 PLAIN = (Tensor, nn.Parameter)  # neither sharded nor uninitialised
 
 
@@ -65,22 +73,26 @@ class HeardProducts(TorchFunctionMode):
     matrices
         The matrices by name.
     hear
-        Called with each product as a call of an `AppliedMatrix`, the same one every time.
+        Called with each product as a call of an `AppliedMatrix`, the same one every time; and again
+        if a parameter (K,) is added to it, with the call that has it as bias, and the former one.
 
     Examples
     --------
     >>> words, calls = torch.ones(5, 2), []
-    >>> with HeardProducts({"words": words}, calls.append):
+    >>> with HeardProducts({"words": words}, lambda call, former: calls.append(call)):
     ...     _ = torch.zeros(3, 2) @ words.T
     >>> calls[0].name, calls[0].logits.shape
     ('words', torch.Size([3, 5]))
     """
 
-    def __init__(self, matrices: Mapping[str, Tensor], hear: Callable[[LayerCall], None]) -> None:
+    def __init__(
+        self, matrices: Mapping[str, Tensor], hear: Callable[[LayerCall, LayerCall | None], None]
+    ) -> None:
         super().__init__()
         self._named = {matrix: name for name, matrix in matrices.items()}
         self._hear = hear
         self._applied: dict[tuple[Tensor, Tensor | None, bool], AppliedMatrix] = {}
+        self._last: tuple[Tensor, LayerCall] | None = None  # a product, and how it was reported
 
     def __torch_function__(
         self,
@@ -91,8 +103,12 @@ class HeardProducts(TorchFunctionMode):
     ) -> Any:
         """Run a function of torch, and report it if it is a product with a matrix."""
         left = func(*args, **(kwargs or {}))
-        if func in PRODUCTS:
-            given = [t for t in (*args, *(kwargs or {}).values()) if isinstance(t, Tensor)]
+        if func not in PRODUCTS and func not in SUMS:
+            return left
+        given = [t for t in (*args, *(kwargs or {}).values()) if isinstance(t, Tensor)]
+        if func in SUMS:
+            self._added(given, left)
+        else:
             if func is not linear and func in BIASED:  # which take what they add first
                 given.append(given.pop(0))
             self._told(given, given[2:] if func in BIASED else [], left)
@@ -107,13 +123,42 @@ class HeardProducts(TorchFunctionMode):
             turned = matrix.shape != sizes
             if turned and matrix.shape != sizes[::-1]:
                 continue
-            key = (matrix, bias[0] if bias else None, turned)
-            if key not in self._applied:
-                self._applied[key] = AppliedMatrix(*key)
-            call = layer_call(self._named[matrix], self._applied[key], entered, left)
-            if call is not None:
-                self._hear(call)
+            self._report(matrix, bias[0] if bias else None, turned, entered, left)
             return
+
+    def _added(self, given: list[Tensor], left: Tensor) -> None:
+        """Report a product anew if what is added to it is its bias."""
+        if self._last is None or len(given) != 2:
+            return
+        product, former = self._last
+        bias = given[0] if given[1] is product else given[1]
+        known = any(part is product for part in given) and isinstance(bias, nn.Parameter)
+        applied = former.module
+        if known and isinstance(applied, AppliedMatrix) and bias.shape == former.logits.shape[-1:]:
+            matrix, turned = applied.weight_matrix, applied.turned
+            self._report(matrix, bias, turned, former.features, left, former)
+
+    def _report(
+        self,
+        matrix: Tensor,
+        bias: Tensor | None,
+        turned: bool,
+        entered: Tensor,
+        left: Tensor,
+        former: LayerCall | None = None,
+    ) -> None:
+        key = (matrix, bias, turned)
+        if key not in self._applied:
+            self._applied[key] = AppliedMatrix(*key)
+        call = layer_call(self._named[matrix], self._applied[key], entered, left)
+        if call is not None:
+            self._last = (left, call) if bias is None else None
+            self._hear(call, former)
+
+    def __exit__(self, *error: Any) -> None:
+        """Let go of the last product."""
+        self._last = None
+        super().__exit__(*error)
 
 
 def bare_matrices(model: nn.Module, heard: Iterable[nn.Module]) -> dict[str, Tensor]:

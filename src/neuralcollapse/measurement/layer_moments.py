@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.batch_parts import unpack_batch
 from neuralcollapse.measurement.layer_choice import checked_layers
 from neuralcollapse.measurement.layer_tap import LayerTap
-from neuralcollapse.measurement.samples import Samples, unpack_batch
+from neuralcollapse.measurement.samples import Samples
 from neuralcollapse.metrics.class_distance import cdnv
 from neuralcollapse.metrics.over_ranks import over_ranks, shared
 from neuralcollapse.metrics.presets import preset
@@ -118,7 +120,7 @@ class LayerMoments:
         self.moments = {} if afresh else self.moments
         return self._tap
 
-    def expect(self, num_samples: int | None, mask: Tensor | None, positions: bool) -> None:
+    def expect(self, num_samples: int | None, mask: Tensor | None, positions: bool | None) -> None:
         """Announce the next batch, see `LayerTap.expect`."""
         self._tap.expect(num_samples, mask, positions)
 
@@ -128,7 +130,7 @@ class LayerMoments:
         Parameters
         ----------
         labels
-            One per sample or, with `samples`, one per position.
+            One per sample or, with `samples`, one per position; as `Samples.settled` returns them.
         samples
             How positions are read.
         mask
@@ -136,7 +138,8 @@ class LayerMoments:
         """
         if not self.names:
             return
-        found = self._tap.take(len(labels))
+        number = None if isinstance(labels, PackedSequence) else len(labels)
+        found = self._tap.take(number, positions=getattr(labels, "ndim", 1) > 1)
         if found.keys() != set(self.names):
             expected = "layers that are called once in each forward pass"
             got = f"calls of {', '.join(map(repr, found)) or 'none'}"

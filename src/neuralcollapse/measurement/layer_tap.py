@@ -11,8 +11,8 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import bare
-from neuralcollapse.measurement.head import TICKS
 from neuralcollapse.measurement.head_choice import tensors_of
+from neuralcollapse.measurement.layer_call import TICKS
 from neuralcollapse.measurement.layer_layout import Layout, LayoutReader
 from neuralcollapse.measurement.layer_pool import Pool, pooled
 
@@ -60,7 +60,8 @@ class LayerTap:
         self._layers = {modules[name]: name for name in names}
         self._reader = LayoutReader(model, layout)
         self._pool: Pool | None = pool
-        self._expected: tuple[int | None, Tensor | None, bool] = (None, None, False)
+        self._expected: tuple[int | None, Tensor | None, bool | None] = (None, None, False)
+        self._positions: bool | None = None  # what `take` was told last
         self._calls: list[tuple[str, Tensor, int]] = []
         self._hook: torch.utils.hooks.RemovableHandle | None = None
 
@@ -76,7 +77,7 @@ class LayerTap:
         self._calls.clear()
 
     def expect(
-        self, num_samples: int | None, mask: Tensor | None = None, positions: bool = False
+        self, num_samples: int | None, mask: Tensor | None = None, positions: bool | None = False
     ) -> None:
         """Announce the next batch, before the network runs.
 
@@ -87,19 +88,25 @@ class LayerTap:
         mask
             (n, T), 1 where a token is there: the others are left out of averages.
         positions
-            Whether every position is a sample: features are then (n, T, d), and not pooled.
+            Whether every position is a sample: features are then (n, T, d), and not pooled. If
+            None, `take` is told.
         """
+        positions = self._positions if positions is None else positions  # of the same head
         self._expected = (num_samples, mask, positions)
 
-    def take(self, num_samples: int, before: int | None = None) -> dict[str, Tensor]:
+    def take(
+        self, num_samples: int | None, before: int | None = None, positions: bool = False
+    ) -> dict[str, Tensor]:
         """Return the features of each call since the last `take`, in the order of the calls.
 
         Parameters
         ----------
         num_samples
-            n, the number of rows that each output must have.
+            n, the number of rows that each output must have, if known.
         before
             Leave out calls after this tick of a `FeatureTap`, if it is 0 or more.
+        positions
+            Whether every position is a sample, where `expect` could not say so.
 
         Returns
         -------
@@ -112,15 +119,21 @@ class LayerTap:
             If an output is not an (n, d) matrix.
         """
         calls, self._calls = self._calls, []
+        _, mask, told = self._expected
+        late = told is None and not positions and not callable(self._pool)
+        if told is None:
+            self._positions = told = positions
         times: dict[str, int] = {}
         found: dict[str, Tensor] = {}
         for name, features, tick in calls:
             if before is not None and 0 <= before < tick:
                 continue
+            if late and features.ndim > 2:
+                features = pooled(features, self._pool, mask)
             times[name] = times.get(name, 0) + 1
             found[name if times[name] == 1 else f"{name} (call {times[name]})"] = features
-            positions = self._expected[2]
-            if (features.ndim != 2 and not positions) or len(features) != num_samples:
+            fits = num_samples is None or features.shape[:1] == (num_samples,)
+            if (features.ndim != 2 and not told) or not fits:
                 where = f"layer {name}"
                 expected = f"features of shape ({num_samples}, d), one row per sample"
                 remedy = "leave the layer out, or pass pool=, a function to (n, d)"
@@ -149,4 +162,4 @@ class LayerTap:
             # A copy: the next layer may work in place.
             return output.flatten(1).clone() if output.ndim > 1 else output
         rows = self._reader.channels_last(name, module, output, num_samples)
-        return rows.clone() if positions else pooled(rows, self._pool, mask)
+        return pooled(rows, self._pool, mask) if positions is False else rows.clone()

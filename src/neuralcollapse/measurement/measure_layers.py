@@ -12,7 +12,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.measurement.at_rest import bare, evaluating
-from neuralcollapse.measurement.feature_pass import owned, read
+from neuralcollapse.measurement.batch_parts import moved
+from neuralcollapse.measurement.feature_pass import read
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_choice import checked_layers
 from neuralcollapse.measurement.layer_layout import Layout
@@ -20,11 +21,10 @@ from neuralcollapse.measurement.layer_pool import Pool
 from neuralcollapse.measurement.layer_profile import LayerProfile, LayerValues
 from neuralcollapse.measurement.layer_tap import LayerTap
 from neuralcollapse.measurement.pass_options import PassOptions
-from neuralcollapse.measurement.samples import Forward, Samples, Unpack, moved
+from neuralcollapse.measurement.samples import Forward, Samples, Unpack
 from neuralcollapse.metrics.ranks import effective_rank
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio, separation_fuzziness
-from neuralcollapse.validation import as_tensor
 
 
 def measure_layers(
@@ -144,26 +144,25 @@ def measure_layers(
             inputs, labels, mask = samples.split(batch)
             if not len(labels):
                 continue
-            expected = samples.expected(labels, mask)
-            outputs.expect(*expected)
+            outputs.expect(*samples.expected(labels, mask))
             inputs = moved(inputs, where)
             output = samples.run(network, inputs)
-            entered = owned(tap.take(output)[0], inputs) if tap.found else None
-            number = expected[0] if entered is None else len(entered)
+            entered, classes = None, num_classes or len(options.class_names or ()) or None
+            if tap.found:
+                entered, classes = tap.take(output)[0].clone(), tap.sizes[0]
+            labels = samples.settled(labels, entered, classes)
+            number = samples.expected(labels, None)[0] if entered is None else len(entered)
             before = tap.tick if layers is None else None
-            found = outputs.take(len(labels) if number is None else number, before)
+            found = outputs.take(number, before, getattr(labels, "ndim", 2) > 1)
             if sums is None:
                 ends = entered is None or (found and _same([*found.values()][-1], entered))
-                named = num_classes or len(options.class_names or ())
-                known = tap.sizes[0] if tap.found else named
-                known = known or _highest_label(loader, samples, options.max_batches) + 1
-                sums = _LayerSums(known, scatter_budget, feature_budget)
+                classes = classes or _highest_label(loader, samples, options.max_batches) + 1
+                sums = _LayerSums(classes, scatter_budget, feature_budget)
             if not ends and entered is not None:
                 found[f"input of {tap.name or 'the model'}"] = entered
             rows = {name: samples.rows(part, part, labels, mask) for name, part in found.items()}
-            some = next(iter(found.values()), entered)
-            true = labels if some is None else samples.rows(some, some, labels, mask)[2]
-            sums.update({name: part[0] for name, part in rows.items()}, as_tensor("labels", true))
+            true = next((part[2] for part in rows.values()), labels)
+            sums.update({name: part[0] for name, part in rows.items()}, true)
         if sums is None or not sums.num_samples:
             raise NeuralCollapseError(
                 "loader", "at least one batch with samples", "none", "check the data set"
@@ -183,8 +182,8 @@ def _highest_label(loader: Iterable[Any], samples: Samples, max_batches: int | N
         labels = samples.split(batch)[1]
         if isinstance(labels, PackedSequence):
             labels = labels.data
-        if labels.ndim == 2 and labels.shape[1] > 1 and not samples.expected(labels, None)[2]:
-            return labels.shape[1] - 1  # one-hot
+        elif samples.expected(labels, None)[2] is None:  # one-hot
+            return labels.shape[1] - 1
         highest = max([highest, *labels.flatten().long().tolist()])
     return highest
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.samples import LABEL_KEYS, Forward, Samples, Unpack
+from neuralcollapse.measurement.batch_parts import LABEL_KEYS
+from neuralcollapse.measurement.samples import Forward, Samples, Unpack
 from neuralcollapse.metrics.catalogue import OwnMetrics
 from neuralcollapse.validation import check_choice, listed_names, real_number, whole_number
 

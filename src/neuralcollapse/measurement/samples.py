@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,13 +14,12 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import bare
-from neuralcollapse.validation import are_shares, as_tensor, integer_labels, read_labels
+from neuralcollapse.measurement.batch_parts import LABEL_KEYS, unpack_batch
+from neuralcollapse.measurement.masks import MASK_KEYS, PADDING_KEYS, laid_out, mask_of
+from neuralcollapse.validation import are_shares, integer_labels, label_values, read_labels
 
 Unpack = Callable[[Any], tuple[Any, Any]]
 Forward = Callable[[nn.Module, Any], Any]
-LABEL_KEYS = ("labels", "label", "targets", "target", "y")
-MASK_KEYS = ("attention_mask", "mask", "pixel_mask")  # 1 where there is a token
-PADDING_KEYS = ("padding_mask", "key_padding_mask", "src_key_padding_mask")  # 1 where there is none
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Samples:
         if not isinstance(parts, (tuple, list)) or len(parts) != 2:
             expected, got = "a function from a batch to (inputs, labels)", type(parts).__name__
             raise NeuralCollapseError("unpack", expected, f"one to {got}", "return both of them")
-        inputs, labels = parts[0], self._read(parts[1])
+        inputs, labels = parts[0], self.read(parts[1])
         mask = self.mask(inputs)
         untold = {"decoder_input_ids", "decoder_inputs_embeds"}.isdisjoint
         if self.decoder and isinstance(inputs, Mapping) and untold(inputs):
@@ -87,19 +86,10 @@ class Samples:
             return mask_of({"mask": inputs.get("decoder_attention_mask")})
         return mask_of(inputs)
 
-    def expected(self, labels: Any, mask: Tensor | None) -> tuple[int | None, Tensor | None, bool]:
-        """Return the number of samples, their mask, and whether each position is a sample."""
-        labels = self._read(labels)
+    def read(self, labels: Any) -> Any:
+        """Return labels as a tensor of the same shape, packed if they are."""
         if isinstance(labels, PackedSequence):
-            return None, mask, True
-        several = labels.ndim > 1 and labels[:1].numel() > 1
-        real = several and labels.ndim == 2 and labels.is_floating_point()
-        return len(labels), mask, several and not (real and bool(are_shares(labels).all()))
-
-    def _read(self, labels: Any) -> Any:
-        """Return labels as a tensor of the same shape, unless they are packed."""
-        if isinstance(labels, PackedSequence):
-            return labels
+            return labels._replace(data=self.read(labels.data))
         true = read_labels("labels", labels)
         if true.ndim == 0:
             expected, got = "batches of samples", f"a single sample, of label {labels}"
@@ -109,6 +99,49 @@ class Samples:
             return true if real else true.long()  # -100 is 156 in 8 bits
         flat = integer_labels("labels", true.ravel(), None, class_names=self.class_names)
         return flat.view(true.shape)
+
+    def expected(
+        self, labels: Any, mask: Tensor | None
+    ) -> tuple[int | None, Tensor | None, bool | None]:
+        """Return the number of samples, their mask, and whether each position is a sample.
+
+        The last is None where labels can be one-hot rows as well: the head tells, see `settled`.
+        """
+        if isinstance(labels, PackedSequence):
+            return None, mask, True
+        several = labels.ndim > 1 and labels[:1].numel() > 1
+        either = several and labels.ndim == 2 and bool(are_shares(labels).all())
+        return len(labels), mask, None if either else several
+
+    def settled(
+        self, labels: Any, features: Tensor | None = None, num_classes: int | None = None
+    ) -> Any:
+        """Return one-hot or soft labels as numbers (n,), and labels of positions as they are.
+
+        Parameters
+        ----------
+        labels
+            As `read` returns them.
+        features
+            What enters the head: labels are of its positions if it has several per sample. Without
+            a head, they are one-hot if they can be.
+        num_classes
+            K, if known: the number of columns that one-hot labels must have.
+
+        Examples
+        --------
+        >>> labels, tokens = torch.eye(3)[[2, 0]], torch.ones(2, 3, 5)
+        >>> Samples().settled(labels, tokens) is labels, Samples().settled(labels, tokens[:, :1])
+        (True, tensor([2, 0]))
+        """
+        if features is None:
+            one_hot = self.expected(labels, None)[2] is None
+            one_hot = one_hot and num_classes in (None, labels.shape[1])
+        else:
+            alone = len(features) == len(labels) and math.prod(features.shape[1:-1]) == 1
+            several = isinstance(labels, Tensor) and labels.ndim == 2 and labels.shape[1] > 1
+            one_hot = alone and several and not self.shift_labels
+        return label_values("labels", labels, num_classes) if one_hot else labels
 
     def run(self, model: nn.Module, inputs: Any) -> Any:
         """Return the output of a network for inputs."""
@@ -135,7 +168,7 @@ class Samples:
             single position is the sample itself.
         labels
             One per row; or one per position, in the same shape, with the first two axes exchanged,
-            or packed.
+            or packed. As `settled` returns them.
         mask
             One number per position, or per single sample, 0 where it is not a sample. Ignored if it
             has another shape, such as that of tokens that are pooled before the head.
@@ -145,7 +178,7 @@ class Samples:
         NeuralCollapseError
             If there is not one label per position.
         """
-        true = self._read(_unpacked(labels, features, self.ignore_index)).to(features.device)
+        true = _unpacked(labels, features, self.ignore_index).to(features.device)
         one_position = math.prod(features.shape[1:-1]) == 1 and (mask is None or true.ndim == 1)
         if one_position and not self.shift_labels:  # a head applied to what was pooled
             features, logits = (t.reshape(len(t), -1) for t in (features, logits))
@@ -160,7 +193,7 @@ class Samples:
             expected = f"one per position, of shape {tuple(where)}"
             remedy = "pool before the head, or bring labels to the resolution of the logits"
             raise NeuralCollapseError("labels", expected, str(tuple(true.shape)), remedy)
-        mask = None if mask is None else _laid_out(mask.to(features.device), where)
+        mask = None if mask is None else laid_out(mask.to(features.device), where)
         if self.shift_labels:
             features, logits, true = features[:, :-1], logits[:, :-1], true[:, 1:]
             mask = None if mask is None else mask[:, :-1] & mask[:, 1:]
@@ -173,15 +206,17 @@ class Samples:
     def _single(
         self, features: Tensor, logits: Tensor, true: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        if mask is not None and mask.numel() == len(features) == len(true):
-            keep = mask.flatten().to(features.device)
-            features, logits, true = features[keep], logits[keep], true[keep]
-        true = true.flatten() if true.numel() == len(features) else true
-        if true.ndim == 1 and len(true) == len(features):
-            keep = true != self.ignore_index
-            if not bool(keep.all()):
-                return features[keep], logits[keep], true[keep]
-        return features, logits, true
+        if true.numel() != len(features):
+            return features, logits, true
+        keep = true != self.ignore_index
+        there = None if mask is None else laid_out(mask.to(features.device), true.shape)
+        keep = (keep if there is None else keep & there).flatten()
+        true = true.flatten()
+        return (
+            (features, logits, true)
+            if bool(keep.all())
+            else (features[keep], logits[keep], true[keep])
+        )
 
 
 def is_causal(model: nn.Module) -> bool:
@@ -216,122 +251,6 @@ def has_decoder(model: nn.Module) -> bool:
     """
     made = getattr(_without_adapters(model), "prepare_decoder_input_ids_from_labels", None)
     return callable(made)
-
-
-def unpack_batch(batch: Any, label_keys: Sequence[str] = LABEL_KEYS) -> tuple[Any, Any]:
-    """Split a batch into inputs and labels.
-
-    Parameters
-    ----------
-    batch
-        A sequence (inputs, labels); a mapping or named tuple with labels under one of the names;
-        or an object with labels as an attribute of such a name, which is then passed whole.
-    label_keys
-        The names.
-
-    Returns
-    -------
-    tuple
-        Inputs, as a mapping if the batch was one or had several fields, and labels.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If the batch has another form.
-
-    Examples
-    --------
-    >>> unpack_batch({"input_ids": 1, "labels": 2})
-    ({'input_ids': 1}, 2)
-    """
-    names = getattr(batch, "_fields", ())
-    named = dict(zip(names, batch, strict=True)) if names else batch
-    if isinstance(named, Mapping):
-        key = next((key for key in label_keys if key in named), None)
-        if key is not None:
-            inputs = {name: value for name, value in named.items() if name != key}
-            return next(iter(inputs.values())) if names and len(inputs) == 1 else inputs, named[key]
-    if isinstance(batch, (list, tuple)) and len(batch) == 2:
-        return batch[0], batch[1]
-    if not isinstance(batch, (Mapping, list, tuple, Tensor)):
-        key = next((key for key in label_keys if getattr(batch, key, None) is not None), None)
-        if key is not None:
-            return batch, getattr(batch, key)
-    got = type(batch).__name__
-    if isinstance(batch, Mapping):
-        got = f"a mapping with keys {', '.join(map(repr, batch))}"
-    elif isinstance(batch, (list, tuple)):
-        got += f" of length {len(batch)}"
-    expected = f"batches (inputs, labels), or mappings with a key among {', '.join(label_keys)}"
-    remedy = "pass unpack=, a function from a batch to (inputs, labels)"
-    raise NeuralCollapseError("loader", expected, got, remedy)
-
-
-def mask_of(inputs: Any) -> Tensor | None:
-    """Return the mask of the positions, if the inputs are a mapping or object that has one.
-
-    Parameters
-    ----------
-    inputs
-        Of a batch. Masks of booleans or numbers are read as their names say, 1 or 0 for a token;
-        with numbers below 0, which a network adds to its scores, as tokens where they are 0.
-
-    Raises
-    ------
-    NeuralCollapseError
-        If real numbers are all 0: that may mean either.
-
-    Examples
-    --------
-    >>> mask_of({"mask": [1, 1, 0]}), mask_of({"padding_mask": torch.tensor([0.0, -1e9])})
-    (tensor([ True,  True, False]), tensor([ True, False]))
-    """
-    for names, turned in ((MASK_KEYS, False), (PADDING_KEYS, True)):
-        for name in names:
-            known = isinstance(inputs, Mapping)
-            found = inputs.get(name) if known else getattr(inputs, name, None)
-            if not (found is None or callable(found)):
-                mask = as_tensor(name, found)
-                if turned or bool((mask < 0).any()):
-                    return mask == 0
-                if mask.is_floating_point() and mask.numel() and not mask.any():
-                    expected, got = "a mask with a 1, or with a number below 0", "zeros alone"
-                    raise NeuralCollapseError(name, expected, got, "pass booleans, true at tokens")
-                return mask != 0
-    return None
-
-
-def _laid_out(mask: Tensor, where: tuple[int, ...]) -> Tensor | None:
-    """Return a mask in the shape of the positions; None if it is one of others."""
-    if mask.ndim == 2 and mask.shape != where and mask.T.shape == where:
-        return mask.T
-    fits = mask.numel() == math.prod(where) and mask.shape[:1] == where[:1]
-    return mask.reshape(where) if fits else None
-
-
-def moved(value: Any, device: torch.device) -> Any:
-    """Return inputs with their tensors on a device, nested to any depth, types unchanged.
-
-    Parameters
-    ----------
-    value
-        A tensor, mapping, sequence, named tuple, dataclass, or object with ``.to``.
-    device
-        The device.
-    """
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, Mapping):
-        return {name: moved(item, device) for name, item in value.items()}
-    if callable(getattr(value, "to", None)):  # also a PackedSequence, which is a tuple
-        return value.to(device)
-    if isinstance(value, (list, tuple)):
-        items = [moved(item, device) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    if is_dataclass(value) and not isinstance(value, type):
-        values = {f.name: moved(getattr(value, f.name), device) for f in fields(value) if f.init}
-        return replace(value, **values)
-    return value
 
 
 def _without_adapters(model: nn.Module) -> nn.Module:

@@ -1,0 +1,177 @@
+"""One call of a layer: what entered and left it, and what the layer answers to other rows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.head import two_sided
+
+TICKS = itertools.count()
+ROWS = 256  # of a batch, on which a head is checked
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCall:
+    """One call of a layer during a forward pass.
+
+    Attributes
+    ----------
+    name
+        As in ``model.named_modules()``.
+    module
+        The layer.
+    features
+        (n, ..., d) input, with the channels of maps last.
+    logits
+        (n, ..., K) output, likewise.
+    tick
+        Its position among all calls that taps have recorded.
+    left
+        The output itself, if the network changed it in place and `logits` are computed anew.
+    """
+
+    name: str
+    module: nn.Module
+    features: Tensor
+    logits: Tensor
+    tick: int = field(default_factory=TICKS.__next__)
+    left: Tensor | None = None
+    sums: tuple[Tensor, Tensor] = field(init=False)  # of all bits, which tell of later changes
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sums", (_bit_sum(self.features), _bit_sum(self.logits)))
+
+    def _changed(self) -> tuple[bool, bool]:
+        """Return whether features and logits were changed in place since the call."""
+        now = _bit_sum(self.features), _bit_sum(self.logits)
+        return not torch.equal(now[0], self.sums[0]), not torch.equal(now[1], self.sums[1])
+
+    def as_given(self) -> LayerCall:
+        """Return the call with the logits that the layer gave, if they were changed in place."""
+        if self._changed() != (False, True):
+            return self
+        answer = answers(self, self.features.flatten(0, -2).to(own_dtype(self)))
+        if answer is None:
+            return self
+        return replace(self, logits=answer.view_as(self.logits).to(self.logits), left=self.logits)
+
+    def kept(self) -> LayerCall:
+        """Return the call with logits of its own while a network trains, which may change them."""
+        if not torch.is_grad_enabled() or any(self._changed()):
+            return self
+        return replace(self, logits=self.logits.clone(), left=self.logits)
+
+    def refuse_changed(self) -> None:
+        """Refuse a call of which something was changed in place that nothing brings back."""
+        if any(self._changed()):
+            expected = f"features and logits of {self.name!r} that stay as they are after its call"
+            remedy = "write h = h.relu() or z = z / t, say, instead of h.relu_() or z /= t"
+            raise NeuralCollapseError("model", expected, "some changed in place", remedy)
+
+    @property
+    def num_classes(self) -> int:
+        """K: two for a layer with one logit."""
+        return max(self.logits.shape[-1], 2)
+
+    def rows(self) -> LayerCall:
+        """Return the call with at most `ROWS` of its rows, (n, d) and (n, K)."""
+        features, logits = (part.flatten(0, -2) for part in (self.features, self.logits))
+        step = max(1, len(features) // ROWS)
+        return replace(self, features=features[::step][:ROWS], logits=logits[::step][:ROWS])
+
+    def two_sided(self) -> Tensor:
+        """Return (..., K) logits: -z/2 and z/2 of a layer with one logit z."""
+        return self.logits if self.logits.shape[-1] > 1 else two_sided(self.logits, -1)
+
+
+def layer_call(name: str, module: nn.Module, entered: Any, left: Any) -> LayerCall | None:
+    """Return a call of a layer, with channels last; None unless it maps rows of floats to such."""
+    if not all(isinstance(t, Tensor) and t.is_floating_point() and t.ndim for t in (entered, left)):
+        return None
+    entered, left = entered.detach(), left.detach()
+    if isinstance(base_layer(module), CONVOLUTIONS):
+        entered, left = entered.movedim(1, -1), left.movedim(1, -1)
+    if entered.ndim == 1 or left.ndim == 1:
+        return None
+    if left.is_inference():  # in which the network may change both: copies stay as they are
+        return LayerCall(name, module, entered.clone(), left.clone(), left=left)
+    return LayerCall(name, module, entered, left)
+
+
+def _bit_sum(part: Tensor) -> Tensor:
+    """Return the sum of the bits of a tensor, as integers that wrap around.
+
+    Unlike the version of a tensor, it tells of changes through NumPy or ``.data`` as well, and is
+    silent where only other parts of the same memory were written.
+    """
+    if part.is_meta or type(part) is not Tensor:  # without numbers, or with some elsewhere
+        return torch.tensor(0 if part.is_inference() else part._version)
+    whole = INTEGERS[part.itemsize]
+    return part.view(whole).sum(dtype=whole)
+
+
+def own_dtype(call: LayerCall) -> torch.dtype:
+    """Return the precision of the parameters of a layer; that of its features without any.
+
+    Parameters
+    ----------
+    call
+        A call of the layer.
+    """
+    own = [p.dtype for p in call.module.parameters() if p.is_floating_point() and not p.is_meta]
+    return own[0] if own else call.features.dtype
+
+
+def answers(call: LayerCall, rows: Tensor) -> Tensor | None:
+    """Return the output (n, K) of a layer at rest for (n, d) rows; None for another shape.
+
+    Parameters
+    ----------
+    call
+        An earlier call of the layer.
+    rows
+        What it is called with now.
+    """
+    base, num_logits = base_layer(call.module), call.logits.shape[-1]
+    positions = (1,) * len(base.kernel_size) if isinstance(base, CONVOLUTIONS) else ()
+    with still(call.module), torch.no_grad():
+        answer = call.module.forward(rows.reshape(*rows.shape, *positions))
+    if not isinstance(answer, Tensor) or answer.numel() != len(rows) * num_logits:
+        return None
+    return answer.detach().reshape(len(rows), num_logits)
+
+
+@contextmanager
+def still(module: nn.Module) -> Iterator[None]:
+    """Stop dropout and power iterations inside a layer, without calling `train`.
+
+    Parameters
+    ----------
+    module
+        The layer.
+    """
+    modes = {part: part.training for part in module.modules()}
+    for part in modes:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def base_layer(module: nn.Module) -> nn.Module:
+    """Return the layer inside an adapter, or the module itself."""
+    while "base_layer" in module._modules:
+        module = module.get_submodule("base_layer")
+    return module
