@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 import neuralcollapse as nc
 from neuralcollapse import FeatureTap
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.measurement.layer_call import layer_call
 from neuralcollapse.training import NETWORKS, build_network
 
 
@@ -392,6 +393,20 @@ def test_changes_that_torch_does_not_count_are_noticed(change, head, generator):
         model(inputs)
         with pytest.raises(NeuralCollapseError, match="'head' that stay as they are after"):
             tap.take()
+
+
+@pytest.mark.parametrize("change", [2.0, 0.25, 4.0, -1.0])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_no_factor_of_all_numbers_wraps_around_to_no_change(dtype, change):
+    """Of 2^k numbers the bits of exponents, or signs, add up to a multiple of a word's range."""
+    module = nn.Linear(4, 2).to(dtype)
+    rows = torch.cat([torch.ones(4096, 4), -torch.ones(4096, 4)]).to(dtype)
+    call = layer_call("head", module, rows, module(rows).detach())
+    call.logits.data.mul_(change)
+    torch.testing.assert_close(call.as_given().logits, module(rows))
+    call.features.data.mul_(change)
+    with pytest.raises(NeuralCollapseError, match="'head' that stay as they are"):
+        call.refuse_changed()
 
 
 @pytest.mark.parametrize("head", [None, "head"])
