@@ -521,6 +521,11 @@ def test_classes_of_one_hot_rows_are_counted_without_a_head():
     truth = nc.measure_layers(layers, [(x, y)], layers=["1"])
     again = nc.measure_layers(layers, [(x, torch.eye(K)[y])], layers=["1"])
     assert again["nc1_pinv"] == pytest.approx(truth["nc1_pinv"])
+    whole = [(x, torch.eye(K, dtype=torch.int64)[y])]
+    with pytest.raises(NeuralCollapseError, match=r"got integers of shape \(60, 3\) with one 1"):
+        nc.measure_layers(layers, whole, layers=["1"])
+    told = nc.measure_layers(layers, whole, layers=["1"], num_classes=K)
+    assert told["nc1_pinv"] == pytest.approx(truth["nc1_pinv"])
 
 
 def test_objects_may_have_a_mask():

@@ -128,6 +128,11 @@ class Samples:
         num_classes
             K, if known: the number of columns that one-hot labels must have.
 
+        Raises
+        ------
+        NeuralCollapseError
+            If neither head nor number of classes tells what integers with one 1 in each row are.
+
         Examples
         --------
         >>> labels, tokens = torch.eye(3)[[2, 0]], torch.ones(2, 3, 5)
@@ -137,6 +142,11 @@ class Samples:
         if features is None:
             one_hot = self.expected(labels, None)[2] is None
             one_hot = one_hot and num_classes in (None, labels.shape[1])
+            if one_hot and num_classes is None and not labels.is_floating_point():
+                expected = "one-hot rows, or labels of positions, and a sign which they are"
+                got = f"integers of shape {tuple(labels.shape)} with one 1 in each row, and no head"
+                remedy = "pass num_classes=, or one label per sample"
+                raise NeuralCollapseError("labels", expected, got, remedy)
         else:
             alone = len(features) == len(labels) and math.prod(features.shape[1:-1]) == 1
             several = isinstance(labels, Tensor) and labels.ndim == 2 and labels.shape[1] > 1
