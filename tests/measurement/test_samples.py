@@ -528,6 +528,24 @@ def test_classes_of_one_hot_rows_are_counted_without_a_head():
     assert told["nc1_pinv"] == pytest.approx(truth["nc1_pinv"])
 
 
+def test_a_network_that_takes_a_mapping_is_told_how_to_pass_it():
+    class Whole(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = body()
+
+        def forward(self, batch):
+            return self.body(batch["x"])
+
+    x, y = data()
+    loader = [{"x": x, "labels": y}]
+    with pytest.raises(
+        NeuralCollapseError, match=r"takes x by name, got .* 'batch'; pass forward="
+    ):
+        nc.measure(Whole(), loader)
+    close(nc.measure(Whole(), loader, forward=lambda model, batch: model(batch)), expected())
+
+
 def test_objects_may_have_a_mask():
     x, y = data()
     there = torch.arange(len(x)) % 5 > 0

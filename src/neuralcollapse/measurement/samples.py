@@ -160,10 +160,19 @@ class Samples:
         if not isinstance(inputs, Mapping):
             return model(inputs)
         names = {*MASK_KEYS, *PADDING_KEYS} & {*inputs}
+        signature = inspect.signature(model.forward)
         if names:  # which the network may not take
-            taken = inspect.signature(model.forward).parameters
+            taken = signature.parameters
             if not any(part.kind is part.VAR_KEYWORD for part in taken.values()):
                 inputs = {k: v for k, v in inputs.items() if k in taken or k not in names}
+        try:
+            signature.bind(**inputs)
+        except TypeError as error:
+            expected = f"a network whose forward takes {', '.join(map(str, inputs))} by name"
+            remedy = "pass forward=, such as lambda model, inputs: model(inputs)"
+            raise NeuralCollapseError(
+                "model", expected, f"one that does not: {error}", remedy
+            ) from error
         return model(**inputs)
 
     def rows(
