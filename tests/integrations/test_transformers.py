@@ -133,6 +133,7 @@ def test_training_goes_on_where_a_batch_cannot_be_read(tmp_path):
     with pytest.warns(CollapseWarning, match="training goes on: .*attention_mask: .*zeros"):
         trainer.train()
     assert trainer.state.global_step == 3
+    assert not torch.overrides._get_current_function_mode_stack()
 
 
 @pytest.mark.parametrize("mode", ["pass", "batches"])

@@ -188,6 +188,7 @@ class FeatureTap:
     ) -> None:
         for hook in self._hooks:
             hook.remove()
+        self._listening.close()  # also in the middle of a forward pass
         self._calls, self._output, self._hooks = [], None, []
 
     def take(self, output: Any = None) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n K"]]:
