@@ -7,6 +7,7 @@ import jaxtyping
 import pytest
 import torch
 from hypothesis import settings
+from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 
 from made_up_run import HOSTILE_NAMES, write_run
 
@@ -37,6 +38,18 @@ def _odd_types(request, monkeypatch):
     """Where types are checked, let the library itself read what a test passes of other types."""
     if request.node.get_closest_marker("untyped"):
         monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_hears_on():
+    """After each test no hook on all modules, and no mode of torch, is left."""
+    yield
+    left = [*_global_forward_hooks, *_global_forward_pre_hooks]
+    modes = torch.overrides._get_current_function_mode_stack()
+    for _ in modes:  # the next test has none of them
+        torch._C._pop_torch_function_stack()
+    assert not left
+    assert not modes
 
 
 @pytest.fixture
