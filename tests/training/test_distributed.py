@@ -8,7 +8,6 @@ import json
 import pytest
 import torch
 
-from neuralcollapse.runs import read_history
 from neuralcollapse.training import TrainConfig, build_network
 from training_runs import TINY, apart, quiet, running, wait_for
 
