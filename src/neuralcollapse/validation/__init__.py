@@ -1,4 +1,8 @@
-"""How arguments are read and refused, in one place and one wording."""
+"""How arguments are read and refused, in one place and one wording.
+
+Everywhere `value` is what the user gave, `argument` its name in an error, and `remedy` what the
+error proposes.
+"""
 
 from neuralcollapse.validation.arrays import (
     ROW_A_CLASS,

@@ -24,8 +24,6 @@ def as_tensor(argument: str, value: Any) -> Shaped[Tensor, "..."]:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         A tensor, a numpy array (also a read-only one), a pandas object, anything that numpy reads
         as an array of numbers, or a sequence of tensors of the same shape. Python numbers become
@@ -73,8 +71,6 @@ def finite_tensor(argument: str, value: Any) -> Float[Tensor, "..."]:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         As in `as_tensor`.
 
@@ -100,8 +96,6 @@ def finite_matrix(argument: str, value: Any) -> Float[Tensor, "n d"]:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         As in `as_tensor`, with two axes.
 
@@ -130,8 +124,6 @@ def as_matrix(argument: str, value: Any) -> Shaped[Tensor, "n d"]:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         As in `as_tensor`, with two axes.
 
@@ -158,14 +150,10 @@ def check_shape(argument: str, tensor: Tensor, shape: Sequence[int | str], remed
 
     Parameters
     ----------
-    argument
-        Name to use in the error.
     tensor
         What was passed.
     shape
         The length of every axis; a letter for an axis of any length.
-    remedy
-        What to do.
 
     Raises
     ------
@@ -189,8 +177,6 @@ def finite_array(argument: str, value: Any) -> np.ndarray:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         As in `as_tensor`.
 
@@ -212,8 +198,6 @@ def check_finite(argument: str, values: Tensor) -> None:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     values
         Floating-point numbers of any shape.
 
@@ -243,8 +227,6 @@ def check_squares(
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     values
         Finite numbers of any shape; all may be 0.
     least, most
