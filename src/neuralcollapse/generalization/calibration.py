@@ -19,7 +19,7 @@ from neuralcollapse.generalization.top_label import (
     top_label_parts,
 )
 from neuralcollapse.metrics.decisions import decide, log_confidences
-from neuralcollapse.validation import check_squares, finite_matrix, integer_labels
+from neuralcollapse.validation import check_shape, check_squares, finite_matrix, integer_labels
 from neuralcollapse.wording import number, share
 
 FEWEST = 4  # samples, of which one half tells the temperature, and the other judges it
@@ -143,10 +143,7 @@ def calibration(
     """
     scores = finite_matrix("logits", logits).detach().cpu()
     n, num_classes = scores.shape
-    if n < FEWEST or num_classes < 2:
-        expected = f"shape (n, K), n >= {FEWEST}, K >= 2"
-        got = str(tuple(scores.shape))
-        raise NeuralCollapseError("logits", expected, got, "hold out more data")
+    check_shape("logits", scores, (f"n >= {FEWEST}", "K >= 2"), "hold out more data")
     check_squares("logits", scores, least=0.0)
     if bool((scores >= 0).all() & ((scores.sum(1) - 1).abs() <= ROUND_OFF).all()):
         expected = "logits, of which the softmax is taken"

@@ -145,31 +145,34 @@ def as_matrix(argument: str, value: Any) -> Shaped[Tensor, "n d"]:
     return matrix
 
 
-def check_shape(argument: str, tensor: Tensor, shape: Sequence[int | str], remedy: str) -> None:
-    """Refuse a tensor that does not have the expected shape.
+def check_shape(argument: str, tensor: Any, shape: Sequence[int | str], remedy: str) -> None:
+    """Refuse a tensor or an array that does not have the expected shape.
 
     Parameters
     ----------
     tensor
         What was passed.
     shape
-        The length of every axis; a letter for an axis of any length.
+        The length of every axis; a letter for an axis of any length, or of a least one: "K >= 2".
 
     Raises
     ------
     NeuralCollapseError
-        If the number of axes or the length of one differs.
+        If the number of axes or the length of one differs, or one is too short.
 
     Examples
     --------
     >>> check_shape("features", torch.zeros(4, 2), ("n", 2), "pass one row per sample")
     """
-    got = tuple(tensor.shape)
-    pairs = zip(got, shape, strict=False)
-    if len(got) == len(shape) and all(isinstance(want, str) or n == want for n, want in pairs):
+    got, names = tuple(tensor.shape), [str(want).partition(" >= ") for want in shape]
+    if len(got) == len(shape) and all(
+        n >= int(least or 0) if isinstance(want, str) else n == want
+        for n, want, (_, _, least) in zip(got, shape, names, strict=True)
+    ):
         return
-    expected = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
-    raise NeuralCollapseError(argument, f"shape ({expected})", str(got), remedy)
+    expected = ", ".join(name for name, *_ in names) + ("," if len(shape) == 1 else "")
+    bounds = [f", {want}" for want, (_, least, _) in zip(shape, names, strict=True) if least]
+    raise NeuralCollapseError(argument, f"shape ({expected}){''.join(bounds)}", str(got), remedy)
 
 
 def finite_array(argument: str, value: Any) -> np.ndarray:
