@@ -13,8 +13,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.split_report import SplitReport
-from neuralcollapse.metrics.class_distance import CDNVStatistic
-from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.metrics.class_distance import worst_pairs
 from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.moments.class_moments import ClassMoments
 
@@ -142,8 +141,7 @@ def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None 
     """
     moments = report.train.moments
     center = moments.center().cpu()
-    closest = CDNVStatistic(moments, worst=CLOSEST_PAIRS)
-    sweep_pairs(moments.centered_means(), [closest])
+    closest = worst_pairs(moments, CLOSEST_PAIRS)
     levels, median = _levels(report.train, moments.num_classes)
     return Snapshot(
         epoch=epoch,
@@ -153,7 +151,7 @@ def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None 
         rows=(moments.means.cpu() - center).float().double(),
         trace_variances=moments.trace_variances.cpu(),
         squared_norm=float(moments.squared_norm),
-        closest_pairs=torch.tensor(closest.worst_pairs, dtype=torch.float64).reshape(-1, 3),
+        closest_pairs=torch.tensor(closest, dtype=torch.float64).reshape(-1, 3),
         weight=None if report.weight is None else report.weight.cpu().double(),
         bias=None if report.bias is None else report.bias.cpu().double(),
         margin_levels=levels,
