@@ -12,7 +12,6 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.code_bound import one_vs_rest_bound
 from neuralcollapse.geometry.one_vs_rest_margin import one_vs_rest_margin
 from neuralcollapse.geometry.softmax_code import SEARCHED, best_known_margin
@@ -29,7 +28,7 @@ from neuralcollapse.metrics.pairs import PairTile, sweep_pairs, unit_of
 from neuralcollapse.metrics.ranks import effective_rank
 from neuralcollapse.plain_text import plain
 from neuralcollapse.theory.predicted_geometry import predicted_geometry
-from neuralcollapse.validation import check_class_names, check_shape, finite_matrix
+from neuralcollapse.validation import check_class_names, check_shape, class_rows
 from neuralcollapse.validation import class_counts as checked_counts
 from neuralcollapse.wording import number, share
 
@@ -178,11 +177,7 @@ def measure_head(
     >>> report.dead, report["twin_rows"]
     ([4], 0.0)
     """
-    rows = finite_matrix("weight", weight).detach().cpu()
-    if len(rows) < 2:
-        raise NeuralCollapseError(
-            "weight", "at least 2 rows", str(len(rows)), "pass one row per class"
-        )
+    rows = class_rows("weight", weight).detach().cpu()
     head = Head("weight", rows, None if bias is None else checked_bias(bias, rows))
     num, dim = rows.shape
     names = check_class_names(class_names, num)

@@ -119,6 +119,24 @@ def finite_matrix(argument: str, value: Any) -> Float[Tensor, "n d"]:
     return finite_tensor(argument, as_matrix(argument, value))
 
 
+def class_rows(
+    argument: str, value: Any, remedy: str = "pass one row per class"
+) -> Float[Tensor, "K d"]:
+    """Return `value` as a finite float64 matrix with a row for each of two classes or more.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is no matrix, or has fewer than two rows.
+    NonFiniteError
+        If an entry is NaN or infinite.
+    """
+    rows = finite_matrix(argument, value)
+    if len(rows) < 2:
+        raise NeuralCollapseError(argument, "at least 2 rows", str(len(rows)), remedy)
+    return rows
+
+
 def as_matrix(argument: str, value: Any) -> Shaped[Tensor, "n d"]:
     """Return `value` as a matrix in its own dtype.
 
