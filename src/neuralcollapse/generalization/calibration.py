@@ -153,18 +153,13 @@ def calibration(
     margins = decide(scores, true)[0]
     parts = top_label_parts(log_confidences(scores), margins, bins, confidence)
     shares, (temperature, judged) = scores.softmax(1), _judged(scores, true, bins)
+    of_class = [calibration_error(part, true == k, bins) for k, part in enumerate(shares.T)]
     return Calibration(
         **parts,
-        classwise=_classwise(shares, true, bins),
+        classwise=float(np.mean(of_class)),
         brier=float((shares - one_hot(true, num_classes)).square().sum(1).mean()),
         temperature=temperature,
         judged=judged,
-    )
-
-
-def _classwise(shares: Tensor, true: Tensor, bins: int) -> float:
-    return float(
-        np.mean([calibration_error(part, true == k, bins) for k, part in enumerate(shares.T)])
     )
 
 
