@@ -19,7 +19,7 @@ from neuralcollapse.generalization.top_label import (
     top_label_parts,
 )
 from neuralcollapse.metrics.decisions import decide, log_confidences
-from neuralcollapse.validation import check_squares, finite_matrix, integer_labels
+from neuralcollapse.validation import check_shape, check_squares, finite_matrix, integer_labels
 from neuralcollapse.wording import number, share
 
 FEWEST = 4  # samples, of which one half tells the temperature, and the other judges it
@@ -143,10 +143,7 @@ def calibration(
     """
     scores = finite_matrix("logits", logits).detach().cpu()
     n, num_classes = scores.shape
-    if n < FEWEST or num_classes < 2:
-        expected = f"shape (n, K), n >= {FEWEST}, K >= 2"
-        got = str(tuple(scores.shape))
-        raise NeuralCollapseError("logits", expected, got, "hold out more data")
+    check_shape("logits", scores, (f"n >= {FEWEST}", "K >= 2"), "hold out more data")
     check_squares("logits", scores, least=0.0)
     if bool((scores >= 0).all() & ((scores.sum(1) - 1).abs() <= ROUND_OFF).all()):
         expected = "logits, of which the softmax is taken"
@@ -156,18 +153,13 @@ def calibration(
     margins = decide(scores, true)[0]
     parts = top_label_parts(log_confidences(scores), margins, bins, confidence)
     shares, (temperature, judged) = scores.softmax(1), _judged(scores, true, bins)
+    of_class = [calibration_error(part, true == k, bins) for k, part in enumerate(shares.T)]
     return Calibration(
         **parts,
-        classwise=_classwise(shares, true, bins),
+        classwise=float(np.mean(of_class)),
         brier=float((shares - one_hot(true, num_classes)).square().sum(1).mean()),
         temperature=temperature,
         judged=judged,
-    )
-
-
-def _classwise(shares: Tensor, true: Tensor, bins: int) -> float:
-    return float(
-        np.mean([calibration_error(part, true == k, bins) for k, part in enumerate(shares.T)])
     )
 
 

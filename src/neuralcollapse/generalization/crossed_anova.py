@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.generalization.certificates.held_out import failure_probability
-from neuralcollapse.validation import finite_array, whole_number
+from neuralcollapse.validation import check_shape, finite_array, whole_number
 
 SOURCES = ("alignment", "seed", "order", "alignment x seed", "error")
 
@@ -208,10 +207,8 @@ def within_seed_permutation(values: Any, permutations: int = 2000, seed: int = 0
 
 def _outcomes(values: Any) -> np.ndarray:
     y = finite_array("values", values)
-    if y.ndim != 3 or min(y.shape[:2]) < 2 or not y.shape[2]:
-        expected = "shape (a, b, r) with a >= 2, b >= 2, r >= 1"
-        remedy = "use crossed_design to make them from a table"
-        raise NeuralCollapseError("values", expected, str(y.shape), remedy)
+    remedy = "use crossed_design to make them from a table"
+    check_shape("values", y, ("a >= 2", "b >= 2", "r >= 1"), remedy)
     return y
 
 

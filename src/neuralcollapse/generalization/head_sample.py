@@ -13,7 +13,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.decisions import decide
 from neuralcollapse.metrics.head import checked_bias
-from neuralcollapse.validation import ROW_A_CLASS, finite_matrix, integer_labels
+from neuralcollapse.validation import ROW_A_CLASS, check_shape, finite_matrix, integer_labels
 
 MAX_LOG2 = 30  # how many powers of two above and below its unit a grid of margins goes
 
@@ -65,9 +65,7 @@ class HeadSample:
         if not len(rows):
             raise NeuralCollapseError("features", "at least one sample", "none", "pass a sample")
         head = finite_matrix("weight", weight).to(rows.device)
-        if len(head) < 2 or head.shape[1] != rows.shape[1]:
-            expected = f"shape (K, {rows.shape[1]}), K >= 2"
-            raise NeuralCollapseError("weight", expected, str(tuple(head.shape)), ROW_A_CLASS)
+        check_shape("weight", head, ("K >= 2", rows.shape[1]), ROW_A_CLASS)
         true = integer_labels("labels", labels, len(rows), len(head)).to(rows.device)
         if bias is not None:
             offset = checked_bias(bias, head)

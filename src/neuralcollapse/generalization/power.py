@@ -6,6 +6,8 @@ paired and one-way designs.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from scipy import stats
 
 from neuralcollapse.errors import NeuralCollapseError
@@ -92,16 +94,9 @@ def seeds_needed(ratio: float, alignments: int, power: float = 0.8, level: float
     """
     positive("ratio", ratio)
     fraction("power", power, "use 0.8 for 80 %")
-    high = 2  # the power rises with the seeds: by doubling, then by halving
-    while alignment_power(ratio, alignments, high, level) < power:
-        high *= 2
-        if high > MOST_SEEDS:
-            raise NeuralCollapseError(
-                "power", f"one that {MOST_SEEDS} seeds reach", str(power), "use more alignments"
-            )
-    low = high // 2  # not enough, or below two
-    while high - low > 1:
-        middle = (low + high) // 2
-        enough = alignment_power(ratio, alignments, middle, level) >= power
-        low, high = (low, middle) if enough else (middle, high)
-    return high
+    counts = range(2, MOST_SEEDS + 1)  # the power rises with the seeds
+    place = bisect_left(counts, power, key=lambda b: alignment_power(ratio, alignments, b, level))
+    if place == len(counts):
+        expected = f"one that {MOST_SEEDS} seeds reach"
+        raise NeuralCollapseError("power", expected, str(power), "use more alignments")
+    return counts[place]

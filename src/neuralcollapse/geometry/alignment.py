@@ -9,8 +9,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import check_choice, check_shape, finite_matrix
+from neuralcollapse.validation import check_choice, check_shape, class_rows, finite_matrix
 
 AlignmentRule = Literal["hungarian", "anti-hungarian", "procrustes"]
 ALIGNMENT_RULES: tuple[AlignmentRule, ...] = ("hungarian", "anti-hungarian", "procrustes")
@@ -141,11 +140,8 @@ def procrustes_rotation(vertices: Any, means: Any) -> Float[Tensor, "d d"]:
 
 def _centered_pair(vertices: Any, means: Any) -> tuple[Tensor, Tensor]:
     """Return the checked head and the centred means."""
-    head, points = finite_matrix("vertices", vertices), finite_matrix("means", means)
-    if len(head) < 2:
-        raise NeuralCollapseError(
-            "vertices", "at least 2 rows", str(len(head)), "one class has nothing to align"
-        )
+    head = class_rows("vertices", vertices, "one class has nothing to align")
+    points = finite_matrix("means", means)
     check_shape(
         "means",
         points,

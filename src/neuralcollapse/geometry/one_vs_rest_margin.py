@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.least_distance import AGREEMENT, largest_least_product
-from neuralcollapse.validation import Array, finite_matrix
+from neuralcollapse.validation import Array, class_rows
 
 
 @dataclass(frozen=True)
@@ -98,11 +97,7 @@ def one_vs_rest_margin(weight: Any, every_class: bool = True) -> OneVsRestMargin
     >>> round(square.lower, 12), square.gap < 1e-12
     (1.0, True)
     """
-    head = finite_matrix("weight", weight).detach().cpu().numpy()
-    if len(head) < 2:
-        raise NeuralCollapseError(
-            "weight", "at least 2 rows", str(len(head)), "pass one row per class"
-        )
+    head = class_rows("weight", weight).detach().cpu().numpy()
     head = head - head.mean(0)  # only differences matter, and so an offset costs no precision
     unit = float(np.abs(head).max()) or 1.0  # whose square need not be a double
     head = head / unit

@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.least_distance import largest_least_product
 from neuralcollapse.geometry.simplex_etf import simplex_etf
-from neuralcollapse.validation import check_size, finite_matrix, whole_number
+from neuralcollapse.validation import check_size, class_rows, whole_number
 
 MOST_DRAWS = 10**6  # each is a least squares problem for every class
 
@@ -104,11 +103,7 @@ def orthant_margins(weight: Any) -> OrthantMargins:
     >>> orthant_margins([[1.0], [-1.0]]).unfittable
     tensor([False,  True])
     """
-    head = finite_matrix("weight", weight).detach().cpu().numpy()
-    if len(head) < 2:
-        raise NeuralCollapseError(
-            "weight", "at least 2 rows", str(len(head)), "pass one row per class"
-        )
+    head = class_rows("weight", weight).detach().cpu().numpy()
     solved = [
         largest_least_product(head[y] - np.delete(head, y, 0), nonnegative=True)
         for y in range(len(head))

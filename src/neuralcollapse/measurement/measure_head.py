@@ -12,10 +12,8 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry.code_bound import one_vs_rest_bound
 from neuralcollapse.geometry.one_vs_rest_margin import one_vs_rest_margin
-from neuralcollapse.geometry.simplex_etf import standard_simplex
 from neuralcollapse.geometry.softmax_code import SEARCHED, best_known_margin
 from neuralcollapse.metrics.class_vectors import centered_rows
 from neuralcollapse.metrics.equiangularity import (
@@ -27,8 +25,10 @@ from neuralcollapse.metrics.equiangularity import (
 from neuralcollapse.metrics.head import Head, checked_bias
 from neuralcollapse.metrics.head_mean import head_mean
 from neuralcollapse.metrics.pairs import PairTile, sweep_pairs, unit_of
+from neuralcollapse.metrics.ranks import effective_rank
 from neuralcollapse.plain_text import plain
-from neuralcollapse.validation import check_class_names, check_shape, finite_matrix
+from neuralcollapse.theory.predicted_geometry import predicted_geometry
+from neuralcollapse.validation import check_class_names, check_shape, class_rows
 from neuralcollapse.validation import class_counts as checked_counts
 from neuralcollapse.wording import number, share
 
@@ -177,11 +177,7 @@ def measure_head(
     >>> report.dead, report["twin_rows"]
     ([4], 0.0)
     """
-    rows = finite_matrix("weight", weight).detach().cpu()
-    if len(rows) < 2:
-        raise NeuralCollapseError(
-            "weight", "at least 2 rows", str(len(rows)), "pass one row per class"
-        )
+    rows = class_rows("weight", weight).detach().cpu()
     head = Head("weight", rows, None if bias is None else checked_bias(bias, rows))
     num, dim = rows.shape
     names = check_class_names(class_names, num)
@@ -199,21 +195,22 @@ def measure_head(
     angles = EquiangularityStatistic(num)
     sweep_pairs(directions, [twins, angles])
     mean_share = head_mean(rows) / float(rows.square().sum()) if rows.any() else 0.0
-    weights = spectrum.square() / spectrum.square().sum()
     values = {
         "nc2_equinorm": equinorm(rows, None if fits else torch.zeros(dim)),
         "twin_pairs": float(twins.pairs),
         "twin_rows": float(twins.rows.sum()),
         "coinciding_pairs": float(twins.coinciding),
         "dead_rows": float(len(dead)),
-        "effective_rank": float(torch.special.entr(weights).sum().exp()),
+        "effective_rank": effective_rank(spectrum.square()),
         "head_mean": head_mean(rows) * unit * unit,
         "head_mean_share": mean_share,
     }
     if fits:
         values |= {"nc2_equiangular": angles.absolute.mean, "nc2_etf": etf_distance(rows)}
         if sizes is not None:
-            values["nc2_sel"] = gram_distance(rows, _sel_gram(sizes))
+            values["nc2_sel"] = gram_distance(
+                rows, predicted_geometry(sizes, num - 1, bias=False).head_gram
+            )
     else:
         values |= _one_vs_rest(directions, twins.largest)
     if sizes is not None:
@@ -270,12 +267,3 @@ def _one_vs_rest(directions: Tensor, largest_cosine: float) -> dict[str, float]:
         "rho_best": max(best, lower),
         "rho_bound": bound,
     }
-
-
-def _sel_gram(sizes: Tensor) -> Tensor:
-    """Return (C D C)^{1/2}, the Gram matrix of the head of simplex-encoded labels."""
-    num = len(sizes)
-    basis = standard_simplex(num) * ((num - 1) / num) ** 0.5  # no null vector to round
-    values, vectors = torch.linalg.eigh(basis.T @ (sizes[:, None] * basis))
-    rows = basis @ vectors
-    return rows * values.sqrt() @ rows.T

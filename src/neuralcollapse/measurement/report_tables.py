@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from neuralcollapse.files import is_no_plain_file, require_ours, without_nan, write_whole
 from neuralcollapse.measurement.cautions import cautions
 from neuralcollapse.measurement.collapse_values import CollapseValues
-from neuralcollapse.metrics.class_distance import CDNVStatistic
-from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.metrics.class_distance import worst_pairs
 from neuralcollapse.plain_text import plain
 from neuralcollapse.validation import whole_number
 
@@ -68,10 +67,9 @@ def pair_table(report: CollapseValues, count: int = 10) -> pd.DataFrame:
     """Return the worst pairs of classes, see `CollapseReport.worst_pairs`."""
     import pandas as pd
 
-    moments, names = report.train.moments, report.class_names
-    statistic = CDNVStatistic(moments, worst=whole_number("count", count))
-    sweep_pairs(moments.centered_means(), [statistic])
-    pairs = [(names[i], names[j], value) for i, j, value in statistic.worst_pairs]
+    worst = worst_pairs(report.train.moments, whole_number("count", count))
+    names = report.class_names
+    pairs = [(names[i], names[j], value) for i, j, value in worst]
     return pd.DataFrame(pairs, columns=["class i", "class j", "cdnv"])
 
 

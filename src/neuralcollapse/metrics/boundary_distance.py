@@ -8,9 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.head import checked_bias
-from neuralcollapse.validation import ROW_A_CLASS, check_squares, finite_matrix, integer_labels
+from neuralcollapse.validation import (
+    ROW_A_CLASS,
+    check_shape,
+    check_squares,
+    finite_matrix,
+    integer_labels,
+)
 
 
 def boundary_distances(
@@ -52,9 +57,7 @@ def boundary_distances(
     """
     rows = finite_matrix("features", features)
     head = finite_matrix("weight", weight).to(rows.device)
-    if head.shape[1] != rows.shape[1] or len(head) < 2:
-        expected = f"shape (K, {rows.shape[1]}), K >= 2"
-        raise NeuralCollapseError("weight", expected, str(tuple(head.shape)), ROW_A_CLASS)
+    check_shape("weight", head, ("K >= 2", rows.shape[1]), ROW_A_CLASS)
     true = integer_labels("labels", labels, len(rows), len(head)).to(rows.device)
     # What all rows share changes no decision, but its round-off could.
     head = head - head.mean(0)

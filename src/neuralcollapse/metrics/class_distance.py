@@ -134,3 +134,10 @@ class CDNVStatistic:
     def worst_pairs(self) -> list[tuple[int, int, float]]:
         """The pairs (class i, class j, CDNV) with the largest CDNV, worst first."""
         return [(i, j, value) for value, i, j in self._worst]
+
+
+def worst_pairs(moments: ClassMoments, count: int) -> list[tuple[int, int, float]]:
+    """Return the pairs (class i, class j, CDNV) with the largest CDNV, worst first."""
+    statistic = CDNVStatistic(moments, worst=count)
+    sweep_pairs(moments.centered_means(), [statistic])
+    return statistic.worst_pairs

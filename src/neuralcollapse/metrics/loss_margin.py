@@ -15,6 +15,7 @@ from neuralcollapse.metrics.margin_scale import margin_ceiling
 from neuralcollapse.validation import (
     as_tensor,
     check_choice,
+    check_shape,
     finite_matrix,
     integer_labels,
     positive,
@@ -56,10 +57,7 @@ def cross_entropy_losses(logits: Any, labels: Any) -> Float[Tensor, " n"]:
     tensor([4.2484e-18], dtype=torch.float64)
     """
     scores = finite_matrix("logits", logits)
-    if scores.shape[1] < 2:
-        raise NeuralCollapseError(
-            "logits", "shape (n, K), K >= 2", str(tuple(scores.shape)), "pass one column per class"
-        )
+    check_shape("logits", scores, ("n", "K >= 2"), "pass one column per class")
     true = integer_labels("labels", labels, len(scores), scores.shape[1]).to(scores.device)
     excess = scores - scores.gather(1, true[:, None])
     rivals = excess.scatter(1, true[:, None], float("-inf")).logsumexp(1)
@@ -105,9 +103,8 @@ def margin_lower_bound(losses: Any, statistic: Literal["max", "sum"] = "max") ->
     (1.5078, 1.0502)
     """
     values = as_tensor("losses", losses).to(torch.float64)
-    if values.ndim != 1 or not len(values):
-        remedy = "pass the loss of each sample; a mean alone goes to margin_lower_bound_of_mean"
-        raise NeuralCollapseError("losses", "shape (n,), n >= 1", str(tuple(values.shape)), remedy)
+    remedy = "pass the loss of each sample; a mean alone goes to margin_lower_bound_of_mean"
+    check_shape("losses", values, ("n >= 1",), remedy)
     if not bool((torch.isfinite(values) & (values >= 0)).all()):
         got = f"from {float(values.min()):g} to {float(values.max()):g}"
         remedy = "pass cross-entropies in nats, unweighted and without label smoothing"

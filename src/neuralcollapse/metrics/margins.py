@@ -8,9 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.decisions import decide
-from neuralcollapse.validation import as_tensor, check_finite, finite_matrix, integer_labels
+from neuralcollapse.validation import (
+    as_tensor,
+    check_finite,
+    check_shape,
+    finite_matrix,
+    integer_labels,
+)
 
 
 def sample_margins(logits: Any, labels: Any) -> Float[Tensor, " n"]:
@@ -48,10 +53,7 @@ def sample_margins(logits: Any, labels: Any) -> Float[Tensor, " n"]:
     tensor([ 0.5000, -1.0000])
     """
     scores = as_tensor("logits", logits).detach()
-    if scores.ndim != 2 or scores.shape[1] < 2:
-        raise NeuralCollapseError(
-            "logits", "shape (n, K), K >= 2", str(tuple(scores.shape)), "pass one column per class"
-        )
+    check_shape("logits", scores, ("n", "K >= 2"), "pass one column per class")
     true = integer_labels("labels", labels, len(scores), scores.shape[1])
     margins, _ = decide(scores, true.to(scores.device))
     check_finite("logits", margins)

@@ -47,24 +47,8 @@ def _means_target(s: Setting) -> float:
     return _least_etf_distance(s.num_classes, s.dim)
 
 
-def _head_target(s: Setting) -> float:
-    return _least_etf_distance(s.rows, s.dim)
-
-
-def _ceiling(s: Setting) -> float | None:
-    return margin_ceiling(s.num_classes) if s.fits else None
-
-
-def _whole(s: Setting) -> float | None:
-    return 1.0 if s.fits else None
-
-
 def _wrong(value: float) -> str:
     return "all right" if value == 1 else f"{share(1 - value)} wrong"
-
-
-def _otherwise(value: float) -> str:
-    return f"{share(1 - value)} decided otherwise"
 
 
 def _margin(value: float) -> str:
@@ -73,14 +57,6 @@ def _margin(value: float) -> str:
 
 def _of_best(value: float) -> str:
     return f"{share(value)} of the best known"
-
-
-def _of_bound(value: float) -> str:
-    return f"{share(value)} of what none exceeds"
-
-
-def _cosine(value: float) -> str:
-    return f"mean cosine {value:.3f}"
 
 
 ROWS = (
@@ -172,8 +148,8 @@ ROWS = (
     ),
     Metric(
         "nc2_etf_head", NC2, "head: distance from an ETF",
-        "‖W Wᵀ/‖W Wᵀ‖ − ETF‖", ("head",), _head_target, shape.of_head(shape.of_etf_distance),
-        validity.head, 0.1, ("zhu2021",),
+        "‖W Wᵀ/‖W Wᵀ‖ − ETF‖", ("head",), lambda s: _least_etf_distance(s.rows, s.dim),
+        shape.of_head(shape.of_etf_distance), validity.head, 0.1, ("zhu2021",),
         lambda m: etf_distance(m.head_vectors),
         "length and angle together: distance of the Gram matrix",
         "An untrained head of many features is near an ETF: compare with its chance value.",
@@ -193,7 +169,7 @@ ROWS = (
         lambda m: m.code.proved,
         "the true share of the largest possible lies between this and `nc2_code`",
         "For up to 512 classes. No head exceeds the bound, and often none attains it.",
-        "share", _of_bound,
+        "share", lambda value: f"{share(value)} of what none exceeds",
     ),
     Metric(
         "nc3_self_duality", NC3, "head against means",
@@ -222,7 +198,7 @@ ROWS = (
         lambda m: m.code.duality,
         "do class means point where the margin of the head is attained?",
         "Means are not centred: the rows of a code need not sum to 0.",
-        "signed", _cosine,
+        "signed", lambda value: f"mean cosine {value:.3f}",
     ),
     Metric(
         "nc4_agreement", NC4, "head agrees with nearest mean",
@@ -232,7 +208,7 @@ ROWS = (
         "share of samples on which both rules agree",
         "High early in training already, so it says little about how deep the collapse is; "
         "Papyan plots one minus it.",
-        "share", _otherwise,
+        "share", lambda value: f"{share(1 - value)} decided otherwise",
     ),
     Metric(
         "ncc_accuracy", NC4, "accuracy of the nearest mean",
@@ -263,8 +239,8 @@ ROWS = (
     ),
     Metric(
         "margin_normalized", DECISIONS, "minimum margin over its scale",
-        "minᵢ (s_y − maxⱼ sⱼ) / τ", ("head", "margin_min"), _ceiling, None, None, None,
-        ("gao2023",),
+        "minᵢ (s_y − maxⱼ sⱼ) / τ", ("head", "margin_min"),
+        lambda s: margin_ceiling(s.num_classes) if s.fits else None, None, None, None, ("gao2023",),
         lambda m: m.margin,
         "free of scale: rises towards its ceiling K/(K−1)",
         "The ceiling holds for classes of equal size.",
@@ -272,8 +248,8 @@ ROWS = (
     ),
     Metric(
         "margin_collapse_ratio", DECISIONS, "the same, as a share of its ceiling",
-        "minᵢ (s_y − maxⱼ sⱼ) / τ · (K−1)/K", ("head", "margin_min"), _whole, None, None, 0.05,
-        ("gao2023",),
+        "minᵢ (s_y − maxⱼ sⱼ) / τ · (K−1)/K", ("head", "margin_min"),
+        lambda s: 1.0 if s.fits else None, None, None, 0.05, ("gao2023",),
         lambda m: m.margin / margin_ceiling(len(m.rows)),
         "the same as a share of its value at collapse: rises to 1",
         "A minimum over samples: a single misclassified one keeps it at 0 or below.",

@@ -112,8 +112,8 @@ class RunFolder:
             Names of further files to be written.
         """
         ours = self.files
-        present = [self.path / name for name in (*self.own, *more) if name != "snapshots"]
-        foreign = [file.name for file in present if _there(file) and file.name not in ours]
+        names = [name for name in (*self.own, *more) if name not in {*ours, "snapshots"}]
+        foreign = [name for name in names if os.path.lexists(self.path / name)]
         if "snapshots" not in ours:
             foreign += [f"snapshots/{file.name}" for file in snapshot_files(self.path)]
         if self.config.exists() and not ours:
@@ -253,10 +253,6 @@ class RunFolder:
         document = {"format": FORMAT, **content, "files": files}
         with self.writing():
             write_json(self.config, document)
-
-
-def _there(file: Path) -> bool:
-    return file.exists() or file.is_symlink()
 
 
 def _moment(record: Record) -> tuple[float, float | None]:

@@ -40,7 +40,8 @@ def head_settings(optimizers: Iterable[Any], weight: Tensor | None) -> dict[str,
     for optimizer in optimizers:
         name = type(getattr(optimizer, "optimizer", optimizer)).__name__
         for group in optimizer.param_groups:
-            if any(_is(parameter, weight) for parameter in group["params"]):
+            alike = (p.detach() for p in group["params"] if p.shape == weight.shape)
+            if any(torch.equal(parameter.to(weight), weight) for parameter in alike):
                 known = {key: group[key] for key in SETTINGS if group.get(key) is not None}
                 decoupled = name.endswith("AdamW") or bool(group.get("decoupled_weight_decay"))
                 numbers = {
@@ -64,7 +65,3 @@ def decay_of(settings: Mapping[str, Any] | None) -> float | None:
     if settings is None or settings.get("decoupled"):
         return None
     return float(settings.get("weight_decay", 0.0)) or None
-
-
-def _is(parameter: Tensor, weight: Tensor) -> bool:
-    return parameter.shape == weight.shape and torch.equal(parameter.detach().to(weight), weight)

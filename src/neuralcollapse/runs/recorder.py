@@ -16,10 +16,9 @@ import torch.distributed
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.cautions import cautions
 from neuralcollapse.measurement.collapse_report import CollapseReport
-from neuralcollapse.metrics.class_distance import CDNVStatistic
+from neuralcollapse.metrics.class_distance import worst_pairs
 from neuralcollapse.metrics.head_mean import head_mean
 from neuralcollapse.metrics.over_ranks import one_refuses_all_refuse, shared
-from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.plain_text import plain
 from neuralcollapse.runs.alarms.alarms import ALARMS, find_alarms
 from neuralcollapse.runs.alarms.rank import means_rank
@@ -280,7 +279,8 @@ class CollapseRecorder:
             record["layers"] = {name: dict(values) for name, values in measured.layers.items()}
         if self.schedule.details:
             record["classes"] = _classes(measured, names)
-            record["worst_pairs"] = _worst_pairs(measured, names)
+            pairs = worst_pairs(measured.train.moments, WORST_PAIRS)
+            record["worst_pairs"] = [(names[i], names[j], value) for i, j, value in pairs]
         standing = self.records[-1].get("alarms", {}) if self.records else {}
         for alarm in raised if _first_process() else ():
             if alarm.kind not in standing:
@@ -335,10 +335,3 @@ def _classes(measured: CollapseReport, names: Sequence[str]) -> list[dict[str, A
         recall = measured.test.state.per_class().get("accuracy")
         columns["test_accuracy"] = [math.nan] * len(names) if recall is None else recall.tolist()
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _worst_pairs(measured: CollapseReport, names: Sequence[str]) -> list[tuple[str, str, float]]:
-    """Return the pairs of classes with the largest CDNV, worst first."""
-    statistic = CDNVStatistic(measured.train.moments, worst=WORST_PAIRS)
-    sweep_pairs(measured.train.moments.centered_means(), [statistic])
-    return [(names[i], names[j], value) for i, j, value in statistic.worst_pairs]

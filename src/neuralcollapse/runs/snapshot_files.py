@@ -15,7 +15,8 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import read_npz, reading, remove_half_written, write_npz
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.moments.class_moments import ClassMoments
-from neuralcollapse.runs.snapshots import LayerBefore, Snapshot, snapshot
+from neuralcollapse.runs.snapshots import Snapshot, snapshot
+from neuralcollapse.theory.sufficient_statistics import SufficientStatistics
 
 FOLDER = "snapshots"
 FORMAT = 1  # of the file; raised when a reader of the old one would misread the new one
@@ -181,7 +182,7 @@ def _restored(arrays: dict[str, Any]) -> Snapshot:
     layer = {
         name.removeprefix("before_"): values.pop(name) for name in list(values) if "before_" in name
     }
-    return Snapshot(**values, before=LayerBefore(**layer) if layer else None)
+    return Snapshot(**values, before=SufficientStatistics(**layer) if layer else None)
 
 
 def _require_sizes(values: dict[str, Any]) -> None:

@@ -13,42 +13,15 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.split_report import SplitReport
-from neuralcollapse.metrics.class_distance import CDNVStatistic
-from neuralcollapse.metrics.pairs import sweep_pairs
+from neuralcollapse.metrics.class_distance import worst_pairs
 from neuralcollapse.metrics.setting import Setting
 from neuralcollapse.moments.class_moments import ClassMoments
+from neuralcollapse.theory.sufficient_statistics import SufficientStatistics
 
 MARGIN_LEVELS = (0.0, 0.05, 0.5)  # quantiles of the training margins that are kept of each class
 CLOSEST_PAIRS = 20
 MOST_HELD_OUT = 100_000  # test margins: more are sampled, which a certificate loses little by
 SAMPLE_SEED = 0
-
-
-@dataclass(frozen=True, eq=False)
-class LayerBefore:
-    """First two class moments of an earlier layer, as `near_features_minimizer` takes them.
-
-    Attributes
-    ----------
-    means
-        (K, d) class means.
-    within
-        (d, d) pooled within-class scatter.
-    counts
-        (K,) samples of each class.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from neuralcollapse.runs.snapshots import LayerBefore
-    >>> before = LayerBefore(torch.eye(2), 0.1 * torch.eye(2), torch.tensor([50, 50]))
-    >>> round(float(before.within.trace() / before.means.square().sum()), 6)
-    0.1
-    """
-
-    means: Float[Tensor, "K d"]
-    within: Float[Tensor, "d d"]
-    counts: Int[Tensor, " K"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +97,7 @@ class Snapshot:
     held_out_labels: Int[Tensor, " n"] | None = None
     held_out_confidences: Float[Tensor, " n"] | None = None
     held_out_total: int | None = None
-    before: LayerBefore | None = None
+    before: SufficientStatistics | None = None
 
     @property
     def present(self) -> list[int]:
@@ -142,8 +115,7 @@ def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None 
     """
     moments = report.train.moments
     center = moments.center().cpu()
-    closest = CDNVStatistic(moments, worst=CLOSEST_PAIRS)
-    sweep_pairs(moments.centered_means(), [closest])
+    closest = worst_pairs(moments, CLOSEST_PAIRS)
     levels, median = _levels(report.train, moments.num_classes)
     return Snapshot(
         epoch=epoch,
@@ -153,7 +125,7 @@ def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None 
         rows=(moments.means.cpu() - center).float().double(),
         trace_variances=moments.trace_variances.cpu(),
         squared_norm=float(moments.squared_norm),
-        closest_pairs=torch.tensor(closest.worst_pairs, dtype=torch.float64).reshape(-1, 3),
+        closest_pairs=torch.tensor(closest, dtype=torch.float64).reshape(-1, 3),
         weight=None if report.weight is None else report.weight.cpu().double(),
         bias=None if report.bias is None else report.bias.cpu().double(),
         margin_levels=levels,
@@ -204,11 +176,11 @@ def _held_out(test: SplitReport) -> dict[str, Any]:
     return {name: part[drawn] for name, part in found.items()} | {"held_out_total": total}
 
 
-def _layer(moments: ClassMoments, counts: Tensor) -> LayerBefore:
+def _layer(moments: ClassMoments, counts: Tensor) -> SufficientStatistics:
     if moments.counts.tolist() != counts.tolist() or not moments.scatter:
         expected = (
             f"moments of the same samples with their scatter, {counts.tolist()} of each class"
         )
         got = f"{moments.counts.tolist()} of each class, scatter {moments.scatter}"
         raise NeuralCollapseError("before", expected, got, "measure both layers on the same data")
-    return LayerBefore(moments.means.cpu(), moments.within.cpu(), moments.counts.cpu())
+    return SufficientStatistics(moments.means.cpu(), moments.within.cpu(), moments.counts.cpu())

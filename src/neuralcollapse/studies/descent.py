@@ -41,9 +41,7 @@ def minimize_flat(
     return float(found.fun), torch.from_numpy(found.x)
 
 
-def train_on_all(
-    parameters: Iterable[Tensor], loss: Callable[[], Tensor], steps: int, lr: float = 3e-3
-) -> None:
+def train_on_all(parameters: Iterable[Tensor], loss: Callable[[], Tensor], steps: int) -> None:
     """Minimise a loss of all samples at once by Adam, its learning rate falling as a cosine.
 
     Parameters
@@ -54,10 +52,8 @@ def train_on_all(
         Computes the loss anew.
     steps
         How many.
-    lr
-        The first learning rate.
     """
-    optimizer = torch.optim.Adam(parameters, lr=lr)
+    optimizer = torch.optim.Adam(parameters, lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         optimizer.zero_grad()

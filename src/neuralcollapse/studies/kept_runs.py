@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import write_whole
+from neuralcollapse.files import reading, write_whole
 from neuralcollapse.runs.history import parse_history
 from neuralcollapse.runs.record import Record
 from neuralcollapse.studies.sweep.runs import SweepRun
@@ -49,18 +48,12 @@ def read_kept_run(path: Path) -> tuple[dict[str, Any], list[Record]]:
     NeuralCollapseError
         If the file is damaged, or no kept run.
     """
-    try:
+    remedy = "restore the file, or remove it to train again"
+    with reading(path, "a run as keep_run writes it", remedy):
         with gzip.open(path) as file:
             content = file.read(LIMIT + 1)
         first, _, rest = content.decode().partition("\n")
         made = json.loads(first)
-    except (OSError, EOFError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
-    if len(content) > LIMIT or not isinstance(made, dict) or "config" not in made:
-        raise _damaged(path, "other content" if len(content) <= LIMIT else "more than 64 MiB")
+        if len(content) > LIMIT or not isinstance(made, dict) or "config" not in made:
+            raise ValueError("other content" if len(content) <= LIMIT else "more than 64 MiB")
     return made, parse_history(path, rest)
-
-
-def _damaged(path: Path, got: str) -> NeuralCollapseError:
-    remedy = "restore the file, or remove it to train again"
-    return NeuralCollapseError(f"{path}", "a run as keep_run writes it", got, remedy)

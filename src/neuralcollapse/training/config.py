@@ -10,17 +10,17 @@ from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.training.config_field import (
+    ABOVE_ZERO,
     NETWORK_AND_DATA,
     RECIPE,
+    TEXT,
+    YES_OR_NO,
     ConfigField,
     Constraint,
-    above_zero,
     at_least_zero,
     config_field,
     one_of,
-    text,
     whole,
-    yes_or_no,
 )
 
 FLOAT32_MAX = 3.4e38  # networks are trained in float32, which holds hardly more
@@ -117,10 +117,10 @@ class TrainConfig:
         "digits",
         "Data set: digits, fashion-mnist, ..., or package.module:callable",
         NETWORK_AND_DATA,
-        text(),
+        TEXT,
     )
     data_root: str | None = config_field(
-        None, "Folder with the data set's files", NETWORK_AND_DATA, text()
+        None, "Folder with the data set's files", NETWORK_AND_DATA, TEXT
     )
     per_class: int | None = config_field(
         None, "Training images per class", NETWORK_AND_DATA, whole(1), absent="all"
@@ -134,7 +134,7 @@ class TrainConfig:
         NETWORK_AND_DATA,
         Constraint(
             "a finite number of at least 1",
-            lambda value: above_zero().holds(value) and value >= 1,
+            lambda value: ABOVE_ZERO.holds(value) and value >= 1,
         ),
     )
     label_noise: float = config_field(
@@ -145,7 +145,7 @@ class TrainConfig:
         NETWORK_AND_DATA,
     )  # fmt: skip
     width: float = config_field(
-        1.0, "Factor for the width of every hidden layer", NETWORK_AND_DATA, above_zero()
+        1.0, "Factor for the width of every hidden layer", NETWORK_AND_DATA, ABOVE_ZERO
     )
     loss: str = config_field(
         "ce", "Loss function", RECIPE, one_of("ce", "mse", "focal", "dot-regression")
@@ -165,13 +165,13 @@ class TrainConfig:
         None, "Weight decay on the head, if it has one of its own", RECIPE, at_least_zero(math.inf),
         absent="that of all", only_with=("head", "linear"),
     )  # fmt: skip
-    head_bias: bool = config_field(True, "Give the head a bias", NETWORK_AND_DATA, yes_or_no())
+    head_bias: bool = config_field(True, "Give the head a bias", NETWORK_AND_DATA, YES_OR_NO)
     head: str = config_field(
         "linear", "Head: trained, or fixed (with --no-head-bias)", NETWORK_AND_DATA,
         one_of("linear", "etf"),
     )  # fmt: skip
     head_scale: float | None = config_field(
-        None, "Norm of the rows of a fixed head", NETWORK_AND_DATA, above_zero(), absent="1",
+        None, "Norm of the rows of a fixed head", NETWORK_AND_DATA, ABOVE_ZERO, absent="1",
         only_with=ETF,
     )  # fmt: skip
     head_orientation: str | None = config_field(
@@ -186,7 +186,7 @@ class TrainConfig:
         absent="none", only_with=ETF,
     )  # fmt: skip
     optimizer: str = config_field("sgd", "Optimizer", RECIPE, one_of("sgd", "adamw"))
-    lr: float = config_field(0.05, "Learning rate", RECIPE, above_zero())
+    lr: float = config_field(0.05, "Learning rate", RECIPE, ABOVE_ZERO)
     momentum: float = config_field(
         0.9, "Momentum of SGD", RECIPE, at_least_zero(), only_with=("optimizer", "sgd")
     )

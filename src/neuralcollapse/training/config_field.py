@@ -19,6 +19,13 @@ class Constraint(NamedTuple):
     choices: tuple[str, ...] = ()
 
 
+TEXT = Constraint("text", lambda value: isinstance(value, str))
+YES_OR_NO = Constraint("True or False", lambda value: isinstance(value, bool))
+ABOVE_ZERO = Constraint(
+    "a finite number above 0", lambda value: _real(value) and 0 < value < math.inf
+)
+
+
 @dataclass(frozen=True)
 class ConfigField:
     """What the check of a configuration, the command line and its help know of one field.
@@ -79,23 +86,6 @@ def at_least_zero(below: float = 1) -> Constraint:
     return Constraint(
         f"a number in [0, {below})", lambda value: _real(value) and 0 <= value < below
     )
-
-
-def above_zero() -> Constraint:
-    """Return the constraint of a finite number above 0."""
-    return Constraint(
-        "a finite number above 0", lambda value: _real(value) and 0 < value < math.inf
-    )
-
-
-def text() -> Constraint:
-    """Return the constraint of text."""
-    return Constraint("text", lambda value: isinstance(value, str))
-
-
-def yes_or_no() -> Constraint:
-    """Return the constraint of True or False."""
-    return Constraint("True or False", lambda value: isinstance(value, bool))
 
 
 def _real(value: Any) -> bool:

@@ -14,7 +14,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry import align, orthant_margins, simplex_etf
 from neuralcollapse.geometry.orthant_margin import OrthantMargins
 from neuralcollapse.geometry.simplex_etf import Orientation
-from neuralcollapse.validation import finite_matrix, integer_labels, positive
+from neuralcollapse.validation import class_rows, finite_matrix, integer_labels, positive
 
 
 class UnfittableHeadWarning(UserWarning):
@@ -68,10 +68,7 @@ class FixedHead(nn.Linear):
         self, weight: Any, nonnegative: bool = False, dtype: torch.dtype | None = None
     ) -> None:
         nn.Module.__init__(self)  # nn.Linear's own would make parameters
-        matrix = finite_matrix("weight", weight)
-        if len(matrix) < 2:
-            remedy = "one row per class, two classes or more"
-            raise NeuralCollapseError("weight", "at least 2 rows", str(len(matrix)), remedy)
+        matrix = class_rows("weight", weight, "one row per class, two classes or more")
         self.out_features, self.in_features = matrix.shape
         self.nonnegative = nonnegative
         self.register_buffer("weight", matrix.to(dtype or torch.get_default_dtype(), copy=True))

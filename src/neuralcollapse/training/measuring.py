@@ -66,7 +66,8 @@ class RunMeasurement:
     ) -> None:
         self.report: CollapseReport
         self._model, self._layers = model, tuple(layers)
-        size = CPU_BATCH if device.type == "cpu" and _convolves(model) else LARGE_BATCH
+        convolves = any(parameter.ndim > 2 for parameter in model.parameters())
+        size = CPU_BATCH if device.type == "cpu" and convolves else LARGE_BATCH
         self._train, self._test = (_loader(part, device, workers, size) for part in (train, test))
         self.num_classes = _num_classes(model, self._train, device)
         # A given network may have more logits than the data has classes.
@@ -108,10 +109,6 @@ class RunMeasurement:
             progress=False,
         )
         return self.report.to_record()
-
-
-def _convolves(model: nn.Module) -> bool:
-    return any(parameter.ndim > 2 for parameter in model.parameters())
 
 
 def _loader(data: Dataset, device: torch.device, workers: int, size: int) -> Iterable[Any]:

@@ -1,4 +1,8 @@
-"""How arguments are read and refused, in one place and one wording."""
+"""How arguments are read and refused, in one place and one wording.
+
+Everywhere `value` is what the user gave, `argument` its name in an error, and `remedy` what the
+error proposes.
+"""
 
 from neuralcollapse.validation.arrays import (
     ROW_A_CLASS,
@@ -8,6 +12,7 @@ from neuralcollapse.validation.arrays import (
     check_finite,
     check_shape,
     check_squares,
+    class_rows,
     finite_array,
     finite_matrix,
     finite_tensor,
@@ -48,6 +53,7 @@ __all__ = [
     "check_size",
     "check_squares",
     "class_counts",
+    "class_rows",
     "decay_strength",
     "distinct_labels",
     "finite_array",

@@ -24,8 +24,6 @@ def as_tensor(argument: str, value: Any) -> Shaped[Tensor, "..."]:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         A tensor, a numpy array (also a read-only one), a pandas object, anything that numpy reads
         as an array of numbers, or a sequence of tensors of the same shape. Python numbers become
@@ -73,8 +71,6 @@ def finite_tensor(argument: str, value: Any) -> Float[Tensor, "..."]:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         As in `as_tensor`.
 
@@ -100,8 +96,6 @@ def finite_matrix(argument: str, value: Any) -> Float[Tensor, "n d"]:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         As in `as_tensor`, with two axes.
 
@@ -125,13 +119,29 @@ def finite_matrix(argument: str, value: Any) -> Float[Tensor, "n d"]:
     return finite_tensor(argument, as_matrix(argument, value))
 
 
+def class_rows(
+    argument: str, value: Any, remedy: str = "pass one row per class"
+) -> Float[Tensor, "K d"]:
+    """Return `value` as a finite float64 matrix with a row for each of two classes or more.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is no matrix, or has fewer than two rows.
+    NonFiniteError
+        If an entry is NaN or infinite.
+    """
+    rows = finite_matrix(argument, value)
+    if len(rows) < 2:
+        raise NeuralCollapseError(argument, "at least 2 rows", str(len(rows)), remedy)
+    return rows
+
+
 def as_matrix(argument: str, value: Any) -> Shaped[Tensor, "n d"]:
     """Return `value` as a matrix in its own dtype.
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         As in `as_tensor`, with two axes.
 
@@ -153,35 +163,34 @@ def as_matrix(argument: str, value: Any) -> Shaped[Tensor, "n d"]:
     return matrix
 
 
-def check_shape(argument: str, tensor: Tensor, shape: Sequence[int | str], remedy: str) -> None:
-    """Refuse a tensor that does not have the expected shape.
+def check_shape(argument: str, tensor: Any, shape: Sequence[int | str], remedy: str) -> None:
+    """Refuse a tensor or an array that does not have the expected shape.
 
     Parameters
     ----------
-    argument
-        Name to use in the error.
     tensor
         What was passed.
     shape
-        The length of every axis; a letter for an axis of any length.
-    remedy
-        What to do.
+        The length of every axis; a letter for an axis of any length, or of a least one: "K >= 2".
 
     Raises
     ------
     NeuralCollapseError
-        If the number of axes or the length of one differs.
+        If the number of axes or the length of one differs, or one is too short.
 
     Examples
     --------
     >>> check_shape("features", torch.zeros(4, 2), ("n", 2), "pass one row per sample")
     """
-    got = tuple(tensor.shape)
-    pairs = zip(got, shape, strict=False)
-    if len(got) == len(shape) and all(isinstance(want, str) or n == want for n, want in pairs):
+    got, names = tuple(tensor.shape), [str(want).partition(" >= ") for want in shape]
+    if len(got) == len(shape) and all(
+        n >= int(least or 0) if isinstance(want, str) else n == want
+        for n, want, (_, _, least) in zip(got, shape, names, strict=True)
+    ):
         return
-    expected = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
-    raise NeuralCollapseError(argument, f"shape ({expected})", str(got), remedy)
+    expected = ", ".join(name for name, *_ in names) + ("," if len(shape) == 1 else "")
+    bounds = [f", {want}" for want, (_, least, _) in zip(shape, names, strict=True) if least]
+    raise NeuralCollapseError(argument, f"shape ({expected}){''.join(bounds)}", str(got), remedy)
 
 
 def finite_array(argument: str, value: Any) -> np.ndarray:
@@ -189,8 +198,6 @@ def finite_array(argument: str, value: Any) -> np.ndarray:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         As in `as_tensor`.
 
@@ -212,8 +219,6 @@ def check_finite(argument: str, values: Tensor) -> None:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     values
         Floating-point numbers of any shape.
 
@@ -243,8 +248,6 @@ def check_squares(
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     values
         Finite numbers of any shape; all may be 0.
     least, most

@@ -16,14 +16,10 @@ def check_choice(
 
     Parameters
     ----------
-    argument
-        Name to use in the error.
     value
         What was passed.
     choices
         The valid values, in the order in which to list them.
-    remedy
-        What to do.
 
     Raises
     ------

@@ -79,8 +79,6 @@ def places_of_names(argument: str, labels: np.ndarray, class_names: Sequence[str
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     labels
         (n,) text.
     class_names

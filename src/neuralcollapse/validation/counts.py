@@ -25,10 +25,6 @@ def whole_number(argument: str, value: Any, at_least: int = 1, at_most: int = MO
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
-    value
-        The number.
     at_least, at_most
         The smallest and the largest valid value.
 
@@ -90,8 +86,6 @@ def class_counts(argument: str, value: Any) -> Int[Tensor, " K"]:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         Tensor, array or sequence of whole numbers n_k >= 1, in any dtype.
 
@@ -127,8 +121,6 @@ def real_number(argument: str, value: Any) -> Any:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         The number; NaN and infinity are allowed.
 
@@ -153,18 +145,6 @@ def real_number(argument: str, value: Any) -> Any:
 
 def positive(argument: str, value: float) -> float:
     """Return `value` as a finite float above zero.
-
-    Parameters
-    ----------
-    argument
-        Name to use in an error.
-    value
-        The number.
-
-    Returns
-    -------
-    float
-        The number.
 
     Raises
     ------
@@ -193,10 +173,6 @@ def decay_strength(argument: str, value: Any, or_zero: bool = False) -> float:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
-    value
-        The number.
     or_zero
         Whether it may be 0.
 
@@ -226,8 +202,6 @@ def check_size(argument: str, *shape: int) -> None:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     shape
         Of the array.
 
@@ -252,8 +226,6 @@ def strength_pair(argument: str, value: Any) -> tuple[float, float]:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         Two numbers above 0.
 
@@ -278,15 +250,6 @@ def strength_pair(argument: str, value: Any) -> tuple[float, float]:
 
 def fraction(argument: str, value: float, remedy: str) -> float:
     """Return a number that must lie in (0, 1).
-
-    Parameters
-    ----------
-    argument
-        Name to use in an error.
-    value
-        The number.
-    remedy
-        What the error proposes.
 
     Raises
     ------

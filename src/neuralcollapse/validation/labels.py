@@ -33,8 +33,6 @@ def label_values(
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         Tensor, array, pandas object or sequence.
     num_classes
@@ -88,8 +86,6 @@ def integer_labels(
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         As in `label_values`: class indices, one-hot or soft rows, names listed in `class_names`, or
         booleans where there are two classes.
@@ -151,8 +147,6 @@ def distinct_labels(
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         As in `label_values`: any integers, booleans or text.
     known
@@ -191,8 +185,6 @@ def occupied_labels(argument: str, value: Any, num_classes: int | None = None) -
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         Labels as in `integer_labels`, in any order.
     num_classes
@@ -237,8 +229,6 @@ def read_labels(argument: str, value: Any) -> Tensor | np.ndarray:
 
     Parameters
     ----------
-    argument
-        Name to use in an error.
     value
         As in `label_values`.
 

@@ -9,8 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.validation import check_class_names, finite_matrix, integer_labels
+from neuralcollapse.validation import check_class_names, check_shape, finite_matrix, integer_labels
 
 
 def pair_risks(logits: Any, labels: Any, class_names: Sequence[str] | None = None) -> pd.DataFrame:
@@ -66,10 +65,8 @@ def pair_risks(logits: Any, labels: Any, class_names: Sequence[str] | None = Non
     """
     scores = finite_matrix("logits", logits).detach().cpu()
     n, num_classes = scores.shape
-    if n < 1 or num_classes < 2:
-        expected = "shape (n, K), n >= 1, K >= 2"
-        remedy = "pass one row per held-out sample and one column per class"
-        raise NeuralCollapseError("logits", expected, str(tuple(scores.shape)), remedy)
+    remedy = "pass one row per held-out sample and one column per class"
+    check_shape("logits", scores, ("n >= 1", "K >= 2"), remedy)
     named = class_names is not None
     names = check_class_names(class_names, num_classes) if named else range(num_classes)
     true = integer_labels("labels", labels, n, num_classes).cpu()

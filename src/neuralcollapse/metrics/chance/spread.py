@@ -49,7 +49,7 @@ def of_cdnv(s: Setting) -> Chance:
     ratio = float(((2 - v[i] - v[j]) / (2 * (v[i] + v[j]))).mean())
     # Of 1/distance^2 the mean over pairs is at least 1 over that of distance^2.
     bound = s.rank / (2 * s.num_classes) * _least_trace_ratio(s, s.dim)
-    value = ratio * s.dim / (s.dim - 2) if s.dim > 2 else ratio * _median_inverse_chi(s.dim)
+    value = ratio * s.dim / (s.dim - 2 if s.dim > 2 else chi_square_quantile(0.5, s.dim))  # median
     return Chance(value, max(value - bound, 0.0))
 
 
@@ -112,7 +112,3 @@ def _median_inverse_trace(rank: int, dim: int) -> float:
     )
     traces = torch.linalg.svdvals(draws).square().reciprocal().sum(1)
     return float(traces.median()) * rank / small
-
-
-def _median_inverse_chi(dim: int) -> float:
-    return dim / chi_square_quantile(0.5, dim)

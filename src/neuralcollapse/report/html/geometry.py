@@ -18,6 +18,7 @@ from neuralcollapse.runs.run import Run
 from neuralcollapse.runs.snapshots import Snapshot
 
 GRAM_CLASSES = 100  # more would be smaller than a pixel on a phone, and a large page
+SPACES = {2: "one dimension", 3: "two dimensions"}
 GRAM_STEPS = 32767  # cosines travel as 16-bit integers
 
 
@@ -134,8 +135,8 @@ def _all_classes(snapshots: list[Snapshot], present: list[int]) -> dict[str, Any
     # A shadow of unit vectors is shorter than 1 by this much on average: drawn at full length.
     zoom = max(1.0, math.sqrt((num_classes - 1) / 3))
     note = (
-        f"{num_classes} class means span {_space(num_classes - 1)}, so this is the picture itself, "
-        "not a projection"
+        f"{num_classes} class means span {SPACES.get(num_classes, 'three dimensions')}, so this is "
+        "the picture itself, not a projection"
         if num_classes <= 4
         else f"{num_classes} class means span {num_classes - 1} dimensions. This is a shadow of "
         "them: an orthogonal projection in which the collapsed simplex lies evenly around the "
@@ -201,7 +202,3 @@ def _view(
         "spread": [pack(spread) for _, spread in frames],
         "targets": None if targets is None else pack(targets),
     }
-
-
-def _space(dimensions: int) -> str:
-    return {1: "one dimension", 2: "two dimensions"}.get(dimensions, "three dimensions")

@@ -52,7 +52,9 @@ def margin_data(shot: Snapshot) -> Margins:
     rows, low, high = _class_rows(shot)
     scale = {"low": number(low), "high": number(high), "zero": _place(0.0, low, high)}
     if shot.pair_margins is None:
-        return Margins(shot.epoch, rows, scale, _pairs_by_distance(shot), "CDNV", None)
+        closest = shot.closest_pairs[:WORST_PAIRS, :2].tolist()
+        pairs = [_pair(shot, int(i), int(j), None) for i, j in closest]
+        return Margins(shot.epoch, rows, scale, pairs, "CDNV", None)
     pairs = _pairs_by_margin(shot, shot.pair_margins)
     picture = _picture(shot, shot.pair_margins)
     return Margins(shot.epoch, rows, scale, pairs, "minimum margin", picture)
@@ -104,10 +106,6 @@ def _pairs_by_margin(shot: Snapshot, margins: Tensor) -> list[dict[str, Any]]:
     found = flat.argsort(stable=True)[:WORST_PAIRS].tolist()
     size = len(shot.class_names)
     return [_pair(shot, n // size, n % size, float(flat[n])) for n in found if flat[n] < math.inf]
-
-
-def _pairs_by_distance(shot: Snapshot) -> list[dict[str, Any]]:
-    return [_pair(shot, int(i), int(j), None) for i, j, _ in shot.closest_pairs[:WORST_PAIRS]]
 
 
 def _pair(shot: Snapshot, i: int, j: int, margin: float | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from neuralcollapse.metrics.rows import DECISIONS, NC1, NC2, NC3, NC4
 from neuralcollapse.plain_text import brief
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.run import Run
-from neuralcollapse.runs.snapshots import Snapshot, recorded_settings
+from neuralcollapse.runs.snapshots import recorded_settings
 from neuralcollapse.wording import listed, number, share
 
 RECENT = 0.75  # of the epochs: what happened after that is "still"
@@ -174,7 +174,10 @@ def _margins(run: Run) -> Iterator[Standing]:
         most = "" if ceiling is None else f"; at collapse it is {number(ceiling)}"
         parts.append(f"The minimum margin, free of scale, is {number(margin)}{most}.")
         grade = "on the way" if margin > 0 and ceiling is not None else grade
-    parts.extend(_weakest(run.snapshots[-1:]))
+    for shot in run.snapshots[-1:]:
+        if shot.margin_levels is not None:
+            k = int(shot.margin_levels[:, 0].nan_to_num(math.inf).argmin())
+            parts.append(f"Class {_quoted(shot.class_names[k])} has the smallest.")
     if "margin_collapse_ratio" in last:
         reading, alone = reading_at_end(run, "margin_collapse_ratio")
         grade = alone or reading.grade or grade
@@ -209,14 +212,6 @@ def _closest(run: Run) -> str:
                 f"{number(float(cosines[i, j]))}{etf}."
             )
     return ""
-
-
-def _weakest(shots: Sequence[Snapshot]) -> Iterator[str]:
-    for shot in shots:
-        if shot.margin_levels is not None:
-            least = shot.margin_levels[:, 0].nan_to_num(math.inf)
-            k = int(least.argmin())
-            yield f"Class {_quoted(shot.class_names[k])} has the smallest."
 
 
 def _quoted(name: str) -> str:

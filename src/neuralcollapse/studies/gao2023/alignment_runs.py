@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
@@ -15,6 +13,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from neuralcollapse.geometry import align
+from neuralcollapse.runs.provenance import versions
 from neuralcollapse.studies.gao2023.digits import all_digits
 from neuralcollapse.training import PerceptronConfig, train_ensemble
 from neuralcollapse.training.ensemble import Ensemble
@@ -51,13 +50,11 @@ class AlignmentSetting:
     def to_dict(self) -> dict[str, Any]:
         """Return all that determines the runs, JSON-ready, versions and threads included."""
         config = asdict(self.config) | {"dtype": str(self.config.dtype)}
-        packages = ("neuralcollapse", "torch", "numpy", "scikit-learn")
         return {
             **vars(self),
             "config": config,
             "train_images": TRAIN_IMAGES,
-            "versions": {"python": platform.python_version()}
-            | {name: version(name) for name in packages},
+            "versions": versions()["versions"],
             "threads": torch.get_num_threads(),
         }
 

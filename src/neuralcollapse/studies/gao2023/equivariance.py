@@ -20,9 +20,11 @@ Optimizer = Callable[..., torch.optim.Optimizer]
 
 
 def logits_after_training(
-    turn: Tensor, head: Tensor, optimizer: Optimizer, relu_features: bool, seed: int = 0
+    turn: Tensor, head: Tensor, optimizer: Optimizer, relu_features: bool
 ) -> Tensor:
     """Train a perceptron from an initial last layer turned by `turn`; return its test logits.
+
+    Weights and batches are the same for every `turn`.
 
     Parameters
     ----------
@@ -34,8 +36,6 @@ def logits_after_training(
         Makes one from parameters.
     relu_features
         Whether a ReLU follows the last feature layer.
-    seed
-        Of the weights and the batches, the same for every `turn`.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def logits_after_training(
         On the test images.
     """
     inputs, labels, test_inputs, _ = digits_split(0)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     layers: list[nn.Module] = []
     for fan_in, fan_out in ((inputs.shape[1], 64), (64, 64), (64, DIM)):
         layer = nn.Linear(fan_in, fan_out, dtype=torch.float64)

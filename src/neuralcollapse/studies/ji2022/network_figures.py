@@ -143,16 +143,9 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _log_log_axis(axes: Axes, steps: NDArray[np.float64]) -> None:
-    axes.set_xscale("function", functions=(_log_log, _exp_exp))
+    log_log = (lambda steps: np.log(np.log(np.maximum(steps, 1.5))), lambda x: np.exp(np.exp(x)))
+    axes.set_xscale("function", functions=log_log)
     fixed_ticks(axes.xaxis, [tick for tick in STEPS if steps[0] <= tick <= steps[-1]])
-
-
-def _log_log(steps: Any) -> Any:
-    return np.log(np.log(np.maximum(steps, 1.5)))
-
-
-def _exp_exp(values: Any) -> Any:
-    return np.exp(np.exp(values))
 
 
 def draw(number: int, job: FigureJob) -> list[Path]:

@@ -51,25 +51,21 @@ def read_idx(path: str | Path) -> Tensor:
     ...     read_idx(file).tolist()
     [7, 2, 1]
     """
-    content = _content(Path(path))
+    path = Path(path)
+    try:
+        content = read_bytes(path)
+    except FileNotFoundError as error:
+        raise NeuralCollapseError("path", "an IDX file", f"no file {path}", "check it") from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in DTYPES:
-        raise damaged(
-            Path(path), "the magic number of an IDX file (0 0 type rank)", content[:4].hex(" ")
-        )
+        expected = "the magic number of an IDX file (0 0 type rank)"
+        raise damaged(path, expected, content[:4].hex(" "))
     dtype, rank = np.dtype(DTYPES[content[2]]), content[3]
     start = 4 + 4 * rank
     if len(content) < start:
-        raise damaged(Path(path), f"a header of {start} bytes", f"{len(content)} bytes")
+        raise damaged(path, f"a header of {start} bytes", f"{len(content)} bytes")
     shape = np.frombuffer(content, ">u4", rank, offset=4).tolist()
     size = start + math.prod(shape) * dtype.itemsize
     if len(content) != size:
-        raise damaged(Path(path), f"{size} bytes for shape {tuple(shape)}", f"{len(content)} bytes")
+        raise damaged(path, f"{size} bytes for shape {tuple(shape)}", f"{len(content)} bytes")
     array = np.frombuffer(content, dtype, offset=start).reshape(shape)
     return torch.from_numpy(array.astype(dtype.newbyteorder("=")))
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return read_bytes(path)
-    except FileNotFoundError as error:
-        raise NeuralCollapseError("path", "an IDX file", f"no file {path}", "check it") from error
