@@ -395,6 +395,18 @@ def test_changes_that_torch_does_not_count_are_noticed(change, head, generator):
             tap.take()
 
 
+def test_a_part_of_the_model_that_is_called_alone_does_not_tell_the_head(generator):
+    """As where a training step calls ``self.net``."""
+    whole = nn.ModuleDict({"net": nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))})
+    inputs = torch.randn(7, 4, generator=generator)
+    with FeatureTap(whole) as tap, torch.no_grad():
+        whole["net"](inputs)
+        with pytest.raises(NeuralCollapseError, match=r"calls of 'net\.0', 'net\.2'; .* head="):
+            tap.take()
+    with FeatureTap(whole, "net.2") as tap, torch.no_grad():
+        torch.testing.assert_close(whole["net"](inputs), tap.take()[1])
+
+
 @pytest.mark.parametrize("change", [2.0, 0.25, 4.0, -1.0])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_no_factor_of_all_numbers_wraps_around_to_no_change(dtype, change):
