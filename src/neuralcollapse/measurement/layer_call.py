@@ -16,7 +16,7 @@ from neuralcollapse.metrics.head import two_sided
 
 TICKS = itertools.count()
 ROWS = 256  # of a batch, on which a head is checked
-LOOKED_AT = 2**19  # about as many numbers tell whether features or logits changed
+LOOKED_AT = 2**17  # about as many numbers tell whether features or logits changed
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
