@@ -13,10 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import checked_network
@@ -32,6 +29,7 @@ from neuralcollapse.measurement.head import (
 )
 from neuralcollapse.measurement.head_choice import choose_head, decides, keeps_confidences, reduced
 from neuralcollapse.measurement.head_product import AppliedMatrix, HeardProducts, bare_matrices
+from neuralcollapse.measurement.kept_error import KeptError
 from neuralcollapse.metrics.head import Head
 
 
@@ -115,8 +113,8 @@ class FeatureTap:
         self._scale: float | None = None
         self._calls: list[LayerCall] = []
         self._output: Any = None
+        self._failure = KeptError()
         self._heard: dict[nn.Module, str] = {}
-        self._products: HeardProducts | None = None
         self._listening = ExitStack()
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
         whole = isinstance(head, nn.Module)
@@ -125,12 +123,13 @@ class FeatureTap:
             matrices = {name: matrix for name, matrix in matrices.items() if name == head}
             self.name, self._module = (str(head), None) if matrices else _find(model, head)
         self._told = head is not None  # the head is given, so that no other is looked for
-        if matrices:
-            self._products = HeardProducts(matrices, self._multiplied)
+        heard = self._failure.of(self._multiplied)
+        self._products = HeardProducts(matrices, heard) if matrices else None
 
     @property
     def found(self) -> bool:
         """Whether there is a head, after a forward pass."""
+        self._failure.reraise()
         return self._module is not None
 
     @property
@@ -178,7 +177,7 @@ class FeatureTap:
         self._hooks = [
             register_module_forward_pre_hook(self._begin),
             register_module_forward_hook(self._end, always_call=True),
-            register_module_forward_hook(self._hear, with_kwargs=True),
+            register_module_forward_hook(self._failure.of(self._hear), with_kwargs=True),
         ]
         return self
 
@@ -191,6 +190,7 @@ class FeatureTap:
         for hook in self._hooks:
             hook.remove()
         self._calls, self._output, self._hooks = [], None, []
+        self._failure.reraise(kind)
 
     def take(self, output: Any = None) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n K"]]:
         """Return (features, logits) of the forward pass since the last call.
@@ -206,6 +206,7 @@ class FeatureTap:
             If the head was not called exactly once, or was called at several positions per sample
             whose logits are not what the network returns.
         """
+        self._failure.reraise()
         output, self._output = self._output if output is None else output, None
         if self._module is None and not self._told:
             self._choose(output)
@@ -323,8 +324,7 @@ def _find(model: nn.Module, head: nn.Module | str) -> tuple[str, nn.Module]:
     if not found:
         raise NeuralCollapseError("head", "a layer of the model", repr(head), listed)
     name, module = found[0]
-    around = (outer for other, outer in candidates.items() if base_layer(other) is module)
-    whole = next(around, name)
+    whole = next((n for other, n in candidates.items() if base_layer(other) is module), name)
     if whole != name:
         raise NeuralCollapseError(
             "head", "a whole layer", f"{name!r}, a part of {whole!r}", f"pass head={whole!r}"
