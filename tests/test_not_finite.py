@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from neuralcollapse import ClassMoments
+from neuralcollapse import ClassMoments, measure, measure_features, measure_layers, watch
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError
 from neuralcollapse.generalization import (
     alignment_power,
@@ -27,6 +27,7 @@ from neuralcollapse.generalization.crossed_anova import within_seed_permutation
 from neuralcollapse.generalization.design import crossed_design
 from neuralcollapse.geometry import simplex_etf, softmax_code
 from neuralcollapse.metrics import (
+    CollapseState,
     boundary_distances,
     effective_rank,
     equinorm,
@@ -154,6 +155,35 @@ NUMBERS = {
 def test_what_is_not_whole_is_no_count(call, bad):
     with pytest.raises(NeuralCollapseError, match=r"whole number|finite counts|with a sample"):
         call(bad)
+
+
+LAYERS = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+BUDGETS = {
+    "kept features": lambda bad: CollapseState(2, 2, feature_budget=bad),
+    "stream": lambda bad: measure_features([(X, Y)], weight=W, feature_budget=bad),
+    "measure": lambda bad: measure(LAYERS, [(X, Y)], feature_budget=bad),
+    "layers": lambda bad: measure_layers(LAYERS, [(X, Y)], feature_budget=bad),
+    "scatters": lambda bad: measure_layers(LAYERS, [(X, Y)], scatter_budget=bad),
+}
+
+
+@pytest.mark.parametrize("bad", [NAN, -1, "1 GB"], ids=str)
+@pytest.mark.parametrize("call", BUDGETS.values(), ids=BUDGETS.keys())
+def test_what_is_no_number_of_bytes_is_no_budget(call, bad):
+    with pytest.raises(Exception, match=r"bytes of at least 0|a number, got|Type-check error"):
+        call(bad)
+
+
+@pytest.mark.parametrize("bad", [NAN, 2.5, -1], ids=str)
+def test_epochs_to_watch_are_a_whole_number(bad):
+    with pytest.raises(Exception, match=r"epochs: expected .* at least 0|Type-check error"):
+        watch(LAYERS, [(X, Y)], epochs=bad)
+
+
+def test_sizes_may_be_whole_numbers_of_any_type():
+    state = CollapseState(np.float64(2.0), np.float64(2.0))
+    state.gather(X, Y, X)
+    assert state.accuracy == 1
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, 2.5], ids=str)

@@ -278,9 +278,10 @@ def test_limits_of_the_trainer_and_options_of_measure(network, dataset):
     assert sum(row["samples"] for row in callback.records[0]["classes"]) == 48
 
 
-def test_what_cannot_be_measured_never_ends_training(network, loader):
+@pytest.mark.parametrize("mode", ["pass", "batches"])
+def test_what_cannot_be_measured_never_ends_training(network, loader, mode):
     network.append(nn.Softmin(1))  # which turns every decision round
-    callback = CollapseCallback()
+    callback = CollapseCallback(mode=mode)
     trainer = lightning.Trainer(
         accelerator="cpu", devices=1, max_epochs=2, callbacks=[callback], logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,

@@ -303,10 +303,10 @@ def test_a_module_around_linear_layers_may_be_the_head():
         torch.testing.assert_close(tap.weight, whole.detach())
     head.bend = True
     with (
-        FeatureTap(model, head),
         pytest.raises(
             NeuralCollapseError, match=r"got _LowRank '2'; pass a layer whose output is h W\^T"
         ),
+        FeatureTap(model, head),
     ):
         model(inputs)
 

@@ -40,6 +40,15 @@ def test_shares_are_those_of_the_definition():
     assert found.proved <= found.known <= 1
 
 
+@pytest.mark.parametrize(("head", "features"), [(1e-25, 1e25), (1e25, 1e-25), (1e-13, 1e-13)])
+def test_shares_do_not_depend_on_the_unit_of_head_or_features(head, features):
+    generator = torch.Generator().manual_seed(0)
+    rows, means = torch.randn(2, 6, 3, generator=generator).double()
+    plain, scaled = code_share(rows, means), code_share(head * rows, features * means)
+    for name in ("margin", "proved", "known", "duality", "means"):
+        assert getattr(scaled, name) == pytest.approx(getattr(plain, name), rel=1e-9), name
+
+
 def test_a_report_has_them_where_no_simplex_fits_and_nowhere_else():
     features, labels = polygon(6).repeat(2, 1), torch.arange(6).repeat(2)
     report = nc.measure_features(features, labels, polygon(6))

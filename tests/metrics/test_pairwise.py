@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -13,6 +14,7 @@ from neuralcollapse.metrics import (
     pairwise_collapse,
     preset,
     self_duality,
+    uniformity,
 )
 from neuralcollapse.metrics.pairs import FLOAT64_CLASSES, TILE
 from neuralcollapse.moments import ClassMoments
@@ -111,6 +113,58 @@ def test_riesz_kernel_in_many_dimensions_neither_underflows_nor_overflows():
     assert found.log_riesz_mean == pytest.approx((2 - dim) * 0.5 * math.log(8 / 3), rel=1e-9)
 
 
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("copies", [2, 3])
+def test_pairs_of_equal_means_without_spread_count_apart_and_leave_the_rest_right(dim, copies):
+    features, labels = long_tail(6, dim, 0.5)
+    features, labels = features[labels > 1], labels[labels > 1]
+    twins = torch.arange(copies) + 6
+    x = torch.cat([features, torch.ones(copies, dim).double()])
+    y = torch.cat([labels, twins])
+    found = pairwise_collapse(ClassMoments(6 + copies, dim, scatter=False).update(x, y))
+    kept = [2, 3, 4, 5, *twins.tolist()]
+    means = {k: x[y == k].mean(0) for k in kept}
+    spread = {k: float(((x[y == k] - means[k]) ** 2).sum(1).mean()) for k in kept}
+    center = sum(means.values()) / len(kept)
+    cdnv, energies = {}, []
+    for i, j in itertools.permutations(kept, 2):
+        if not torch.equal(means[i], means[j]):
+            gap = float(((means[i] - means[j]) ** 2).sum())
+            cdnv[i, j] = (spread[i] + spread[j]) / (2 * gap)
+            u, v = ((means[k] - center) / (means[k] - center).norm() for k in (i, j))
+            energies.append(-math.log(float((u - v).norm())))
+    assert found.coinciding == copies * (copies - 1) // 2
+    assert found.cdnv_mean == pytest.approx(np.mean([*cdnv.values()]))
+    assert found.log_energy_mean == pytest.approx(np.mean(energies))
+    assert found.log_energy_variance == pytest.approx(np.var(energies))
+    riesz = np.mean(np.exp((dim - 2) * np.array(energies)))
+    assert found.log_riesz_mean == pytest.approx(math.log(riesz), abs=1e-12)
+    for name, extreme in (("cdnv_least", min), ("cdnv_largest", max)):
+        each = [extreme(value for pair, value in cdnv.items() if pair[0] == k) for k in kept]
+        assert getattr(found, name).tolist() == pytest.approx(each), name
+
+
+def test_without_a_pair_apart_nothing_is_left_to_average():
+    found = pairwise_collapse(ClassMoments(3, 2).update(torch.ones(3, 2), [0, 1, 2]))
+    assert found.coinciding == 3
+    for value in (found.cdnv_mean, found.log_energy_mean, found.log_riesz_mean):
+        assert math.isnan(value)
+    assert found.cdnv_least.isnan().all()
+    assert found.cdnv_largest.isnan().all()
+
+
+@pytest.mark.parametrize("scale", [1e-13, 1e13])
+def test_cdnv_of_very_many_classes_does_not_depend_on_the_unit(scale, monkeypatch):
+    monkeypatch.setattr("neuralcollapse.metrics.pairs.FLOAT64_CLASSES", 2)  # then in float32
+    features, labels = long_tail(8, 3, 0.5)
+    plain, scaled = (
+        pairwise_collapse(ClassMoments(8, 3, scatter=False).update(unit * features, labels))
+        for unit in (1.0, scale)
+    )
+    assert scaled.cdnv_mean == pytest.approx(plain.cdnv_mean, rel=1e-4)
+    assert scaled.log_energy_mean == pytest.approx(plain.log_energy_mean, rel=1e-4)
+
+
 def test_coinciding_means_are_counted():
     rows = torch.tensor([[0.0, 1], [0, 1], [1, 0], [-1, 0]]).repeat(2, 1)
     moments = ClassMoments(4, 2).update(
@@ -119,7 +173,7 @@ def test_coinciding_means_are_counted():
     found = pairwise_collapse(moments)
     assert found.coinciding == 1
     assert found.cdnv_mean == math.inf
-    assert found.log_energy_mean == math.inf
+    assert found.log_energy_mean == pytest.approx(uniformity(moments.means)[0])
     assert torch.isfinite(found.cdnv_least).all()
 
 

@@ -92,3 +92,11 @@ def test_bad_input_is_refused(metric):
         metric(torch.randn(3, 5), torch.randn(3, 4))
     with pytest.raises(NonFiniteError, match="expected finite numbers, got 4 NaN"):
         metric(torch.randn(3, 4), torch.tensor([[1.0] * 4, [2.0] * 4, [math.nan] * 4]))
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, "uniform_cosine"])
+def test_short_rows_have_a_direction_too(variant):
+    vertices = simplex_etf(4, 6)
+    means = vertices + 0.1 * torch.eye(4, 6).double()
+    expected = self_duality(vertices, means, variant=variant)
+    assert self_duality(1e-12 * vertices, 1e-9 * means, variant=variant) == pytest.approx(expected)

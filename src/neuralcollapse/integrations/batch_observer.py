@@ -168,8 +168,9 @@ class BatchObserver:
     def discard(self) -> None:
         """Detach from head and layers."""
         if self.opened:
-            self._tap.__exit__(None, None, None)
-            self._layers.__exit__(None, None, None)
+            # As if left by break: of a batch that does not count, errors do not either.
+            self._tap.__exit__(GeneratorExit, None, None)
+            self._layers.__exit__(GeneratorExit, None, None)
             self.opened = False
 
     def finish(self) -> CollapseReport:

@@ -145,7 +145,8 @@ class CollapseWatch:
         **options: Any,
     ) -> None:
         self.epoch, self._config = 0, config
-        self._model, self._last, self._loader = model, epochs, loader
+        self._last = None if epochs is None else whole_number("epochs", epochs, 0)
+        self._model, self._loader = model, loader
         self._test_loader = test_loader if val_loader is None else val_loader
         self._recorder = CollapseRecorder(
             schedule, mode, history, prefix, class_names, include,

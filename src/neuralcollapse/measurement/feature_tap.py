@@ -13,10 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import checked_network
@@ -29,6 +26,7 @@ from neuralcollapse.measurement.head import (
 from neuralcollapse.measurement.head_candidates import head_candidates, named_head, no_head
 from neuralcollapse.measurement.head_choice import choose_head, decides, keeps_confidences, reduced
 from neuralcollapse.measurement.head_product import AppliedMatrix, HeardProducts, bare_matrices
+from neuralcollapse.measurement.kept_error import KeptError
 from neuralcollapse.measurement.layer_call import LayerCall, layer_call
 from neuralcollapse.metrics.head import Head
 
@@ -113,8 +111,8 @@ class FeatureTap:
         self._scale: float | None = None
         self._calls: list[LayerCall] = []
         self._output: Any = None
+        self._failure = KeptError()
         self._heard: dict[nn.Module, str] = {}
-        self._products: HeardProducts | None = None
         self._listening = ExitStack()
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
         whole = isinstance(head, nn.Module)
@@ -123,12 +121,13 @@ class FeatureTap:
             matrices = {name: matrix for name, matrix in matrices.items() if name == head}
             self.name, self._module = (str(head), None) if matrices else named_head(model, head)
         self._told = head is not None  # the head is given, so that no other is looked for
-        if matrices:
-            self._products = HeardProducts(matrices, self._multiplied)
+        heard = self._failure.of(self._multiplied)
+        self._products = HeardProducts(matrices, heard) if matrices else None
 
     @property
     def found(self) -> bool:
         """Whether there is a head, after a forward pass."""
+        self._failure.reraise()
         return self._module is not None
 
     @property
@@ -176,7 +175,7 @@ class FeatureTap:
         self._hooks = [
             register_module_forward_pre_hook(self._begin),
             register_module_forward_hook(self._end, always_call=True),
-            register_module_forward_hook(self._hear, with_kwargs=True),
+            register_module_forward_hook(self._failure.of(self._hear), with_kwargs=True),
         ]
         return self
 
@@ -190,6 +189,7 @@ class FeatureTap:
             hook.remove()
         self._listening.close()  # also in the middle of a forward pass
         self._calls, self._output, self._hooks = [], None, []
+        self._failure.reraise(kind)
 
     def take(self, output: Any = None) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n K"]]:
         """Return (features, logits) of the forward pass since the last call.
@@ -205,6 +205,7 @@ class FeatureTap:
             If the head was not called exactly once, or was called at several positions per sample
             whose logits are not what the network returns.
         """
+        self._failure.reraise()
         output, self._output = self._output if output is None else output, None
         if self._module is None and not self._told:
             self._choose(output)

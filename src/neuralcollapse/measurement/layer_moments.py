@@ -76,8 +76,8 @@ class LayerMoments:
     def __enter__(self) -> LayerMoments:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._tap.__exit__()  # also after a pass that ended with an error
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._tap.__exit__(kind)  # also after a pass that ended with an error
 
     def watch(self, loader: Iterable[Any]) -> Iterable[Any]:
         """Return the same batches, and add the outputs of the layers on each.

@@ -12,6 +12,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import bare
 from neuralcollapse.measurement.head_choice import tensors_of
+from neuralcollapse.measurement.kept_error import KeptError
 from neuralcollapse.measurement.layer_call import TICKS
 from neuralcollapse.measurement.layer_layout import Layout, LayoutReader
 from neuralcollapse.measurement.layer_pool import Pool, pooled
@@ -64,17 +65,19 @@ class LayerTap:
         self._positions: bool | None = None  # what `take` was told last
         self._calls: list[tuple[str, Tensor, int]] = []
         self._hook: torch.utils.hooks.RemovableHandle | None = None
+        self._failure = KeptError()
 
     def __enter__(self) -> LayerTap:
         if self._layers:
-            self._hook = register_module_forward_hook(self._hear)
+            self._hook = register_module_forward_hook(self._failure.of(self._hear))
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._hook is not None:
             self._hook.remove()
         self._hook = None
         self._calls.clear()
+        self._failure.reraise(kind)
 
     def expect(
         self, num_samples: int | None, mask: Tensor | None = None, positions: bool | None = False
@@ -118,6 +121,7 @@ class LayerTap:
         NeuralCollapseError
             If an output is not an (n, d) matrix.
         """
+        self._failure.reraise()
         calls, self._calls = self._calls, []
         _, mask, told = self._expected
         late = told is None and not positions and not callable(self._pool)

@@ -15,7 +15,7 @@ from torch import Tensor
 from neuralcollapse.geometry.code_bound import one_vs_rest_bound
 from neuralcollapse.geometry.one_vs_rest_margin import one_vs_rest_margin
 from neuralcollapse.geometry.softmax_code import SEARCHED, best_known_margin
-from neuralcollapse.metrics.class_vectors import centered_rows
+from neuralcollapse.metrics.class_vectors import centered_rows, unit_rows
 from neuralcollapse.metrics.equiangularity import (
     EquiangularityStatistic,
     equinorm,
@@ -191,7 +191,7 @@ def measure_head(
     fits = num <= head.dim + 1
     dead = (norms <= DEAD * norms.median()).nonzero().squeeze(1).tolist()
     twins = _Twins(num)
-    directions = torch.nn.functional.normalize(centered if fits else rows, dim=1, eps=1e-300)
+    directions = unit_rows(centered if fits else rows)
     angles = EquiangularityStatistic(num)
     sweep_pairs(directions, [twins, angles])
     mean_share = head_mean(rows) / float(rows.square().sum()) if rows.any() else 0.0

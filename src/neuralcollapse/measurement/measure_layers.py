@@ -25,6 +25,7 @@ from neuralcollapse.measurement.samples import Forward, Samples, Unpack
 from neuralcollapse.metrics.ranks import effective_rank
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.metrics.variability import nc1_pinv, nc1_trace_ratio, separation_fuzziness
+from neuralcollapse.validation import byte_budget
 
 
 def measure_layers(
@@ -192,7 +193,9 @@ class _LayerSums:
     """Class moments of every layer, and its features within a budget."""
 
     def __init__(self, num_classes: int, scatter_budget: int, feature_budget: int) -> None:
-        self._num_classes, self._budget, self._room = num_classes, scatter_budget, feature_budget
+        self._num_classes = num_classes
+        self._budget = byte_budget("scatter_budget", scatter_budget)
+        self._room = byte_budget("feature_budget", feature_budget)
         self._states: dict[str, CollapseState] = {}
 
     @property

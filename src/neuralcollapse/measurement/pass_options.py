@@ -10,11 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.batch_parts import LABEL_KEYS
 from neuralcollapse.measurement.samples import Forward, Samples, Unpack
 from neuralcollapse.metrics.catalogue import OwnMetrics
-from neuralcollapse.validation import check_choice, listed_names, real_number, whole_number
+from neuralcollapse.validation import byte_budget, check_choice, listed_names, whole_number
 
 Scatter = Literal["pooled", "per_class"] | bool
 FEATURE_BUDGET = 2**30  # bytes of features to keep, so that NC4 needs no second pass
@@ -55,10 +54,7 @@ class PassOptions:
             if name != "max_batches" or self.max_batches is not None:
                 whole = whole_number(name, getattr(self, name), least)
                 object.__setattr__(self, name, whole)
-        if not real_number("feature_budget", self.feature_budget) >= 0:
-            expected = "a number of bytes of at least 0"
-            got = str(self.feature_budget)
-            raise NeuralCollapseError("feature_budget", expected, got, "pass 0 to keep none")
+        byte_budget("feature_budget", self.feature_budget)
 
     def samples(self, model: nn.Module) -> Samples:
         """Return the reader of batches for a network."""

@@ -78,6 +78,26 @@ class ClassVectors:
         return mirror(total)
 
 
+def unit_rows(rows: Float[Tensor, "K d"]) -> Float[Tensor, "K d"]:
+    """Return rows at length 1, however short they are; zero rows, without a direction, stay zero.
+
+    torch's ``normalize`` and ``cosine_similarity`` have a least length, and so a unit of their own.
+
+    Parameters
+    ----------
+    rows
+        (K, d) vectors.
+
+    Examples
+    --------
+    >>> unit_rows(torch.tensor([[3e-20, 4e-20], [0.0, 0.0]]).double())
+    tensor([[0.6000, 0.8000],
+            [0.0000, 0.0000]], dtype=torch.float64)
+    """
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return rows / norms.where(norms > 0, 1.0)
+
+
 def centered_rows(vectors: Any, center: Any = None) -> Float[Tensor, "K d"]:
     """Return class vectors minus a centre, in float64.
 

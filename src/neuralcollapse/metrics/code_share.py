@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, normalize
 
 from neuralcollapse.geometry.code_bound import one_vs_rest_bound
 from neuralcollapse.geometry.one_vs_rest_margin import one_vs_rest_margin
 from neuralcollapse.geometry.softmax_code import SEARCHED, best_known_margin
+from neuralcollapse.metrics.class_vectors import unit_rows
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def code_share(weight: Tensor, means: Tensor) -> CodeShare:
     (1.0, 1.0, 1.0)
     """
     num, dim = weight.shape
-    rows = normalize(weight.detach().cpu().double(), dim=1)
-    directions = normalize(means.detach().cpu().double(), dim=1)
+    rows = unit_rows(weight.detach().cpu().double())
+    directions = unit_rows(means.detach().cpu().double())
     found, bound = one_vs_rest_margin(rows), one_vs_rest_bound(num, dim)
     best = max(best_known_margin(num, dim), found.lower) if num <= SEARCHED else math.nan
     products = directions @ rows.T
@@ -68,6 +68,6 @@ def code_share(weight: Tensor, means: Tensor) -> CodeShare:
         margin=found.lower,
         proved=min(found.lower / bound, 1.0) if bound > 0 else math.nan,
         known=found.lower / best if best else 1.0,
-        duality=float(cosine_similarity(found.features, directions, dim=1).mean()),
+        duality=float((found.features * directions).sum(1).mean()),
         means=least / best if best else math.nan,
     )

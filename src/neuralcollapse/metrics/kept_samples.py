@@ -37,7 +37,7 @@ class KeptSamples:
 
     def __init__(
         self,
-        budget: int,
+        budget: float,
         labels: Tensor | None = None,
         margins: Tensor | None = None,
         decided: Tensor | None = None,

@@ -64,8 +64,8 @@ class PairTile:
         distances = torch.sub(b, self.gram, alpha=2).add_(a)
         coincide = False
         # Most tiles have no close pair, and a least value is found faster than a mask.
-        if distances.numel() and distances.amin() < CLOSE * (a.amax() + b.amax()):
-            close = (distances < CLOSE * (a + b)).nonzero(as_tuple=True)
+        if distances.numel() and distances.amin() <= CLOSE * (a.amax() + b.amax()):
+            close = (distances <= CLOSE * (a + b)).nonzero(as_tuple=True)
             i, j = (index.expand(distances.shape)[close] for index in (self.i, self.j))
             for part in torch.arange(len(i), device=i.device).split(TILE):
                 apart = (self.vectors[i[part]] - self.vectors[j[part]]).div_(self.unit)

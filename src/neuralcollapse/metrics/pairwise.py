@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.metrics.class_vectors import unit_rows
 from neuralcollapse.metrics.pairs import CLOSE, TILE, PairMean, PairSpread, PairTile, sweep_pairs
 from neuralcollapse.moments.class_moments import Center, ClassMoments
 from neuralcollapse.validation import check_choice, finite_tensor, whole_number
@@ -33,13 +34,14 @@ class PairwiseCollapse:
     log_riesz_mean
         Logarithm of the mean Riesz kernel ||u_i - u_j||^(2-d), formed in logarithms.
     cdnv_mean
-        Mean class-distance normalised variance; infinite if class means coincide.
+        Mean class-distance normalised variance; infinite if class means with a spread coincide.
     cdnv_least, cdnv_largest
-        (K',) smallest and largest CDNV of each class with another.
+        (K',) smallest and largest CDNV of each class with another, NaN if it has none.
     cosine_largest
         (K',) largest cosine of each class with another.
     coinciding
-        Number of pairs of class means at distance 0.
+        Number of pairs of class means at distance 0. They have no energy, and without spread no
+        CDNV: such pairs are left out.
 
     Examples
     --------
@@ -154,19 +156,26 @@ class _Pairwise:
             return
         cosines = tile.cosines
         self._cosines.add(cosines)
-        nearest = _extremes(tile, cosines, largest=self._largest_cosine)
-        a, b = tile.of_pairs(self._half_variances.to(cosines.dtype))
-        values = (a + b).div_(tile.squared_distances)
-        self._cdnv.add(values)
-        worst = _extremes(tile, values, least=self._least_cdnv, largest=self._largest_cdnv)
-        if not math.isfinite(worst):  # 0/0 and v/0 alone are not finite
-            self._coinciding += int((tile.squared_distances == 0).sum())
-        logarithms = self._half_squares(tile, cosines, nearest).log_()  # -2 times the energy
+        i, j, distances = tile.i, tile.j, tile.squared_distances
+        nearest = _extremes(i, j, cosines, largest=self._largest_cosine)
+        a, b = tile.of_pairs((self._half_variances / tile.unit**2).to(cosines.dtype))
+        values, squares = a + b, self._half_squares(tile, cosines, nearest)
+        if tile.coincide:  # pairs at distance 0 count apart, as in `cdnv` and `uniformity`
+            apart = distances != 0
+            self._coinciding += int((~apart).sum())
+            defined, squares = apart | (values != 0), squares[apart]
+            i, j = (index.expand(apart.shape)[defined] for index in (i, j))
+            values, distances = values[defined], distances[defined]
+        self._cdnv.add(values.div_(distances))
+        _extremes(i, j, values, least=self._least_cdnv, largest=self._largest_cdnv)
+        logarithms = squares.log_()  # -2 times the energy
         self._logarithms.add(logarithms)
         self._riesz = float(np.logaddexp(self._riesz, self._log_riesz(logarithms)))
 
     def _log_riesz(self, logarithms: Tensor) -> float:
         """Logarithm of the sum of the Riesz kernel; less than e^-80 of the closest counts so."""
+        if not logarithms.numel():
+            return -math.inf
         if self._exponent == 0:  # the kernel is 1 in the plane, also where directions coincide
             return math.log(logarithms.numel())
         power = -self._exponent / 2
@@ -188,17 +197,14 @@ class _Pairwise:
             close = (cosines > 1 - CLOSE).nonzero(as_tuple=True)
             i, j = (index.expand(squared.shape)[close] for index in (tile.i, tile.j))
             for part in torch.arange(len(i), device=i.device).split(TILE):
-                left, right = (
-                    torch.nn.functional.normalize(self._rows[k[part]], dim=1, eps=0.0)
-                    for k in (i, j)
-                )
+                left, right = (unit_rows(self._rows[k[part]]) for k in (i, j))
                 exact = (left - right).square().sum(1).div_(2 * self._simplex)
                 squared[tuple(axis[part] for axis in close)] = exact.to(squared.dtype)
         return squared
 
     def result(self, classes: Tensor) -> PairwiseCollapse:
         """Return what was seen."""
-        pairs = self._cosines.count
+        pairs, alone = self._logarithms.count, self._largest_cdnv == -math.inf
         shift = 0.5 * math.log(2 * self._simplex)
         return PairwiseCollapse(
             classes=classes,
@@ -207,27 +213,27 @@ class _Pairwise:
             cosine_max=float(self._largest_cosine.max()),
             log_energy_mean=-0.5 * self._logarithms.mean - shift,
             log_energy_variance=0.25 * self._logarithms.variance,
-            log_riesz_mean=self._riesz - math.log(pairs) - self._exponent * shift,
+            log_riesz_mean=self._riesz - math.log(pairs or math.nan) - self._exponent * shift,
             cdnv_mean=self._cdnv.mean,
-            cdnv_least=self._least_cdnv,
-            cdnv_largest=self._largest_cdnv,
+            cdnv_least=self._least_cdnv.masked_fill_(alone, math.nan),
+            cdnv_largest=self._largest_cdnv.masked_fill_(alone, math.nan),
             cosine_largest=self._largest_cosine,
             coinciding=self._coinciding,
         )
 
 
 def _extremes(
-    tile: PairTile, values: Tensor, largest: Tensor, least: Tensor | None = None
+    i: Tensor, j: Tensor, values: Tensor, largest: Tensor, least: Tensor | None = None
 ) -> float:
     """Take the extremes of each row's pairs into (K,) tensors, and return the largest of all."""
     pairs, highs = values.ndim == 1, []
-    for axis, index in ((-1, tile.i.flatten()), (0, tile.j.flatten())):
+    for axis, index in ((-1, i.flatten()), (0, j.flatten())):
         highs.append(values if pairs else values.amax(axis))
         largest.scatter_reduce_(0, index, highs[-1].to(largest), "amax")
         if least is not None:
             low = values if pairs else values.amin(axis)
             least.scatter_reduce_(0, index, low.to(least), "amin")
-    return float(highs[0].max())
+    return float(highs[0].max()) if values.numel() else -math.inf
 
 
 def frequency_thirds(counts: Any) -> Int[Tensor, " K"]:

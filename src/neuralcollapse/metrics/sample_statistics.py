@@ -28,6 +28,7 @@ from neuralcollapse.metrics.sample_batch import (
 )
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.moments.group_sums import GROUPS
+from neuralcollapse.validation import byte_budget, whole_number
 
 PAIR_CLASSES = 256  # up to so many, minimum margins of pairs cost little beside the scores
 
@@ -46,10 +47,12 @@ class SampleStatistics:
         *,
         centers: Tensor | NearestCenter | None = None,
         keep: bool = False,
-        feature_budget: int = 0,
+        feature_budget: float = 0,
         intervals: bool | None = False,
         confidences: bool = False,
     ) -> None:
+        num_classes, dim = whole_number("num_classes", num_classes), whole_number("dim", dim)
+        feature_budget = byte_budget("feature_budget", feature_budget)
         groups = keeps_groups(intervals, num_classes, dim)
         self.moments = ClassMoments(num_classes, dim, scatter, groups=groups)
         self._intervals = intervals

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from neuralcollapse.metrics.class_vectors import ClassVectors
+from neuralcollapse.metrics.class_vectors import ClassVectors, unit_rows
 from neuralcollapse.metrics.equiangularity import product_distance
 from neuralcollapse.validation import (
     ROW_A_CLASS,
@@ -73,7 +73,7 @@ def self_duality(
     check_choice("variant", variant, get_args(Variant))
     head, rows = _head_and_means(weight, means, center, center_head)
     if variant == "cosine":
-        return float((1 - torch.cosine_similarity(head.rows, rows.rows, dim=1)).mean())
+        return float((1 - (unit_rows(head.rows) * unit_rows(rows.rows)).sum(1)).mean())
     if variant in ("uniform_dot", "uniform_cosine"):
         products = (head.rows * rows.rows).sum(1)
         if variant == "uniform_cosine":

@@ -20,6 +20,7 @@ from neuralcollapse.validation.arrays import (
 from neuralcollapse.validation.choices import check_choice
 from neuralcollapse.validation.class_names import check_class_names, listed_names
 from neuralcollapse.validation.counts import (
+    byte_budget,
     check_size,
     class_counts,
     decay_strength,
@@ -46,6 +47,7 @@ __all__ = [
     "are_shares",
     "as_matrix",
     "as_tensor",
+    "byte_budget",
     "check_choice",
     "check_class_names",
     "check_finite",

@@ -143,6 +143,28 @@ def real_number(argument: str, value: Any) -> Any:
     return number
 
 
+def byte_budget(argument: str, value: Any) -> float:
+    """Return `value`, a number of bytes of at least 0; infinity is no limit, and NaN no number.
+
+    Parameters
+    ----------
+    argument
+        Name to use in an error.
+    value
+        The number.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If it is not such a number.
+    """
+    number = real_number(argument, value)
+    if not number >= 0:
+        expected, remedy = "a number of bytes of at least 0", "pass 0 to keep none"
+        raise NeuralCollapseError(argument, expected, str(value), remedy)
+    return number
+
+
 def positive(argument: str, value: float) -> float:
     """Return `value` as a finite float above zero.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neuralcollapse.geometry.simplex_etf import nearest_etf, standard_simplex
 from neuralcollapse.metrics.catalogue import FIRST
+from neuralcollapse.metrics.class_vectors import unit_rows
 from neuralcollapse.report.html.packing import pack, short
 from neuralcollapse.runs.run import Run
 from neuralcollapse.runs.snapshots import Snapshot
@@ -111,7 +112,7 @@ def _clustered(shot: Snapshot, classes: list[int]) -> list[int]:
     """Return classes in the order in which those that point alike stand together."""
     if len(classes) < 3:
         return sorted(classes)
-    rows = torch.nn.functional.normalize(shot.rows[sorted(classes)], dim=1)
+    rows = unit_rows(shot.rows[sorted(classes)])
     angles = np.clip(1 - (rows @ rows.T).numpy(), 0, None)
     if not np.isfinite(angles).all():
         return sorted(classes)
@@ -121,7 +122,7 @@ def _clustered(shot: Snapshot, classes: list[int]) -> list[int]:
 
 
 def _packed_cosines(rows: Tensor) -> str:
-    directions = torch.nn.functional.normalize(rows, dim=1)
+    directions = unit_rows(rows)
     i, j = torch.triu_indices(len(rows), len(rows), offset=1)
     cosines = (directions @ directions.T)[i, j].clamp(-1, 1)
     return pack(np.rint(cosines.numpy() * GRAM_STEPS), "<i2")

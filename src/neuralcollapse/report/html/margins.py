@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neuralcollapse.metrics.class_vectors import unit_rows
 from neuralcollapse.report.html.packing import pack
 from neuralcollapse.runs.snapshots import Snapshot
 from neuralcollapse.wording import number
@@ -112,7 +113,7 @@ def _pair(shot: Snapshot, i: int, j: int, margin: float | None) -> dict[str, Any
     a, b = shot.rows[[i, j]]
     distance = float((a - b).square().sum())
     spread = float(shot.trace_variances[[i, j]].sum())
-    cosine = float(torch.nn.functional.cosine_similarity(a, b, dim=0))
+    cosine = float(unit_rows(a[None]) @ unit_rows(b[None]).T)
     return {
         "i": i,
         "j": j,

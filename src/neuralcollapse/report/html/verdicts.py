@@ -11,6 +11,7 @@ import torch
 from neuralcollapse.measurement.departure import Departure, departures
 from neuralcollapse.measurement.readings import ratio_on_test, record_apart, record_reading
 from neuralcollapse.metrics.catalogue import FIRST, metric_named
+from neuralcollapse.metrics.class_vectors import unit_rows
 from neuralcollapse.metrics.metric import Reading
 from neuralcollapse.metrics.rows import DECISIONS, NC1, NC2, NC3, NC4
 from neuralcollapse.plain_text import brief
@@ -199,7 +200,7 @@ def _closest(run: Run) -> str:
     """Name the pair of class means with the largest cosine."""
     for shot in run.snapshots[-1:]:
         if len(shot.present) > 2:
-            rows = torch.nn.functional.normalize(shot.rows[shot.present], dim=1)
+            rows = unit_rows(shot.rows[shot.present])
             cosines = (rows @ rows.T).fill_diagonal_(-2)
             if not bool(torch.isfinite(cosines).all()):
                 return ""

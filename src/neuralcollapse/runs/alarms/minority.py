@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from neuralcollapse.metrics.class_vectors import centered_rows
+from neuralcollapse.metrics.class_vectors import centered_rows, unit_rows
 from neuralcollapse.runs.alarms.situation import Situation, called
 from neuralcollapse.wording import share
 
@@ -45,7 +45,7 @@ def minority_cosine(weight: Tensor, counts: Tensor) -> float:
     minority = (counts > 0) & (counts * MINORITY <= counts.max())
     if int(minority.sum()) < 2:
         return math.nan
-    rows = torch.nn.functional.normalize(centered_rows(weight)[minority])
+    rows = unit_rows(centered_rows(weight)[minority])
     cosines = (rows @ rows.T)[tuple(torch.triu_indices(len(rows), len(rows), 1))]
     return float(cosines.mean())
 
