@@ -41,10 +41,10 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
         remedy = "pass the last layer as head=, a module or its name, with a weight of shape (K, d)"
         raise NeuralCollapseError("model", "a linear head (nn.Linear)", "none was called", remedy)
     if output is None:
-        ran = ", ".join(repr(call.name) for call in calls)
+        heard = ", ".join(repr(call.name) for call in calls)
         expected = "what the model returns, which tells the head from other layers"
         remedy = "pass the head as head=, or let the training step call the model, not a part of it"
-        raise NeuralCollapseError("head", expected, f"nothing, after calls of {ran}", remedy)
+        raise NeuralCollapseError("head", expected, f"nothing, after calls of {heard}", remedy)
     named, returned = _returned(output)
     makers = [(tensor, _makers(calls, tensor)) for tensor in returned]
     made = [call for _, found in makers for call in found]
