@@ -50,11 +50,11 @@ def test_a_batch_that_is_dropped_takes_its_error_along():
     model, x = spoiled(), torch.ones(5, 3)
     observer = BatchObserver(model)
     observer.open()
-    observer.expect(torch.zeros(5, dtype=torch.int64))
+    observer.expect((x, torch.zeros(5, dtype=torch.int64)))
     model(x)
     observer.discard()
     observer.open()
-    observer.expect(torch.zeros(5, dtype=torch.int64))
+    observer.expect((x, torch.zeros(5, dtype=torch.int64)))
     model(x)
     with pytest.raises(NeuralCollapseError, match="bias: expected finite"):
         observer.close()
