@@ -176,7 +176,7 @@ def test_what_is_no_number_of_bytes_is_no_budget(call, bad):
 
 @pytest.mark.parametrize("bad", [NAN, 2.5, -1], ids=str)
 def test_epochs_to_watch_are_a_whole_number(bad):
-    with pytest.raises(Exception, match=r"epochs: expected .* at least 0|Type-check error"):
+    with pytest.raises(Exception, match=r"epochs: expected .*at least 0|Type-check error"):
         watch(LAYERS, [(X, Y)], epochs=bad)
 
 
