@@ -20,6 +20,7 @@ from neuralcollapse.metrics import (
     separation_fuzziness,
     vci,
 )
+from neuralcollapse.metrics.between import between_whitener
 from neuralcollapse.metrics.class_distance import CDNVStatistic
 from neuralcollapse.metrics.collapse_index import loses_digits
 from neuralcollapse.metrics.pairs import sweep_pairs
@@ -375,3 +376,23 @@ def test_lost_digits_of_float64_count_where_classes_differ(strong, null):
     assert loses_digits(moments) == bool(strong.any())
     said = [c for c in measure_features(features, labels).cautions if "too little for float64" in c]
     assert len(said) == int(strong.any())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("num", "dim"), [(6, 16), (20, 8)])
+def test_a_massive_feature_hides_no_direction_between_the_classes(num, dim, dtype):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(40 * num) % num
+    features = 0.3 * torch.randn(num, dim, generator=generator, dtype=torch.float64)[labels]
+    features = features + torch.randn(40 * num, dim, generator=generator, dtype=torch.float64)
+    features[:, 3] = 1e7 * (1 + features[:, 3] if dtype == torch.float64 else 1)
+    features[:, 3] += 1e5 * torch.randn(40 * num, generator=generator, dtype=torch.float64)
+    features = features.to(dtype)
+    moments = ClassMoments(num, dim).update(features, labels)
+    x, y = features.double().numpy(), labels.numpy()
+    means = np.stack([x[y == k].mean(0) for k in range(num)])
+    rank = min(num - 1, dim)
+    _, lengths, directions = np.linalg.svd(means - means.mean(0), full_matrices=False)
+    within = (x - means[y]) @ (directions[:rank].T / lengths[:rank])
+    assert nc1_pinv(moments) == pytest.approx((within**2).sum() / len(x), rel=1e-4)
+    assert len(between_whitener(moments, "balanced", "class_mean")) == rank
