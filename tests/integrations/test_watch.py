@@ -190,6 +190,22 @@ def test_the_state_of_a_watch_continues_a_run_to_the_epoch_and_step(
     assert [record["epoch"] for record in read_history(tmp_path / "run")] == [1, 4, 8]
 
 
+def test_a_resumed_run_compares_batches_with_the_class_means_of_the_epoch_before(network, loader):
+    def trained(collapse):
+        for inputs, _labels in collapse.batches():
+            network(inputs)
+        return collapse.epoch_end()["nc4_agreement"]
+
+    network.eval()  # without dropout, and in one order, so that epochs are alike
+    loader = list(loader)
+    whole = nc.watch(network, loader, mode="batches")
+    assert math.isnan(trained(whole))
+    kept = json.loads(json.dumps(whole.state_dict()))
+    again = nc.watch(network, loader, mode="batches")
+    again.load_state_dict(kept)
+    assert trained(again) == trained(whole)
+
+
 def test_an_error_in_the_loop_is_not_followed_by_a_measurement(network, loader):
     watched = nc.watch(network, loader, mode="batches")
 

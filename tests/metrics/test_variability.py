@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neuralcollapse import measure_features
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry import simplex_etf
 from neuralcollapse.metrics import (
@@ -19,7 +20,9 @@ from neuralcollapse.metrics import (
     separation_fuzziness,
     vci,
 )
+from neuralcollapse.metrics.between import between_whitener
 from neuralcollapse.metrics.class_distance import CDNVStatistic
+from neuralcollapse.metrics.collapse_index import loses_digits
 from neuralcollapse.metrics.pairs import sweep_pairs
 from neuralcollapse.moments import ClassMoments
 
@@ -339,3 +342,57 @@ def test_means_that_only_equal_weights_tell_apart_have_no_vci():
     moments = ClassMoments(2, 2).update(features, labels)
     assert nc1_pinv(moments) == 0
     assert math.isnan(vci(moments))
+
+
+def massive(direction, dtype):
+    """Classes of spread .01, with a direction of spread 1e6."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(240) % 4
+    noise = 0.01 * torch.randn(240, 8, generator=generator, dtype=torch.float64)
+    along = torch.nn.functional.normalize(direction.double(), dim=0)
+    strong = 1e6 * torch.randn(240, 1, generator=generator, dtype=torch.float64) * along
+    means = torch.randn(4, 8, generator=generator, dtype=torch.float64)
+    return (means[labels] + noise + strong).to(dtype), labels
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_massive_feature_costs_vci_no_digits(dtype):
+    features, labels = massive(torch.eye(8)[3], dtype)
+    moments = ClassMoments(4, 8).update(features, labels)
+    rescaled = features.double() / features.double().std(0)  # VCI does not see it
+    expected = vci(ClassMoments(4, 8).update(rescaled, labels))
+    assert vci(moments) == pytest.approx(expected, rel=1e-4)
+    assert not loses_digits(moments)
+
+
+@pytest.mark.parametrize(
+    ("strong", "null"), [(torch.ones(8), False), (torch.zeros(8), False), (torch.zeros(8), True)]
+)
+def test_lost_digits_of_float64_count_where_classes_differ(strong, null):
+    features, labels = massive(strong, torch.float64)
+    if null:  # as after a LayerNorm
+        features -= features.mean(1, keepdim=True)
+    moments = ClassMoments(4, 8).update(features, labels)
+    assert loses_digits(moments) == bool(strong.any())
+    said = [c for c in measure_features(features, labels).cautions if "too little for float64" in c]
+    assert len(said) == int(strong.any())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("num", "dim"), [(6, 16), (20, 8)])
+def test_a_massive_feature_hides_no_direction_between_the_classes(num, dim, dtype):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(40 * num) % num
+    features = 0.3 * torch.randn(num, dim, generator=generator, dtype=torch.float64)[labels]
+    features = features + torch.randn(40 * num, dim, generator=generator, dtype=torch.float64)
+    features[:, 3] = 1e7 * (1 + features[:, 3] if dtype == torch.float64 else 1)
+    features[:, 3] += 1e5 * torch.randn(40 * num, generator=generator, dtype=torch.float64)
+    features = features.to(dtype)
+    moments = ClassMoments(num, dim).update(features, labels)
+    x, y = features.double().numpy(), labels.numpy()
+    means = np.stack([x[y == k].mean(0) for k in range(num)])
+    rank = min(num - 1, dim)
+    _, lengths, directions = np.linalg.svd(means - means.mean(0), full_matrices=False)
+    within = (x - means[y]) @ (directions[:rank].T / lengths[:rank])
+    assert nc1_pinv(moments) == pytest.approx((within**2).sum() / len(x), rel=1e-4)
+    assert len(between_whitener(moments, "balanced", "class_mean")) == rank

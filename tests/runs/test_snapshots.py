@@ -205,3 +205,17 @@ def test_of_very_many_test_samples_some_are_kept(data, tmp_path, monkeypatch):
     (read,) = read_snapshots(tmp_path)
     assert read.held_out_total == shot.held_out_total
     assert certificate_data(read).of == str(shot.held_out_total)
+
+
+@pytest.mark.parametrize("unit", [1e60, 1e-60])
+def test_a_snapshot_holds_sizes_that_float32_does_not(tmp_path, data, unit):
+    plain = measure_features(data["features"], data["labels"], data["weight"])
+    scaled = measure_features(unit * data["features"], data["labels"], data["weight"] / unit)
+    shots = []
+    for folder, report in (("plain", plain), ("scaled", scaled)):
+        write_snapshot(tmp_path / folder, 1, report)
+        shots += read_snapshots(tmp_path / folder)
+    one, other = shots
+    torch.testing.assert_close(other.rows / unit, one.rows, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(other.weight * unit, one.weight, rtol=1e-6, atol=1e-6)
+    assert snapshot(1, scaled).rows.isfinite().all()

@@ -51,6 +51,8 @@ class BatchObserver:
     ----------
     opened
         Whether hooks on head and layers are registered.
+    centers
+        (K, d) class means of the epoch before, NaN for absent classes; None in the first.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class BatchObserver:
         self._layers = LayerMoments(model, options.layers)
         self._samples, self._scatter = options.samples(model), options.scatter
         self._state: CollapseState | None = None
-        self._centers: Tensor | None = None
+        self.centers: Tensor | None = None
         self._refusal: Exception | None = None
         self._expected: tuple[Any, Tensor | None] | None = None
         self.opened = False
@@ -153,9 +155,8 @@ class BatchObserver:
                 raise NeuralCollapseError("labels", expected, str(len(labels)), remedy)
             if self._state is None:
                 num_classes, dim = self._tap.sizes
-                centers = self._centers
                 self._state = CollapseState(
-                    num_classes, dim, self._scatter, centers=centers, keep=True
+                    num_classes, dim, self._scatter, centers=self.centers, keep=True
                 )
             self._state.gather(features, labels, logits)
             if self._check is not None:
@@ -199,7 +200,7 @@ class BatchObserver:
         self._layers.merge()
         layers, before = self._layers.values(), self._layers.last
         self._layers.listening()  # afresh
-        self._centers = state.moments.means
+        self.centers = state.moments.means
         weight = None if head is None else head.weight.clone()
         bias = None if head is None or head.bias is None else head.bias.clone()
         names = check_class_names(None, num_classes)

@@ -86,6 +86,10 @@ def _samples(report: CollapseValues) -> Iterator[str]:
             "Some directions of the features vary too little for float32 beside the others (after "
             "a LayerNorm always one, along which no classes differ): VCI may be wrong if classes "
             "differ along them; measure float64 features to be sure."
+            if report.train.moments.narrow
+            else "Classes differ along directions in which the features vary too little for "
+            "float64 beside the others: VCI may be wrong; to be sure, measure the features "
+            "without the strongest direction."
         )
     single = sum(size == 1 for size in setting.class_sizes)
     if single:

@@ -56,12 +56,34 @@ def _whitener(moments: ClassMoments, weighting: Weighting, center: Center) -> Te
     kept = values > floor
     if num <= dim:
         kept[0] = False
-    if bool((values[kept] < STEEP * values[-1]).any()):  # whose digits the squares have lost
+    told = int(kept.sum())
+    if told < min(num - 1, dim):
+        told = max(told, _told_apart(moments, rows if num <= dim else None, small))
+    # Squares have lost the digits of short directions, and do not show those told by features.
+    if told > int(kept.sum()) or bool((values[kept] < STEEP * values[-1]).any()):
         rows = weighted_means(moments, weighting, center)
         _, lengths, directions = torch.linalg.svd(rows, full_matrices=False)
-        kept = lengths.square() > floor
-        return directions[kept] / lengths[kept, None]
+        return directions[:told] / lengths[:told, None]
     values, vectors = values[kept], vectors[:, kept]
     if num <= dim:
         return (vectors / values).T @ rows
     return (vectors / values.sqrt()).T
+
+
+def _told_apart(moments: ClassMoments, rows: Tensor | None, small: Tensor) -> int:
+    """Return in how many directions class means differ, each feature in units of its own error.
+
+    A massive feature is rounded more coarsely than the others, and hides none of them.
+    """
+    eps = torch.finfo(torch.float32 if moments.narrow else torch.float64).eps
+    means, counts = moments.means[moments.present], moments.counts[moments.present, None]
+    spread = moments.trace_variances[moments.present].mean() / moments.dim
+    within = moments.within.diagonal() if moments.scatter else spread
+    rounded = ((means.square() + within) / counts).sum(0).mul(eps**2 / 12).sqrt()
+    errors = rounded + EPS * means.norm(dim=0)
+    errors = errors.where(errors > 0, 1.0)
+    if rows is not None:
+        small = (rows / errors) @ (rows / errors).T
+    values = torch.linalg.eigvalsh(small if rows is not None else small / errors / errors[:, None])
+    floor = max(max(len(means), moments.dim) * EPS * float(values[-1]), 16 * moments.dim)
+    return int((values[int(rows is not None) :] > floor).sum())  # one fewer than classes

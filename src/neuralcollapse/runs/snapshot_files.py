@@ -15,7 +15,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import read_npz, reading, remove_half_written, write_npz
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.moments.class_moments import ClassMoments
-from neuralcollapse.runs.snapshots import Snapshot, snapshot
+from neuralcollapse.runs.snapshots import Snapshot, short, snapshot
 from neuralcollapse.theory.sufficient_statistics import SufficientStatistics
 
 FOLDER = "snapshots"
@@ -80,7 +80,7 @@ def write_snapshot(
     arrays |= {f"before_{name}": value for name, value in layer.items()}
     small = {"rows", "weight", "pair_margins", "held_out_margins", "held_out_confidences"}
     arrays = {
-        name: np.asarray(value, dtype=np.float32) if name in small else np.asarray(value)
+        name: np.asarray(short(value) if name in small else value)
         for name, value in arrays.items()
         if value is not None
     }

@@ -22,6 +22,7 @@ MARGIN_LEVELS = (0.0, 0.05, 0.5)  # quantiles of the training margins that are k
 CLOSEST_PAIRS = 20
 MOST_HELD_OUT = 100_000  # test margins: more are sampled, which a certificate loses little by
 SAMPLE_SEED = 0
+LARGEST, SMALLEST = 2.0**120, 2.0**-60  # of what float32 holds with all its digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,7 @@ def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None 
         class_names=list(report.class_names),
         counts=moments.counts.cpu(),
         center=center,
-        rows=(moments.means.cpu() - center).float().double(),
+        rows=short(moments.means.cpu() - center).double(),
         trace_variances=moments.trace_variances.cpu(),
         squared_norm=float(moments.squared_norm),
         closest_pairs=torch.tensor(closest, dtype=torch.float64).reshape(-1, 3),
@@ -134,6 +135,23 @@ def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None 
         **({} if report.test is None or levels is None else _held_out(report.test)),
         before=None if before is None else _layer(before, moments.counts.cpu()),
     )
+
+
+def short(values: Tensor) -> Tensor:
+    """Return values in float32, or as they are where their size is beyond it.
+
+    Parameters
+    ----------
+    values
+        Of any shape; infinity and NaN stay.
+
+    Examples
+    --------
+    >>> [short(size * torch.ones(2).double()).dtype for size in (1.0, 1e60)]
+    [torch.float32, torch.float64]
+    """
+    size = float(values.abs().nan_to_num(0.0, 0.0).max()) if values.numel() else 0.0
+    return values.float() if size == 0 or SMALLEST <= size <= LARGEST else values
 
 
 def recorded_settings(shot: Snapshot) -> dict[str, Any]:

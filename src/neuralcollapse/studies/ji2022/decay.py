@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, figure, label_ends, save
 from neuralcollapse.metrics import etf_distance
+from neuralcollapse.metrics.decisions import decide
 from neuralcollapse.studies.claims import Evidence, largest
 from neuralcollapse.studies.descent import minimize_flat, train_on_all
 from neuralcollapse.studies.figure_job import ALL_SCALES, FigureJob
@@ -95,7 +96,7 @@ def _smoothed_network() -> tuple[Tensor, float]:
     )
     with torch.no_grad():
         logits = network(inputs)
-    return margins_of_pairs(logits, labels), float((logits.argmax(1) == labels).double().mean())
+    return margins_of_pairs(logits, labels), float((decide(logits, labels)[0] > 0).double().mean())
 
 
 @study.claim(
