@@ -225,8 +225,8 @@ def test_features_that_never_vary_are_no_weak_directions():
     features[:, 5] = 2.0
     moments = collect(features, torch.arange(500) % 4)
     assert not loses_digits(moments)
-    assert moments.scatter_round_off > 0
-    assert collect(features.double(), torch.arange(500) % 4).scatter_round_off == 0
+    assert moments.coarse
+    assert not collect(features.double(), torch.arange(500) % 4).coarse
     labels = torch.arange(40) % 4
     report = measure_features(torch.eye(4, 6)[labels] + 0.1, labels)  # nothing varies in a class
     assert report["vci"] == 0

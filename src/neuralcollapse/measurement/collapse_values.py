@@ -85,7 +85,7 @@ class CollapseValues(Mapping[str, float]):
     def departures(self) -> Mapping[str, Departure]:
         """How far lengths, angles and Gram matrices are from the predicted ones, and by chance.
 
-        By the name of the metric that is graded by it; empty for equal classes.
+        By the name of the metric whose grade it decides; empty for equal classes.
         """
         return self._departures[0]
 

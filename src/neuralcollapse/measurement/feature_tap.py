@@ -217,7 +217,10 @@ class FeatureTap:
                 remedy = f"let it take all its inputs at once, {remedy}; and run each batch once"
             raise NeuralCollapseError("head", "one call in each forward pass", got, remedy)
         given = calls[0].as_given()
-        given.refuse_changed()
+        if given is None:
+            expected = f"features and logits of {self.name!r} that stay as they are after its call"
+            remedy = "write h = h.relu() or z = z / t, say, instead of h.relu_() or z /= t"
+            raise NeuralCollapseError("model", expected, "some changed in place", remedy)
         call = reduced(given, output)
         if self.tick < 0 and output is not None:
             self.confident = keeps_confidences(call, output)
@@ -245,7 +248,7 @@ class FeatureTap:
         if not isinstance(chosen.module, AppliedMatrix):
             self._products = None
         self._calls = [call for call in self._calls if call.module is chosen.module]
-        self._read(chosen.as_given())
+        self._read(chosen.as_given() or chosen)
 
     def _read(self, call: LayerCall) -> None:
         """Read the weight while it is still that of the call: training may change it soon."""
@@ -278,7 +281,7 @@ class FeatureTap:
             if self._module is None and not (self._told or self._absent or empty):
                 self._choose(output)
             # Before the weight changes, or whoever trains changes the logits.
-            self._calls = [] if empty else [call.as_given().kept() for call in self._calls]
+            self._calls = [] if empty else [call.held() for call in self._calls]
 
     def _multiplied(self, call: LayerCall, former: LayerCall | None) -> None:
         """Hear a product, or that a bias was added to the former one."""

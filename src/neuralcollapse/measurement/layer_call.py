@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.head import two_sided
 
 TICKS = itertools.count()
@@ -52,32 +51,30 @@ class LayerCall:
     def __post_init__(self) -> None:
         object.__setattr__(self, "sums", (_bit_sum(self.features), _bit_sum(self.logits)))
 
-    def _changed(self) -> tuple[bool, bool]:
-        """Return whether features and logits were changed in place since the call."""
-        now = _bit_sum(self.features), _bit_sum(self.logits)
-        return not torch.equal(now[0], self.sums[0]), not torch.equal(now[1], self.sums[1])
+    def as_given(self) -> LayerCall | None:
+        """Return the call as the layer gave it; None if what changed in place cannot be had again.
 
-    def as_given(self) -> LayerCall:
-        """Return the call with the logits that the layer gave, if they were changed in place."""
-        if self._changed() != (False, True):
+        Logits can: the layer answers anew.
+        """
+        entered, left = self.sums
+        if not torch.equal(_bit_sum(self.features), entered):
+            return None
+        if torch.equal(_bit_sum(self.logits), left):
             return self
         answer = answers(self, self.features.flatten(0, -2).to(own_dtype(self)))
         if answer is None:
-            return self
+            return None
         return replace(self, logits=answer.view_as(self.logits).to(self.logits), left=self.logits)
 
-    def kept(self) -> LayerCall:
-        """Return the call with logits of its own while a network trains, which may change them."""
-        if not torch.is_grad_enabled() or any(self._changed()):
-            return self
-        return replace(self, logits=self.logits.clone(), left=self.logits)
+    def held(self) -> LayerCall:
+        """Return the call as far as it is known when the network returns.
 
-    def refuse_changed(self) -> None:
-        """Refuse a call of which something was changed in place that nothing brings back."""
-        if any(self._changed()):
-            expected = f"features and logits of {self.name!r} that stay as they are after its call"
-            remedy = "write h = h.relu() or z = z / t, say, instead of h.relu_() or z /= t"
-            raise NeuralCollapseError("model", expected, "some changed in place", remedy)
+        Its logits are its own while a network trains, since what trains it may change them.
+        """
+        given = self.as_given()
+        if given is self and torch.is_grad_enabled():
+            return replace(self, logits=self.logits.clone(), left=self.logits)
+        return self if given is None else given
 
     @property
     def num_classes(self) -> int:

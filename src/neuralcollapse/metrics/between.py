@@ -75,11 +75,10 @@ def _told_apart(moments: ClassMoments, rows: Tensor | None, small: Tensor) -> in
 
     A massive feature is rounded more coarsely than the others, and hides none of them.
     """
-    eps = torch.finfo(torch.float32 if moments.narrow else torch.float64).eps
     means, counts = moments.means[moments.present], moments.counts[moments.present, None]
     spread = moments.trace_variances[moments.present].mean() / moments.dim
     within = moments.within.diagonal() if moments.scatter else spread
-    rounded = ((means.square() + within) / counts).sum(0).mul(eps**2 / 12).sqrt()
+    rounded = ((means.square() + within) / counts).sum(0).mul(moments.rounding).sqrt()
     errors = rounded + EPS * means.norm(dim=0)
     errors = errors.where(errors > 0, 1.0)
     if rows is not None:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.metrics.between import EPS, between_whitener, weighted_means
-from neuralcollapse.moments.class_moments import FLOAT32_PRODUCT, ClassMoments
+from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.validation import check_choice
 
+FLOAT32_PRODUCT = 2.0**-25  # round-off of a scatter in float32, over the variance of a feature
 LEAST_PIVOT = 1e-5  # of the largest pivot: below it the scatter is numerically singular
 KNOWN = 10  # times the round-off: a variance above it has a correct digit
 LEAST_RATIO = 1e-9  # of the largest eigenvalue: below it, round-off of the larger ones would show
@@ -95,7 +96,7 @@ def loses_digits(moments: ClassMoments) -> bool:
         return False
     scatter = moments.within_scatter("pooled")
     units, varying = _units(scatter), scatter.diagonal() > 0
-    products = FLOAT32_PRODUCT if moments.scatter_round_off else moments.dim * EPS
+    products = FLOAT32_PRODUCT if moments.coarse else moments.dim * EPS
     floor = KNOWN * max(products, _added(moments, scatter))
     scaled = (scatter / units / units[:, None])[varying][:, varying]
     if not len(scaled):
@@ -151,10 +152,9 @@ def _least_variance(factor: Tensor) -> float:
 
 def _added(moments: ClassMoments, scatter: Tensor) -> float:
     """Return the largest variance that rounding of the features adds, each in its `_units`."""
-    eps = torch.finfo(torch.float32 if moments.narrow else torch.float64).eps
     present, units = moments.present, _units(scatter).square()
     squares = moments.class_weights("pooled")[present] @ moments.means[present].square()
-    return eps**2 / 12 * float(((squares + scatter.diagonal()) / units).sum())
+    return moments.rounding * float(((squares + scatter.diagonal()) / units).sum())
 
 
 def _by_projection(scatter: Tensor, moments: ClassMoments) -> Tensor:

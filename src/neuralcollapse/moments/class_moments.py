@@ -17,7 +17,6 @@ from neuralcollapse.validation import check_choice
 
 Weighting = Literal["pooled", "balanced"]
 Center = Literal["class_mean", "sample_mean"]
-FLOAT32_PRODUCT = 2.0**-25  # round-off of a float32 scatter, over its mean diagonal
 _WEIGHTING: dict[Center, Weighting] = {"class_mean": "balanced", "sample_mean": "pooled"}
 
 
@@ -192,9 +191,16 @@ class ClassMoments(ClassSums):
     @property
     def _rounded(self) -> Float[Tensor, " K"]:
         """Mean squared length of what rounding adds to the features of each class."""
-        eps = torch.finfo(torch.float32 if self.narrow else torch.float64).eps
         sizes = self._norms(("means",), lambda: self.means).square() + self.trace_variances
-        return eps**2 / 12 * sizes  # of even errors of half a unit
+        return self.rounding * sizes
+
+    @property
+    def rounding(self) -> float:
+        """Variance that rounding adds to a number, over its square: of even errors of half a unit.
+
+        That of float32 if there were features of it, or narrower; else of float64.
+        """
+        return torch.finfo(torch.float32 if self.narrow else torch.float64).eps ** 2 / 12
 
     @property
     def narrow(self) -> bool:
@@ -202,16 +208,9 @@ class ClassMoments(ClassSums):
         return self._drained().coarse > 0
 
     @property
-    def scatter_round_off(self) -> float:
-        """Largest error to expect in the within-class variance along a direction.
-
-        Products in float32 err by some 3e-8 of the mean variance of a feature, in every direction.
-        0 if all products were float64.
-        """
-        if self._drained().coarse < 1:
-            return 0.0
-        variance = (self.class_weights("pooled") * self.trace_variances).nansum()
-        return FLOAT32_PRODUCT * float(variance) / self.dim
+    def coarse(self) -> bool:
+        """Whether products of features were taken in float32."""
+        return self._drained().coarse == 1
 
     def class_weights(self, weighting: Weighting) -> Float[Tensor, " K"]:
         """Return the weight of each class, (K,), summing to 1: n_k / N or 1 / (present classes).
