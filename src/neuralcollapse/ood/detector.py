@@ -11,6 +11,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.head import checked_bias, checked_head
+from neuralcollapse.metrics.nearest_center import LONGEST
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.validation import (
     as_tensor,
@@ -82,7 +83,7 @@ class Detector(ABC):
 
     def _readable(self, features: Tensor) -> Tensor:
         rows = finite_matrix("features", features).to(self.device)
-        check_squares("features", rows, least=0.0, most=1e150)
+        check_squares("features", rows, least=0.0, most=LONGEST)
         return rows
 
     def matrix(self, argument: str, features: Any) -> Tensor:

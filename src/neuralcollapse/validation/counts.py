@@ -146,13 +146,6 @@ def real_number(argument: str, value: Any) -> Any:
 def byte_budget(argument: str, value: Any) -> float:
     """Return `value`, a number of bytes of at least 0; infinity is no limit, and NaN no number.
 
-    Parameters
-    ----------
-    argument
-        Name to use in an error.
-    value
-        The number.
-
     Raises
     ------
     NeuralCollapseError
