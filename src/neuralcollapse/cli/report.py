@@ -17,7 +17,7 @@ LOOK = 1.0  # seconds between two looks at the runs
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="Folders of runs, with a history.jsonl; others are left out."),
+        typer.Argument(help="Folders of runs, with a history.jsonl; files are left out."),
     ],
     out: Annotated[Path, typer.Option(dir_okay=False, help="The page to write.")] = Path(
         "report.html"
