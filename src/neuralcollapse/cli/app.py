@@ -90,7 +90,9 @@ def _warnings_are_one_line() -> Iterator[None]:
 
     def one_line(message: Any, category: type[Warning], *where: Any, **more: Any) -> str:
         own = category.__module__.startswith("neuralcollapse")
-        return f"warning: {message}\n" if own else usual(message, category, *where, **more)
+        return (
+            f"warning: {plain(str(message))}\n" if own else usual(message, category, *where, **more)
+        )
 
     warnings.formatwarning = one_line
     try:
