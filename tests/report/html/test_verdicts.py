@@ -68,7 +68,7 @@ def test_the_alignment_of_the_head(value, sentence, grade):
     ("value", "sentence"),
     [
         (0.05, "The head is aligned with the class means more closely than is predicted for thes"),
-        (0.5, "The head is not yet aligned with the class means, as far as is predicted for the"),
+        (0.5, "The head is not yet aligned with the class means as is predicted for these class"),
     ],
 )
 def test_the_head_of_unequal_classes_is_held_against_their_own_target(tmp_path, value, sentence):
@@ -79,6 +79,14 @@ def test_the_head_of_unequal_classes_is_held_against_their_own_target(tmp_path, 
     target = number(reading_at_end(run, "nc3_self_duality")[0].target)
     assert f"(predicted {target}, by chance " in text
     assert f"{number(departures_at_end(run)['nc3_self_duality'].distance)} from the shape" in text
+
+
+def test_a_head_that_is_farther_than_predicted_is_not_said_to_be_as_near(tmp_path):
+    run = read_run(write_run(tmp_path / "run", epochs=2, snapshots=1, sizes=[60, 59, 58, 57]))
+    run.records[-1]["nc3_self_duality"] = 0.05
+    (text,) = (found.text for found in verdicts(run) if found.group.startswith("NC3"))
+    assert reading_at_end(run, "nc3_self_duality")[0].target < 0.01
+    assert text.startswith("The head is aligned with the class means, nearly as is predicted for")
 
 
 def test_of_a_long_name_both_ends_are_told(tmp_path):

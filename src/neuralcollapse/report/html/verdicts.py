@@ -133,11 +133,12 @@ def _nc3(run: Run) -> Iterator[Standing]:
                 f"(by chance {number(departure.chance.value)})"
             )
         if reading.target and reading.grade in ("collapsed", "on the way"):
+            nearly = ", nearly" if reading.grade == "collapsed" else ""
             aligned = (
                 "The head is aligned with the class means more closely than is predicted for these "
                 "class sizes"
                 if run.records[-1][name] < reading.target
-                else f"{aligned}, as far as is predicted for these class sizes"
+                else f"{aligned}{nearly} as is predicted for these class sizes"
             )
         text = f"{aligned}: distance {_moving(run, name, reading)}{apart}."
         yield _standing(NC3, reading, alone, text)
