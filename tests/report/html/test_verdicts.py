@@ -86,7 +86,8 @@ def test_a_head_that_is_farther_than_predicted_is_not_said_to_be_as_near(tmp_pat
     run.records[-1]["nc3_self_duality"] = 0.05
     (text,) = (found.text for found in verdicts(run) if found.group.startswith("NC3"))
     assert reading_at_end(run, "nc3_self_duality")[0].target < 0.01
-    assert text.startswith("The head is aligned with the class means, nearly as is predicted for")
+    assert text.startswith("The head is aligned with the class means")
+    assert ", nearly as is predicted for these class sizes: distance 0.05," in text
 
 
 def test_of_a_long_name_both_ends_are_told(tmp_path):
