@@ -150,15 +150,20 @@ class NearestCenter:
             Logits of the head, if there is one.
         """
         wide = features.dtype == torch.float64 or not features.is_floating_point()
-        dtype = torch.float64 if wide else torch.float32
-        size = self.chunk_rows
+        size, dtype = self.chunk_rows, torch.float64 if wide else torch.float32
         chunks = zip(features.split(size), labels.split(size), strict=True)
-        found = [self._judged(rows, likely, dtype) for rows, likely in chunks]
-        if len(found) == 1:
-            return found[0]
-        winners, own, ahead, logits = zip(*found, strict=True)
-        decided = None if self._head is None else torch.cat(logits)
-        return torch.cat(winners), torch.cat(own), torch.cat(ahead), decided
+        parts = [self._judged(rows, likely, dtype) for rows, likely in chunks]
+        *found, logits = zip(*parts, strict=True)
+        winners, own, ahead = map(torch.cat, found)
+        close = (winners == TIED).nonzero().squeeze(1)
+        if len(close):  # which this dtype cannot decide
+            rows, likely = features[close], labels[close]
+            finer = self._by_distances(rows, likely) if wide else self.judged(rows.double(), likely)
+            for values, exact in zip((winners, own, ahead), finer[:3], strict=True):
+                values[close] = exact.to(values.dtype)
+        if self._head is None or len(logits) == 1:
+            return winners, own, ahead, logits[0]
+        return winners, own, ahead, torch.cat(logits)
 
     def distances(self, features: Tensor) -> Tensor:
         """Return the distances to all means by differences, (n, K) float64; inf if absent."""
@@ -173,22 +178,17 @@ class NearestCenter:
         scores, logits, squares, slack = self._scores(features, dtype)
         margins, found = decide(scores, likely, slack)
         own = squares - 2 * scores.gather(1, likely[:, None]).squeeze(1)
-        ahead = 2 * margins
-        close = (found == TIED).nonzero().squeeze(1)
-        if len(close):
-            finer = self._finer(features[close], likely[close], dtype)
-            for values, exact in zip((found, own, ahead), finer, strict=True):
-                values[close] = exact.to(values.dtype)
-        return found, own, ahead, logits
+        return found, own, 2 * margins, logits
 
-    def _finer(self, rows: Tensor, likely: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """Return winners, own and ahead as `judged`, of rows that this dtype cannot decide."""
-        if dtype == torch.float32:
-            return self._judged(rows, likely, torch.float64)[:3]
-        distances = self.distances(rows)
-        further, found = decide(-distances, likely)
-        own = distances.gather(1, likely[:, None]).squeeze(1)
-        return found, own.square(), further * (further + 2 * own)
+    def _by_distances(self, features: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        """Return winners, own and ahead as `judged`, of rows that products cannot decide."""
+        size, parts = self.chunk_rows, []
+        for rows, likely in zip(features.split(size), labels.split(size), strict=True):
+            distances = self.distances(rows)
+            further, found = decide(-distances, likely)
+            own = distances.gather(1, likely[:, None]).squeeze(1)
+            parts.append((found, own.square(), further * (further + 2 * own)))
+        return tuple(map(torch.cat, zip(*parts, strict=True)))
 
     def _scores(
         self, features: Tensor, dtype: torch.dtype
