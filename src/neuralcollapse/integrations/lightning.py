@@ -103,7 +103,7 @@ class CollapseCallback(_Callback):
     Notes
     -----
     A pass reads as many batches as the Trainer does (``limit_train_batches``,
-    ``limit_val_batches``); for a training stream without a length, as many as the epoch had.
+    ``limit_val_batches``), and at most as many as the longest epoch so far had.
 
     A metric of validation data is ``test_nc1_pinv`` in the records, the page and, as
     ``collapse/test_nc1_pinv``, in the logs. Batch norm's running averages differ a little between
@@ -179,7 +179,7 @@ class CollapseCallback(_Callback):
     @never_ending
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin a fit, possibly a second one of another module, with a rehearsal on one batch."""
-        self._observer, self._epoch = None, 0
+        self._observer, self._epoch, self._batches = None, 0, 0
         self._recorder.optimizers = trainer.optimizers
         self._recorder.open(_config(trainer, pl_module))
         self._before = max((record["epoch"] for record in self.records), default=0)
@@ -209,7 +209,7 @@ class CollapseCallback(_Callback):
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Attach to head and layers, if this epoch is measured from its batches."""
-        self._batches = batch_idx + 1
+        self._batches = max(self._batches, batch_idx + 1)
         if self._observer is not None and self._due(trainer, trainer.current_epoch + 1):
             self._observer.open()
             self._observer.expect(batch)
