@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.integrations.batch_observer import BatchObserver
+from neuralcollapse.integrations.batch_observer import BatchObserver, refuse_unheeded
 from neuralcollapse.integrations.loggers import sink
 from neuralcollapse.integrations.missing import MissingLibrary
 from neuralcollapse.integrations.quiet import never_ending
@@ -160,6 +160,7 @@ class CollapseCallback(_Callback):
             resume=resume, overwrite=overwrite,
         )  # fmt: skip
         self._options = PassOptions.of(options, type(self), class_names=self._recorder.class_names)
+        refuse_unheeded(mode, self._options, loader=loader, val_loader=val_loader)
         self._validation = validation
         self._loader, self._val_loader = loader, val_loader
         self._observer: BatchObserver | None = None

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from neuralcollapse.integrations.batch_observer import BatchObserver
+from neuralcollapse.integrations.batch_observer import BatchObserver, refuse_unheeded
 from neuralcollapse.integrations.missing import MissingLibrary
 from neuralcollapse.integrations.quiet import never_ending
 from neuralcollapse.integrations.watch import Loaders
@@ -50,7 +50,8 @@ class CollapseTrainerCallback(TrainerCallback):
         the training batches themselves, at no extra pass; labels must reach the model, which
         they do not under label smoothing. The network changes between these batches, so their
         within-class variability includes its drift, and NC4 goes by the class means of the epoch
-        before (NaN in the first): logged names say ``collapse_batches``.
+        before (NaN in the first): logged names say ``collapse_batches``, and there are no
+        evaluation values.
     evaluation
         Whether to measure the trainer's ``eval_dataset`` too, if it has one or several by name.
     loader, val_loader
@@ -136,6 +137,7 @@ class CollapseTrainerCallback(TrainerCallback):
         )  # fmt: skip
         known = self._recorder.class_names
         self._options = PassOptions.of(options, type(self), label_keys=keys, class_names=known)
+        refuse_unheeded(mode, self._options, loader=loader, val_loader=val_loader)
         self._loader, self._val_loader, self._evaluation = loader, val_loader, evaluation
         self._loaders: tuple[Iterable[Any], Loaders] | None = None
         self._observer: BatchObserver | None = None
