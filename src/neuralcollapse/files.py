@@ -271,7 +271,8 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         If there is no such file, or it cannot be read, holds Python objects, or unpacks to more
         than a GiB and 200 times its own size.
     """
-    with reading(path, "an npz file of plain arrays", "save numeric arrays with numpy.savez"):
+    remedy = "save arrays of numbers, or of text after .astype(str), with numpy.savez"
+    with reading(path, "an npz file of plain arrays", remedy):
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
         if unpacked > max(BOMB_BYTES, BOMB_RATIO * os.path.getsize(path)):
