@@ -540,7 +540,7 @@ def test_a_network_that_takes_a_mapping_is_told_how_to_pass_it():
     x, y = data()
     loader = [{"x": x, "labels": y}]
     with pytest.raises(
-        NeuralCollapseError, match=r"takes x by name, got .* 'batch'; pass forward="
+        NeuralCollapseError, match=r"takes x by name, got .* 'batch'; .* or model\(inputs\['x'\]\)"
     ):
         nc.measure(Whole(), loader)
     close(nc.measure(Whole(), loader, forward=lambda model, batch: model(batch)), expected())
