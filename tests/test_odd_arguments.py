@@ -94,6 +94,8 @@ REPORT = nc.measure_features(X, Y)
         (lambda: nc.measure(MODEL, BATCHES, feature_budget="x"), "feature_budget: expected a num"),
         (lambda: nc.measure(MODEL, BATCHES, feature_budget=NAN), "feature_budget: expected a num"),
         (lambda: nc.measure(MODEL, BATCHES, device="nope"), "device: expected a device of torch"),
+        (lambda: nc.measure(MODEL, BATCHES, device="cuda:99"), "device: .* is here, got 'cuda:99'"),
+        (lambda: nc.measure(MODEL, BATCHES, min_samples=99), "min_samples: .* that two .* got 99"),
         (lambda: nc.CollapseMetrics(3, 4, head=3), r"head: expected shape \(3, 4\)"),
         (lambda: REPORT.worst_pairs(0), "count: expected at least 1"),
         (lambda: nc.compare(REPORT, None), "report_b: expected a report, got NoneType"),

@@ -163,6 +163,7 @@ ANT = ["ant", "bee"]
         (lambda: integer_labels("y", [0, 3], 2, 3), "below 3, .* got labels from 0 to 3"),
         (lambda: integer_labels("y", [5, 3], 2, 2, ANT), "below 2, .* got labels from 3 to 5"),
         (lambda: integer_labels("y", ANT, 2, 2), "class indices 0..K-1"),
+        (lambda: integer_labels("y", [0, 255], 2, 2), "0 to 255; .*ignore_index="),
         (lambda: integer_labels("y", ["ant", "wasp"], 2, 2, ANT), r"got \['wasp'\]"),
         (lambda: integer_labels("y", ["ant"], 1, 2, ["ant"] * 2), "class_names has once"),
         (lambda: integer_labels("y", torch.eye(2), 2, 3), "one-hot rows of num_classes = 3 col"),

@@ -214,7 +214,11 @@ def reading(path: str | os.PathLike[str], expected: str, remedy: str) -> Iterato
 
 
 @contextmanager
-def writing(path: str | os.PathLike[str], remedy: str = "free space, or choose another") -> Any:
+def writing(
+    path: str | os.PathLike[str],
+    remedy: str = "free space, or choose another",
+    argument: str = "out",
+) -> Any:
     """Turn an `OSError` while writing into an error that says what to do.
 
     Parameters
@@ -223,6 +227,8 @@ def writing(path: str | os.PathLike[str], remedy: str = "free space, or choose a
         File or folder.
     remedy
         What to do.
+    argument
+        What the caller calls it.
 
     Raises
     ------
@@ -233,7 +239,7 @@ def writing(path: str | os.PathLike[str], remedy: str = "free space, or choose a
         yield
     except OSError as error:
         raise NeuralCollapseError(
-            "out", f"room and permission to write {os.fspath(path)}", _reason(error), remedy
+            argument, f"room and permission to write {os.fspath(path)}", _reason(error), remedy
         ) from error
 
 
@@ -271,7 +277,8 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         If there is no such file, or it cannot be read, holds Python objects, or unpacks to more
         than a GiB and 200 times its own size.
     """
-    with reading(path, "an npz file of plain arrays", "save numeric arrays with numpy.savez"):
+    remedy = "save numeric arrays, or text after .astype(str), with numpy.savez"
+    with reading(path, "an npz file of plain arrays", remedy):
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
         if unpacked > max(BOMB_BYTES, BOMB_RATIO * os.path.getsize(path)):

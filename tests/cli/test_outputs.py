@@ -168,3 +168,9 @@ def test_what_is_no_command_is_one_line_too(arguments):
     assert result.stderr.startswith("error: No such ")
     assert len(result.stderr.splitlines()) == 1
     assert "Usage" in run().output  # without a command there is help
+
+
+def test_no_output_lies_in_a_file(file):
+    for option in ("--json", "--save"):
+        told = error_of("measure", file, option, file / "new" / "x")
+        assert f"{option}: expected a path in a folder, got" in told

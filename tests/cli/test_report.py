@@ -36,6 +36,13 @@ def test_report_refuses_a_folder_without_history_in_one_line(tmp_path):
     assert not (tmp_path / "page.html").exists()
 
 
+def test_a_page_of_another_ending_is_refused_by_the_name_of_its_option(tmp_path):
+    folder = write_run(tmp_path / "run", epochs=2, snapshots=0)
+    result = run("report", folder, "--out", tmp_path / "page.md")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: --out: expected one of .html, .htm, got '.md'")
+
+
 def test_a_live_page_follows_the_run_until_it_is_interrupted(tmp_path, monkeypatch):
     folder, page, seen = write_run(tmp_path / "run", epochs=2, snapshots=0), tmp_path / "p.html", []
 

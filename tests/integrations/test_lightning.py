@@ -278,6 +278,14 @@ def test_limits_of_the_trainer_and_options_of_measure(network, dataset):
     assert sum(row["samples"] for row in callback.records[0]["classes"]) == 48
 
 
+def test_an_epoch_cut_short_is_measured_on_what_the_longest_had(network, dataset):
+    loader = DataLoader(dataset, batch_size=len(dataset) // 3)
+    callback = CollapseCallback("full")
+    quiet_fit(module_of(lightning, network), loader, callback, max_steps=4, max_epochs=-1)
+    counts = [sum(row["samples"] for row in r["classes"]) for r in callback.records]
+    assert counts == [len(dataset)] * 2
+
+
 @pytest.mark.parametrize("mode", ["pass", "batches"])
 def test_what_cannot_be_measured_never_ends_training(network, loader, mode):
     network.append(nn.Softmin(1))  # which turns every decision round

@@ -375,3 +375,30 @@ def test_a_batch_without_some_classes_does_not_tell_what_is_measured_of_all():
     wide = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 8))
     with pytest.raises(NeuralCollapseError, match="include: expected metrics that are measured"):
         nc.watch(wide, batches, include=["nc2_code"])
+
+
+@pytest.mark.parametrize(
+    "given", [{"val_loader": []}, {"test_loader": []}, {"max_batches": 2}, {"min_samples": 5}]
+)
+def test_what_only_a_pass_heeds_is_refused_of_batches(network, loader, given):
+    words = rf"^{next(iter(given))}: expected nothing with mode='batches'.*use mode='pass'"
+    with pytest.raises(NeuralCollapseError, match=words):
+        nc.watch(network, loader, mode="batches", **given)
+
+
+@pytest.mark.parametrize("mode", ["pass", "batches"])
+def test_how_samples_were_read_is_said_in_every_mode(mode):
+    torch.manual_seed(0)
+    network = nn.Linear(4, 3)
+    loader = [(torch.randn(6, 5, 4), torch.arange(30).reshape(6, 5) % 3)]
+    with (
+        warnings.catch_warnings(record=True, action="always") as caught,
+        nc.watch(network, loader, mode=mode, shift_labels=True) as collapse,
+    ):
+        for inputs, _labels in collapse.batches():
+            network(inputs)
+        collapse.epoch_end()
+    said = [str(warning.message) for warning in caught]
+    for words in ("Labels are shifted", "Each position counts as a sample"):
+        assert any(words in text for text in said)
+        assert any(words in text for text in collapse.records[0]["cautions"])

@@ -78,6 +78,7 @@ def test_nothing_is_unpickled(tmp_path):
     ("text", "message"),
     [
         ("a,b\n1,x\n", "'b' in f.csv; rename the column of labels"),
+        ("a;label\n1;0\n", "'a;label' in f.csv.*part columns by commas"),
         ("label,class\n1,2\n", "'label', 'class' in f.csv"),
         ("", "f.csv: expected a csv file with a header"),
         ("a,b,a,label\n1,2,3,0\n", "each name of a column once, got 'a' more than once in f.csv"),

@@ -250,6 +250,16 @@ def test_inside_batches_the_network_can_be_copied_pickled_and_left():
     assert watch.epoch_end()["epoch"] == 2
 
 
+def test_a_batch_that_runs_elsewhere_is_refused_and_says_so():
+    model = network()
+    watched = nc.watch(copy.deepcopy(model), batches(), mode="batches").batches()
+    x, _ = next(watched)
+    model(x)
+    with pytest.raises(NeuralCollapseError, match=r"no call of it .* the very model that was pass"):
+        next(watched)
+    assert not _global_forward_hooks
+
+
 def test_a_batch_that_runs_twice_is_refused_and_says_so():
     model = network()
     watched = nc.watch(model, batches(), mode="batches").batches()

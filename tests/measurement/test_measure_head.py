@@ -166,3 +166,13 @@ def test_nothing_but_the_mean_row_depends_on_the_unit_of_a_head(scale):
     for name in {*plain.values} - {"head_mean"}:
         assert scaled[name] == plain[name], name
     assert (scaled.dead, plain.dead) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["state_dict", "model_state_dict", "model"])
+def test_a_checkpoint_holds_its_weights_under_a_usual_name(tmp_path, name):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(4, 3))
+    optimizer = torch.optim.Adam(network.parameters())
+    checkpoint = {name: network.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}
+    torch.save(checkpoint, tmp_path / "c.pt")
+    assert torch.equal(head_from_file(tmp_path / "c.pt").weight, network[0].weight)

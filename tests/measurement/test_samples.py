@@ -540,10 +540,25 @@ def test_a_network_that_takes_a_mapping_is_told_how_to_pass_it():
     x, y = data()
     loader = [{"x": x, "labels": y}]
     with pytest.raises(
-        NeuralCollapseError, match=r"takes x by name, got .* 'batch'; pass forward="
+        NeuralCollapseError, match=r"takes x by name, got .* 'batch'; .* or model\(inputs\['x'\]\)"
     ):
         nc.measure(Whole(), loader)
     close(nc.measure(Whole(), loader, forward=lambda model, batch: model(batch)), expected())
+
+
+def test_a_data_set_of_batches_ends_at_its_length():
+    x, y = data()
+
+    class Batches(torch.utils.data.Dataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            assert index < 2, "read beyond its end"
+            half = slice(index * len(y) // 2, (index + 1) * len(y) // 2)
+            return x[half], y[half]
+
+    close(nc.measure(body(), Batches()), expected())
 
 
 def test_objects_may_have_a_mask():

@@ -107,6 +107,7 @@ def test_two_classes_have_no_nc2():
             reading = report.reading(name)
             assert reading.grade == ""
             assert reading.words == "two vectors are always an ETF"
+        assert "Gram matrix" not in str(report)
 
 
 @pytest.mark.parametrize(("num_classes", "dim"), [(10, 4), (30, 8), (100, 64)])

@@ -74,3 +74,8 @@ def test_the_sentences(records, sentences):
     text = summary_text(records)
     for sentence in sentences:
         assert sentence in text
+
+
+def test_a_change_that_rounds_away_is_no_fall():
+    told = summary_text([record(1, 1.0, 0.51), record(9, 1.0, 0.5)])
+    assert "(NC1) went to 0.5," in told

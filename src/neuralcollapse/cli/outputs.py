@@ -25,7 +25,7 @@ def check_outputs(given: Mapping[str, Any]) -> None:
     ------
     NeuralCollapseError
         If two of the paths are one file, however spelled and linked; or a file to write is a
-        folder, has not the ending of its kind, or is a page of another.
+        folder, lies in a file, has not the ending of its kind, or is a page of another.
     """
     paths = [
         (name, Path(each))
@@ -39,6 +39,7 @@ def check_outputs(given: Mapping[str, Any]) -> None:
                 expected = "a file that is not read, nor written otherwise"
                 got = f"{path}, which is"
                 raise NeuralCollapseError(name, expected, got, "choose another name")
+            _require_folder(name, path)
             if name != "out":
                 _require_writable(name, path)
 
@@ -51,6 +52,13 @@ def _same(path: Path, other: Path) -> bool:
     if path.exists() and other.exists():
         return path.samefile(other)
     return os.path.realpath(path) == os.path.realpath(other)
+
+
+def _require_folder(name: str, path: Path) -> None:
+    above = next((folder for folder in path.parents if folder.exists()), None)
+    if above is not None and not above.is_dir():
+        got = f"{path}, where {above} is a file"
+        raise NeuralCollapseError(name, "a path in a folder", got, "choose another name")
 
 
 def _require_writable(name: str, path: Path) -> None:

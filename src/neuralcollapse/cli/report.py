@@ -37,8 +37,10 @@ def report(
     import webbrowser
 
     from neuralcollapse.report.html import write_page
+    from neuralcollapse.report.html.template import require_replaceable
     from neuralcollapse.runs import read_runs
 
+    require_replaceable(out, "out")
     runs = [path for path in runs if not path.is_file()] or runs  # as sweep.csv of sweep/*
     written = _sizes(runs) if live else []
     path = write_page(read_runs(runs), out, live=live)

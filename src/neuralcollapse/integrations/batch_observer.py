@@ -15,7 +15,7 @@ from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_moments import LayerMoments
 from neuralcollapse.measurement.pass_options import PassOptions
-from neuralcollapse.measurement.passes import Check
+from neuralcollapse.measurement.passes import Check, reading_notes
 from neuralcollapse.measurement.split_report import SplitReport, value_names
 from neuralcollapse.metrics.catalogue import own_metrics
 from neuralcollapse.metrics.over_ranks import (
@@ -26,6 +26,31 @@ from neuralcollapse.metrics.over_ranks import (
 )
 from neuralcollapse.metrics.state import CollapseState
 from neuralcollapse.validation import check_class_names
+
+
+def refuse_unheeded(mode: str, options: PassOptions, **data: Any) -> None:
+    """Refuse with ``mode="batches"`` what only a pass of its own could heed.
+
+    Parameters
+    ----------
+    mode
+        How measurements are made.
+    options
+        Those of `measure`.
+    data
+        Loaders by the names of their arguments, None where none was given.
+
+    Raises
+    ------
+    NeuralCollapseError
+        If one is given with ``mode="batches"``.
+    """
+    given = {name: loader is not None for name, loader in data.items()}
+    given |= {"max_batches": options.max_batches is not None}
+    given |= {"min_samples": options.min_samples > 1}
+    for name in (name for name, is_given in given.items() if is_given and mode == "batches"):
+        expected = "nothing with mode='batches', which measures all that training runs"
+        raise NeuralCollapseError(name, expected, "a value", "leave it out, or use mode='pass'")
 
 
 class BatchObserver:
@@ -189,13 +214,16 @@ class BatchObserver:
         with one_refuses_all_refuse():
             if refusal is not None:
                 raise refusal
-            found = None if state is None else (*self._tap.sizes, self._tap.read())
+            found = None
+            if state is not None:
+                tap = self._tap
+                found = *tap.sizes, tap.read(), tap.decisive, tap.dense
         found = shared(found)
         if found is None:
             expected = "training batches with labels between two measurements"
             remedy = "let batches go through the watched model, or use mode='pass'"
             raise NeuralCollapseError("mode", expected, "none", remedy)
-        num_classes, dim, head = found
+        num_classes, dim, head, decisive, dense = found
         state = over_ranks(state or CollapseState(num_classes, dim, self._scatter, keep=True))
         self._layers.merge()
         layers, before = self._layers.values(), self._layers.last
@@ -205,6 +233,8 @@ class BatchObserver:
         bias = None if head is None or head.bias is None else head.bias.clone()
         names = check_class_names(None, num_classes)
         train = SplitReport.of(state, weight, bias, self._own)
+        cosine = head is not None and head.scale is not None
+        notes = [*reading_notes(self._tap.name, self._samples, decisive, cosine, dense)]
         return CollapseReport(
-            train, names, weight, bias, own=self._own, layers=layers, before=before
+            train, names, weight, bias, own=self._own, layers=layers, before=before, notes=notes
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.integrations.batch_observer import BatchObserver
+from neuralcollapse.integrations.batch_observer import BatchObserver, refuse_unheeded
 from neuralcollapse.integrations.loggers import sink
 from neuralcollapse.integrations.missing import MissingLibrary
 from neuralcollapse.integrations.quiet import never_ending
@@ -103,7 +103,7 @@ class CollapseCallback(_Callback):
     Notes
     -----
     A pass reads as many batches as the Trainer does (``limit_train_batches``,
-    ``limit_val_batches``); for a training stream without a length, as many as the epoch had.
+    ``limit_val_batches``), and at most as many as the longest epoch so far had.
 
     A metric of validation data is ``test_nc1_pinv`` in the records, the page and, as
     ``collapse/test_nc1_pinv``, in the logs. Batch norm's running averages differ a little between
@@ -160,6 +160,7 @@ class CollapseCallback(_Callback):
             resume=resume, overwrite=overwrite,
         )  # fmt: skip
         self._options = PassOptions.of(options, type(self), class_names=self._recorder.class_names)
+        refuse_unheeded(mode, self._options, loader=loader, val_loader=val_loader)
         self._validation = validation
         self._loader, self._val_loader = loader, val_loader
         self._observer: BatchObserver | None = None
@@ -179,7 +180,7 @@ class CollapseCallback(_Callback):
     @never_ending
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin a fit, possibly a second one of another module, with a rehearsal on one batch."""
-        self._observer, self._epoch = None, 0
+        self._observer, self._epoch, self._batches = None, 0, 0
         self._recorder.optimizers = trainer.optimizers
         self._recorder.open(_config(trainer, pl_module))
         self._before = max((record["epoch"] for record in self.records), default=0)
@@ -209,7 +210,7 @@ class CollapseCallback(_Callback):
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Attach to head and layers, if this epoch is measured from its batches."""
-        self._batches = batch_idx + 1
+        self._batches = max(self._batches, batch_idx + 1)
         if self._observer is not None and self._due(trainer, trainer.current_epoch + 1):
             self._observer.open()
             self._observer.expect(batch)

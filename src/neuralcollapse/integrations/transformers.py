@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from neuralcollapse.integrations.batch_observer import BatchObserver
+from neuralcollapse.integrations.batch_observer import BatchObserver, refuse_unheeded
 from neuralcollapse.integrations.missing import MissingLibrary
 from neuralcollapse.integrations.quiet import never_ending
 from neuralcollapse.integrations.watch import Loaders
@@ -50,7 +50,8 @@ class CollapseTrainerCallback(TrainerCallback):
         the training batches themselves, at no extra pass; labels must reach the model, which
         they do not under label smoothing. The network changes between these batches, so their
         within-class variability includes its drift, and NC4 goes by the class means of the epoch
-        before (NaN in the first): logged names say ``collapse_batches``.
+        before (NaN in the first): logged names say ``collapse_batches``, and there are no
+        evaluation values.
     evaluation
         Whether to measure the trainer's ``eval_dataset`` too, if it has one or several by name.
     loader, val_loader
@@ -82,8 +83,8 @@ class CollapseTrainerCallback(TrainerCallback):
 
     Notes
     -----
-    With ``max_steps``, a pass reads as many batches as the epoch had. Checkpoints of the trainer
-    keep the records, so that alarms and schedule continue when training is resumed.
+    With ``max_steps``, a pass reads as many batches as the longest epoch so far had. Checkpoints of
+    the trainer keep the records, so that alarms and schedule continue when training is resumed.
 
     Examples
     --------
@@ -136,12 +137,13 @@ class CollapseTrainerCallback(TrainerCallback):
         )  # fmt: skip
         known = self._recorder.class_names
         self._options = PassOptions.of(options, type(self), label_keys=keys, class_names=known)
+        refuse_unheeded(mode, self._options, loader=loader, val_loader=val_loader)
         self._loader, self._val_loader, self._evaluation = loader, val_loader, evaluation
         self._loaders: tuple[Iterable[Any], Loaders] | None = None
         self._observer: BatchObserver | None = None
         self._hook: Any = None
         self._last: int | None = None
-        self._before = self._begun = 0
+        self._before = self._begun = self._epoch = self._batches = 0
         self.quiet = False
 
     @property
@@ -162,6 +164,7 @@ class CollapseTrainerCallback(TrainerCallback):
         """Begin a training run, possibly of a new model, with a rehearsal on one batch."""
         model = self._trainer.model  # a new one in every run with `model_init`
         self._loaders, self._observer = None, None
+        self._epoch = self._batches = 0
         if state.global_step and self._key in state.stateful_callbacks and not self.records:
             self._recorder.load_state_dict(state.stateful_callbacks[self._key])
         optimizer = kwargs.get("optimizer")
@@ -187,8 +190,9 @@ class CollapseTrainerCallback(TrainerCallback):
         self._begun = state.global_step
         # Without a length, the number of epochs is the largest integer.
         self._last = self._before + min(math.ceil(state.num_train_epochs), 10**9)
-        due = self._due(math.floor(state.epoch or 0) + 1)
-        if self._observer is not None and due:
+        # Of a stream, whose length is not known, an epoch is a fraction of one to the state.
+        self._epoch = max(self._epoch, math.floor(state.epoch or 0)) + 1
+        if self._observer is not None and self._due():
             model = self._trainer.model
             self._hook = model.register_forward_pre_hook(self._hear, with_kwargs=True)
 
@@ -213,18 +217,18 @@ class CollapseTrainerCallback(TrainerCallback):
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure and log, if the epoch is due."""
         self.let_go()
-        epoch = math.ceil(state.epoch)
-        if not self._due(epoch):
+        batches = (state.global_step - self._begun) * args.gradient_accumulation_steps
+        self._batches = max(self._batches, batches)
+        if not self._due():
             return
         if self._observer is not None:
             measured = self._observer.finish()
         else:
             train, test = self._data()
             if args.max_steps > 0 and self._loader is None:
-                steps = state.global_step - self._begun
-                train = Bounded(train, steps * args.gradient_accumulation_steps)
+                train = Bounded(train, self._batches)
             measured = measured_passes(self._trainer.model, train, test, self._options, merged=True)
-        number = self._before + epoch
+        number = self._before + self._epoch
         with one_refuses_all_refuse():
             record = self._recorder.record(measured, number, state.global_step, self._last)
         self._trainer.log(self._recorder.scalars(record))
@@ -241,8 +245,8 @@ class CollapseTrainerCallback(TrainerCallback):
         """Key of the state of this callback in a checkpoint, which may hold several."""
         return f"neuralcollapse/{self._recorder.prefix}"
 
-    def _due(self, epoch: int) -> bool:
-        return self._recorder.due(self._before + epoch, self._last)
+    def _due(self) -> bool:
+        return self._recorder.due(self._before + self._epoch, self._last)
 
     @never_ending
     def _hear(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:

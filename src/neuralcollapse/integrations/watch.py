@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from neuralcollapse.integrations.batch_observer import BatchObserver
+from neuralcollapse.integrations.batch_observer import BatchObserver, refuse_unheeded
 from neuralcollapse.integrations.loggers import sink
 from neuralcollapse.measurement.pass_options import PassOptions
 from neuralcollapse.measurement.passes import measured_passes, rehearse
@@ -41,7 +41,8 @@ class CollapseWatch:
         ``"batches"``: the batches of training themselves, at no extra pass; iterate over
         ``collapse.batches()`` instead of the loader. The network changes between these batches,
         so their within-class variability includes its drift, and NC4 goes by the class means of
-        the epoch before (NaN in the first); logged names say ``collapse_batches``.
+        the epoch before (NaN in the first); logged names say ``collapse_batches``, and there are
+        no validation values.
     schedule
         ``"economy"`` (log-spaced epochs), ``"business"`` (every epoch), ``"full"`` (every class
         and the worst pairs too), a number of epochs, or a `Schedule`.
@@ -153,6 +154,7 @@ class CollapseWatch:
             resume=resume, overwrite=overwrite,
         )  # fmt: skip
         self._options = PassOptions.of(options, type(self), class_names=self._recorder.class_names)
+        refuse_unheeded(mode, self._options, val_loader=val_loader, test_loader=test_loader)
         self._recorder.optimizers = () if optimizer is None else (optimizer,)
         self._observer: BatchObserver | None = None
         self._log = sink(log)

@@ -19,6 +19,7 @@ from neuralcollapse.files import read_npz, reading
 from neuralcollapse.tensor_files import load_tensors
 
 LABELS = ("label", "labels", "class", "target", "y")  # columns that hold the classes
+STATES = ("state_dict", "model_state_dict", "model")  # what a checkpoint calls its weights
 
 
 def read_arrays(path: str | Path, names: Collection[str] = ()) -> dict[str, Any]:
@@ -101,7 +102,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Parameters
     ----------
     path
-        A mapping of names to tensors, such as a state dict, or one that holds ``state_dict``.
+        A mapping of names to tensors, such as a state dict, or a checkpoint that holds one as
+        ``state_dict``, ``model_state_dict`` or ``model``.
 
     Raises
     ------
@@ -112,13 +114,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _saved(path: Path) -> dict[str, Any]:
-    """Return the named values of a file that torch wrote, or those of its ``state_dict``."""
+    """Return the named values of a file that torch wrote, or those of the state dict in it."""
     expected = f"safetensors, or a state dict of tensors alone, in {path.name}"
     remedy = "save it with safetensors, or torch.save(model.state_dict(), ...)"
     with reading("path", expected, remedy):
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-            state = state["state_dict"]
+        for name in STATES:
+            if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
+                state = state[name]
         if not isinstance(state, Mapping):
             raise ValueError(type(state).__name__)
     return {str(name): value for name, value in state.items()}
@@ -178,7 +181,7 @@ def _read_csv(path: Path) -> dict[str, Any]:
     if words or len(labels) > 1:
         expected = f"columns of numbers beside one column of labels ({', '.join(LABELS)})"
         got = f"{', '.join(map(repr, words or labels))} in {path.name}"
-        remedy = "rename the column of labels, and leave out other text"
+        remedy = "rename the column of labels, leave out other text, and part columns by commas"
         raise NeuralCollapseError("path", expected, got, remedy)
     for name, column in columns.items():
         if column.isna().any():

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import write_npz
-from neuralcollapse.measurement.array_files import read_arrays
+from neuralcollapse.measurement.array_files import LABELS, read_arrays
 from neuralcollapse.tensor_files import save_tensors
 from neuralcollapse.validation import as_tensor
 
@@ -58,8 +58,10 @@ def read_features(path: str | Path) -> dict[str, Any]:
         expected = (
             f"arrays named 'features' and 'labels', and no others than {', '.join(NAMES[2:])}"
         )
-        got = f"{sorted(arrays)} in {Path(path).name}"
-        raise NeuralCollapseError("path", expected, got, "add what is missing")
+        got, remedy = f"{sorted(arrays)} in {Path(path).name}", "add what is missing"
+        if Path(path).suffix.lower() == ".csv":
+            remedy = f"name the column of labels one of {', '.join(LABELS)}; others are features"
+        raise NeuralCollapseError("path", expected, got, remedy)
     return arrays
 
 

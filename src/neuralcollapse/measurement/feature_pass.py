@@ -65,6 +65,9 @@ def read(
 
 def _ending(loader: Iterable[Any]) -> Iterator[Any]:
     """Yield batches; refuse a sampler without a length that yields more than its data set."""
+    if not hasattr(type(loader), "__iter__") and _has_length(loader):  # a data set of batches
+        indexed: Any = loader  # which need not refuse an index beyond its end
+        loader = (indexed[i] for i in range(len(indexed)))
     data: Any = getattr(loader, "dataset", None)
     size, most = getattr(loader, "batch_size", None), None
     if size and hasattr(data, "__len__") and not _has_length(loader):

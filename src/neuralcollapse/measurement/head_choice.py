@@ -37,6 +37,10 @@ def choose_head(model: nn.Module, calls: list[LayerCall], output: Any) -> LayerC
     NeuralCollapseError
         If no linear layer ran, or not exactly one explains the output; all that ran are listed.
     """
+    if not calls and output is None:
+        expected, got = "a model that runs and returns logits", "no call of it or of its layers"
+        remedy = "let each batch run through the very model that was passed, not a copy of it"
+        raise NeuralCollapseError("model", expected, got, remedy)
     if not calls:
         remedy = "pass the last layer as head=, a module or its name, with a weight of shape (K, d)"
         raise NeuralCollapseError("model", "a linear head (nn.Linear)", "none was called", remedy)

@@ -73,8 +73,9 @@ def measure(
     unpack
         Function from a batch to (inputs, labels), if batches have another form.
     metrics
-        Metrics of your own, by name: functions of what was measured (`moments`, `weight`, `bias`,
-        `shares`), each returning a number. `metrics.register` adds one everywhere.
+        Metrics of your own, by name: functions of one argument, what was measured, with attributes
+        `moments`, `weight`, `bias` and `shares`, each returning a number. `metrics.register` adds
+        one everywhere.
     forward
         Function from the network and the inputs of a batch to the output, if that is not
         ``model(inputs)``.

@@ -73,8 +73,9 @@ def measure_features(
     scatter
         As in `ClassMoments`; False leaves out ``nc1_pinv`` and ``vci``, in O(K d) memory.
     metrics
-        Metrics of your own, by name: functions of what was measured (`moments`, `weight`, `bias`,
-        `shares`), each returning a number. `metrics.register` adds one everywhere.
+        Metrics of your own, by name: functions of one argument, what was measured, with attributes
+        `moments`, `weight`, `bias` and `shares`, each returning a number. `metrics.register` adds
+        one everywhere.
     feature_budget
         Bytes of features of a stream to keep; beyond this, the stream is read a second time.
     intervals

@@ -16,6 +16,7 @@ from neuralcollapse.measurement.feature_pass import FeaturePass
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_moments import LayerMoments
 from neuralcollapse.measurement.pass_options import PassOptions
+from neuralcollapse.measurement.samples import Samples
 from neuralcollapse.measurement.sampling import sampling_notes
 from neuralcollapse.measurement.split_report import SplitReport, value_names
 from neuralcollapse.metrics.catalogue import own_metrics
@@ -157,6 +158,43 @@ def _read_once(loader: Any) -> bool:
     return isinstance(loader, Iterator) or isinstance(getattr(loader, "dataset", None), Iterator)
 
 
+def reading_notes(
+    name: str, samples: Samples, decisive: bool, cosine: bool, dense: bool
+) -> Iterator[str]:
+    """Yield remarks on what is read of every batch, in a pass and of training batches alike.
+
+    Parameters
+    ----------
+    name
+        Name of the head.
+    samples
+        How batches are read.
+    decisive, dense
+        As in `FeatureTap`.
+    cosine
+        Whether the head scales its features to norm 1.
+
+    Examples
+    --------
+    >>> list(reading_notes("head", Samples(), decisive=True, cosine=False, dense=False))
+    []
+    """
+    if not decisive:
+        yield (
+            f"The network does not return the logits of {name!r}, nor any that rank the classes "
+            "alike: accuracy, margins and agreement are those of this head alone."
+        )
+    if cosine:
+        yield "Features are scaled to norm 1 before they are measured, as the cosine head does."
+    if samples.shift_labels:
+        yield "Labels are shifted: each position is judged by the token after it."
+    if dense:
+        yield (
+            "Each position counts as a sample. Those of one input depend on each other: intervals "
+            "and bounds for new data take them as independent, and may be too narrow."
+        )
+
+
 @dataclass
 class _Passes:
     """The passes of one measurement, over one data set after another."""
@@ -196,6 +234,10 @@ class _Passes:
         counts = total.moments.counts
         if bool(((counts > 0) & (counts < self.options.min_samples)).any()):
             self.among = self.layers.among = counts >= self.options.min_samples
+            if int(self.among.sum()) < 2:
+                expected, most = "a number that two classes reach", int(counts.max())
+                got = f"{self.options.min_samples}, of classes with at most {most} samples"
+                raise NeuralCollapseError("min_samples", expected, got, "lower it")
             with one_refuses_all_refuse(self.merged):
                 data = self._run(loader, "measuring (frequent classes)", self.layers)
                 data.require_rereadable("classes with at least min_samples")
@@ -233,25 +275,13 @@ class _Passes:
 
     def notes(self, tested: bool) -> Iterator[str]:
         """Yield remarks on how samples were read, where there was a choice."""
-        if not self.decisive:
-            yield (
-                f"The network does not return the logits of {self.tap.name!r}, nor any that rank "
-                "the classes alike: accuracy, margins and agreement are those of this head alone."
-            )
         if tested and not self.confident:
             yield (
                 "The network does not return the logits of its head at their own scale: "
                 "confidences of test samples are not kept, so that no calibration is shown."
             )
-        if self.cosine:
-            yield "Features are scaled to norm 1 before they are measured, as the cosine head does."
-        if self.options.samples(self.model).shift_labels:
-            yield "Labels are shifted: each position is judged by the token after it."
-        if self.dense:
-            yield (
-                "Each position counts as a sample. Those of one input depend on each other: "
-                "intervals and bounds for new data take them as independent, and may be too narrow."
-            )
+        samples = self.options.samples(self.model)
+        yield from reading_notes(self.tap.name, samples, self.decisive, self.cosine, self.dense)
         if self.among is not None:
             yield f"Classes with fewer than {self.options.min_samples} samples are left out."
 

@@ -205,7 +205,7 @@ def _remarks(report: CollapseValues) -> Iterator[str]:
         i, j, value = worst.iloc[0]
         yield f"Pair of classes with the largest CDNV: {plain(i)} and {plain(j)} ({value:.4g})."
     departure = report.departures.get("nc2_etf")
-    if departure is not None:
+    if departure is not None and int(report.train.moments.present.sum()) > 2:
         yield (
             f"Gram matrix of the class means: {departure.distance:.4g} from the one predicted for "
             f"these class sizes (by chance {departure.chance.value:.3g}), "

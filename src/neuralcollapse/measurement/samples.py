@@ -169,7 +169,9 @@ class Samples:
             signature.bind(**inputs)
         except TypeError as error:
             expected = f"a network whose forward takes {', '.join(map(str, inputs))} by name"
+            first = repr(next(iter(inputs), "x"))
             remedy = "pass forward=, such as lambda model, inputs: model(inputs)"
+            remedy += f", or model(inputs[{first}])"
             raise NeuralCollapseError(
                 "model", expected, f"one that does not: {error}", remedy
             ) from error

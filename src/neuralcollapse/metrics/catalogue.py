@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,7 +74,10 @@ def register(metric: Metric) -> Metric:
 def metric_named(name: str) -> Metric:
     """Return the row of a metric, also by its test-data name; a bare row if it is not listed."""
     name = name.removeprefix("test_")
-    return CATALOGUE.get(name) or Metric(name)
+    # Several test sets put their own names in front, which may be anything: "0", "test", "C-10".
+    usual = name.isidentifier() and not name.startswith("test_")
+    word = name if usual else "_" + re.sub(r"\W", "_", name)
+    return CATALOGUE.get(name) or Metric(word, title="" if usual else name)
 
 
 def own_metrics(metrics: OwnMetrics | None) -> dict[str, Metric]:

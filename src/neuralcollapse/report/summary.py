@@ -116,7 +116,8 @@ def summary_text(records: Sequence[Record]) -> str:
         ]
     if last is not start and {"nc1_pinv", "nc2_etf", "nc3_self_duality"} <= {*start} & {*last}:
         before, now = start["nc1_pinv"], last["nc1_pinv"]
-        change = f"fell {_rounded(before / now)}-fold" if before > now > 0 else f"went to {now:.2g}"
+        falls = before > 1.05 * now > 0  # 1.0-fold is no fall
+        change = f"fell {_rounded(before / now)}-fold" if falls else f"went to {now:.2g}"
         sentences.append(
             f"From there to epoch {last['epoch']} the within-class variability (NC1) {change}, the "
             f"distance of the class means from a simplex ETF went from {start['nc2_etf']:.2g} to "

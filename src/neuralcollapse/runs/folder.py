@@ -38,6 +38,8 @@ class RunFolder:
     ----------
     path
         The folder.
+    argument
+        What the caller calls it, for messages.
 
     Attributes
     ----------
@@ -47,8 +49,8 @@ class RunFolder:
 
     own: tuple[str, ...] = ("history.jsonl", "snapshots")
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, argument: str = "out") -> None:
+        self.path, self._argument = Path(path), argument
         self.config = self.path / "config.json"
         self.history = self.path / "history.jsonl"
 
@@ -90,7 +92,7 @@ class RunFolder:
                 expected = "a folder that no other process writes to"
                 got = f"{self.path}, which one does"
                 remedy = "wait for it to end, or choose another folder"
-                raise FolderInUseError("out", expected, got, remedy) from error
+                raise FolderInUseError(self._argument, expected, got, remedy) from error
         try:
             yield
         finally:
@@ -101,7 +103,7 @@ class RunFolder:
         if self.used:
             expected = "a folder without a history"
             remedy = "continue it with resume, replace it with overwrite, or choose another folder"
-            raise NeuralCollapseError("out", expected, str(self.history), remedy)
+            raise NeuralCollapseError(self._argument, expected, str(self.history), remedy)
 
     def require_ours(self, *more: str) -> None:
         """Refuse a folder in which a file that would be written is another's.
@@ -122,7 +124,7 @@ class RunFolder:
             expected = f"a folder whose {', '.join(foreign)} is of a run"
             got = f"files of another in {self.path}: its config.json does not name them"
             remedy = "move them away, or choose another folder"
-            raise NeuralCollapseError("out", expected, got, remedy)
+            raise NeuralCollapseError(self._argument, expected, got, remedy)
 
     def claim(self, *names: str) -> None:
         """Name further files in config.json, which are then ours; refuse those of another.
@@ -242,7 +244,7 @@ class RunFolder:
 
     def writing(self) -> Any:
         """Return a context that turns a full or closed disk into an error with a remedy."""
-        return writing(self.path)
+        return writing(self.path, argument=self._argument)
 
     def _remove_run(self) -> None:
         self.history.unlink(missing_ok=True)

@@ -64,7 +64,7 @@ class RunWriter:
                 "history", "the folder of a run", f"the file {path}", "pass a folder"
             )
         require_one(resume, overwrite)
-        self.folder = RunFolder(path)
+        self.folder = RunFolder(path, "history")
         self.resume, self._overwrite = resume, overwrite
         self._size: int | None = None  # of the history, as we left it
         self._waiting: list[tuple[Record, Callable[[], None] | None]] = []

@@ -135,7 +135,8 @@ def integer_labels(
                 "" if num_classes is None else f" and below {num_classes}, the number of classes"
             )
             expected = f"labels of at least 0{upper}"
-            got, remedy = f"labels from {low} to {high}", "map the labels to 0..K-1"
+            got = f"labels from {low} to {high}"
+            remedy = "map the labels to 0..K-1; measure leaves out the one named by ignore_index="
             raise NeuralCollapseError(argument, expected, got, remedy)
     return labels
 

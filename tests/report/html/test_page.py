@@ -8,7 +8,8 @@ import torch
 from made_up_run import HOSTILE_NAMES, write_run
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.geometry import simplex_etf
-from neuralcollapse.measurement import measure_features
+from neuralcollapse.integrations import watch
+from neuralcollapse.measurement import compare, measure, measure_features
 from neuralcollapse.plain_text import brief
 from neuralcollapse.report.html import render_page
 from neuralcollapse.report.html.template import LONGEST
@@ -199,3 +200,18 @@ def test_there_is_at_least_one_run():
     for wrong in ([], ()):
         with pytest.raises(NeuralCollapseError, match="runs: expected at least one run, got none"):
             render_page(wrong)
+
+
+@pytest.mark.parametrize("name", ["0", "ImageNet-C / fog", "test", "clean", ""])
+def test_test_sets_may_be_called_anything(tmp_path, name):
+    torch.manual_seed(0)
+    network, labels = torch.nn.Linear(6, 3), torch.arange(60) % 3
+    loader = [(2 * torch.eye(3, 6)[labels] + torch.randn(60, 6), labels)]
+    tests = {name: loader, "other": loader}
+    with watch(network, loader, test_loader=tests, history=tmp_path / "run") as collapse:
+        collapse.epoch_end()
+    value = collapse.records[0][f"test_{name}_nc1_trace_ratio"]
+    assert f"{name}_nc1_trace_ratio" in render_page(read_runs([tmp_path / "run"]))
+    report = measure(network, loader, test_loader=tests)
+    assert report[f"test_{name}_nc1_trace_ratio"] == pytest.approx(value)
+    assert f"test_{name}_nc1_trace_ratio" in str(compare(report, report))
