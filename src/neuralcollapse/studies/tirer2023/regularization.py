@@ -88,8 +88,8 @@ def _roles() -> Iterator[Evidence]:
         words = "d log (tr Σ_W / tr Σ_W0) / d log"
         yield Evidence(f"{words} lambda_W, beta = {beta:g}", by_w, want_w, 1e-5)
         yield Evidence(f"{words} lambda_H, beta = {beta:g}", by_h, want_h, 1e-5)
-        yield Evidence("so lambda_H over lambda_W, in size", abs(by_h / by_w), 1, relation=">=")
-        yield Evidence("a larger lambda_W means more scatter", by_w, 0, relation=">=")
+        yield Evidence.at_least("so lambda_H over lambda_W, in size", abs(by_h / by_w), 1)
+        yield Evidence.at_least("a larger lambda_W means more scatter", by_w, 0)
     for fixed in (False, True):
         note = f"entries of H0 off collapse by {NOISE}, H0 " + (
             "fixed" if fixed else "moving along"
