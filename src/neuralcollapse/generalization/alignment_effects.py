@@ -256,14 +256,9 @@ def alignment_effects(
     if 2 <= len(always) < len(fits):
         chosen = random[random["alignment"].isin(always)]
         among = alignment_effects(chosen, (), permutations, seed)
-    return AlignmentEffects(
-        design,
-        crossed_anova(design.values),
-        within_seed_permutation(design.values, permutations, seed),
-        fits,
-        among,
-        compared,
-    )
+    anova = crossed_anova(design.values)
+    p = within_seed_permutation(design.values, permutations, seed)
+    return AlignmentEffects(design, anova, p, fits, among, compared)
 
 
 def _fits(design: CrossedDesign) -> pd.DataFrame:

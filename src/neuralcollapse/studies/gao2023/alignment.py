@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -80,16 +80,11 @@ def run_figure4(progress: bool = False) -> dict[tuple[Kind, int], pd.DataFrame]:
     dict of DataFrame
         Runs, see `run_alignments`, by kind and dimension; permutations with the three rules.
     """
-    kinds: tuple[Kind, ...] = ("permutations", "rotations")
+    kinds: dict[Kind, Sequence[str]] = {"permutations": ALIGNMENT_RULES, "rotations": ()}
     return {
-        (kind, dim): run_alignments(
-            setting(dim),
-            alignments(kind, dim),
-            ALIGNMENT_RULES if kind == "permutations" else (),
-            progress,
-        )
+        (kind, dim): run_alignments(setting(dim), alignments(kind, dim), rules, progress)
         for dim in (NARROW, WIDE)
-        for kind in kinds
+        for kind, rules in kinds.items()
     }
 
 
