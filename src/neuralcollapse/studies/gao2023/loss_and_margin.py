@@ -141,14 +141,13 @@ def _ceiling() -> Iterator[Evidence]:
     yield Evidence.at_least(
         "least of mean loss less its floor at tau", gap, 0, ROUND_OFF, note=NOTE
     )
-    slack = smallest(
-        *(
-            s.margin / s.scale
-            - normalized_margin_lower_bound(float(s.losses.mean()), len(s.losses), s.scale)
-            for s in history
-        )
-    )
-    yield Evidence.at_least("least of q less its bound by the mean loss", slack, 0, ROUND_OFF)
+    slacks = [
+        s.margin / s.scale
+        - normalized_margin_lower_bound(float(s.losses.mean()), len(s.losses), s.scale)
+        for s in history
+    ]
+    words = "least of q less its bound by the mean loss"
+    yield Evidence.at_least(words, smallest(*slacks), 0, ROUND_OFF)
     last = history[-1]
     share = margin_collapse_ratio(last.margin, last.scale, 10)
     yield Evidence.at_most("share of the ceiling at the end", share, 1)
