@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -121,10 +123,26 @@ def _fail(error: object) -> NoReturn:
     raise typer.Exit(2) from None
 
 
+@contextmanager
+def interruptible(how_to_go_on: str) -> Iterator[None]:
+    """Stop as ctrl-C does when the process is asked to end, and say how to go on."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell(f"Stopped. The same command {how_to_go_on}.")
+        raise typer.Exit(130) from None
+
+
 def tell(text: object) -> None:
     """Print lines that may hold names and paths from anywhere, never raw and never as markup."""
     Console(highlight=False).print(plain(text, keep="\n"), markup=False, soft_wrap=True)
 
+
+# Options that several commands have.
+ClassNames = Annotated[Path | None, typer.Option(help="A text file with one class name per line.")]
+ToJson = Annotated[Path | None, typer.Option(help="Write all values to this file.")]
+ToHtml = Annotated[Path | None, typer.Option(help="Write a page for the browser to this file.")]
 
 EXIT_CODES = (
     "Exit codes: 0, done; 1, done, and a claim was refuted, or an unforeseen error; 2, input that "

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuralcollapse.cli.app import app, tell
+from neuralcollapse.cli.app import ClassNames, ToHtml, ToJson, app, tell
 
 
 @app.command()
@@ -29,13 +29,9 @@ def certify(
     bins: Annotated[
         int, typer.Option(help="Number of bins of confidence, for the calibration.")
     ] = 15,
-    class_names: Annotated[
-        Path | None, typer.Option(help="A text file with one class name per line.")
-    ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write all values to this file.")] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write a page for the browser to this file.")
-    ] = None,
+    class_names: ClassNames = None,
+    json: ToJson = None,
+    html: ToHtml = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the bounds to this image.")] = None,
 ) -> None:
     """Certify the error on new data, and measure the calibration, of decisions in a file.

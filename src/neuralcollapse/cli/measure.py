@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from neuralcollapse.cli.app import app, tell
+from neuralcollapse.cli.app import ClassNames, ToHtml, ToJson, app, tell
 
 
 @app.command()
@@ -30,10 +30,8 @@ def measure(
     preset: Annotated[
         str | None, typer.Option(help="Also print a paper's numbers, such as papyan2020.")
     ] = None,
-    class_names: Annotated[
-        Path | None, typer.Option(help="A text file with one class name per line.")
-    ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write all values to this file.")] = None,
+    class_names: ClassNames = None,
+    json: ToJson = None,
     csv: Annotated[
         Path | None,
         typer.Option(help="Write the values; NAME-classes.csv and NAME-pairs.csv beside it."),
@@ -41,9 +39,7 @@ def measure(
     latex: Annotated[
         Path | None, typer.Option(help="Write the same tables for LaTeX to this file.")
     ] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write a page for the browser to this file.")
-    ] = None,
+    html: ToHtml = None,
     save: Annotated[
         Path | None, typer.Option(help="Keep the report, for compare: a safetensors file.")
     ] = None,

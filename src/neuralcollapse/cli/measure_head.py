@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuralcollapse.cli.app import app, tell
+from neuralcollapse.cli.app import ClassNames, ToJson, app, tell
 from neuralcollapse.plain_text import plain
 
 
@@ -17,10 +17,8 @@ def measure_head(
     key: Annotated[
         str | None, typer.Option(help="Name of the head's weight, such as lm_head.weight.")
     ] = None,
-    names: Annotated[
-        Path | None, typer.Option(help="A text file with one class name per line.")
-    ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write all values to this file.")] = None,
+    names: ClassNames = None,
+    json: ToJson = None,
 ) -> None:
     """Measure a head by itself, from a file of weights; no model is run.
 

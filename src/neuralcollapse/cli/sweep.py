@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from neuralcollapse.cli.app import app, tell
+from neuralcollapse.cli.app import app, interruptible, tell
 
 
 @app.command()
@@ -49,8 +48,7 @@ def sweep(
     from neuralcollapse.studies.sweep.progress_table import progress_table
 
     require_ours(out / "sweep.csv", b"run,", "the table of an earlier sweep", "out")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to stop as ctrl-C does
-    try:
+    with interruptible("continues"):
         report = train_all(
             read_sweep(file),
             out,
@@ -60,9 +58,6 @@ def sweep(
             gpus_per_run=gpus_per_run,
             retry=retry,
         )
-    except KeyboardInterrupt:
-        tell("Stopped. The same command continues.")
-        raise typer.Exit(130) from None
     write_whole(out / "sweep.csv", report.to_frame().to_csv(index=False))
     Console().print(progress_table(report.runs))
     tell(f"Written to {out}/sweep.csv")

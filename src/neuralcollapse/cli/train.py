@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -13,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from rich.console import Console
 
-from neuralcollapse.cli.app import app, tell
+from neuralcollapse.cli.app import app, interruptible, tell
 from neuralcollapse.plain_text import plain
 from neuralcollapse.training.config import RENAMED, TrainConfig
 from neuralcollapse.training.config_field import RECIPE, ConfigField
@@ -24,6 +23,11 @@ MEASURE, MACHINE = "Measuring", "Machine and folder"
 def _option(help: str, heading: str, default: str | bool = False, *names: str) -> Any:
     """Declare an option; `default` is what its absence means, as text."""
     return typer.Option(*names, help=help, rich_help_panel=heading, show_default=default)
+
+
+def _flag(name: str, help: str, heading: str) -> Any:
+    """Declare an option that is given or not, without a --no- of its own."""
+    return _option(help, heading, False, name)
 
 
 def _settings() -> Iterator[inspect.Parameter]:
@@ -75,8 +79,7 @@ def train(
         ),
     ] = None,
     trust_code: Annotated[
-        bool,
-        _option("Run code that the file of --config names.", RECIPE, False, "--trust-code"),
+        bool, _flag("--trust-code", "Run code that the file of --config names.", RECIPE)
     ] = False,
     layers: Annotated[
         list[str] | None,
@@ -91,15 +94,10 @@ def train(
     ] = Path("run"),
     resume: Annotated[
         bool,
-        _option(
-            "Continue the run in the folder; start one if there is none.",
-            MACHINE,
-            False,
-            "--resume",
-        ),
+        _flag("--resume", "Continue the run in the folder; start one if there is none.", MACHINE),
     ] = False,
     overwrite: Annotated[
-        bool, _option("Replace the run in the folder.", MACHINE, False, "--overwrite")
+        bool, _flag("--overwrite", "Replace the run in the folder.", MACHINE)
     ] = False,
     checkpoint_seconds: Annotated[
         float, typer.Option(help="Seconds between checkpoints.", min=0.0, rich_help_panel=MACHINE)
@@ -119,16 +117,13 @@ def train(
         int,
         typer.Option(min=0, help="Number of processes that read data.", rich_help_panel=MACHINE),
     ] = 0,
-    compile: Annotated[
-        bool, _option("Train through torch.compile.", MACHINE, False, "--compile")
-    ] = False,
+    compile: Annotated[bool, _flag("--compile", "Train through torch.compile.", MACHINE)] = False,
     channels_last: Annotated[
         bool,
-        _option(
+        _flag(
+            "--channels-last",
             "Keep the channels of images last in memory, which is faster on GPUs.",
             MACHINE,
-            False,
-            "--channels-last",
         ),
     ] = False,
     **settings: Any,
@@ -157,8 +152,7 @@ def train(
     named = {key: value for key, value in kept.items() if key in ("net", "data")}
     _require_trust(named, given, trust_code)
     console = Console(highlight=False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to stop as ctrl-C does
-    try:
+    with interruptible(f"with --resume continues {out}"):
         records = run(
             TrainConfig.from_dict(kept | given),
             out,
@@ -174,9 +168,6 @@ def train(
             resume=resume,
             overwrite=overwrite,
         )
-    except KeyboardInterrupt:
-        tell(f"Stopped. The same command with --resume continues {out}.")
-        raise typer.Exit(130) from None
     console.print(summary_table(records))
     console.print(summary_text(records))
     tell(f"Written to {out}: config.json, history.jsonl, checkpoint.pt, model.safetensors")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from neuralcollapse.figure_style import figure, save
+from neuralcollapse.files import without_nan
 from neuralcollapse.generalization.alignment_figure import draw_alignments
 from neuralcollapse.generalization.crossed_anova import (
     crossed_anova,
@@ -97,20 +98,20 @@ class AlignmentEffects:
     def to_dict(self) -> dict[str, Any]:
         """Return all numbers as a JSON-ready dict; what is undefined is None."""
         a, b, r = self.design.values.shape
-        low, high = self.limits
-        return {
+        numbers = {
             "alignments": a,
             "seeds": b,
             "orders": r,
             "mean": float(self.design.values.mean()),
             "converged": float(self.design.converged.mean()),
             "anova": _records(self.anova),
-            "alignment_sd_limits": [_number(low), _number(high)],
+            "alignment_sd_limits": self.limits,
             "permutation_p": self.permutation_p,
             "fits": _records(self.fits),
             "among_fitting": self.among_fitting.to_dict() if self.among_fitting else None,
             "rules": None if self.rules is None else _records(self.rules),
         }
+        return without_nan(numbers)
 
     def plot(self, path: str | Path, scale: float = 1.0, label: str = "value") -> Path:
         """Draw the outcomes by alignment, and beside them by seed, and return where.
@@ -255,14 +256,9 @@ def alignment_effects(
     if 2 <= len(always) < len(fits):
         chosen = random[random["alignment"].isin(always)]
         among = alignment_effects(chosen, (), permutations, seed)
-    return AlignmentEffects(
-        design,
-        crossed_anova(design.values),
-        within_seed_permutation(design.values, permutations, seed),
-        fits,
-        among,
-        compared,
-    )
+    anova = crossed_anova(design.values)
+    p = within_seed_permutation(design.values, permutations, seed)
+    return AlignmentEffects(design, anova, p, fits, among, compared)
 
 
 def _fits(design: CrossedDesign) -> pd.DataFrame:
@@ -281,15 +277,8 @@ def _fits(design: CrossedDesign) -> pd.DataFrame:
     return pd.DataFrame(rows, index=pd.Index(design.alignments, name="alignment"))
 
 
-def _records(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    return {
-        str(name): {str(key): _number(value) for key, value in row.items()}
-        for name, row in table.to_dict("index").items()
-    }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _records(table: pd.DataFrame) -> dict[str, Any]:
+    return {str(name): row for name, row in table.astype(float).to_dict("index").items()}
 
 
 def _sd(value: float) -> str:

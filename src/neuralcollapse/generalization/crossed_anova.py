@@ -17,8 +17,6 @@ from scipy import stats
 from neuralcollapse.generalization.certificates.held_out import failure_probability
 from neuralcollapse.validation import check_shape, finite_array, whole_number
 
-SOURCES = ("alignment", "seed", "order", "alignment x seed", "error")
-
 
 def crossed_anova(values: Any) -> pd.DataFrame:
     r"""Return mean squares, variance components and F tests of a crossed design.
@@ -75,14 +73,14 @@ def crossed_anova(values: Any) -> pd.DataFrame:
         "alignment x seed": r * _sum((cell - by_a[:, None] - by_b + grand) ** 2),
         "error": _sum((y - cell[:, :, None] - by_order + by_b[:, None]) ** 2),
     }
-    degrees = dict(
-        zip(
-            SOURCES,
-            (a - 1, b - 1, b * (r - 1), (a - 1) * (b - 1), (a - 1) * b * (r - 1)),
-            strict=True,
-        )
-    )
-    used = [source for source in SOURCES if degrees[source]]
+    degrees = {
+        "alignment": a - 1,
+        "seed": b - 1,
+        "order": b * (r - 1),
+        "alignment x seed": (a - 1) * (b - 1),
+        "error": (a - 1) * b * (r - 1),
+    }
+    used = [source for source, df in degrees.items() if df]
     mean = {source: squares[source] / degrees[source] for source in used}
     ms_a, ms_b, ms_ab = mean["alignment"], mean["seed"], mean["alignment x seed"]
     ms_c, ms_e = mean.get("order", 0.0), mean.get("error", 0.0)
@@ -94,17 +92,9 @@ def crossed_anova(values: Any) -> pd.DataFrame:
         "error": ms_e,
     }
     against = {"alignment": "alignment x seed", "order": "error", "alignment x seed": "error"}
-    tests = {s: _f_test(s, against.get(s), mean, degrees) for s in used}
-    return pd.DataFrame(
-        {
-            "df": [degrees[s] for s in used],
-            "mean_square": [mean[s] for s in used],
-            "variance": [variance[s] for s in used],
-            "F": [tests[s][0] for s in used],
-            "p": [tests[s][1] for s in used],
-        },
-        index=pd.Index(used, name="source"),
-    )
+    table = pd.DataFrame({"df": degrees, "mean_square": mean, "variance": variance}).loc[used]
+    F, p = zip(*(_f_test(s, against.get(s), mean, degrees) for s in used), strict=True)
+    return table.assign(F=F, p=p).rename_axis("source")
 
 
 def ratio_interval(

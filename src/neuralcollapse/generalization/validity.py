@@ -61,9 +61,7 @@ def check_fitted(fitted: str) -> None:
     --------
     >>> check_fitted("head")
     """
-    check_choice(
-        "fitted",
-        fitted,
-        VALIDITY,
-        "say what was fitted on this very sample: a bound is valid only if the features were not",
+    remedy = (
+        "say what was fitted on this very sample: a bound is valid only if the features were not"
     )
+    check_choice("fitted", fitted, VALIDITY, remedy)

@@ -142,10 +142,6 @@ def _centered_pair(vertices: Any, means: Any) -> tuple[Tensor, Tensor]:
     """Return the checked head and the centred means."""
     head = class_rows("vertices", vertices, "one class has nothing to align")
     points = finite_matrix("means", means)
-    check_shape(
-        "means",
-        points,
-        head.shape,
-        "pass the means of the features that enter the head, one row per class",
-    )
+    remedy = "pass the means of the features that enter the head, one row per class"
+    check_shape("means", points, head.shape, remedy)
     return head, points.to(head.device) - points.to(head.device).mean(0)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from neuralcollapse.errors import NeuralCollapseError
 
 Record = dict[str, Any]
+Kind = Callable[[Any], bool]  # whether a value is of a kind
 VERSION = 2  # 0.1.0 wrote none
 MOST_CLASSES = 2**20  # more than any head has: a larger number is damage
 MOST = 2**53  # of a sample count or dimension
@@ -67,34 +68,35 @@ def _is_whole(value: Any, most: float, least: int = 1) -> bool:
     return _is_number(value) and least <= value <= most and value == int(value)
 
 
-def _all(kind: Callable[[Any], bool], values: Any) -> bool:
-    """Whether a list, or the values of a mapping, are all of a kind."""
-    inner: Iterable[Any] = values.values() if isinstance(values, Mapping) else values
-    return all(kind(value) for value in inner)
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
-def _is_layers(value: Any) -> bool:
-    return isinstance(value, Mapping) and _all(
-        lambda row: isinstance(row, Mapping) and _all(_is_number, row), value
-    )
+def _mapping(of: Kind) -> Kind:
+    """Return whether a value is a mapping to values of a kind."""
+    return lambda value: isinstance(value, Mapping) and all(map(of, value.values()))
 
 
-def _is_alarms(value: Any) -> bool:
-    return isinstance(value, Mapping) and _all(lambda text: isinstance(text, str), value)
+def _list(of: Kind) -> Kind:
+    """Return whether a value is a list of values of a kind."""
+    return lambda value: isinstance(value, list) and all(map(of, value))
+
+
+def _is_sizes(pair: Any) -> bool:
+    """Whether it is a class size, and of how many classes."""
+    proper = isinstance(pair, list) and len(pair) == 2
+    return proper and _is_whole(pair[0], MOST) and _is_whole(pair[1], MOST_CLASSES)
 
 
 def _is_setting(value: Any) -> bool:
     """Whether `Setting.from_record` reads it, into no more classes than there can be."""
-    if not isinstance(value, Mapping) or not isinstance(value.get("class_sizes"), list):
-        return False
-    pairs, flags = value["class_sizes"], (value.get("bias"), value.get("fresh"))
     return (
-        _all(lambda pair: isinstance(pair, list) and len(pair) == 2, pairs)
-        and _all(lambda pair: _is_whole(pair[0], MOST) and _is_whole(pair[1], MOST_CLASSES), pairs)
-        and 1 <= sum(times for _, times in pairs) <= MOST_CLASSES
+        isinstance(value, Mapping)
+        and _list(_is_sizes)(value.get("class_sizes"))
+        and 1 <= sum(times for _, times in value["class_sizes"]) <= MOST_CLASSES
         and _is_whole(value.get("dim"), MOST)
         and _is_whole(value.get("head_rows"), MOST_CLASSES, least=0)
-        and _all(lambda flag: isinstance(flag, bool), flags)
+        and all(isinstance(value.get(flag), bool) for flag in ("bias", "fresh"))
     )
 
 
@@ -103,25 +105,26 @@ def _is_optimizer(value: Any) -> bool:
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
         return False
     numbers = (each for name, each in value.items() if name != "name")
-    return all(isinstance(each, (bool, float)) or _is_number(each) for each in numbers)
+    return all(isinstance(each, bool) or _is_number(each) for each in numbers)
 
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, list)
 
 
+_is_table = _mapping(_mapping(_is_number))
 NUMBER = ("a number", _is_number)
-NESTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "layers": ("a Mapping of numbers by metric by layer", _is_layers),
-    "estimates": ("a Mapping of numbers by metric, corrected with ends", _is_layers),
-    "alarms": ("a Mapping of sentences by alarm", _is_alarms),
+NESTED: dict[str, tuple[str, Kind]] = {
+    "layers": ("a Mapping of numbers by metric by layer", _is_table),
+    "estimates": ("a Mapping of numbers by metric, corrected with ends", _is_table),
+    "alarms": ("a Mapping of sentences by alarm", _mapping(_is_text)),
     "setting": ("a Mapping of class sizes and dimensions", _is_setting),
     "classes": ("a list", _is_list),
     "worst_pairs": ("a list", _is_list),
-    "own_metrics": ("a list of names", lambda v: _is_list(v) and _all(lambda n: type(n) is str, v)),
-    "cautions": ("a list of text", lambda v: _is_list(v) and _all(lambda t: type(t) is str, v)),
+    "own_metrics": ("a list of names", _list(_is_text)),
+    "cautions": ("a list of text", _list(_is_text)),
     "optimizer": ("a Mapping of settings with the name of the optimiser", _is_optimizer),
-    "mode": ("a word", lambda value: isinstance(value, str)),
+    "mode": ("a word", _is_text),
 }
 
 

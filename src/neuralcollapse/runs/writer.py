@@ -138,11 +138,8 @@ class RunWriter:
                 self._write()
         except NeuralCollapseError as error:
             if not self._warned:
-                warnings.warn(
-                    f"records wait in memory, the next measurement tries again: {error}",
-                    CollapseWarning,
-                    stacklevel=3,
-                )
+                told = f"records wait in memory, the next measurement tries again: {error}"
+                warnings.warn(told, CollapseWarning, stacklevel=3)
             self._warned = True
 
     def _write(self) -> None:

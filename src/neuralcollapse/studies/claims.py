@@ -44,7 +44,7 @@ class Evidence:
     >>> from neuralcollapse.studies import Evidence
     >>> Evidence("a third", 0.3333, 1 / 3, tolerance=1e-3).holds
     True
-    >>> Evidence("a gap", 2e-6, 1e-6, relation="<=").holds
+    >>> Evidence.at_most("a gap", 2e-6, 1e-6).holds
     False
     """
 
@@ -54,6 +54,20 @@ class Evidence:
     tolerance: float = 0.0
     relation: Relation = "="
     note: str = ""
+
+    @classmethod
+    def at_most(
+        cls, comparison: str, measured: float, limit: float, tolerance: float = 0.0, note: str = ""
+    ) -> Evidence:
+        """Return the evidence of a number that a limit bounds from above."""
+        return cls(comparison, measured, limit, tolerance, "<=", note)
+
+    @classmethod
+    def at_least(
+        cls, comparison: str, measured: float, limit: float, tolerance: float = 0.0, note: str = ""
+    ) -> Evidence:
+        """Return the evidence of a number that a limit bounds from below."""
+        return cls(comparison, measured, limit, tolerance, ">=", note)
 
     @property
     def holds(self) -> bool:

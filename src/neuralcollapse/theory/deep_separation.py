@@ -18,6 +18,8 @@ from neuralcollapse.validation import Array, whole_number
 MOST_CLASSES = 4096  # whose K x K logits are decomposed
 SMALL = 16  # classes up to which codes are bent to the cost; beyond, unit rows must do
 
+Status = Literal["optimal", "best known"]
+
 
 @dataclass(frozen=True)
 class DeepSeparation:
@@ -53,7 +55,7 @@ class DeepSeparation:
     cost: float
     name: str
     rivals: dict[str, float]
-    status: Literal["optimal", "best known"]
+    status: Status
 
 
 def deep_separation(num_classes: int, factors: int, samples_per_class: int = 1) -> DeepSeparation:
@@ -119,17 +121,13 @@ def deep_separation(num_classes: int, factors: int, samples_per_class: int = 1) 
                 tried[f"code in {dim} dimensions"] = bent
     scale = factors * samples ** (power / 2)
     costs = {name: scale * _schatten(logits, power) for name, logits in tried.items()}
-    order = sorted(costs, key=lambda name: costs[name])
-    logits = torch.from_numpy(tried[order[0]])
+    rivals = dict(sorted(costs.items(), key=lambda rival: rival[1]))
+    name, cost = next(iter(rivals.items()))
+    logits = torch.from_numpy(tried[name])
     singular = torch.linalg.svdvals(logits)
-    return DeepSeparation(
-        logits,
-        singular[singular > 1e-9 * singular[0]],
-        costs[order[0]],
-        order[0],
-        {name: costs[name] for name in order},
-        "optimal" if factors <= 2 else "best known",
-    )
+    kept = singular[singular > 1e-9 * singular[0]]
+    status: Status = "optimal" if factors <= 2 else "best known"
+    return DeepSeparation(logits, kept, cost, name, rivals, status)
 
 
 def _schatten(logits: Array, power: float) -> float:

@@ -206,11 +206,8 @@ def origin_spectrum(class_sizes: Any, dim: int) -> Float[Tensor, " m"]:
 
 def require_dimensions(model: LayerPeeledModel) -> None:
     """Refuse d < K - 1, where critical points of full rank need not be optimal."""
-    simplex_dim(
-        model.dim,
-        model.num_classes,
-        "with fewer dimensions a critical point may be neither optimal nor escapable this way",
-    )
+    remedy = "with fewer dimensions a critical point may be neither optimal nor escapable this way"
+    simplex_dim(model.dim, model.num_classes, remedy)
 
 
 def leading_pair(G: Tensor) -> tuple[Float[Tensor, " N"], Float[Tensor, " K"], float]:

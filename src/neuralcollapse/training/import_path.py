@@ -38,12 +38,8 @@ def found_at(argument: str, path: str) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise failed(
-            argument,
-            f"{path} to be importable",
-            error,
-            "check the path, and that PYTHONPATH leads there",
-        ) from error
+        remedy = "check the path, and that PYTHONPATH leads there"
+        raise failed(argument, f"{path} to be importable", error, remedy) from error
     return found
 
 

@@ -55,13 +55,10 @@ def network_and_data(
                 "model", "a network for the data sets given", "none", "pass model= too"
             )
         _require_float32(data)
+        bias = config.head == "etf" or config.head_bias
+        sizes = data.input_shape, data.num_classes
         model = build_network(
-            config.net,
-            data.input_shape,
-            data.num_classes,
-            width=config.width,
-            head_bias=config.head == "etf" or config.head_bias,
-            seed=config.seed,
+            config.net, *sizes, width=config.width, head_bias=bias, seed=config.seed
         )
     train, test = (data.train, data.test) if isinstance(data, ImageData) else data
     for name, part in (("training", train), ("test", test)):

@@ -46,9 +46,8 @@ class TrainingFolder(RunFolder):
         if self.weights.exists():
             return True
         epochs = part_of(read_json(self.config), "config").get("epochs")
-        return not self.checkpoint.exists() and [r.get("epoch") for r in self.records()][-1:] == [
-            epochs
-        ]
+        records = [] if self.checkpoint.exists() else self.records()
+        return bool(records) and records[-1].get("epoch") == epochs
 
     def execution(self) -> Execution | None:
         """Return how the run here was carried out so far; None if there is none, or an older."""

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from neuralcollapse.files import without_nan
 from neuralcollapse.measurement.report_text import ties_told
 from neuralcollapse.plain_text import plain
 from neuralcollapse.wording import are, at_least, at_most, count, counted, listed, share
@@ -88,9 +89,7 @@ class ErrorCertificate:
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain numbers, strings, lists and dictionaries, fit for JSON."""
         classes = self.per_class
-        if classes is not None:  # a class without a sample has no error rate
-            classes = classes.astype(object).where(classes.notna(), None)
-        return {
+        document = {
             "upper": self.upper,
             "confidence": self.confidence,
             "errors": self.errors,
@@ -103,6 +102,7 @@ class ErrorCertificate:
             "tolerance": self.tolerance,
             "per_class": None if classes is None else classes.to_dict(orient="records"),
         }
+        return without_nan(document)  # a class without a sample has no error rate
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the bounds of all methods, and those of the classes, beside the errors seen.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,8 @@ class CertifiedError:
         What is certified; what it rests on; what holds of the best of several runs, or "".
     methods, classes, joint
         Bounds by method and by class, and the level at which those of all classes hold.
+    remarks
+        What else a reader should know.
     """
 
     upper: str
@@ -49,6 +52,7 @@ class CertifiedError:
     methods: list[dict[str, Any]]
     classes: list[dict[str, str]]
     joint: str
+    remarks: Sequence[str]
 
 
 def certificate_data(shot: Snapshot, runs: int = 1) -> CertifiedError | None:
@@ -75,23 +79,45 @@ def certificate_data(shot: Snapshot, runs: int = 1) -> CertifiedError | None:
         class_names=shot.class_names,
         train_margins=None if shot.margin_median is None else [shot.margin_median],
     )
-    each = 1 - (1 - CONFIDENCE) / runs
+    picked = "" if runs == 1 else _picked(found, runs, 1 - (1 - CONFIDENCE) / runs)
+    return in_words(found, shot.held_out_total, picked)
+
+
+def in_words(
+    found: ErrorCertificate,
+    total: int | None = None,
+    picked: str = "",
+    remarks: Sequence[str] = (),
+) -> CertifiedError:
+    """Return what a page says of a certificate.
+
+    Parameters
+    ----------
+    found
+        The certificate.
+    total
+        How many samples were tested, where not all were kept.
+    picked, remarks
+        See `CertifiedError`.
+    """
+    classes, confidence = found.per_class, at_least(found.confidence)
     return CertifiedError(
         upper=at_most(found.upper),
-        confidence=at_least(CONFIDENCE),
+        confidence=confidence,
         errors=count(found.errors),
         n=count(found.n),
-        of=None if shot.held_out_total is None else count(shot.held_out_total),
+        of=None if total is None else count(total),
         floor=at_least(found.floor),
         sentence=found.sentence,
         assumption=ASSUMPTION,
-        picked="" if runs == 1 else _picked(found, runs, each),
+        picked=picked,
         methods=method_rows(found.table),
-        classes=[] if found.per_class is None else class_rows(found.per_class),
-        joint=JOINT_LEVEL.format(
-            confidence=at_least(CONFIDENCE), classes=count(len(shot.class_names))
+        classes=[] if classes is None else class_rows(classes),
+        joint="" if classes is None else JOINT_LEVEL.format(
+            confidence=confidence, classes=count(len(classes))
         ),
-    )
+        remarks=remarks,
+    )  # fmt: skip
 
 
 def _picked(found: ErrorCertificate, runs: int, confidence: float) -> str:

@@ -9,11 +9,9 @@ from markupsafe import Markup
 
 from neuralcollapse.generalization import ErrorCertificate
 from neuralcollapse.generalization.calibration import Calibration
-from neuralcollapse.generalization.certificates.certificate import ASSUMPTION, JOINT_LEVEL
 from neuralcollapse.report.html.calibration import trust_data
-from neuralcollapse.report.html.certificate import class_rows, method_rows
+from neuralcollapse.report.html.certificate import in_words
 from neuralcollapse.report.html.template import filled, write_html
-from neuralcollapse.wording import at_least, count
 
 # What matplotlib would write of itself and the day.
 UNSAID = ("Date", "Creator", "Format", "Type")
@@ -38,21 +36,13 @@ def write_certified(
     NeuralCollapseError
         If the file is there and is no page of this library.
     """
-    classes = certificate.per_class
     text = filled(
         "certified.html",
         title=title,
-        certificate=certificate,
-        assumption=ASSUMPTION,
-        methods=method_rows(certificate.table),
-        classes=[] if classes is None else class_rows(classes),
-        joint="" if classes is None else JOINT_LEVEL.format(
-            confidence=at_least(certificate.confidence), classes=count(len(classes))
-        ),
-        floor=at_least(certificate.floor),
+        certificate=in_words(certificate, remarks=certificate.remarks),
         trusted=trust and trust_data(trust),
         diagram=trust and _diagram(trust),
-    )  # fmt: skip
+    )
     return write_html(path, text)
 
 

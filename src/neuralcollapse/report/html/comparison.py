@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from neuralcollapse.metrics.catalogue import FIRST, metric_named
-from neuralcollapse.report.html.settings import as_text
+from neuralcollapse.report.html.settings import setting_rows
 from neuralcollapse.runs.run import Run
 from neuralcollapse.wording import accuracy, listed, number
 
@@ -32,9 +32,8 @@ def differing(runs: Sequence[Run]) -> dict[str, list[str]]:
     >>> differing(runs)
     {'lr': ['0.1', '0.2']}
     """
-    names = dict.fromkeys(name for run in runs for name in run.config)
-    columns = {name: [as_text(run.config.get(name, "–")) for run in runs] for name in names}
-    return {name: values for name, values in columns.items() if len(set(values)) > 1}
+    rows = setting_rows([run.config for run in runs])
+    return {row.name: row.values for row in rows if row.differ}
 
 
 def called_by_what_differs(runs: Sequence[Run]) -> list[Run]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 from neuralcollapse.measurement.report_text import estimate_words
 from neuralcollapse.metrics.catalogue import metric_named
@@ -30,18 +31,12 @@ def estimate_rows(run: Run) -> list[EstimateRow]:
     """
     known = run.records[-1].get("estimates") or {}
     names = dict.fromkeys(name.removeprefix("test_") for name in known)
-    return [
-        EstimateRow(
-            name,
-            metric_named(name).heading,
-            [
-                cell
-                for part in ("", "test_")
-                for cell in _words(known.get(f"{part}{name}"), metric_named(name).kind)
-            ],
-        )
-        for name in names
-    ]
+    rows = []
+    for name in names:
+        metric = metric_named(name)
+        parts = (_words(known.get(part), metric.kind) for part in (name, f"test_{name}"))
+        rows.append(EstimateRow(name, metric.heading, list(chain(*parts))))
+    return rows
 
 
 def _words(found: dict[str, float] | None, kind: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,10 +37,11 @@ def settings_data(runs: Sequence[Run]) -> dict[str, list[SettingRow]]:
         "Machine": [_others(run) for run in runs],
         "Measured": [_measured(run) for run in runs],
     }
-    return {name: _rows(columns) for name, columns in groups.items() if any(columns)}
+    return {name: setting_rows(columns) for name, columns in groups.items() if any(columns)}
 
 
-def _rows(columns: list[dict[str, Any]]) -> list[SettingRow]:
+def setting_rows(columns: Sequence[Mapping[str, Any]]) -> list[SettingRow]:
+    """Return one row a setting of any of the columns, one value a column."""
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = []
     for name in names:

@@ -70,97 +70,85 @@ def verdicts(run: Run) -> list[Standing]:
     >>> print(verdicts(Run("run", records))[0].text[:80])
     Within-class scatter still falls: tr Σ_W / tr Σ_B is 0.0025, a quarter of what i
     """
-    return [*_nc1(run), *_nc2(run), *_nc3(run), *_nc4(run), *_margins(run)]
+    last, found = run.records[-1], []
+    for group, told in ((NC1, _nc1), (NC2, _nc2), (NC3, _nc3), (NC4, _nc4)):
+        name = FIRST[group]
+        if name in last and not (group == NC4 and math.isnan(last[name])):
+            reading, alone = reading_at_end(run, name)
+            text = told(run, name, reading, alone)
+            found.append(_standing(group, reading, alone, text))
+    return [*found, *_margins(run)]
 
 
-def _nc1(run: Run) -> Iterator[Standing]:
-    name = FIRST[NC1]
-    last = run.records[-1]
-    if name in last:
-        formula = metric_named(name).formula
-        movement, since = _movement(run.records, name)
-        heading = {
-            "falls": "Within-class scatter still falls",
-            "rises": "Within-class scatter rises again",
-            "rests": "Within-class scatter has settled",
-            "": "Within-class scatter",
-        }[movement]
-        reading, alone = reading_at_end(run, name)
-        text = f"{heading}: {formula} is {number(last[name])}{since}{_chance(reading)}."
-        if record_apart(last):
-            what = ": what collapsed is the training data" if alone else ""
-            text += f" On test data NC1 is {times_larger(last)}{what}."
-        yield _standing(NC1, reading, alone, text)
+def _nc1(run: Run, name: str, reading: Reading, alone: str) -> str:
+    last, formula = run.records[-1], metric_named(name).formula
+    movement, since = _movement(run.records, name)
+    heading = {
+        "falls": "Within-class scatter still falls",
+        "rises": "Within-class scatter rises again",
+        "rests": "Within-class scatter has settled",
+        "": "Within-class scatter",
+    }[movement]
+    text = f"{heading}: {formula} is {number(last[name])}{since}{_chance(reading)}."
+    if record_apart(last):
+        what = ": what collapsed is the training data" if alone else ""
+        text += f" On test data NC1 is {times_larger(last)}{what}."
+    return text
 
 
-def _nc2(run: Run) -> Iterator[Standing]:
-    name = FIRST[NC2]
-    last = run.records[-1]
-    if name in last:
-        reading, alone = reading_at_end(run, name)
-        departure = departures_at_end(run).get(name)
-        equal = departure is None and reading.target in (None, 0)
-        shape = "a simplex ETF" if equal else "the shape predicted for these class sizes"
-        near = {
-            "collapsed": f"{_means(alone)} form {shape}",
-            "on the way": f"The class means are on their way to {shape}",
-            "no better than chance": f"The class means are not clearly nearer to {shape} than "
-            "random ones",
-        }.get(reading.grade, "The geometry of the class means is not graded")
-        of = "" if equal else " from an ETF"
-        moving = _moving(run, name, reading)
-        if departure is not None:
-            apart = f"{number(departure.distance)} (by chance {number(departure.chance.value)})"
-            moving = f"{moving}; from that shape {apart}"
-        text = f"{near}: distance{of} {moving}."
-        yield _standing(NC2, reading, alone, f"{text}{_closest(run)}")
+def _nc2(run: Run, name: str, reading: Reading, alone: str) -> str:
+    departure = departures_at_end(run).get(name)
+    equal = departure is None and reading.target in (None, 0)
+    shape = "a simplex ETF" if equal else "the shape predicted for these class sizes"
+    near = {
+        "collapsed": f"{_means(alone)} form {shape}",
+        "on the way": f"The class means are on their way to {shape}",
+        "no better than chance": f"The class means are not clearly nearer to {shape} than "
+        "random ones",
+    }.get(reading.grade, "The geometry of the class means is not graded")
+    of = "" if equal else " from an ETF"
+    moving = _moving(run, name, reading)
+    if departure is not None:
+        apart = f"{number(departure.distance)} (by chance {number(departure.chance.value)})"
+        moving = f"{moving}; from that shape {apart}"
+    return f"{near}: distance{of} {moving}.{_closest(run)}"
 
 
-def _nc3(run: Run) -> Iterator[Standing]:
-    name = FIRST[NC3]
-    if name in run.records[-1]:
-        reading, alone = reading_at_end(run, name)
-        aligned = {
-            "collapsed": f"The head is aligned with {_means(alone, 'the')}",
-            "on the way": "The head is not yet aligned with the class means",
-            "no better than chance": "The head is not clearly nearer to the class means than a "
-            "random one",
-        }.get(reading.grade, "The alignment of the head with the class means is not graded")
-        departure, apart = departures_at_end(run).get(name), ""
-        if departure is not None:
-            apart = (
-                f"; together they are {number(departure.distance)} from the shape predicted "
-                f"(by chance {number(departure.chance.value)})"
-            )
-        if reading.target and reading.grade in ("collapsed", "on the way"):
-            nearly = ", nearly" if reading.grade == "collapsed" else ""
-            aligned = (
-                "The head is aligned with the class means more closely than is predicted for these "
-                "class sizes"
-                if run.records[-1][name] < reading.target
-                else f"{aligned}{nearly} as is predicted for these class sizes"
-            )
-        text = f"{aligned}: distance {_moving(run, name, reading)}{apart}."
-        yield _standing(NC3, reading, alone, text)
-
-
-def _nc4(run: Run) -> Iterator[Standing]:
-    name = FIRST[NC4]
-    last = run.records[-1]
-    if name in last and not math.isnan(last[name]):
-        differ = 1 - last[name]
-        text = (
-            "The nearest class mean decides every training sample as the head does."
-            if differ == 0
-            else f"The nearest class mean decides {share(differ)} of the training samples "
-            "otherwise than the head."
+def _nc3(run: Run, name: str, reading: Reading, alone: str) -> str:
+    aligned = {
+        "collapsed": f"The head is aligned with {_means(alone, 'the')}",
+        "on the way": "The head is not yet aligned with the class means",
+        "no better than chance": "The head is not clearly nearer to the class means than a "
+        "random one",
+    }.get(reading.grade, "The alignment of the head with the class means is not graded")
+    departure, apart = departures_at_end(run).get(name), ""
+    if departure is not None:
+        apart = (
+            f"; together they are {number(departure.distance)} from the shape predicted "
+            f"(by chance {number(departure.chance.value)})"
         )
-        yield _standing(NC4, *reading_at_end(run, name), text)
+    if reading.target and reading.grade in ("collapsed", "on the way"):
+        nearly = ", nearly" if reading.grade == "collapsed" else ""
+        aligned = (
+            "The head is aligned with the class means more closely than is predicted for these "
+            "class sizes"
+            if run.records[-1][name] < reading.target
+            else f"{aligned}{nearly} as is predicted for these class sizes"
+        )
+    return f"{aligned}: distance {_moving(run, name, reading)}{apart}."
+
+
+def _nc4(run: Run, name: str, reading: Reading, alone: str) -> str:
+    differ = 1 - run.records[-1][name]
+    if differ == 0:
+        return "The nearest class mean decides every training sample as the head does."
+    samples = f"{share(differ)} of the training samples"
+    return f"The nearest class mean decides {samples} otherwise than the head."
 
 
 def _margins(run: Run) -> Iterator[Standing]:
     last = run.records[-1]
-    if "accuracy" not in last or math.isnan(last["accuracy"]):
+    if math.isnan(last.get("accuracy", math.nan)):
         return
     fitted = next((r["epoch"] for r in run.records if r.get("accuracy") == 1), None)
     parts = []

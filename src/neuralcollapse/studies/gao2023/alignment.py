@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -80,16 +80,11 @@ def run_figure4(progress: bool = False) -> dict[tuple[Kind, int], pd.DataFrame]:
     dict of DataFrame
         Runs, see `run_alignments`, by kind and dimension; permutations with the three rules.
     """
-    kinds: tuple[Kind, ...] = ("permutations", "rotations")
+    kinds: dict[Kind, Sequence[str]] = {"permutations": ALIGNMENT_RULES, "rotations": ()}
     return {
-        (kind, dim): run_alignments(
-            setting(dim),
-            alignments(kind, dim),
-            ALIGNMENT_RULES if kind == "permutations" else (),
-            progress,
-        )
+        (kind, dim): run_alignments(setting(dim), alignments(kind, dim), rules, progress)
         for dim in (NARROW, WIDE)
-        for kind in kinds
+        for kind, rules in kinds.items()
     }
 
 
@@ -110,13 +105,11 @@ def _spread() -> Iterator[Evidence]:
     yield Evidence("share of runs that fit", float(runs["converged"].mean()), 1, note=note)
     by_alignment, by_seed = np.ptp(cells, axis=0).mean(), np.ptp(cells, axis=1).mean()
     words = "mean range of test accuracy over permutations at one seed, points"
-    yield Evidence(words, 100 * by_alignment, 0.3, relation=">=")
-    yield Evidence(
-        "that over the range over seeds at one", by_alignment / by_seed, 1.25, relation="<="
-    )
+    yield Evidence.at_least(words, 100 * by_alignment, 0.3)
+    yield Evidence.at_most("that over the range over seeds at one", by_alignment / by_seed, 1.25)
     effects = alignment_effects(runs)
     words = "p of no main effect of the permutation"
-    yield Evidence(words, effects.permutation_p, 0.01, relation=">=")
+    yield Evidence.at_least(words, effects.permutation_p, 0.01)
     yield from _rotations()
 
 
@@ -155,8 +148,8 @@ def _rotations() -> Iterator[Evidence]:
     )
     compared = compare_rules(runs, ["best"]).to_dict("index")["best"]
     words = "gain in test accuracy by the better rotation, points"
-    yield Evidence(words, 100 * compared["difference"], 1, relation=">=", note=note)
-    yield Evidence("p of that, by sign flips", compared["p_sign_flip"], 0.01, relation="<=")
+    yield Evidence.at_least(words, 100 * compared["difference"], 1, note=note)
+    yield Evidence.at_most("p of that, by sign flips", compared["p_sign_flip"], 0.01)
     fits = runs.groupby("alignment")["converged"].mean()
     words = "share of runs that fit, the worse less the better rotation"
-    yield Evidence(words, float(fits["worst"] - fits["best"]), 0, relation="<=")
+    yield Evidence.at_most(words, float(fits["worst"] - fits["best"]), 0)

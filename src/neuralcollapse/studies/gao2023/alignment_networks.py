@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,11 +103,7 @@ def alignment_table(
         One run per row: ``alignment``, ``seed``, ``order`` (0), ``value`` (test accuracy),
         ``converged`` (whether training accuracy is 1), ``train_accuracy``.
     """
-    cells = [
-        (a, seed)
-        for a in range(ALIGNMENTS[scale])
-        for seed in (SEEDS[scale] if seeds is None else seeds)
-    ]
+    cells = itertools.product(range(ALIGNMENTS[scale]), SEEDS[scale] if seeds is None else seeds)
     rows = [
         (a, seed, 0, last["test_accuracy"], last["accuracy"] == 1, last["accuracy"])
         for (a, seed), (*_, last) in zip(cells, histories, strict=True)

@@ -111,15 +111,9 @@ def train_alignments(
             for order in range(setting.orders):
                 runs.append((name, seed, order))
                 rows.append(setting.scale * head)
-    trained = train_ensemble(
-        inputs,
-        labels,
-        torch.stack(rows),
-        [seed for _, seed, _ in runs],
-        [order for _, _, order in runs],
-        setting.config,
-        progress,
-    )
+    _, seeds, orders = zip(*runs, strict=True)
+    heads_of_runs = torch.stack(rows)
+    trained = train_ensemble(inputs, labels, heads_of_runs, seeds, orders, setting.config, progress)
     return pd.DataFrame(runs, columns=["alignment", "seed", "order"]), trained
 
 

@@ -48,16 +48,16 @@ def _centers() -> Iterator[Evidence]:
     note = (
         f"{RUNS} draws on spheres in 1 and 10 dimensions, K = 3, n = 30; {informative} of 6 below 1"
     )
-    yield Evidence("largest excess of P(a mean is off by t)", excess, 0, 0, "<=", note)
+    yield Evidence.at_most("largest excess of P(a mean is off by t)", excess, 0, note=note)
     # On a line a mean of n features at distance 1 is off by 1 if all lie on one side.
     classes, samples = 10, 8
     exact = 1 - (1 - 2 * 0.5**samples) ** classes
     bound = center_deviation_probability(classes, samples, 1.0, 1.0)
     note = f"K = {classes}, n = {samples}, on a line: exact"
-    yield Evidence("P(a mean is off by 1) over its bound", exact / bound, 1, 0, "<=", note)
+    yield Evidence.at_most("P(a mean is off by 1) over its bound", exact / bound, 1, note=note)
     single = center_deviation_probability(2, samples, 1.0, 1.0) / 2
     note = "so K stands in it for a reason"
-    yield Evidence("the same over the bound of one class", exact / single, 1, 0, ">=", note)
+    yield Evidence.at_least("the same over the bound of one class", exact / single, 1, note=note)
     yield Evidence("bound for ten classes over that of one", bound / single, classes, 1e-9)
     single = center_deviation_probability(2, 40, 1.0, 1.0)
     rate = -math.log(center_deviation_probability(2, 80, 1.0, 1.0) / single) / 40
@@ -73,7 +73,7 @@ def _centers() -> Iterator[Evidence]:
     error = np.mean(nearest != np.array([0, 0, 1, 1]))
     bound = nearest_center_error_bound(2, samples, 3.0, 1.0)
     note = f"two classes at 0 and 3, features at distance 1, n = {samples}; below 1 from n = 12 on"
-    yield Evidence("mean error of the nearest fresh mean", error, bound, 0, "<=", note)
+    yield Evidence.at_most("mean error of the nearest fresh mean", error, bound, note=note)
     yield Evidence("that bound", bound, 4 * math.exp(-1.5), 1e-12, note="4 e^(-12/8)")
     yield from _digits()
 
@@ -95,16 +95,18 @@ def _digits() -> Iterator[Evidence]:
         "these drawn like new ones, the share would be 1 in 51"
     )
     share = float(beyond.double().mean())
-    yield Evidence("share of test features beyond rho", share, 1 / (HALF + 1), 0, ">=", note)
+    yield Evidence.at_least("share of test features beyond rho", share, 1 / (HALF + 1), note=note)
     # What the inequality would allow, were training features independent and rho theirs.
     allowed = radius * math.sqrt(2 * math.log(2 * 10 / 0.05) / HALF)
     ratio = float(((means - truth).norm(dim=1) / allowed).max())
     note = "true means from the other training images: what is unproved need not be wrong"
-    yield Evidence("training means off the true ones, over the 95 % limit", ratio, 1, 0, "<=", note)
+    yield Evidence.at_most(
+        "training means off the true ones, over the 95 % limit", ratio, 1, note=note
+    )
     distances = torch.cdist(truth, truth, compute_mode=EXACT).fill_diagonal_(math.inf)
     separation = float(distances.min() / (2 * _radii(fresh, trained.fresh_labels, truth).max()))
     note = "fresh features: the assumption D > 2 rho does not hold"
-    yield Evidence("D / 2 rho", separation, 1, 0, "<=", note)
+    yield Evidence.at_most("D / 2 rho", separation, 1, note=note)
 
 
 def _radii(features: Tensor, labels: Tensor, means: Tensor) -> Tensor:

@@ -123,14 +123,12 @@ def _coverage() -> Iterator[Evidence]:
         table = coverage_table(n=n)
         for name in CERTIFICATES:
             own = table[table["method"] == name].sort_values("coverage")
-            yield Evidence(
+            words, least = (
                 f"{name}: least coverage of five worlds, n = {n}",
                 own["coverage"].iloc[0],
-                CONFIDENCE,
-                _slack(CONFIDENCE),
-                ">=",
-                note=f"{own['world'].iloc[0]}; {REPLICATES} draws",
             )
+            note = f"{own['world'].iloc[0]}; {REPLICATES} draws"
+            yield Evidence.at_least(words, least, CONFIDENCE, _slack(CONFIDENCE), note=note)
 
     yield from _spent()
 
@@ -168,41 +166,25 @@ def _plug_ins_fail() -> Iterator[Evidence]:
     for atoms, n in ((0.005, 100), (0.005, 400), (0.02, 100)):
         coverage = _by_method(World("", 0.02, atoms), n, "coverage")
         expected = 1 - (1 - atoms) ** n
-        yield Evidence(
-            f"coverage of Cantelli's plug-in, p = {atoms}, n = {n}",
-            coverage["Cantelli, plug-in"],
-            expected,
-            _slack(expected),
-        )
+        words = f"coverage of Cantelli's plug-in, p = {atoms}, n = {n}"
+        yield Evidence(words, coverage["Cantelli, plug-in"], expected, _slack(expected))
     replicates, atoms, n = 400, 0.02, 100
     bounds = _cdnv_bounds(World("", 0.02, atoms), n, replicates)
-    expected = 1 - (1 - atoms) ** n
-    yield Evidence(
-        f"coverage of the CDNV's plug-in, p = {atoms}, n = {n}",
-        float((bounds >= atoms).mean()),
-        expected,
-        _slack(expected, replicates),
-        note=f"{replicates} draws of features in 8 dimensions",
-    )
+    expected, covered = 1 - (1 - atoms) ** n, float((bounds >= atoms).mean())
+    words = f"coverage of the CDNV's plug-in, p = {atoms}, n = {n}"
+    note = f"{replicates} draws of features in 8 dimensions"
+    yield Evidence(words, covered, expected, _slack(expected, replicates), note=note)
     share, bound = _chebyshev()
-    yield Evidence(
-        "share nearer to the other class's mean over the CDNV's bound on it, in the worst case",
-        share / bound,
-        1,
-        0.01,
-        note="one sample in 101 of each class at the boundary: Chebyshev's inequality is attained",
-    )
+    words = "share nearer to the other class's mean over the CDNV's bound on it, in the worst case"
+    note = "one sample in 101 of each class at the boundary: Chebyshev's inequality is attained"
+    yield Evidence(words, share / bound, 1, 0.01, note=note)
     worst = cantelli_plug_in(np.concatenate([np.zeros(1), np.full(99, 1.0)]))
     words = "share of errors over Cantelli's plug-in, in the worst case of one sample"
     yield Evidence(words, 0.01 / worst, 1, 1e-9)
-    heavy = _by_method(World("", 0.25, degrees=3), 400, "coverage")
-    yield Evidence(
-        "coverage of the normal plug-in, heavy tails, n = 400",
-        heavy["normal, plug-in"],
-        CONFIDENCE - _slack(CONFIDENCE),
-        relation="<=",
-        note="less than chance makes of 0.95",
-    )
+    heavy = _by_method(World("", 0.25, degrees=3), 400, "coverage")["normal, plug-in"]
+    words = "coverage of the normal plug-in, heavy tails, n = 400"
+    note = "less than chance makes of 0.95"
+    yield Evidence.at_most(words, heavy, CONFIDENCE - _slack(CONFIDENCE), note=note)
 
 
 @study.claim(
@@ -216,22 +198,18 @@ def _floor() -> Iterator[Evidence]:
     medians = _by_method(World("", 0.02), n, "median")
     for name in CERTIFICATES:
         comparison = f"{name}: median in deep collapse, n = {n}"
-        yield Evidence(comparison, medians[name], floor, relation=">=")
+        yield Evidence.at_least(comparison, medians[name], floor)
     # Say 1 - (2 delta)^(1/n) by the toss of a coin where no error is seen, and 1 otherwise.
     failing = float(binom.pmf(0, n, floor)) / 2
     words = "a bound that is at the floor in half of its uses: its worst chance to fail, over delta"
     note = "so no floor is higher, if a bound may toss a coin"
     yield Evidence(words, failing / (1 - CONFIDENCE), 1, 1e-9, note=note)
     low = "Cantelli, plug-in"
-    yield Evidence(f"{low}: the same", medians[low], floor, relation="<=")
-    yield Evidence(
-        f"{low}: coverage with a share of atoms as large as the floor",
-        _by_method(World("", 0.02, floor), n, "coverage")[low],
-        1 - (1 - floor) ** n,
-        _slack(1 - (1 - floor) ** n),
-        "<=",
-        note="the proof's mixture: 1 - 2 delta",
-    )
+    yield Evidence.at_most(f"{low}: the same", medians[low], floor)
+    words = f"{low}: coverage with a share of atoms as large as the floor"
+    covered, limit = _by_method(World("", 0.02, floor), n, "coverage")[low], 1 - (1 - floor) ** n
+    note = "the proof's mixture: 1 - 2 delta"
+    yield Evidence.at_most(words, covered, limit, _slack(limit), note=note)
 
 
 def _by_method(world: World, n: int, column: str) -> dict[str, float]:

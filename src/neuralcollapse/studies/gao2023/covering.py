@@ -46,8 +46,8 @@ def _covering() -> Iterator[Evidence]:
             excess = largest(excess, mass.mean() - expected_missing_mass_bound(cells, n))
             covered = smallest(covered, np.mean(mass <= missing_mass_bound(cells, n, 0.9)))
     note = f"{runs} samples of each of 6 distributions"
-    yield Evidence("largest excess of the mean missing mass", excess, 0, 0, "<=", note)
-    yield Evidence("least share below the 90 % bound", covered, 0.9, relation=">=")
+    yield Evidence.at_most("largest excess of the mean missing mass", excess, 0, note=note)
+    yield Evidence.at_least("least share below the 90 % bound", covered, 0.9)
     yield from _line()
     yield from _digits()
 
@@ -61,12 +61,12 @@ def _two_cells() -> Iterator[Evidence]:
         failing = (1 - share) ** n * (share > bound) + share**n * (1 - share > bound)
         exceeded = largest(exceeded, float(failing.max()))
     note = "two cells of any size, n = 1 to 5, exact"
-    yield Evidence("largest chance to exceed the 90 % bound", exceeded, 0.1, 0, "<=", note)
+    yield Evidence.at_most("largest chance to exceed the 90 % bound", exceeded, 0.1, note=note)
     n = 5
     bare = expected_missing_mass_bound(2, n)
     failing = (1 - share) ** n * (share > bare) + share**n * (1 - share > bare)
     note = "without a deviation it would be exceeded more often than that"
-    yield Evidence("to exceed the bound on its mean", float(failing.max()), 0.1, 0, ">=", note)
+    yield Evidence.at_least("to exceed the bound on its mean", float(failing.max()), 0.1, note=note)
     deviation = missing_mass_bound(2, n, 0.9) - bare
     yield Evidence("chance left to the deviation", np.exp(-n * deviation**2), 0.1, 1e-12)
 
@@ -93,7 +93,7 @@ def _line() -> Iterator[Evidence]:
     exact = beta.ppf(0.95, mass.uncovered + 1, 1000 - mass.uncovered)
     yield Evidence("its bound over that of a count", mass.error_bound / exact, 1, 1e-9)
     note = "two intervals, 50 training and 1000 held-out points; the error is 0"
-    yield Evidence("where it works: certified error", mass.error_bound, 0.01, 0, "<=", note)
+    yield Evidence.at_most("where it works: certified error", mass.error_bound, 0.01, note=note)
 
 
 def _digits() -> Iterator[Evidence]:
@@ -102,7 +102,7 @@ def _digits() -> Iterator[Evidence]:
     certified = lipschitz_bound(trained.network.features, shape)
     estimate = jacobian_norm(trained.network.features, trained.inputs)
     note = "L of the map from pixels to features: product of norms, largest Jacobian"
-    yield Evidence("certified L over the estimate", certified / estimate, 1, 0, ">=", note)
+    yield Evidence.at_least("certified L over the estimate", certified / estimate, 1, note=note)
     head = trained.network.head
     features = trained.features(trained.inputs)
     for name, constant in (("certified", certified), ("estimated", estimate)):
@@ -113,10 +113,10 @@ def _digits() -> Iterator[Evidence]:
             trained.inputs, trained.labels, radii, trained.test_inputs, trained.test_labels
         )
         note = f"{len(radii)} training and {mass.num_held_out} test digits"
-        yield Evidence(
-            f"{name} L: uncovered share", mass.uncovered / mass.num_held_out, 0.9, 0, ">=", note
+        yield Evidence.at_least(
+            f"{name} L: uncovered share", mass.uncovered / mass.num_held_out, 0.9, note=note
         )
-        yield Evidence(f"{name} L: radius over nearest distance", mass.reach, 0.5, relation="<=")
+        yield Evidence.at_most(f"{name} L: radius over nearest distance", mass.reach, 0.5)
         if name == "certified":
             net = farthest_point_net(trained.inputs.flatten(1), float(radii.median()))
             share = net.size / len(radii)

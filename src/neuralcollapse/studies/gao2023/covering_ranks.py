@@ -192,15 +192,15 @@ def _ranks() -> Iterator[Evidence]:
         )
         ranked = f"{words}: agreement of the bound with test accuracy, lower limit"
         if kind == "rotations":
-            yield Evidence(ranked, low, 0, 0, ">=", note)
+            yield Evidence.at_least(ranked, low, 0, note=note)
             alone = agreement(margins, accuracy)[0]
-            yield Evidence("the same of the minimum margin alone", alone, mean, 0.1, ">=")
+            yield Evidence.at_least("the same of the minimum margin alone", alone, mean, 0.1)
         else:
-            yield Evidence(ranked, low, 0, 0, "<=", note)
-            yield Evidence("and the upper limit", high, 0.9, 0, "<=")
+            yield Evidence.at_most(ranked, low, 0, note=note)
+            yield Evidence.at_most("and the upper limit", high, 0.9)
             again = agreement(found.accuracy[:, :, 0], found.accuracy[:, :, 1])[0]
             words = "agreement of test accuracies with two orders of the data"
-            yield Evidence(words, again, mean, 0, ">=", "so there is something to rank")
+            yield Evidence.at_least(words, again, mean, note="so there is something to rank")
 
 
 def _by_hand() -> Iterator[Evidence]:

@@ -105,15 +105,9 @@ def trained_digits(per_class: int = ALL) -> TrainedDigits:
         history.append(_outcome(network, *part.tensors))
     test_images, test_labels = data.test.tensors
     return TrainedDigits(
-        network.eval(),
-        images[chosen],
-        labels[chosen],
-        images[~chosen],
-        labels[~chosen],
-        test_images,
-        test_labels,
-        tuple(history),
-    )
+        network.eval(), images[chosen], labels[chosen], images[~chosen], labels[~chosen],
+        test_images, test_labels, tuple(history),
+    )  # fmt: skip
 
 
 def _outcome(network: MLP, inputs: Tensor, labels: Tensor) -> EpochOutcome:

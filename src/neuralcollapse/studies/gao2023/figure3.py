@@ -66,24 +66,18 @@ CASES: dict[Scale, dict[str, dict[str, Any]]] = {
 }
 
 
-def margin_configs(
-    scale: Scale, data_root: str | None = None, seeds: Sequence[int] | None = None
-) -> list[TrainConfig]:
+def margin_configs(job: FigureJob) -> list[TrainConfig]:
     """Return what is trained: every case with every seed, the seed fastest.
 
     Parameters
     ----------
-    scale
-        See `FigureJob`.
-    data_root
-        Folder of the data's files, see `load_dataset`.
-    seeds
-        Those of the scale if None.
+    job
+        Of the figure.
     """
-    seeds = SEEDS[scale] if seeds is None else seeds
+    shared, seeds = {"data_root": job.data_root}, job.seeds_or(SEEDS[job.scale])
     return [
-        TrainConfig.from_dict(COMMON[scale] | case | {"seed": seed, "data_root": data_root})
-        for case, seed in itertools.product(CASES[scale].values(), seeds)
+        TrainConfig.from_dict(COMMON[job.scale] | shared | case | {"seed": seed})
+        for case, seed in itertools.product(CASES[job.scale].values(), seeds)
     ]
 
 
@@ -213,7 +207,7 @@ def _curves(axes: Axes, record: Curves, name: str, metric: str, color: str) -> N
 def draw(job: FigureJob) -> list[Path]:
     """Train the networks, and write the record and the figure."""
     names = list(CASES[job.scale])
-    configs = job.planned(margin_configs(job.scale, job.data_root, job.seeds))
+    configs = job.planned(margin_configs(job))
     # On few images a measurement takes as long as an epoch, so there they are even in log time.
     often = {} if job.scale == "small" else {"measure_every": 1}
     record = record_margins(names, job.train(configs, **often))

@@ -42,16 +42,15 @@ ROUND_OFF = 1e-12
 def _loss_bounds_margin() -> Iterator[Evidence]:
     scores = torch.tensor([[5.0, 0.0]] * 3 + [[0.2, 0.0]], dtype=torch.float64)
     losses = cross_entropy_losses(scores, [0] * 4)
-    yield Evidence(
+    yield Evidence.at_least(
         "refuted with the mean: its bound, over the true minimum margin",
         margin_lower_bound_of_mean(float(losses.mean()), 1) / margin_min(scores, [0] * 4),
         8,
-        relation=">=",
         note="scores (5, 0) three times and (0.2, 0); should be at most 1",
     )
     draws, by_mean, by_max, by_sum = _search()
     note = f"of {draws} random score tables, N to 8, K to 5"
-    yield Evidence("violations with the mean loss, share", by_mean / draws, 0.3, 0, ">=", note)
+    yield Evidence.at_least("violations with the mean loss, share", by_mean / draws, 0.3, note=note)
     yield Evidence("violations with the largest loss", by_max, 0)
     yield Evidence("violations with the sum of losses", by_sum, 0)
     worst = _tight()
@@ -60,17 +59,13 @@ def _loss_bounds_margin() -> Iterator[Evidence]:
     history = trained_digits().history
     right = [snapshot for snapshot in history if snapshot.accuracy == 1]
     slack = smallest(*(s.margin - margin_lower_bound(s.losses) for s in history))
-    yield Evidence(
-        "least of p_min less its bound over all epochs", slack, 0, ROUND_OFF, ">=", note=NOTE
+    yield Evidence.at_least(
+        "least of p_min less its bound over all epochs", slack, 0, ROUND_OFF, note=NOTE
     )
-    yield Evidence(
-        "sum of losses, last epoch over the first with all right",
-        float(right[-1].losses.sum() / right[0].losses.sum()),
-        1,
-        relation="<=",
-    )
+    words = "sum of losses, last epoch over the first with all right"
+    yield Evidence.at_most(words, float(right[-1].losses.sum() / right[0].losses.sum()), 1)
     growth = right[-1].margin / right[0].margin
-    yield Evidence("minimum margin, likewise", growth, 1, relation=">=")
+    yield Evidence.at_least("minimum margin, likewise", growth, 1)
 
 
 def _tight() -> float:
@@ -116,9 +111,7 @@ def _search() -> tuple[int, int, int, int]:
 def _ceiling() -> Iterator[Evidence]:
     generator = torch.Generator().manual_seed(0)
     note = f"{HEADS} random heads and features, K = 2 to 5"
-    yield Evidence(
-        "largest share of the ceiling", _largest_share(generator), 1, relation="<=", note=note
-    )
+    yield Evidence.at_most("largest share of the ceiling", _largest_share(generator), 1, note=note)
     error = 0.0
     for K in (2, 3, 10, 50):
         vertices, labels = simplex_etf(K, K, "axis"), torch.arange(2 * K) % K
@@ -139,28 +132,25 @@ def _ceiling() -> Iterator[Evidence]:
     flow = gradient_flow(W0, H0, labels, [1e4, 1e5])
     margins = [margin_min(H @ W.T, labels) for W, H in zip(flow.W, flow.H, strict=True)]
     gaps = [1 - _ratio(H, labels, W) for W, H in zip(flow.W, flow.H, strict=True)]
-    yield Evidence(
-        "p_min (1 - share) at log t = 1e5, over that at 1e4",
-        margins[1] * gaps[1] / (margins[0] * gaps[0]),
-        1,
-        1e-3,
-        note="gradient flow of free features, K = 4",
-    )
-    yield Evidence("p_min alone, likewise", margins[1] / margins[0], 5, 0, ">=")
+    words = "p_min (1 - share) at log t = 1e5, over that at 1e4"
+    note = "gradient flow of free features, K = 4"
+    yield Evidence(words, margins[1] * gaps[1] / (margins[0] * gaps[0]), 1, 1e-3, note=note)
+    yield Evidence.at_least("p_min alone, likewise", margins[1] / margins[0], 5)
     history = trained_digits().history
     gap = smallest(*(float(s.losses.mean()) - mean_loss_floor(s.scale, 10) for s in history))
-    yield Evidence("least of mean loss less its floor at tau", gap, 0, ROUND_OFF, ">=", note=NOTE)
-    slack = smallest(
-        *(
-            s.margin / s.scale
-            - normalized_margin_lower_bound(float(s.losses.mean()), len(s.losses), s.scale)
-            for s in history
-        )
+    yield Evidence.at_least(
+        "least of mean loss less its floor at tau", gap, 0, ROUND_OFF, note=NOTE
     )
-    yield Evidence("least of q less its bound by the mean loss", slack, 0, ROUND_OFF, ">=")
+    slacks = [
+        s.margin / s.scale
+        - normalized_margin_lower_bound(float(s.losses.mean()), len(s.losses), s.scale)
+        for s in history
+    ]
+    words = "least of q less its bound by the mean loss"
+    yield Evidence.at_least(words, smallest(*slacks), 0, ROUND_OFF)
     last = history[-1]
     share = margin_collapse_ratio(last.margin, last.scale, 10)
-    yield Evidence("share of the ceiling at the end", share, 1, relation="<=")
+    yield Evidence.at_most("share of the ceiling at the end", share, 1)
 
 
 def _largest_share(generator: torch.Generator) -> float:
@@ -183,7 +173,7 @@ def _margin_over_epochs() -> Iterator[Evidence]:
     hard = _hard_margins()
     note = "linear classifier on digits, every fifth label random; 200 steps of Adam"
     words = "largest p_min on data that it cannot fit, after 50 to 200 steps"
-    yield Evidence(words, largest(*hard[1:]), -1, 0, "<=", note=note)
+    yield Evidence.at_most(words, largest(*hard[1:]), -1, note=note)
     history = trained_digits().history
     agreed = [(s.margin > 0) == (s.accuracy == 1) for s in history]
     words = "share of epochs in which p_min > 0 if and only if all images are right"
@@ -191,11 +181,11 @@ def _margin_over_epochs() -> Iterator[Evidence]:
     wrong = [epoch for epoch, s in enumerate(history) if s.accuracy < 1]
     right = history[wrong[-1] + 1 :]
     growth = right[-1].margin / right[0].margin
-    yield Evidence("p_min at the end over that when all are right", growth, 2, 0, ">=")
+    yield Evidence.at_least("p_min at the end over that when all are right", growth, 2)
     share = (right[-1].margin / right[-1].scale) / (right[0].margin / right[0].scale)
-    yield Evidence("the same of p_min / tau", share, 1.2, 0, ">=")
+    yield Evidence.at_least("the same of p_min / tau", share, 1.2)
     ranks = spearmanr(range(len(right)), [s.margin for s in right]).statistic
-    yield Evidence("rank correlation of p_min and epoch since then", float(ranks), 0.8, 0, ">=")
+    yield Evidence.at_least("rank correlation of p_min and epoch since then", float(ranks), 0.8)
 
 
 def _hard_margins() -> list[float]:

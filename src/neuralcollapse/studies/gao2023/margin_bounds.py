@@ -40,14 +40,16 @@ def _margin_bounds() -> Iterator[Evidence]:
     share = _supremum()
     note = "Monte Carlo over 4000 sign tables; K = 4, n = 20; the rest is contraction, a factor 4"
     words = "mean supremum over what the complexity term allows for it"
-    yield Evidence(words, share, 1, 1e-3, "<=", note)
-    yield Evidence("the same: the term is tight", share, 0.97, relation=">=")
+    yield Evidence.at_most(words, share, 1, 1e-3, note=note)
+    yield Evidence.at_least("the same: the term is tight", share, 0.97)
     yield from _shares()
     runs = 200
     covered, tightest = _coverage(runs)
     note = f"{runs} heads fitted on 400 Gaussian samples, 80 % confidence"
-    yield Evidence("share of bounds above the error", covered / runs, CONFIDENCE, 0, ">=", note)
-    yield Evidence("least of these bounds: not vacuous", tightest, 1, relation="<=")
+    yield Evidence.at_least(
+        "share of bounds above the error", covered / runs, CONFIDENCE, note=note
+    )
+    yield Evidence.at_most("least of these bounds: not vacuous", tightest, 1)
     trained = trained_digits(HALF)
     mean, scale = _centre(trained.features(trained.inputs))
     fresh, test = (trained.features(x) - mean for x in (trained.fresh_inputs, trained.test_inputs))
@@ -58,17 +60,17 @@ def _margin_bounds() -> Iterator[Evidence]:
         whole = uniform_margin_bound(fresh, labels, head, fitted="head", feature_scale=scale)
         pairs = pair_margin_bound(fresh, labels, head, fitted="head", feature_scale=scale)
         note = f"features from {10 * HALF} digits, head on {len(labels)} others, K = {K}"
-        yield Evidence(f"{name}: bound on the error", whole.bound, error, 0, ">=", note)
-        yield Evidence(f"{name}: bound pair by pair", pairs.bound, whole.bound, 0, ">=")
+        yield Evidence.at_least(f"{name}: bound on the error", whole.bound, error, note=note)
+        yield Evidence.at_least(f"{name}: bound pair by pair", pairs.bound, whole.bound)
         if K == 2:
-            yield Evidence(f"{name}: it says something", whole.bound, 1, relation="<=")
+            yield Evidence.at_most(f"{name}: it says something", whole.bound, 1)
         else:
-            yield Evidence(f"{name}: it says nothing", whole.bound, 1, relation=">=")
+            yield Evidence.at_least(f"{name}: it says nothing", whole.bound, 1)
     vertices, labels = simplex_etf(10, 10, "axis"), torch.arange(10).repeat(5000)
     own = torch.full((10, 10), math.sqrt(10 / 18) - 1e-9)
     pairs = pair_margin_bound(vertices[labels], labels, vertices, fitted="head", distances=own)
     note = "collapse, K = 10, n = 50000: vacuous pair by pair, 0.171 for all at once"
-    yield Evidence("pair by pair at collapse", pairs.bound, 1, 0, ">=", note)
+    yield Evidence.at_least("pair by pair at collapse", pairs.bound, 1, note=note)
 
 
 def _supremum() -> float:
@@ -99,7 +101,7 @@ def _shares() -> Iterator[Evidence]:
     share = sum(spent) / delta
     note = f"by the deviation paid at the {len(spent)} margins 2^k, |k| <= {GRID}"
     words = "probability that all margins of the grid may fail with, over delta"
-    yield Evidence(words, share, 1, relation="<=", note=note)
+    yield Evidence.at_most(words, share, 1, note=note)
     whole = math.pi**2 / 3 - 1
     yield Evidence(
         "that of these margins by the law 1 / (1 + |k|)^2", share, 1 - rest / whole, 1e-3
@@ -193,10 +195,10 @@ def _why_accuracy_rises() -> Iterator[Evidence]:
         note="of the margins, only the normalised one enters",
     )
     fall = terms[-1] / terms[0]
-    yield Evidence("complexity, last over first epoch with all right", fall, 1, relation="<=")
+    yield Evidence.at_most("complexity, last over first epoch with all right", fall, 1)
     floor = collapsed_margin_bound(10, len(history[-1].losses)).complexity
     note = "the expected one is that of collapse: vacuous with these few samples, as is any"
-    yield Evidence("complexity at the end", terms[-1], floor, 0, ">=", note)
+    yield Evidence.at_least("complexity at the end", terms[-1], floor, note=note)
     vertices, labels = simplex_etf(10, 10, "axis"), torch.arange(10).repeat(600)
     own = math.sqrt(10) / 9  # p_min over the norm of the head
     small, large = (
@@ -212,10 +214,10 @@ def _why_accuracy_rises() -> Iterator[Evidence]:
     wording = "bound at collapse, K = {}, n = {}"
     few, many, imagenet = (10, 50_000), (100, 50_000), (1000, 1_281_167)
     value = collapsed_margin_bound(*few).bound
-    yield Evidence(wording.format(*few), value, 1, relation="<=")
+    yield Evidence.at_most(wording.format(*few), value, 1)
     for sizes in (many, imagenet):
         value = collapsed_margin_bound(*sizes).bound
-        yield Evidence(wording.format(*sizes), value, 1, relation=">=")
+        yield Evidence.at_least(wording.format(*sizes), value, 1)
     for K in (10, 100, 1000):
         size = informative_sample_size(K)
         yield Evidence(f"least n / 16 K^2, K = {K}", size / (16 * K * K), 1, 1 / K)

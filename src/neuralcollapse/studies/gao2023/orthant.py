@@ -41,12 +41,10 @@ def _orthant() -> Iterator[Evidence]:
         yield Evidence(f"largest error of sqrt(K/(K-1)), {orientation} ETF", error, 0, 1e-12)
     shares = [unfittable_share(dim) for dim in DIMS]
     note = f"K = 10, {DRAWS} Haar rotations"
-    yield Evidence(
-        "share with an unfittable class, D = 10", shares[0], 0.5, relation=">=", note=note
-    )
+    yield Evidence.at_least("share with an unfittable class, D = 10", shares[0], 0.5, note=note)
     for i in range(1, len(DIMS)):
         words = f"the same, D = {DIMS[i]}, against D = {DIMS[i - 1]}"
-        yield Evidence(words, shares[i], shares[i - 1], relation="<=")
+        yield Evidence.at_most(words, shares[i], shares[i - 1])
     generator = torch.Generator().manual_seed(1)
     head = simplex_etf(10, 10, generator=generator)
     while not orthant_margins(head).unfittable.any():

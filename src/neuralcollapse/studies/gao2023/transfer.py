@@ -30,17 +30,16 @@ Samples = tuple[Tensor, Tensor]  # inputs and labels
 )
 def _digits() -> Iterator[Evidence]:
     table = transfer_table()
-    yield Evidence(
+    yield Evidence.at_most(
         "error on 597 more digits, over its certificate from 600: largest of 3 seeds",
         float((table["error"] / table["certificate"]).max()),
         1,
-        relation="<=",
         note=f"errors {_listed(table['error'])}, certificates {_listed(table['certificate'])}; "
         "fixed ETF head",
     )
     for name in ("Cantelli's plug-in", "CDNV"):
         comparison = f"{name}, training over held-out: largest of 3 seeds"
-        yield Evidence(comparison, float(table[name].max()), 1, relation="<=")
+        yield Evidence.at_most(comparison, float(table[name].max()), 1)
 
 
 def transfer_table() -> pd.DataFrame:

@@ -28,7 +28,7 @@ def _whole_network() -> Iterator[Evidence]:
     margin = float(margins.quantile(0.1))
     bound = whole_network_bound(trained.network, trained.inputs, margins, margin=margin)
     note = f"R_A = {complexity:.3g}, margin of the lowest tenth {margin:.2g}, n = {n}"
-    yield Evidence("the bound", bound, 1e3, 0, ">=", note)
+    yield Evidence.at_least("the bound", bound, 1e3, note=note)
     weights = [torch.eye(3), 2 * torch.eye(3)]
     by_hand = 2 * (2 * 3 ** (2 / 3)) ** 1.5
     yield Evidence(

@@ -41,54 +41,29 @@ def _simplex() -> Iterator[Evidence]:
 )
 def _margin() -> Iterator[Evidence]:
     ratios = np.array([r for K, n, d in BALANCED for r in _ratios([n] * K, d)])
-    yield Evidence(
-        "largest margin / bound - 1 of random and nearly collapsed pairs",
-        float(ratios.max()) - 1,
-        0,
-        1e-12,
-        "<=",
-        f"{len(ratios)} pairs, noise 1e-6 to 10, K to 10",
-    )
+    words = "largest margin / bound - 1 of random and nearly collapsed pairs"
+    note = f"{len(ratios)} pairs, noise 1e-6 to 10, K to 10"
+    yield Evidence.at_most(words, float(ratios.max()) - 1, 0, 1e-12, note=note)
     shortfall = largest(*(abs(_ratio([n] * K, d) - 1) for K, n, d in BALANCED))
     yield Evidence("largest |margin / bound - 1| at collapse", shortfall, 0, 1e-12)
     optimum = separation_optimum([5] * 4, 6)
     unequal = least_margin_bound(4 * optimum.W, optimum.H, optimum.labels)
-    yield Evidence(
-        "margin / bound at collapse with ||W|| = 4 ||H||",
-        unequal.margin / unequal.mean_square,
-        8 / 17,
-        1e-12,
-        note="2c / (1 + c^2) at c = 4: equal norms are needed",
-    )
-    yield Evidence(
-        "there margin / (||W|| ||H|| / D), the step before",
-        unequal.margin / unequal.product,
-        1,
-        1e-12,
-        note="D = (K - 1) sqrt(n)",
-    )
+    words = "margin / bound at collapse with ||W|| = 4 ||H||"
+    note = "2c / (1 + c^2) at c = 4: equal norms are needed"
+    yield Evidence(words, unequal.margin / unequal.mean_square, 8 / 17, 1e-12, note=note)
+    words = "there margin / (||W|| ||H|| / D), the step before"
+    note = "D = (K - 1) sqrt(n)"
+    yield Evidence(words, unequal.margin / unequal.product, 1, 1e-12, note=note)
     stretch = torch.tensor([3.0, 1.0, 0.5, 2.0, 1.0, 1.0], dtype=torch.float64)
     sheared = least_margin_bound(optimum.W * stretch, optimum.H / stretch, optimum.labels)
-    yield Evidence(
-        "margin / (||H W^T||_* / D) where head and features are stretched, logits kept",
-        sheared.margin / sheared.nuclear,
-        1,
-        1e-12,
-        note="the first step",
-    )
-    yield Evidence(
-        "and margin / (||W|| ||H|| / D), which sees the stretch",
-        sheared.margin / sheared.product,
-        0.9,
-        relation="<=",
-    )
-    yield Evidence(
-        "minimum margin found by descent on (||W||^2 + ||H||^2) / 2, times D / norm",
-        _searched(),
-        1,
-        0.01,
-        note="smoothed margins, random starts, K = 3, n = 2, d = 3: nothing known of the answer",
-    )
+    words = "margin / (||H W^T||_* / D) where head and features are stretched, logits kept"
+    note = "the first step"
+    yield Evidence(words, sheared.margin / sheared.nuclear, 1, 1e-12, note=note)
+    words = "and margin / (||W|| ||H|| / D), which sees the stretch"
+    yield Evidence.at_most(words, sheared.margin / sheared.product, 0.9)
+    words = "minimum margin found by descent on (||W||^2 + ||H||^2) / 2, times D / norm"
+    note = "smoothed margins, random starts, K = 3, n = 2, d = 3: nothing known of the answer"
+    yield Evidence(words, _searched(), 1, 0.01, note=note)
 
 
 @study.claim(
@@ -98,14 +73,9 @@ def _margin() -> Iterator[Evidence]:
 )
 def _margin_of_any_sizes() -> Iterator[Evidence]:
     ratios = np.array([r for sizes, d in IMBALANCED for r in _ratios(sizes, d)])
-    yield Evidence(
-        "largest margin / bound - 1 of random and nearly optimal pairs",
-        float(ratios.max()) - 1,
-        0,
-        1e-12,
-        "<=",
-        f"{len(ratios)} pairs, sizes up to 10:10:1:1",
-    )
+    words = "largest margin / bound - 1 of random and nearly optimal pairs"
+    note = f"{len(ratios)} pairs, sizes up to 10:10:1:1"
+    yield Evidence.at_most(words, float(ratios.max()) - 1, 0, 1e-12, note=note)
     shortfall = largest(*(abs(_ratio(sizes, d) - 1) for sizes, d in IMBALANCED))
     yield Evidence("largest |margin / bound - 1| at the optimum", shortfall, 0, 1e-12)
     apart = []

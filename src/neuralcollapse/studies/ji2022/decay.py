@@ -58,7 +58,7 @@ def _label_smoothing() -> Iterator[Evidence]:
     note = "perceptron on 200 digits, 600 steps of Adam on all of them, no decay"
     yield Evidence("its training accuracy", accuracy, 1, note=note)
     yield Evidence("its mean margin over the limit", float(gaps.mean()) / limit, 1, 0.01)
-    yield Evidence("spread of its margins over their mean", float(gaps.std()) / limit, 0.1, 0, "<=")
+    yield Evidence.at_most("spread of its margins over their mean", float(gaps.std()) / limit, 0.1)
 
 
 def _descended(
@@ -120,12 +120,11 @@ def _depth() -> Iterator[Evidence]:
         within = float((classes - classes.mean(1, keepdim=True)).norm() / classes.norm())
         yield Evidence("NC1: spread of logits within classes, of their norm", within, 0, 1e-4)
         far = etf_distance(classes.mean(1))
-        simplex = winner == "simplex"
-        yield Evidence(
-            "NC2: distance of the class means' logits from a simplex",
-            far,
-            *((1e-4, 0.0, "<=") if simplex else (0.1, 0.0, ">=")),
-        )
+        words = "NC2: distance of the class means' logits from a simplex"
+        if winner == "simplex":
+            yield Evidence.at_most(words, far, 1e-4)
+        else:
+            yield Evidence.at_least(words, far, 0.1)
 
 
 def _costs() -> Iterator[Evidence]:
@@ -142,7 +141,7 @@ def _costs() -> Iterator[Evidence]:
         worst = largest(worst, abs(squares / best.cost - 1), float((product - best.logits).norm()))
         excess = largest(excess, 1 - float(margins_of_pairs(best.logits, torch.arange(K)).min()))
     yield Evidence("cost over that of a balanced chain of factors, less 1", worst, 0, 1e-7)
-    yield Evidence("largest lack of a margin to 1", excess, 0, 1e-9, "<=", "four K and M")
+    yield Evidence.at_most("largest lack of a margin to 1", excess, 0, 1e-9, note="four K and M")
     for K, (before, after) in ((4, (3, 4)), (6, (2, 3))):
         crossing = 2 * math.log(2) / math.log(2 * (K - 1) / K)
         rivals = [deep_separation(K, M).rivals for M in (before, after)]

@@ -56,19 +56,19 @@ def _direction() -> Iterator[Evidence]:
     yield from _clock()
     flows = [_late_flow(seed) for seed in SEEDS]
     gap = torch.stack([flow.gap for flow in flows]).amax(0).numpy()
-    yield Evidence("relative duality gap at log t = 1e6", _at(1e6, gap), 1e-5, 0, "<=", note)
+    yield Evidence.at_most("relative duality gap at log t = 1e6", _at(1e6, gap), 1e-5, note=note)
     W, H = Problem().start("generic", SEEDS[0])
     small = gradient_flow(0.3 * W, 0.3 * H, labels, [1e6])
     words = "relative duality gap at log t = 1e6, from 0.3 times the start"
     note = "its constant grows with what the flow conserves, squares of the start"
-    yield Evidence(words, float(small.gap[-1]), 1e-6, 0, "<=", note)
+    yield Evidence.at_most(words, float(small.gap[-1]), 1e-6, note=note)
     # Beyond 1e6 the dual bound begins to see the rounding of margins, which are as large as log t.
     by_hand = largest(*(_relative_gap(flow.W[0], flow.H[0], labels) for flow in flows))
     words = "relative duality gap at log t = 1e4 over the one recomputed sample by sample"
     yield Evidence(words, gap[0] / by_hand, 1, 1e-6)
     fitted = exponent(LATE, gap, 1e4, 1e6)
     yield Evidence("exponent of the gap in log t", fitted, -1, 0.02, note="log t 1e4 to 1e6")
-    yield Evidence("relative duality gap at log t = 1e8", _at(1e8, gap), 1e-6, 0, "<=")
+    yield Evidence.at_most("relative duality gap at log t = 1e8", _at(1e8, gap), 1e-6)
     optimum = separation_value([5, 5, 5, 5])
     late = flows[0]
     separated = [
@@ -85,7 +85,7 @@ def _direction() -> Iterator[Evidence]:
         )
         for f in (lambda W, H, y: kkt_residuals(W, H, y).largest, _stationarity)
     )
-    yield Evidence("largest KKT residual at log t = 1e8", _at(1e8, residual), 1e-3, 0, "<=")
+    yield Evidence.at_most("largest KKT residual at log t = 1e8", _at(1e8, residual), 1e-3)
     fitted = exponent(LATE, residual, 1e4, 1e8)
     words = "exponent of the KKT residual in log t"
     yield Evidence(words, fitted, -0.5, 0.02, note="the gap is of second order in it")
@@ -93,12 +93,8 @@ def _direction() -> Iterator[Evidence]:
     yield Evidence(words, residual[0] / naive[0], 1, 1e-6)
     yield from _known_residuals()
     imbalanced, _ = follow_classes([4, 2, 1], 3, 0, [1e6])
-    yield Evidence(
-        "relative duality gap at log t = 1e6, classes of 4, 2 and 1",
-        float(imbalanced.gap[-1]),
-        1e-5,
-        relation="<=",
-    )
+    words = "relative duality gap at log t = 1e6, classes of 4, 2 and 1"
+    yield Evidence.at_most(words, float(imbalanced.gap[-1]), 1e-5)
 
 
 def _clock() -> Iterator[Evidence]:

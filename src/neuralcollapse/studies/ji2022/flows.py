@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from neuralcollapse.studies.claims import smallest
 from neuralcollapse.theory import gradient_flow
 from neuralcollapse.theory.flow.solution import FlowSolution
 
@@ -96,12 +95,5 @@ def margins_of_pairs(logits: Tensor, labels: Tensor) -> Tensor:
 
 def separating_norm(W: Tensor, H: Tensor, labels: Tensor) -> float:
     """Return half the squared norm at margin 1, sample by sample."""
-    minimum = smallest(
-        *(
-            row[y] - row[j]
-            for row, y in zip((H @ W.T).tolist(), labels.tolist(), strict=True)
-            for j in range(len(W))
-            if j != y
-        )
-    )
+    minimum = float(margins_of_pairs(H @ W.T, labels).min())
     return float(W.square().sum() + H.square().sum()) / 2 / minimum

@@ -111,7 +111,7 @@ def _suboptimal_kkt_points() -> Iterator[Evidence]:
     values = [p.value / separating_norm(p.W, p.H, p.labels) for p in points]
     words = "value over half the squared norm at margin 1, the farthest"
     yield Evidence(words, farthest(values), 1, 1e-12, note="by brute force on the logits")
-    yield Evidence("least value / optimal value", ratio, 1.01, relation=">=")
+    yield Evidence.at_least("least value / optimal value", ratio, 1.01)
     yield from _pairs_with_decay()
 
 
@@ -127,7 +127,7 @@ def _pairs_with_decay() -> Iterator[Evidence]:
     found = float(loss.detach())
     yield Evidence("their value over that loss", point.value / found, 1, 1e-12)
     excess = found / weight_decay_optimum(6, n, 5, *decays).value
-    yield Evidence("their loss over the least", excess, 1.001, relation=">=")
+    yield Evidence.at_least("their loss over the least", excess, 1.001)
 
 
 @study.claim(
@@ -156,13 +156,9 @@ def _tangent() -> Iterator[Evidence]:
     best = separation_optimum(size, 3)
     point, gradient, _ = _dense_hessian(best.W, best.H, best.labels)
     slope = float(gradient @ point) / float(point.norm() * gradient.norm())
-    yield Evidence(
-        "at an optimum of unequal classes, margin 1: cosine of the gradient with the radius",
-        slope,
-        -1,
-        0.1,
-        note="near the radius, but not along it: no critical point of L at finite norm",
-    )
+    words = "at an optimum of unequal classes, margin 1: cosine of the gradient with the radius"
+    note = "near the radius, but not along it: no critical point of L at finite norm"
+    yield Evidence(words, slope, -1, 0.1, note=note)
     words = "stationarity there, against the share of the gradient that is tangent"
     measured = escape_direction(best.W, best.H, best.labels).stationarity
     yield Evidence(words, measured, math.sqrt(1 - slope**2), 1e-9, note="autograd")
@@ -177,7 +173,7 @@ def _descent() -> Iterator[Evidence]:
     points = suboptimal_points()
     rises = [_change(point, _escape(point), LARGE)[0] for point in points]
     note = f"{len(points)} points, margin {LARGE:g}, {ANGLE} rad along the great circle"
-    yield Evidence("largest change of log L", largest(*rises), -1e-3, relation="<=", note=note)
+    yield Evidence.at_most("largest change of log L", largest(*rises), -1e-3, note=note)
     two = paired_kkt_point(2)
     found = _at_finite_norm(two, 2.0)
     change, arc = _change(two, found, 2.0)
@@ -215,23 +211,13 @@ def _strict_saddles() -> Iterator[Evidence]:
     points = suboptimal_points()
     found = [_escape(point) for point in points]
     note = f"{len(points)} points, d = K - 1 among them"
-    yield Evidence(
-        "share with a direction of escape",
-        sum(escape.status == "escape" for escape in found) / len(found),
-        1,
-        note=note,
-    )
-    yield Evidence(
-        "largest curvature, times the optimal value",
-        largest(
-            *(
-                escape.curvature * separation_value(torch.bincount(point.labels))
-                for point, escape in zip(points, found, strict=True)
-            )
-        ),
-        -0.01,
-        relation="<=",
-    )
+    escaping = sum(escape.status == "escape" for escape in found) / len(found)
+    yield Evidence("share with a direction of escape", escaping, 1, note=note)
+    scaled = [
+        escape.curvature * separation_value(torch.bincount(point.labels))
+        for point, escape in zip(points, found, strict=True)
+    ]
+    yield Evidence.at_most("largest curvature, times the optimal value", largest(*scaled), -0.01)
     errors = [
         abs(_sphere_curvature(point, escape, margin) / escape.curvature - 1)
         for margin in (*MODERATE, LARGE)
@@ -239,13 +225,9 @@ def _strict_saddles() -> Iterator[Evidence]:
         for escape in [_at_finite_norm(point, margin)]
         if escape.status == "escape"
     ]
-    yield Evidence(
-        "largest relative error of the formula against the Hessian of log L",
-        largest(*errors),
-        0,
-        1e-11,
-        note=f"{len(errors)} points critical at finite norm, margins 1, 2, 3 and {LARGE:g}",
-    )
+    words = "largest relative error of the formula against the Hessian of log L"
+    note = f"{len(errors)} points critical at finite norm, margins 1, 2, 3 and {LARGE:g}"
+    yield Evidence(words, largest(*errors), 0, 1e-11, note=note)
     yield Evidence("largest error of the Hessian product, against autograd", _hvp_error(), 0, 1e-12)
     small = [paired_kkt_point(2), polygon_kkt_point(5), simplex_groups_kkt_point([3, 3])]
     least = [
@@ -253,14 +235,9 @@ def _strict_saddles() -> Iterator[Evidence]:
         for p in small
         for m in MODERATE
     ]
-    yield Evidence(
-        "the least curvature of all over that of the escape: least",
-        smallest(*least),
-        1,
-        1e-9,
-        ">=",
-        note="all eigenvalues on the sphere by autograd; pairs, pentagon and two triangles",
-    )
+    words = "the least curvature of all over that of the escape: least"
+    note = "all eigenvalues on the sphere by autograd; pairs, pentagon and two triangles"
+    yield Evidence.at_least(words, smallest(*least), 1, 1e-9, note=note)
     optima = [(separation_optimum([n] * K, d), m) for K, n, d in SMALL for m in MODERATE]
     curvatures = [
         _least_sphere_curvature(best.W * math.sqrt(m), best.H * math.sqrt(m), best.labels)

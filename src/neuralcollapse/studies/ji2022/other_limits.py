@@ -34,7 +34,9 @@ BEST_FOUND = 4.89453  # K = 5 in three dimensions, n = 1
 def _unequal() -> Iterator[Evidence]:
     flow, labels = follow_classes(SIZES, len(SIZES), 0, TIMES)
     note = f"classes of {', '.join(map(str, SIZES))}, d = {len(SIZES)}"
-    yield Evidence("relative duality gap at log t = 1e8", float(flow.gap[-1]), 1e-7, 0, "<=", note)
+    yield Evidence.at_most(
+        "relative duality gap at log t = 1e8", float(flow.gap[-1]), 1e-7, note=note
+    )
     W, H = flow.W[-1], flow.H[-1]
     margin = float(margins_of_pairs(H @ W.T, labels).min())
     yield Evidence("minimum margin over log t, at log t = 1e8", margin / 1e8, 1, 1e-5)
@@ -50,7 +52,7 @@ def _unequal() -> Iterator[Evidence]:
     yield Evidence("exponent of that distance in log t", fitted, -1, 0.01)
     lengths = (W - W.mean(0)).norm(dim=1)
     words = "length of the longest row of the head over that of the shortest: no simplex ETF"
-    yield Evidence(words, float(lengths.max() / lengths.min()), 1.1, 0, ">=")
+    yield Evidence.at_least(words, float(lengths.max() / lengths.min()), 1.1)
 
 
 @study.claim(

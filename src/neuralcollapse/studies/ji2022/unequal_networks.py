@@ -44,14 +44,15 @@ def _unequal_decay() -> Iterator[Evidence]:
         shape = predicted_geometry(SIZES, WIDTH, bias=False, weight_decay=decays)
         far = gram_distance(weight, shape.head_gram)
         yield Evidence(f"distance of the head's Gram from it, {where}", far, 0, 0.2, note=NOTE)
-        yield Evidence("and from a simplex ETF", etf_distance(weight), 0.5, 0, ">=")
+        yield Evidence.at_least("and from a simplex ETF", etf_distance(weight), 0.5)
         implied = implied_feature_decay(weight, means, SIZES, decays[0])
         words = "decay of the features that the head implies, over the true one"
         yield Evidence(words, implied / decays[1], 1, 0.25)
         rows = weight[MINORITY]
         alike = float((rows - rows.mean(0)).norm() / weight.norm())
         words = "spread of the rows of the small classes, of the norm of the head"
-        yield Evidence(words, alike, 0.02 if merged else 0.2, 0, "<=" if merged else ">=")
+        judged = Evidence.at_most if merged else Evidence.at_least
+        yield judged(words, alike, 0.02 if merged else 0.2)
 
 
 @lru_cache(maxsize=8)

@@ -143,13 +143,8 @@ def state_of(model: Any, design: Design, text: Corpus, head: bool) -> Record:
         found = measure_head(weight, class_sizes=report.train.moments.counts.clamp(min=1)).values
         kept = ("rho_lower", "rho_upper", "rho_bound", "norm_frequency", "head_mean_share")
         alone = {name: found[name] for name in kept if name in found}
-    losses = [_loss(model, loader) for loader in loaders]
-    return {
-        "loss": losses[0],
-        "test_loss": losses[1],
-        **by_frequency(report, weight),
-        **alone,
-    }
+    loss, test_loss = (_loss(model, loader) for loader in loaders)
+    return {"loss": loss, "test_loss": test_loss, **by_frequency(report, weight), **alone}
 
 
 def unigram_entropy(text: Corpus) -> float:

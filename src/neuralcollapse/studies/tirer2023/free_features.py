@@ -70,13 +70,9 @@ def _minimizers() -> Iterator[Evidence]:
         least.append(smallest(*(_minimize(weak, seed)[0] for seed in range(STARTS))))
         words = f"least value found by descent over the closed form, lambda_H = 1e-{p}"
         yield Evidence(words, least[-1] / regularized_mse_minimizer(*weak).value, 1, 1e-8)
-    yield Evidence(
-        "least value at lambda_H = 1e-3 over that at 1e-1",
-        least[2] / least[0],
-        0.1,
-        0.02,
-        note="falls like sqrt(lambda_H): 0 is approached without being attained",
-    )
+    words = "least value at lambda_H = 1e-3 over that at 1e-1"
+    note = "falls like sqrt(lambda_H): 0 is approached without being attained"
+    yield Evidence(words, least[2] / least[0], 0.1, 0.02, note=note)
     pair: Any = ([[1.0, 0.0], [0.0, 2.0]], [[1.0, 1.0], [0.0, 1.0]], [0, 1], 0.5, 2.0)
     # residuals (0, 2) and (0, 1); ||W||^2 = 5, ||H||^2 = 3
     by_hand = (4 + 1 + 0.5 * 5 + 2 * 3) / 4

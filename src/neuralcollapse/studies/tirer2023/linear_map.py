@@ -41,26 +41,18 @@ def _map() -> Iterator[Evidence]:
         worst = largest(
             worst, float(np.abs(setting.operator(variant).apply(change).numpy() - naive).max())
         )
-    yield Evidence(
-        "largest error of the structured operator against the printed matrix",
-        worst,
-        0,
-        1e-12,
-        note="400 x 400, both variants",
-    )
+    words = "largest error of the structured operator against the printed matrix"
+    note = "400 x 400, both variants"
+    yield Evidence(words, worst, 0, 1e-12, note=note)
     _, H, labels = setting.optimum()
     change = torch.randn(H.shape, generator=generator, dtype=torch.float64)
     errors = []
     for step in (1e-2, 1e-3):
         moved = setting.minimize(H + step * change, labels) - H
         errors.append(float((moved - step * setting.operator().apply(change)).norm()) / step**2)
-    yield Evidence(
-        "||dH - F dH0|| / eps^2, eps = 1e-3 over 1e-2",
-        errors[1] / errors[0],
-        1,
-        0.02,
-        note="true minimisers: the error is of second order",
-    )
+    words = "||dH - F dH0|| / eps^2, eps = 1e-3 over 1e-2"
+    note = "true minimisers: the error is of second order"
+    yield Evidence(words, errors[1] / errors[0], 1, 0.02, note=note)
     answer = setting.operator().classifier_response(change)
     strengths = setting.lambda_w, setting.lambda_h, setting.beta
     error = _error(_slopes(H, labels, change, strengths)[0], answer)
@@ -72,13 +64,9 @@ def _map() -> Iterator[Evidence]:
         norm = float(np.linalg.norm(near.dense() - near.dense("first-order"), 2))
         x = near.g / beta
         worst = largest(worst, abs(norm / (x * x / (1 + x)) - 1))
-    yield Evidence(
-        "||F - F_first|| over (g/beta)^2 / (1 + g/beta), - 1",
-        worst,
-        0,
-        1e-6,
-        note="beta 1 to 1000: g is the scale beta must exceed",
-    )
+    words = "||F - F_first|| over (g/beta)^2 / (1 + g/beta), - 1"
+    note = "beta 1 to 1000: g is the scale beta must exceed"
+    yield Evidence(words, worst, 0, 1e-6, note=note)
 
 
 def _slopes(
@@ -165,47 +153,33 @@ def _blocks() -> Iterator[Evidence]:
         LinearMapSetting(per_class=1).dense("first-order")[:10, :10], compute_uv=False
     )
     c = np.sqrt(0.1 * LAMBDA_W)
-    yield Evidence(
-        "least value at n = 1, over 1 - 4 lambda_H (1 - c) / beta",
-        float(single[-1]) / (1 - 4 * 0.1 * (1 - c) / 100),
-        1,
-        1e-12,
-    )
+    words = "least value at n = 1, over 1 - 4 lambda_H (1 - c) / beta"
+    yield Evidence(words, float(single[-1]) / (1 - 4 * 0.1 * (1 - c) / 100), 1, 1e-12)
     least = np.linalg.svd(LinearMapSetting(0.5, 5.0, 3, 2, 4, 0.02).dense("first-order"))[1][-1]
-    yield Evidence(
-        "least singular value at beta = g = 5, lambda_H = 0.5",
-        least,
-        0,
-        1e-13,
-        note="singular at first order although beta > max(1, lambda_H)",
-    )
+    words = "least singular value at beta = g = 5, lambda_H = 0.5"
+    note = "singular at first order although beta > max(1, lambda_H)"
+    yield Evidence(words, least, 0, 1e-13, note=note)
     turn = 4 / (9 * LAMBDA_W)
     norms = [
         np.linalg.norm(LinearMapSetting(turn * s).dense("first-order")[:100, 100:200], 2)
         for s in (0.9, 1.0, 1.1)
     ]
-    yield Evidence(
-        "norm between classes about c = 2/3: larger neighbour over the middle",
-        largest(float(norms[0]), float(norms[2])) / float(norms[1]),
-        1,
-        relation="<=",
-    )
+    words = "norm between classes about c = 2/3: larger neighbour over the middle"
+    yield Evidence.at_most(words, largest(float(norms[0]), float(norms[2])) / float(norms[1]), 1)
     for lambda_h in (1e-4, 1e-2, 0.3):
         dense = LinearMapSetting(lambda_h).dense("first-order")
         inside = np.linalg.svd(dense[:100, :100], compute_uv=False)[-1]
-        yield Evidence(
+        yield Evidence.at_most(
             f"sigma_max(F_kl) over sigma_min(F_kk), lambda_H = {lambda_h:g}",
             float(np.linalg.norm(dense[:100, 100:200], 2) / inside),
             0.01,
-            relation="<=",
             note="far below: the paper reads the map as one within classes",
         )
     near = LinearMapSetting(0.3, 1.0)
     dense = near.dense()
-    yield Evidence(
+    yield Evidence.at_least(
         "the same of the exact map at beta = 1, lambda_H = 0.3",
         float(np.linalg.norm(dense[:100, 100:200], 2) / np.linalg.norm(dense[:100, :100], -2)),
         0.05,
-        relation=">=",
         note="not far below where beta is no longer large",
     )

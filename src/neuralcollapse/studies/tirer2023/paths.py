@@ -53,18 +53,14 @@ def _path() -> Iterator[Evidence]:
         between = largest(between, float(-(by_between + 2 * lambda_h).min()))
     note = f"{len(SIZES) * len(STRENGTHS)} paths, K to 10, 17 times from 0 to 30"
     words = "largest rate of change of log"
-    yield Evidence(f"{words} tr Σ_W / tr Σ_B", ratio, 0, relation="<=", note=note)
-    yield Evidence(f"{words} e^(2 lambda_H t) tr Σ_W", within, 0, 1e-14, "<=")
-    yield Evidence("and, negative, of e^(2 lambda_H t) tr Σ_B", between, -1e-4, 0, "<=")
+    yield Evidence.at_most(f"{words} tr Σ_W / tr Σ_B", ratio, 0, note=note)
+    yield Evidence.at_most(f"{words} e^(2 lambda_H t) tr Σ_W", within, 0, 1e-14)
+    yield Evidence.at_most("and, negative, of e^(2 lambda_H t) tr Σ_B", between, -1e-4)
     yield from _rates_of_the_path()
     path = _orthogonal_deviations()
-    yield Evidence(
-        "tr Σ_W at t = 1e4 over that at t = 100, lambda_H = 0, noise orthogonal to the means",
-        float(path.trace_within[-1] / path.trace_within[1]),
-        1,
-        1e-12,
-        note="does not fall at all, and the ratio falls only because tr Σ_B grows",
-    )
+    words = "tr Σ_W at t = 1e4 over that at t = 100, lambda_H = 0, noise orthogonal to the means"
+    note = "does not fall at all, and the ratio falls only because tr Σ_B grows"
+    yield Evidence(words, float(path.trace_within[-1] / path.trace_within[1]), 1, 1e-12, note=note)
     growth = float(path.trace_between[-1] / path.trace_between[1])
     yield Evidence("tr Σ_B at the same times: growth, at t^(1/2)", growth, 10, 1)
 
@@ -87,7 +83,7 @@ def _rates_of_the_path() -> Iterator[Evidence]:
     yield Evidence("tr Σ_W over that of the features", share, 1, 1e-12)
     grown = central_path(H0, labels, 0.5, 0.1, [0.0, 1.0])
     growth = math.exp(0.2) * float(grown.trace_between[1] / grown.trace_between[0])
-    yield Evidence("e^(2 lambda_H t) tr Σ_B from t = 0 to 1: growth", growth, 1.05, relation=">=")
+    yield Evidence.at_least("e^(2 lambda_H t) tr Σ_B from t = 0 to 1: growth", growth, 1.05)
 
 
 def _orthogonal_deviations() -> CentralPath:
@@ -191,13 +187,11 @@ def _commuting() -> Iterator[Evidence]:
     drift = float((kept / kept[0] - 1).abs().max())
     yield Evidence("largest relative drift of what is kept", drift, 0, 1e-10)
     ends = commuting_path(radii, 0 * variances, K, 0.5, 0.1, [3.0]).radii[0].tolist()
-    error = largest(
-        *(
-            abs(collapsed_path_time(before, after, 0.5, 0.1) - 3)
-            for before, after in zip(radii.tolist(), ends, strict=True)
-        )
-    )
-    yield Evidence("largest error of the time, of 3, without scatter", error, 0, 1e-8)
+    errors = [
+        abs(collapsed_path_time(before, after, 0.5, 0.1) - 3)
+        for before, after in zip(radii.tolist(), ends, strict=True)
+    ]
+    yield Evidence("largest error of the time, of 3, without scatter", largest(*errors), 0, 1e-8)
 
 
 @study.claim(
@@ -221,10 +215,8 @@ def _one_layer() -> Iterator[Evidence]:
         ratios.append(_ratio_of_ratios(H0, labels, lambda_w, lambda_h, beta))
     words = "largest ratio tr Σ_W / tr Σ_B of the minimiser over that of H0"
     note = f"{DRAWS} random H0, strengths 0.01 to 3, noise 0.01 to 10"
-    yield Evidence(
-        f"{words}, beta at the constant", largest(*threshold), 1, relation="<=", note=note
-    )
-    yield Evidence("the same, beta up to 1000 times that", largest(*ratios), 1, relation="<=")
+    yield Evidence.at_most(f"{words}, beta at the constant", largest(*threshold), 1, note=note)
+    yield Evidence.at_most("the same, beta up to 1000 times that", largest(*ratios), 1)
     yield from _worst_point()
     H0, labels = random_features(4, 10, 10, 0)
     errors = []
@@ -232,13 +224,9 @@ def _one_layer() -> Iterator[Evidence]:
         path = central_path(H0, labels, 0.5, 0.1, [1 / beta])
         step = next_features(H0, labels, 0.5, 0.1, beta)
         errors.append(beta**2 * float((step - path.features(0)).norm()))
-    yield Evidence(
-        "beta^2 || H - H(t = 1 / beta) ||, beta = 1000 over 100",
-        errors[1] / errors[0],
-        1,
-        0.02,
-        note="the minimiser is a step of the central path to second order",
-    )
+    words = "beta^2 || H - H(t = 1 / beta) ||, beta = 1000 over 100"
+    note = "the minimiser is a step of the central path to second order"
+    yield Evidence(words, errors[1] / errors[0], 1, 0.02, note=note)
 
 
 def _worst_point() -> Iterator[Evidence]:

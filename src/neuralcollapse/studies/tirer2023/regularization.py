@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from neuralcollapse.studies.claims import Evidence
 from neuralcollapse.studies.tirer2023.study import study
@@ -16,6 +17,7 @@ from neuralcollapse.theory import (
     regularized_mse_minimizer,
     sufficient_statistics,
 )
+from neuralcollapse.theory.regularized import RegularizedMinimizer
 
 K, N_PER_CLASS, D = 4, 10, 10
 LAMBDA_W, LAMBDA_H = 0.5, 0.1
@@ -47,11 +49,8 @@ def within_ratios(
         the scaled ones.
     """
     lambda_w, lambda_h = scale_w * LAMBDA_W, scale_h * LAMBDA_H
-    generator = torch.Generator().manual_seed(0)
     strengths = (LAMBDA_W, LAMBDA_H) if fixed else (lambda_w, lambda_h)
-    best = regularized_mse_minimizer(K, N_PER_CLASS, D, *strengths, generator)
-    H0 = best.H + noise * torch.randn(best.H.shape, generator=generator, dtype=torch.float64)
-    within = sufficient_statistics(H0, best.labels).within
+    best, H0, within = _near_collapse(*strengths, noise)
     found = near_features_minimizer(H0, best.labels, lambda_w, lambda_h, beta)
     operator = PerturbationOperator(best.means, best.labels, lambda_w, lambda_h, beta)
     return float(found.within.trace() / within.trace()), operator.within_ratio(within)
@@ -59,10 +58,7 @@ def within_ratios(
 
 def elasticities(beta: float, noise: float = 1e-4) -> np.ndarray:
     """Return [[actual, predicted] by lambda_W, the same by lambda_H], relative to relative."""
-    generator = torch.Generator().manual_seed(0)
-    best = regularized_mse_minimizer(K, N_PER_CLASS, D, LAMBDA_W, LAMBDA_H, generator)
-    H0 = best.H + noise * torch.randn(best.H.shape, generator=generator, dtype=torch.float64)
-    within = sufficient_statistics(H0, best.labels).within
+    best, _, within = _near_collapse(LAMBDA_W, LAMBDA_H, noise)
     operator = PerturbationOperator(best.means, best.labels, LAMBDA_W, LAMBDA_H, beta)
     step = 1e-3
     rows = []
@@ -73,6 +69,16 @@ def elasticities(beta: float, noise: float = 1e-4) -> np.ndarray:
         )
         rows.append([(up - down) / (2 * step), predicted])
     return np.array(rows)
+
+
+def _near_collapse(
+    lambda_w: float, lambda_h: float, noise: float
+) -> tuple[RegularizedMinimizer, Tensor, Tensor]:
+    """Return an optimum, features off it by normal noise, and their within-class scatter."""
+    generator = torch.Generator().manual_seed(0)
+    best = regularized_mse_minimizer(K, N_PER_CLASS, D, lambda_w, lambda_h, generator)
+    H0 = best.H + noise * torch.randn(best.H.shape, generator=generator, dtype=torch.float64)
+    return best, H0, sufficient_statistics(H0, best.labels).within
 
 
 @study.claim(
@@ -88,8 +94,8 @@ def _roles() -> Iterator[Evidence]:
         words = "d log (tr Σ_W / tr Σ_W0) / d log"
         yield Evidence(f"{words} lambda_W, beta = {beta:g}", by_w, want_w, 1e-5)
         yield Evidence(f"{words} lambda_H, beta = {beta:g}", by_h, want_h, 1e-5)
-        yield Evidence("so lambda_H over lambda_W, in size", abs(by_h / by_w), 1, relation=">=")
-        yield Evidence("a larger lambda_W means more scatter", by_w, 0, relation=">=")
+        yield Evidence.at_least("so lambda_H over lambda_W, in size", abs(by_h / by_w), 1)
+        yield Evidence.at_least("a larger lambda_W means more scatter", by_w, 0)
     for fixed in (False, True):
         note = f"entries of H0 off collapse by {NOISE}, H0 " + (
             "fixed" if fixed else "moving along"

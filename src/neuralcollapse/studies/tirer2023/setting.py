@@ -39,14 +39,9 @@ class LinearMapSetting:
 
     def optimum(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return (W, H, labels) of the free model's minimiser."""
-        best = regularized_mse_minimizer(
-            self.num_classes,
-            self.per_class,
-            self.dim,
-            self.lambda_w,
-            self.lambda_h,
-            torch.Generator().manual_seed(0),
-        )
+        sizes, generator = (self.num_classes, self.per_class, self.dim), torch.Generator()
+        strengths = self.lambda_w, self.lambda_h
+        best = regularized_mse_minimizer(*sizes, *strengths, generator.manual_seed(0))
         return best.W, best.H, best.labels
 
     def minimize(self, H0: Tensor, labels: Tensor) -> Tensor:

@@ -50,9 +50,9 @@ def _depth() -> Iterator[Evidence]:
             values = record[f"{way}_{metric}"]
             steepest = float((values[:, 1:] / values[:, :-1]).max())
             words = f"{title}: largest {name} of a layer over that of the layer before"
-            yield Evidence(words, steepest, 0.9, relation="<=", note=note)
+            yield Evidence.at_most(words, steepest, 0.9, note=note)
             fall = float((values[:, -1] / values[:, 0]).max())
-            yield Evidence(f"{title}: {name} of the last over the first", fall, 0.3, relation="<=")
+            yield Evidence.at_most(f"{title}: {name} of the last over the first", fall, 0.3)
 
 
 @study.claim(
@@ -72,21 +72,21 @@ def _decays() -> Iterator[Evidence]:
         doubled, head = _factors(record, loss, "× 2")
         words = f"{title}: NC1 with the features' decay doubled over the baseline's, largest"
         where = f"{note}, decay {MODERATE:g}"
-        yield Evidence(words, float(doubled.max()), 0.95, relation="<=", note=where)
+        yield Evidence.at_most(words, float(doubled.max()), 0.95, note=where)
         share = float((doubled / head).max())
-        yield Evidence("that over NC1 with the head's doubled", share, 1, relation="<=")
+        yield Evidence.at_most("that over NC1 with the head's doubled", share, 1)
         zeroed, _ = _factors(record, loss, "0")
         words = "NC1 without the features' decay, least"
-        yield Evidence(words, float(zeroed.min()), 1.05, relation=">=")
+        yield Evidence.at_least(words, float(zeroed.min()), 1.05)
         accuracy = float(record[f"{loss}_accuracy"][..., -1].min())
-        yield Evidence("least training accuracy", accuracy, 1, relation=">=")
+        yield Evidence.at_least("least training accuracy", accuracy, 1)
     for loss, title in figure3.LOSSES.items():
         runs = _trained(STRONG[loss], ["baseline", "features × 2"], [loss])
         base, changed = np.array([run[-1]["nc1_pinv"] for run in runs]).reshape(2, -1)
         words = f"{title}: the same factor at decay {STRONG[loss]:g}, least"
-        yield Evidence(words, float((changed / base).min()), 1, relation=">=", note="turned round")
+        yield Evidence.at_least(words, float((changed / base).min()), 1, note="turned round")
         accuracy = smallest(*(run[-1]["accuracy"] for run in runs))
-        yield Evidence("least training accuracy there", accuracy, 1, relation=">=")
+        yield Evidence.at_least("least training accuracy there", accuracy, 1)
 
 
 def _trained(decay: float, names: Sequence[str], losses: Sequence[str]) -> list[list[Record]]:

@@ -60,12 +60,11 @@ class FlowAsymptotics:
     def errors(self, log_t: Any) -> CollapseErrors:
         """Return the errors at each log t, to a relative O(1 / log t)."""
         sigma = math.sqrt(self.per_class) * self.margin(log_t)
-        return CollapseErrors(
-            **{
-                name: value / (sigma.sqrt() if name in SQUARE_ROOTS else sigma)
-                for name, value in vars(self.coefficients).items()
-            }
-        )
+        errors = {
+            name: value / (sigma.sqrt() if name in SQUARE_ROOTS else sigma)
+            for name, value in vars(self.coefficients).items()
+        }
+        return CollapseErrors(**errors)
 
 
 def flow_asymptotics(W: Any, H: Any, labels: Any) -> FlowAsymptotics:

@@ -99,12 +99,8 @@ def collapse_errors(W: Any, H: Any, labels: Any) -> CollapseErrors:
         check_squares(name, value)
     W, H = pair
     labels = occupied_labels("labels", labels, W.shape[-2]).cpu()
-    check_shape(
-        "H",
-        H,
-        (*W.shape[:-2], len(labels), W.shape[-1]),
-        "one row per label, and the columns and leading axes of W",
-    )
+    remedy = "one row per label, and the columns and leading axes of W"
+    check_shape("H", H, (*W.shape[:-2], len(labels), W.shape[-1]), remedy)
     means = class_means(H, labels, labels.bincount())
     spread = (H - means[..., labels, :]).norm(dim=-1).mean(-1)
     centered = means - means.mean(-2, keepdim=True)

@@ -78,23 +78,19 @@ class ImageData:
         NeuralCollapseError
             If a class has not so many.
         """
-        wanted = {"train": ("per_class", per_class), "test": ("test_per_class", test_per_class)}
-        parts: dict[str, Any] = {}
-        for part, (name, size) in wanted.items():
+        data = self
+        parts = (("train", "per_class", per_class), ("test", "test_per_class", test_per_class))
+        for part, name, size in parts:
             if size is None:
                 continue
-            split: TensorDataset = getattr(self, part)
-            labels = split.tensors[1]
+            labels = getattr(self, part).tensors[1]
             smallest = int(torch.bincount(labels, minlength=self.num_classes).min())
             if not 1 <= size <= smallest:
                 expected = f"1 to {smallest} images a class"
                 remedy = "choose fewer, or leave it out for all images"
                 raise NeuralCollapseError(name, expected, str(size), remedy)
-            rows = _first_rows(labels, [size] * self.num_classes)
-            parts[part] = TensorDataset(split.tensors[0][rows], labels[rows])
-            if part == "train" and self.true_labels is not None:
-                parts["true_labels"] = self.true_labels[rows]
-        return replace(self, **parts)
+            data = data._first(part, [size] * self.num_classes)
+        return data
 
     def long_tailed(self, imbalance: float) -> ImageData:
         r"""Return the same data with training classes that get smaller exponentially.
@@ -133,7 +129,7 @@ class ImageData:
             expected = f"at most {largest:g}, the images of the largest class"
             remedy = "choose a smaller imbalance, or more images a class"
             raise NeuralCollapseError("imbalance", expected, f"{imbalance:g}", remedy)
-        return self._first(sizes)
+        return self._first("train", sizes)
 
     def with_label_noise(self, fraction: float, seed: int = 0) -> ImageData:
         """Return the same data with some training labels wrong; the true ones are kept.
@@ -194,15 +190,12 @@ class ImageData:
             test=TensorDataset((test - shift) * factor, self.test.tensors[1]),
         )
 
-    def _first(self, sizes: list[int]) -> ImageData:
-        """Keep the first so many training images of every class, in their order."""
-        images, labels = self.train.tensors
-        rows = _first_rows(labels, sizes)
-        true = None if self.true_labels is None else self.true_labels[rows]
-        return replace(self, train=TensorDataset(images[rows], labels[rows]), true_labels=true)
-
-
-def _first_rows(labels: Tensor, sizes: list[int]) -> Tensor:
-    """Return where the first so many samples of every class stand, in their order."""
-    chosen = [torch.nonzero(labels == k)[:size, 0] for k, size in enumerate(sizes)]
-    return torch.cat(chosen).sort().values
+    def _first(self, part: str, sizes: list[int]) -> ImageData:
+        """Keep the first so many images of every class in one part, in their order."""
+        images, labels = getattr(self, part).tensors
+        chosen = [torch.nonzero(labels == k)[:size, 0] for k, size in enumerate(sizes)]
+        rows = torch.cat(chosen).sort().values
+        kept: dict[str, Any] = {part: TensorDataset(images[rows], labels[rows])}
+        if part == "train" and self.true_labels is not None:
+            kept["true_labels"] = self.true_labels[rows]
+        return replace(self, **kept)

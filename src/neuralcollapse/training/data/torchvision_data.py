@@ -39,9 +39,9 @@ def torchvision_splits(name: str, folder: Path, download: bool) -> tuple[Split, 
     maker = getattr(module, name)
     # Some classes ask for train=True or False, the others for split="train" or "test".
     by_name = "split" in inspect.signature(maker).parameters
-    choices: tuple[dict[str, Any], ...] = ({"train": True}, {"train": False})
-    if by_name:
-        choices = ({"split": "train"}, {"split": "test"})
+    choices: list[dict[str, Any]] = [
+        {"split": part} if by_name else {"train": part == "train"} for part in ("train", "test")
+    ]
     try:
         train, test = (maker(root=str(folder), download=download, **choice) for choice in choices)
     except (RuntimeError, OSError) as error:

@@ -11,10 +11,13 @@ from torch import nn
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.training.import_path import IMPORT_PATH
-from neuralcollapse.training.networks import densenet, resnet, vgg
+from neuralcollapse.training.networks import resnet, vgg
+from neuralcollapse.training.networks.densenet import DenseNet
 from neuralcollapse.training.networks.imported import imported_network
 from neuralcollapse.training.networks.mlp import MLP, MLP_UNITS
+from neuralcollapse.training.networks.resnet import ResNet
 from neuralcollapse.training.networks.small_cnn import SmallCNN
+from neuralcollapse.training.networks.vgg import VGG
 from neuralcollapse.training.networks.width import scaled
 
 CNN_CHANNELS = 32  # of the first convolution of the network "cnn", at width 1
@@ -110,29 +113,22 @@ def _cnn(shape: tuple[int, ...], num_classes: int, width: float, bias: bool) -> 
     return SmallCNN(shape[0], num_classes, scaled(CNN_CHANNELS, width), bias)
 
 
-def _vgg(depth: int) -> Maker:
-    stages = vgg.STAGES[depth]
-    return lambda shape, classes, width, bias: vgg.VGG(shape[0], classes, stages, width, bias)
-
-
-def _resnet(depth: int) -> Maker:
-    stages, bottleneck = resnet.STAGES[depth]
-    return lambda shape, classes, width, bias: resnet.ResNet(
-        shape[0], classes, stages, bottleneck, width, bias
-    )
-
-
-def _densenet(blocks: Sequence[int], growth: int, stem: int, bottleneck: bool) -> Maker:
-    return lambda shape, classes, width, bias: densenet.DenseNet(
-        shape[0], classes, blocks, growth, stem, bottleneck, width, bias
+def _of_images(network: Callable[..., nn.Module], **design: Any) -> Maker:
+    return lambda shape, num_classes, width, bias: network(
+        shape[0], num_classes, **design, width=width, bias=bias
     )
 
 
 NETWORKS: dict[str, Maker] = {
     "mlp": _mlp,
     "cnn": _cnn,
-    **{f"vgg{depth}": _vgg(depth) for depth in vgg.STAGES},
-    **{f"resnet{depth}": _resnet(depth) for depth in resnet.STAGES},
-    "densenet40": _densenet((12, 12, 12), growth=12, stem=16, bottleneck=False),
-    "densenet121": _densenet((6, 12, 24, 16), growth=32, stem=64, bottleneck=True),
+    **{f"vgg{depth}": _of_images(VGG, stages=stages) for depth, stages in vgg.STAGES.items()},
+    **{
+        f"resnet{depth}": _of_images(ResNet, stages=stages, bottleneck=bottleneck)
+        for depth, (stages, bottleneck) in resnet.STAGES.items()
+    },
+    "densenet40": _of_images(DenseNet, blocks=(12, 12, 12), growth=12, stem=16),
+    "densenet121": _of_images(
+        DenseNet, blocks=(6, 12, 24, 16), growth=32, stem=64, bottleneck=True
+    ),
 }
