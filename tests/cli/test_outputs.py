@@ -108,6 +108,13 @@ def test_what_cannot_be_written_is_refused_before_anything_else_is(file, option,
     assert not first.exists()
 
 
+def test_no_file_is_called_as_output_is_elsewhere(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("measure", file, "--json", "-")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--json: expected the name of a file to write, got -" in result.stderr
+
+
 def test_a_foreign_table_stays_where_a_sweep_would_write_its_own(tmp_path):
     grid, table = tmp_path / "grid.json", tmp_path / "out" / "sweep.csv"
     grid.write_text("{}")

@@ -62,9 +62,12 @@ def _require_folder(name: str, path: Path) -> None:
 
 
 def _require_writable(name: str, path: Path) -> None:
+    expected = "the name of a file to write"
     if path.is_dir():
-        expected, got = "the name of a file to write", f"the folder {path}"
-        raise NeuralCollapseError(name, expected, got, "name a file in it")
+        raise NeuralCollapseError(name, expected, f"the folder {path}", "name a file in it")
+    if str(path) == "-":
+        remedy = "name a file; /dev/stdout follows the text that is printed"
+        raise NeuralCollapseError(name, expected, "-", remedy)
     if name in ENDINGS and path.suffix:
         from neuralcollapse.validation import check_choice
 
