@@ -299,3 +299,24 @@ def test_a_class_of_one_sample_has_no_spread_after_merging():
     assert total.moments.trace_variances.tolist() == [0.0] * 3
     distances, _ = total.measured().pairs
     assert (distances.undefined, total.values()["cdnv"]) == (1, 0.0)
+
+
+@pytest.mark.parametrize("made", ["inside", "outside"])
+@pytest.mark.parametrize("budget", [0, 2**20])
+def test_a_state_begun_in_inference_mode_goes_on_outside_of_it(made, budget):
+    generator = torch.Generator().manual_seed(0)
+    features, labels = torch.randn(60, 4, generator=generator), torch.arange(60) % 3
+    logits, options = features[:, :3], {"keep": True, "feature_budget": budget, "intervals": True}
+    expected, state = CollapseState(3, 4, **options), CollapseState(3, 4, **options)
+    expected.gather(features, labels, logits)
+    expected.settle(expected.moments.means, [(features, logits, labels)])
+    with torch.inference_mode():
+        state = CollapseState(3, 4, **options) if made == "inside" else state
+        state.gather(features[:30], labels[:30], logits[:30])
+        part = CollapseState(3, 4, **options)
+        part.gather(features[30:], labels[30:], logits[30:])
+    state.merge(part)
+    state.settle(state.moments.means, [(features, logits, labels)])
+    assert state.shares() == expected.shares()
+    torch.testing.assert_close(state.pair_margins, expected.pair_margins, equal_nan=True)
+    torch.testing.assert_close(state.moments.means, expected.moments.means)

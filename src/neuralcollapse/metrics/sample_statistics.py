@@ -28,6 +28,7 @@ from neuralcollapse.metrics.sample_batch import (
 )
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.moments.group_sums import GROUPS
+from neuralcollapse.moments.lasting import lasting
 from neuralcollapse.validation import byte_budget, whole_number
 
 PAIR_CLASSES = 256  # up to so many, minimum margins of pairs cost little beside the scores
@@ -39,6 +40,7 @@ class SampleStatistics:
     Parameters and errors are those of `CollapseState`.
     """
 
+    @lasting
     def __init__(
         self,
         num_classes: int,
@@ -73,6 +75,7 @@ class SampleStatistics:
         self.keeps_pairs = keep and num_classes <= PAIR_CLASSES
         self.keeps_confidences = keep and confidences
 
+    @lasting
     def gather(self, features: Any, labels: Any, logits: Any = None) -> None:
         """Add a batch.
 
@@ -118,6 +121,7 @@ class SampleStatistics:
         if self.samples is not None:
             self.samples.features = None
 
+    @lasting
     def settle(
         self,
         means: Tensor,
@@ -167,6 +171,7 @@ class SampleStatistics:
             remedy = "raise feature_budget so that one pass is enough"
             raise NeuralCollapseError("loader", expected, f"{seen}", remedy)
 
+    @lasting
     def look_again(self, whole: ClassMoments | None = None) -> None:
         """Look a second time at features that were settled as they passed, and drop them.
 
@@ -184,6 +189,7 @@ class SampleStatistics:
                     look.add(features, labels)
         self.drop_features()
 
+    @lasting
     def merge(self, other: SampleStatistics) -> None:
         """Add the samples of another state; order and grouping change only the round-off.
 
