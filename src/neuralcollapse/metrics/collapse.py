@@ -170,9 +170,9 @@ class CollapseMetrics(Metric):
         NeuralCollapseError
             If its state does not fit.
         """
-        whole = isinstance(incoming_state, Metric)
-        state = incoming_state.metric_state if whole else incoming_state
-        CollapseState.from_vector(as_tensor("incoming_state", state.get("packed")), *self._sizes)
+        known = incoming_state
+        known = known if isinstance(known, dict) else getattr(known, "metric_state", {})
+        CollapseState.from_vector(as_tensor("incoming_state", known.get("packed")), *self._sizes)
         super().merge_state(incoming_state)
 
     def _apply(self, fn: Callable, exclude_state: Sequence[str] = "") -> nn.Module:
