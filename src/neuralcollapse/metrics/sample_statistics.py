@@ -58,9 +58,10 @@ class SampleStatistics:
         groups = keeps_groups(intervals, num_classes, dim)
         self.moments = ClassMoments(num_classes, dim, scatter, groups=groups)
         self._intervals = intervals
-        self.looked = torch.full((len(PROBES), GROUPS), math.nan, dtype=torch.float64)
+        self.looked = torch.full((len(PROBES), GROUPS), math.nan, dtype=torch.float64, device="cpu")
         self._counts = DecisionCounts(num_classes)
-        self._suspect = torch.zeros((), dtype=torch.int64)  # margins found not finite later
+        # Margins found not finite later.
+        self._suspect = torch.zeros((), dtype=torch.int64, device="cpu")
         self.nearest = NearestCenter(centers) if isinstance(centers, Tensor) else centers
         if self.nearest is not None and not groups:
             feature_budget = 0  # nothing is left to look for
@@ -70,7 +71,7 @@ class SampleStatistics:
             remedy = "pass one row per class, as wide as the features"
             raise NeuralCollapseError("centers", f"shape {(num_classes, dim)}", got, remedy)
         self.samples = KeptSamples(feature_budget) if keep or feature_budget else None
-        self.left_out = torch.zeros(2, dtype=torch.int64)
+        self.left_out = torch.zeros(2, dtype=torch.int64, device="cpu")
         self.pairs: Tensor | None = None
         self.keeps_pairs = keep and num_classes <= PAIR_CLASSES
         self.keeps_confidences = keep and confidences

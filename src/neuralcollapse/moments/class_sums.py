@@ -278,7 +278,7 @@ class ClassSums:
             "means": self.means.nan_to_num(),
             "trace_variances": self.trace_variances.nan_to_num(),
             "scatter": self._drained().centered_scatter(),
-            "coarse": torch.tensor([self._drained().coarse], dtype=torch.float64),
+            "coarse": self.counts.new_tensor([self._drained().coarse], dtype=torch.float64),
         }
         if self.groups:
             counts, totals, squares = map(torch.stack, zip(*self.by_group(), strict=True))
