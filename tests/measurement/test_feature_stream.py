@@ -86,3 +86,10 @@ def test_streams_that_do_not_tell_enough_are_refused():
         nc.measure_features(iter([rows]), class_names="ab", feature_budget=0)
     with pytest.raises(NeuralCollapseError, match="at least one batch, got none"):
         nc.measure_features([], class_names="ab")
+
+
+@pytest.mark.parametrize("name", ["logits", "test_logits", "test_labels"])
+def test_what_a_stream_would_not_read_is_refused(name):
+    features, labels = torch.randn(6, 2), torch.arange(6) % 3
+    with pytest.raises(NeuralCollapseError, match=f"{name}: expected none beside a stream"):
+        nc.measure_features([(features, labels)], weight=torch.randn(3, 2), **{name: labels})

@@ -135,11 +135,10 @@ def evaluating(
     tensors = [*model.parameters(), *model.buffers()]
     home = tensors[0].device if tensors else torch.device("cpu")
     try:
-        where = home if device is None else torch.device(device)
-    except RuntimeError as error:
-        raise NeuralCollapseError(
-            "device", "a device of torch", repr(device), "pass one such as 'cpu' or 'cuda:0'"
-        ) from error
+        where = home if device is None else torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # the second without CUDA
+        expected, remedy = "a device of torch that is there", "pass one such as 'cpu' or 'cuda:0'"
+        raise NeuralCollapseError("device", expected, repr(device), remedy) from error
     with ExitStack() as stack:
         stack.enter_context(random_states(loaders))
         stack.enter_context(torch.inference_mode(False))  # or what is gathered could not be used

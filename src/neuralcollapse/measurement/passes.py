@@ -196,6 +196,11 @@ class _Passes:
         counts = total.moments.counts
         if bool(((counts > 0) & (counts < self.options.min_samples)).any()):
             self.among = self.layers.among = counts >= self.options.min_samples
+            if int(self.among.sum()) < 2:
+                expected = "at least 2 classes with so many samples"
+                most = int(counts.max())
+                got = f"{self.options.min_samples}, and at most {most} samples in a class"
+                raise NeuralCollapseError("min_samples", expected, got, "lower it")
             with one_refuses_all_refuse(self.merged):
                 data = self._run(loader, "measuring (frequent classes)", self.layers)
                 data.require_rereadable("classes with at least min_samples")
