@@ -320,3 +320,23 @@ def test_a_state_begun_in_inference_mode_goes_on_outside_of_it(made, budget):
     assert state.shares() == expected.shares()
     torch.testing.assert_close(state.pair_margins, expected.pair_margins, equal_nan=True)
     torch.testing.assert_close(state.moments.means, expected.moments.means)
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize("shape", [(2, 4), (5, 4), (3, 2)])
+def test_means_of_other_sizes_are_refused(shape):
+    state = CollapseState(3, 4, feature_budget=2**20)
+    state.gather(torch.randn(6, 4), [0, 1, 2] * 2)
+    with pytest.raises(NeuralCollapseError, match=r"means: expected shape \(3, 4\), got"):
+        state.settle(torch.randn(shape))
+    with pytest.raises(NeuralCollapseError, match=r"centers: expected shape \(3, 4\), got"):
+        CollapseState(3, 4, centers=torch.randn(shape).tolist())
+
+
+@pytest.mark.untyped
+def test_centers_come_in_any_array():
+    features, labels = torch.eye(3, 4), [0, 1, 2]
+    for centers in (features, features.numpy(), features.tolist()):
+        state = CollapseState(3, 4, centers=centers)
+        state.gather(features, labels)
+        assert state.ncc_accuracy == 1

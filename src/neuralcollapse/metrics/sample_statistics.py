@@ -62,14 +62,9 @@ class SampleStatistics:
         self._counts = DecisionCounts(num_classes)
         # Margins found not finite later.
         self._suspect = torch.zeros((), dtype=torch.int64, device="cpu")
-        self.nearest = NearestCenter(centers) if isinstance(centers, Tensor) else centers
+        self.nearest = None if centers is None else self._nearest_to("centers", centers)
         if self.nearest is not None and not groups:
             feature_budget = 0  # nothing is left to look for
-        nearest = self.nearest
-        if nearest is not None and (nearest.num_classes, nearest.dim) != (num_classes, dim):
-            got = str((nearest.num_classes, nearest.dim))
-            remedy = "pass one row per class, as wide as the features"
-            raise NeuralCollapseError("centers", f"shape {(num_classes, dim)}", got, remedy)
         self.samples = KeptSamples(feature_budget) if keep or feature_budget else None
         self.left_out = torch.zeros(2, dtype=torch.int64, device="cpu")
         self.pairs: Tensor | None = None
@@ -150,7 +145,8 @@ class SampleStatistics:
         NeuralCollapseError
             If features were dropped and there is no `again`, or it has other samples.
         """
-        nearest, left_out, seen = NearestCenter(means, head), LeftOut(whole or self.moments), 0
+        nearest, seen = self._nearest_to("means", means, head), 0
+        left_out = LeftOut(whole or self.moments)
         look = self._second_look(whole or self.moments)
         self._counts.forget_nearest()
         self.left_out.zero_()
@@ -208,6 +204,15 @@ class SampleStatistics:
             self.pairs = torch.minimum(pairs, other.pairs.to(pairs.device))
         if self.samples is not None and other.samples is not None:
             self.samples.merge(other.samples)
+
+    def _nearest_to(self, name: str, means: Any, head: Head | None = None) -> NearestCenter:
+        nearest = means if isinstance(means, NearestCenter) else NearestCenter(means, head)
+        sizes = (self.moments.num_classes, self.moments.dim)
+        if (nearest.num_classes, nearest.dim) != sizes:
+            got = str((nearest.num_classes, nearest.dim))
+            remedy = "pass one row per class, as wide as the features"
+            raise NeuralCollapseError(name, f"shape {sizes}", got, remedy)
+        return nearest
 
     def _second_look(self, whole: ClassMoments) -> SecondLook | None:
         if not looks_again(self._intervals, whole):
