@@ -458,3 +458,14 @@ def test_weights_that_are_swapped_in_for_the_call_alone_are_not_those_of_the_hea
     with pytest.raises(NeuralCollapseError, match="that keeps the weights it was called with, got"):
         measured(others)
     assert measured(own)["nc3_self_duality"] == nc.measure(model, data)["nc3_self_duality"]
+
+
+@pytest.mark.parametrize("transform", ["vmap", "jvp"])
+def test_a_network_inside_a_transform_of_functions_is_not_heard(transform):
+    model, inputs = nn.Sequential(nn.Linear(5, 6), nn.Linear(6, 3)), torch.randn(9, 5)
+    forward = {
+        "vmap": lambda network, x: torch.func.vmap(lambda row: network(row[None])[0])(x),
+        "jvp": lambda network, x: torch.func.jvp(network, (x,), (x,))[0],
+    }[transform]
+    with pytest.raises(NeuralCollapseError, match=r"forward: .* a call inside a transform of tor"):
+        nc.measure(model, [(inputs, torch.arange(9) % 3)], forward=forward)
