@@ -84,6 +84,18 @@ print(sorted(heavy & set(sys.modules)))
     assert run.stdout.strip() == "[]"
 
 
+def test_what_is_printed_draws_no_random_number():
+    code = """
+import random, torch, neuralcollapse as nc
+state = random.getstate()
+model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
+data = [(torch.randn(30, 6), torch.arange(30) % 3)]
+print(nc.measure(model, data), nc.measure_layers(model, data))
+assert random.getstate() == state
+"""
+    subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+
 @pytest.mark.parametrize(
     "script",
     [

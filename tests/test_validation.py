@@ -1,3 +1,4 @@
+import enum
 import math
 import pickle
 import warnings
@@ -92,7 +93,10 @@ LABELS = [
     [[0.1, 0.3, 0.6], [0.5, 0.25, 0.25], [0.0, 1.0, 0.0], [0.3, 0.3, 0.4]],
     (0.9 * torch.eye(3) + 0.1 / 3)[[2, 0, 1, 2]].bfloat16(),
 ]
+Animal = enum.Enum("Animal", {"ANT": "ant", "BEE": "bee", "CAT": "cat"}, type=str)
 NAMES = [
+    [Animal.CAT, Animal.ANT, Animal.BEE, Animal.CAT],
+    pd.Series([Animal.CAT, Animal.ANT, Animal.BEE, Animal.CAT]),
     ["cat", "ant", "bee", "cat"],
     np.array(["cat", "ant", "bee", "cat"]),
     np.array([b"cat", b"ant", b"bee", b"cat"]),
@@ -130,6 +134,12 @@ def test_distinct_labels_are_sorted_and_name_every_row(values):
     assert classes[places.numpy()].tolist() == values
     again, same = distinct_labels("y", values[::-1], classes)
     assert again[same.numpy()].tolist() == values[::-1]
+
+
+def test_names_of_other_alphabets_may_come_as_bytes():
+    classes, places = distinct_labels("y", np.array(["\u00e9l\u00e9phant".encode(), b"ant"]))
+    assert classes.tolist() == ["ant", "\u00e9l\u00e9phant"]
+    assert places.tolist() == [1, 0]
 
 
 def test_truth_values_are_classes_but_no_indices():
@@ -173,7 +183,9 @@ ANT = ["ant", "bee"]
         (lambda: integer_labels("y", [[0.9, 0.8, 0.1]], 1, 3), "that sum to 1"),
         (lambda: integer_labels("y", [[1.5, -0.5, 0]], 1, 3), "rows of at least 0"),
         (lambda: integer_labels("y", [[NAN, 0.5, 0.5]], 1, 3), "rows of at least 0"),
-        (lambda: distinct_labels("y", ["a", math.nan]), "dtype object, real numbers among text"),
+        (lambda: distinct_labels("y", ["a", math.nan]), r"dtype object \(float, str\)"),
+        (lambda: distinct_labels("y", ["a", 0]), r"dtype object \(int, str\)"),
+        (lambda: distinct_labels("y", np.array([b"\xff"])), "bytes that are no UTF-8"),
         (lambda: distinct_labels("y", [0.5, 1.5]), "integers or strings, got dtype float64"),
         (lambda: distinct_labels("y", [3], np.array([1, 2])), r"those of the training data, \[1"),
         (lambda: positive("beta", 0.0), "beta: expected a finite number above 0, got 0.0"),
@@ -235,6 +247,12 @@ def test_numbers_that_nothing_finishes_with_are_refused(call, message):
 def test_an_array_is_none_of_the_choices(value):
     with pytest.raises(NeuralCollapseError, match="rule: expected one of a, 1, got"):
         check_choice("rule", value, ("a", 1))
+
+
+@pytest.mark.parametrize("names", [{"a", "b", "c"}, frozenset("abc"), {0: "a", 1: "b", 2: "c"}])
+def test_names_come_in_the_order_of_the_classes(names):
+    with pytest.raises(NeuralCollapseError, match=r"class_names: .* in the order of the cl"):
+        nc.measure_features(torch.eye(3).repeat(2, 1), list("abcabc"), class_names=names)
 
 
 @pytest.mark.parametrize("names", [["a", "b", "a"], ["a", " ", "b"], ["", "a", "b"]])

@@ -86,3 +86,18 @@ def test_streams_that_do_not_tell_enough_are_refused():
         nc.measure_features(iter([rows]), class_names="ab", feature_budget=0)
     with pytest.raises(NeuralCollapseError, match="at least one batch, got none"):
         nc.measure_features([], class_names="ab")
+
+
+@pytest.mark.parametrize("name", ["logits", "test_logits", "test_labels"])
+def test_what_a_stream_would_not_read_is_refused(name):
+    features, labels = torch.randn(6, 2), torch.arange(6) % 3
+    with pytest.raises(NeuralCollapseError, match=f"{name}: expected none beside a stream"):
+        nc.measure_features([(features, labels)], weight=torch.randn(3, 2), **{name: labels})
+
+
+@pytest.mark.parametrize("weight", [None, torch.eye(3, 2)])
+def test_logits_of_some_batches_alone_are_refused(weight):
+    features, labels, logits = torch.randn(6, 2), torch.arange(6) % 3, torch.randn(6, 3)
+    stream = [(features, labels, logits), (features, labels)]
+    with pytest.raises(NeuralCollapseError, match="expected logits in every batch, or in none"):
+        nc.measure_features(stream, weight=weight)

@@ -443,3 +443,29 @@ def test_the_head_may_be_told_by_the_name_of_its_matrix_and_is_let_go_after_an_e
     with FeatureTap(Tied(broken)) as tap, pytest.raises(ValueError, match="mine"):
         tap.model(ids)
     assert not torch.overrides._get_current_function_mode_stack()
+
+
+def test_weights_that_are_swapped_in_for_the_call_alone_are_not_those_of_the_head(generator):
+    model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3))
+    data = [(torch.randn(30, 5, generator=generator), torch.arange(30) % 3)]
+    own = model.state_dict()
+    others = {n: torch.randn(w.shape, generator=generator) for n, w in own.items()}
+
+    def measured(weights):
+        call = torch.func.functional_call
+        return nc.measure(model, data, forward=lambda network, x: call(network, weights, (x,)))
+
+    with pytest.raises(NeuralCollapseError, match="that keeps the weights it was called with, got"):
+        measured(others)
+    assert measured(own)["nc3_self_duality"] == nc.measure(model, data)["nc3_self_duality"]
+
+
+@pytest.mark.parametrize("transform", ["vmap", "jvp"])
+def test_a_network_inside_a_transform_of_functions_is_not_heard(transform):
+    model, inputs = nn.Sequential(nn.Linear(5, 6), nn.Linear(6, 3)), torch.randn(9, 5)
+    forward = {
+        "vmap": lambda network, x: torch.func.vmap(lambda row: network(row[None])[0])(x),
+        "jvp": lambda network, x: torch.func.jvp(network, (x,), (x,))[0],
+    }[transform]
+    with pytest.raises(NeuralCollapseError, match=r"forward: .* a call inside a transform of tor"):
+        nc.measure(model, [(inputs, torch.arange(9) % 3)], forward=forward)

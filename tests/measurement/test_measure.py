@@ -339,3 +339,17 @@ def test_a_second_pass_sees_the_samples_of_the_first(options):
         found.append(nc.measure(model, loader, feature_budget=budget, **options))
     for name in ("ncc_accuracy", "nc4_agreement", "accuracy"):
         assert found[0][name] == found[1][name]
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"device": "abc"}, "device: expected a device of torch that is here, got 'abc'"),
+        ({"unpack": 3}, "unpack: expected a function, or None, got int"),
+        ({"forward": "call"}, "forward: expected a function, or None, got str"),
+    ],
+)
+def test_options_that_cannot_be_used_are_named(model, data, option, message):
+    with pytest.raises(NeuralCollapseError, match=message):
+        nc.measure(model, loader(data), **option)

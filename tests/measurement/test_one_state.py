@@ -147,3 +147,34 @@ def test_a_head_that_is_nan_decides_nothing(spoil):
     features, labels = blobs(dim=8)
     with pytest.raises(NonFiniteError):
         nc.measure_features(features, labels, model[2].weight.detach(), model[2].bias.detach())
+
+
+@pytest.fixture
+def far_default():
+    """Make tensors by default where nothing can be computed, as far from the data as can be."""
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+
+
+@pytest.mark.parametrize("budget", [0, 2**20])
+def test_the_default_device_is_not_where_data_are(far_default, budget):
+    with torch.device("cpu"):
+        model, (inputs, labels) = network(), blobs()
+        features = model[:-1](inputs).detach()
+        weight, bias = model[-1].weight.detach(), model[-1].bias.detach()
+        expected = nc.measure_features(features, labels, weight, bias)
+    loader = batches(inputs, labels)
+    report = nc.measure(model, loader, device="cpu", test_loader=loader, feature_budget=budget)
+    for found in (report, nc.measure_features(features, labels, weight, bias)):
+        assert found.train.values == pytest.approx(expected.train.values, rel=1e-5)
+        interval = found.estimates["nc1_pinv"]
+        assert interval.lower < interval.upper
+        assert "interval" in str(found)
+    state = CollapseState(K, features.shape[1], keep=True)
+    state.gather(features, labels)
+    state.settle(state.moments.means, [(features, None, labels)])
+    assert state.ncc_accuracy == expected["ncc_accuracy"]
+    assert state.margins.numel() == 0
+    assert nc.measure_head(weight).values["nc2_etf"] == pytest.approx(expected["nc2_etf_head"])
+    assert 0 <= nc.generalization.calibration(model(inputs).detach(), labels).ece <= 1

@@ -246,8 +246,15 @@ def test_in_a_collection_beside_others():
     assert len({hash(metric) for metric in mixed.values()}) == 2
 
 
-def test_module_conversions_leave_the_state_alone():
-    metric = fed().half().float().to("cpu")
+@pytest.mark.parametrize("by", ["half", "to", "bfloat16", "set_dtype"])
+def test_module_conversions_leave_the_state_alone(by):
+    metric = fed()
+    if by == "set_dtype":
+        metric.set_dtype(torch.float16)
+    elif by == "to":  # how a trainer makes a whole model bfloat16
+        nn.ModuleList([metric]).to(torch.bfloat16)
+    else:
+        getattr(nn.ModuleList([metric]), by)()
     assert metric.packed.dtype == torch.float64
     assert_values(metric.compute(), expected_values(), rel=FLOAT32)
     assert metric in {metric}
@@ -282,6 +289,29 @@ def test_what_does_not_fit_is_refused():
         CollapseMetrics(4, 6).load_state_dict({"packed": torch.zeros(3).double()})
     with pytest.raises(NeuralCollapseError, match="the file is not whole"):
         CollapseMetrics(4, 6).load_state_dict({"packed": torch.full((101,), -1.0).double()})
+
+
+def test_a_state_of_other_sizes_is_not_merged():
+    metric = fed()
+    for other in (CollapseMetrics(K + 1, D), CollapseMetrics(K, D, scatter=False).metric_state):
+        with pytest.raises(NeuralCollapseError, match="state: expected 101 numbers for"):
+            metric.merge_state(other)
+    assert_values(metric.compute(), expected_values(), rel=FLOAT32)
+
+
+@pytest.mark.parametrize("call", ["update", "forward"])
+@pytest.mark.parametrize("later", ["compute", "copy", "reset"])
+def test_samples_added_in_inference_mode_count_outside_of_it(call, later):
+    features, labels, logits, head, centers = stream()
+    metric = metric_of(head, centers)
+    with torch.inference_mode():
+        getattr(metric, call)(features[:50], labels[:50], logits[:50])
+    metric = copy.deepcopy(metric) if later == "copy" else metric
+    if later == "reset":
+        metric.reset()
+        metric.update(features[:50], labels[:50], logits[:50])
+    metric.update(features[50:], labels[50:], logits[50:])
+    assert_values(metric.compute(), expected_values(), rel=FLOAT32)
 
 
 def test_a_head_that_is_not_finite_is_refused():

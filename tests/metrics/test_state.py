@@ -299,3 +299,44 @@ def test_a_class_of_one_sample_has_no_spread_after_merging():
     assert total.moments.trace_variances.tolist() == [0.0] * 3
     distances, _ = total.measured().pairs
     assert (distances.undefined, total.values()["cdnv"]) == (1, 0.0)
+
+
+@pytest.mark.parametrize("made", ["inside", "outside"])
+@pytest.mark.parametrize("budget", [0, 2**20])
+def test_a_state_begun_in_inference_mode_goes_on_outside_of_it(made, budget):
+    generator = torch.Generator().manual_seed(0)
+    features, labels = torch.randn(60, 4, generator=generator), torch.arange(60) % 3
+    logits, options = features[:, :3], {"keep": True, "feature_budget": budget, "intervals": True}
+    expected, state = CollapseState(3, 4, **options), CollapseState(3, 4, **options)
+    expected.gather(features, labels, logits)
+    expected.settle(expected.moments.means, [(features, logits, labels)])
+    with torch.inference_mode():
+        state = CollapseState(3, 4, **options) if made == "inside" else state
+        state.gather(features[:30], labels[:30], logits[:30])
+        part = CollapseState(3, 4, **options)
+        part.gather(features[30:], labels[30:], logits[30:])
+    state.merge(part)
+    state.settle(state.moments.means, [(features, logits, labels)])
+    assert state.shares() == expected.shares()
+    torch.testing.assert_close(state.pair_margins, expected.pair_margins, equal_nan=True)
+    torch.testing.assert_close(state.moments.means, expected.moments.means)
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize("shape", [(2, 4), (5, 4), (3, 2)])
+def test_means_of_other_sizes_are_refused(shape):
+    state = CollapseState(3, 4, feature_budget=2**20)
+    state.gather(torch.randn(6, 4), [0, 1, 2] * 2)
+    with pytest.raises(NeuralCollapseError, match=r"means: expected shape \(3, 4\), got"):
+        state.settle(torch.randn(shape))
+    with pytest.raises(NeuralCollapseError, match=r"centers: expected shape \(3, 4\), got"):
+        CollapseState(3, 4, centers=torch.randn(shape).tolist())
+
+
+@pytest.mark.untyped
+def test_centers_come_in_any_array():
+    features, labels = torch.eye(3, 4), [0, 1, 2]
+    for centers in (features, features.numpy(), features.tolist()):
+        state = CollapseState(3, 4, centers=centers)
+        state.gather(features, labels)
+        assert state.ncc_accuracy == 1

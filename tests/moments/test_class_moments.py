@@ -501,3 +501,14 @@ def test_moments_with_a_changed_byte_are_refused(tmp_path):
     path.write_bytes(content)
     with pytest.raises(NeuralCollapseError, match="other content than was saved"):
         ClassMoments.load(path)
+
+
+def test_no_sample_of_inference_mode_is_lost():
+    features, labels = torch.arange(12.0).view(6, 2), torch.arange(6) % 2
+    moments = ClassMoments(2, 2)
+    with torch.inference_mode():
+        moments.update(features, labels)
+    means = moments.means
+    assert moments.update(features, labels).num_samples == 12
+    assert torch.equal(moments.means, means)
+    assert not moments.means.is_inference()

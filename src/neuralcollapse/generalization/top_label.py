@@ -207,7 +207,5 @@ def _bins(sure: Tensor, right: Tensor, bins: int, delta: float) -> pd.DataFrame:
 def _by_chance(sure: Tensor, bins: int) -> float:
     """Return what the error stays below in 95 % of draws of labels that agree with confidence."""
     generator = torch.Generator().manual_seed(0)
-    uniform = (torch.rand(len(sure), generator=generator, dtype=sure.dtype) for _ in range(DRAWS))
-    return float(
-        np.quantile([calibration_error(sure, draw < sure, bins) for draw in uniform], 0.95)
-    )
+    draws = (torch.empty_like(sure).uniform_(generator=generator) for _ in range(DRAWS))
+    return float(np.quantile([calibration_error(sure, draw < sure, bins) for draw in draws], 0.95))

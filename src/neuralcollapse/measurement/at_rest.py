@@ -136,7 +136,7 @@ def evaluating(
     home = tensors[0].device if tensors else torch.device("cpu")
     try:
         where = home if device is None else torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:  # no such name; or torch was built without it
+    except (RuntimeError, AssertionError, TypeError) as error:  # the second without CUDA
         expected, remedy = "a device of torch that is here", "pass one such as 'cpu' or 'cuda:0'"
         raise NeuralCollapseError("device", expected, repr(device), remedy) from error
     with ExitStack() as stack:

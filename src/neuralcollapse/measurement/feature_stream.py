@@ -58,6 +58,7 @@ class FeatureStream:
         if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
             expected, got = "an iterable of batches (features, labels)", type(batches).__name__
             raise NeuralCollapseError("features", expected, got, "pass labels=, or a stream")
+        forms = set()
         for batch in batches:
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 expected = (
@@ -65,6 +66,10 @@ class FeatureStream:
                 )
                 remedy = "pass labels=, or a stream of such batches"
                 raise NeuralCollapseError("features", expected, type(batch).__name__, remedy)
+            forms.add(len(batch))
+            if len(forms) > 1:
+                expected, remedy = "logits in every batch, or in none", "pass all, or weight="
+                raise NeuralCollapseError("features", expected, "in some", remedy)
             features = as_matrix("features", batch[0]).detach()
             if not isinstance(self.batches, (list, tuple)):  # which may reuse its memory
                 features = features.clone()

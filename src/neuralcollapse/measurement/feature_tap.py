@@ -19,6 +19,7 @@ from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.at_rest import checked_network
 from neuralcollapse.measurement.head import (
     HeadReader,
+    explains,
     may_be_head,
     read_head,
     unsharded,
@@ -202,10 +203,11 @@ class FeatureTap:
         Raises
         ------
         NeuralCollapseError
-            If the head was not called exactly once, or was called at several positions per sample
-            whose logits are not what the network returns.
+            If the head was not called exactly once, was called at several positions per sample
+            whose logits are not what the network returns, or has other weights after its call.
         """
         self._failure.reraise()
+        at_rest = output is not None and not torch.is_grad_enabled()
         output, self._output = self._output if output is None else output, None
         if self._module is None and not self._told:
             self._choose(output)
@@ -222,6 +224,8 @@ class FeatureTap:
             remedy = "write h = h.relu() or z = z / t, say, instead of h.relu_() or z /= t"
             raise NeuralCollapseError("model", expected, "some changed in place", remedy)
         call = reduced(given, output)
+        if self.tick < 0 and at_rest:
+            self._require_kept(given)
         if self.tick < 0 and output is not None:
             self.confident = keeps_confidences(call, output)
             self.decisive = self.confident or decides(call, output)
@@ -265,6 +269,14 @@ class FeatureTap:
                 "h W^T + b of a weight that can be read: metrics of the head are left out",
                 stacklevel=4,
             )
+
+    def _require_kept(self, call: LayerCall) -> None:
+        """Refuse weights that were swapped in for the call alone, as `functional_call` does."""
+        head = self.read()
+        if head is not None and not explains(head, call.rows()):
+            expected = f"a head {self.name!r} that keeps the weights it was called with"
+            remedy = "load the weights to be measured into a copy of the network, and pass that"
+            raise NeuralCollapseError("model", expected, "other weights after the call", remedy)
 
     def _hear(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any

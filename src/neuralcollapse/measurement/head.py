@@ -93,7 +93,7 @@ def read_head(call: LayerCall) -> tuple[Head | None, HeadReader | None]:
     first = alone or type(module).forward in PLAIN
     for reading in own + applied if first else applied + own:
         head = reading(sample)
-        if head is not None and _explains(head, sample):
+        if head is not None and explains(head, sample):
             return head, reading
     return None, None
 
@@ -183,8 +183,16 @@ def _probe(call: LayerCall) -> tuple[Tensor, Tensor | None] | None:
     return weight, bias if bool(bias.any()) else None
 
 
-def _explains(head: Head, call: LayerCall) -> bool:
-    """Whether the logits of a call are those of a head, to the rounding of their precision."""
+def explains(head: Head, call: LayerCall) -> bool:
+    """Return whether the logits of a call are those of a head, to the rounding of their precision.
+
+    Parameters
+    ----------
+    head
+        The head.
+    call
+        A call of the layer, with rows of features (n, d).
+    """
     wide = call.logits.dtype == torch.float64 or call.logits.dtype == torch.float32
     exact = torch.float64 if wide else torch.float32
     with torch.autocast(call.logits.device.type, enabled=False):

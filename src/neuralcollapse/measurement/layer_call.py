@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.head import two_sided
 
 TICKS = itertools.count()
@@ -97,6 +99,13 @@ def layer_call(name: str, module: nn.Module, entered: Any, left: Any) -> LayerCa
     if not all(isinstance(t, Tensor) and t.is_floating_point() and t.ndim for t in (entered, left)):
         return None
     entered, left = entered.detach(), left.detach()
+    if is_functorch_wrapped_tensor(left):
+        expected, got = (
+            "a network that is called as it is",
+            "a call inside a transform of torch.func",
+        )
+        remedy = "call it on the whole batch, outside of vmap, grad and jvp"
+        raise NeuralCollapseError("forward", expected, got, remedy)
     if isinstance(base_layer(module), CONVOLUTIONS):
         entered, left = entered.movedim(1, -1), left.movedim(1, -1)
     if entered.ndim == 1 or left.ndim == 1:

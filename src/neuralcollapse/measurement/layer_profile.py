@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from neuralcollapse.figure_style import save
 from neuralcollapse.measurement.separation_law import SeparationLaw, fit_separation_law
 from neuralcollapse.plain_text import plain
+from neuralcollapse.tables import SIMPLE_HEAD, Console, Table, Text
 from neuralcollapse.wording import accuracy, counted, share
 
 if TYPE_CHECKING:

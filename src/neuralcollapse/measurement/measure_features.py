@@ -117,6 +117,15 @@ def measure_features(
     layer = None if head is None else Head("", head, offset)
     class_names = listed_names(class_names)
     if labels is None:
+        beside = {"logits": logits, "test_labels": test_labels, "test_logits": test_logits}
+        for name, value in beside.items():
+            if value is not None:
+                expected, got = (
+                    "none beside a stream, whose batches hold them",
+                    type(value).__name__,
+                )
+                remedy = "pass labels= too, or batches (features, labels, logits)"
+                raise NeuralCollapseError(name, expected, got, remedy)
         stream = FeatureStream(features, layer, class_names)
         tested = FeatureStream(test_features, layer, class_names)
         return measure_stream(stream, tested, scatter, feature_budget, own, intervals)

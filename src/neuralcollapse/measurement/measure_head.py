@@ -196,7 +196,7 @@ def measure_head(
     sweep_pairs(directions, [twins, angles])
     mean_share = head_mean(rows) / float(rows.square().sum()) if rows.any() else 0.0
     values = {
-        "nc2_equinorm": equinorm(rows, None if fits else torch.zeros(dim)),
+        "nc2_equinorm": equinorm(rows, None if fits else rows.new_zeros(dim)),
         "twin_pairs": float(twins.pairs),
         "twin_rows": float(twins.rows.sum()),
         "coinciding_pairs": float(twins.coinciding),
@@ -224,7 +224,7 @@ class _Twins:
     """Rows that nearly coincide, in a sweep over unit rows; dead rows have no twins."""
 
     def __init__(self, num: int) -> None:
-        self.rows = torch.zeros(num, dtype=torch.bool)
+        self.rows = torch.zeros(num, dtype=torch.bool, device="cpu")
         self.pairs = self.coinciding = 0
         self.largest = -1.0
         self.nearest: list[tuple[int, int, float]] = []

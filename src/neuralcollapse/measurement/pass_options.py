@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.batch_parts import LABEL_KEYS
 from neuralcollapse.measurement.samples import Forward, Samples, Unpack
 from neuralcollapse.metrics.catalogue import OwnMetrics
@@ -49,6 +50,10 @@ class PassOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", listed_names(self.class_names))
+        for name in ("unpack", "forward"):
+            if not (self.__dict__[name] is None or callable(self.__dict__[name])):
+                got, remedy = type(self.__dict__[name]).__name__, "see the docstring of measure"
+                raise NeuralCollapseError(name, "a function, or None", got, remedy)
         whole_number("min_samples", self.min_samples, 0)
         for name, least in (("max_batches", 1), ("ignore_index", -(2**53))):
             if name != "max_batches" or self.max_batches is not None:

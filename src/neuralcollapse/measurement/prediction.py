@@ -54,7 +54,7 @@ def predicted(class_sizes: tuple[int, ...], dim: int, bias: bool) -> PredictedGe
     """Return the predicted geometry; None for more than d + 1 classes."""
     if not 2 <= len(class_sizes) <= dim + 1:
         return None
-    return predicted_geometry(torch.tensor(class_sizes), dim, bias=bias)
+    return predicted_geometry(class_sizes, dim, bias=bias)
 
 
 def implied_decay(
@@ -117,13 +117,13 @@ def targets(class_sizes: tuple[int, ...], dim: int, bias: bool) -> dict[str, flo
     shape = predicted(class_sizes, min(dim, len(class_sizes) - 1), bias)
     if shape is None:
         return {}
-    (num_classes, width), counts = shape.means.shape, torch.tensor(class_sizes)
+    (num_classes, width), counts = shape.means.shape, torch.tensor(class_sizes, device="cpu")
     moments = ClassMoments.from_state_dict(
         {
             "counts": counts,
             "means": shape.means,
-            "trace_variances": torch.zeros(num_classes),
-            "scatter": torch.zeros(1, width, width),
+            "trace_variances": torch.zeros(num_classes, device="cpu"),
+            "scatter": torch.zeros(1, width, width, device="cpu"),
         }
     )
     shares = {"accuracy": 1.0, "ncc_accuracy": 1.0, "nc4_agreement": 1.0, "margin_min": 1.0}

@@ -25,8 +25,7 @@ from neuralcollapse.wording import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from neuralcollapse.tables import Console, Table
 
 
 WIDE = 116  # columns from which there is room for formulas
@@ -42,7 +41,7 @@ STYLES = {"collapsed": "green", "on the way": "yellow", "no better than chance":
 
 def report_text(report: CollapseValues) -> str:
     """Return a report as wide as the terminal, with colours if it is one."""
-    from rich.console import Console
+    from neuralcollapse.tables import Console
 
     console = Console(highlight=False)
     with console.capture() as captured:
@@ -52,7 +51,7 @@ def report_text(report: CollapseValues) -> str:
 
 def report_html(report: CollapseValues) -> str:
     """Return a report for a notebook."""
-    from rich.console import Console
+    from neuralcollapse.tables import Console
 
     console = Console(
         record=True, width=NOTEBOOK, file=io.StringIO(), highlight=False, force_terminal=True
@@ -105,9 +104,7 @@ def _parts(report: CollapseValues, width: int) -> Iterator[str | Table]:
 
 
 def _table(report: CollapseValues, wide: bool) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
+    from neuralcollapse.tables import SIMPLE_HEAD, Table, Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("metric", no_wrap=True)
@@ -137,8 +134,7 @@ def _table(report: CollapseValues, wide: bool) -> Table:
 
 def _others(report: CollapseValues) -> Iterator[str | Table]:
     """Yield the first metric of each phenomenon for several test data, and where the rest is."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from neuralcollapse.tables import SIMPLE_HEAD, Table
 
     if not report.others:
         return
@@ -156,8 +152,7 @@ def _others(report: CollapseValues) -> Iterator[str | Table]:
 
 def _estimates(report: CollapseValues) -> Iterator[str | Table]:
     """Yield corrected values with intervals, the question they answer, and why some lack one."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from neuralcollapse.tables import SIMPLE_HEAD, Table
 
     known = {name: each for name, each in report.estimates.items() if each.has_interval}
     names = [name for name in report.train.values if {name, f"test_{name}"} & set(known)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -160,6 +161,23 @@ class CollapseMetrics(Metric):
         # torchmetrics declares one tensor here, and keeps what forward returned.
         self._forward_cache = values  # type: ignore[assignment]
         return values
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add the samples of another metric of the same sizes, or of its ``metric_state``.
+
+        Raises
+        ------
+        NeuralCollapseError
+            If its state does not fit.
+        """
+        known = incoming_state
+        known = known if isinstance(known, dict) else getattr(known, "metric_state", {})
+        CollapseState.from_vector(as_tensor("incoming_state", known.get("packed")), *self._sizes)
+        super().merge_state(incoming_state)
+
+    def _apply(self, fn: Callable, exclude_state: Sequence[str] = "") -> nn.Module:
+        """Move to another device; the state stays float64, also in a model that is narrowed."""
+        return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)
 
     def _values(self, state: CollapseState, allow_single_class: bool = False) -> dict[str, Tensor]:
         (head,) = self._head

@@ -44,7 +44,7 @@ class DecisionCounts:
     """
 
     def __init__(self, num_classes: int) -> None:
-        self.table = torch.zeros(ROWS + 1, num_classes, dtype=torch.float64)
+        self.table = torch.zeros(ROWS + 1, num_classes, dtype=torch.float64, device="cpu")
         self.table[ROWS] = math.inf
 
     def add_head(self, labels: Tensor, margins: Tensor, winners: Tensor) -> None:

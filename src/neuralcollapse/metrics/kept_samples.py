@@ -103,24 +103,26 @@ class KeptSamples:
     @property
     def labels(self) -> Int[Tensor, " n"]:
         """Labels in order, (n,) int64."""
-        return torch.cat(self._labels).long() if self._labels else torch.empty(0, dtype=torch.int64)
+        return _cat(self._labels).long()
 
     @property
     def margins(self) -> Float[Tensor, " n"]:
         """Margins in order, (n,), float32 or as wide as the widest logits; empty without logits."""
-        return torch.cat(self._margins) if self._margins else torch.empty(0)
+        return _cat(self._margins)
 
     @property
     def confidences(self) -> Float[Tensor, " n"]:
         """Logarithms of the largest softmax probabilities in order, (n,); empty unless kept."""
-        return torch.cat(self._confidences) if self._confidences else torch.empty(0)
+        return _cat(self._confidences)
 
     @property
     def decided(self) -> Int[Tensor, " n"]:
         """Class that the head predicts, (n,) int64, -1 for a tie; empty without logits."""
-        if not self._decided:
-            return torch.empty(0, dtype=torch.int64)
-        return torch.cat(self._decided).long()
+        return _cat(self._decided).long()
+
+
+def _cat(parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts) if parts else torch.empty(0, device="cpu")
 
 
 def _kind(batch: Batch) -> tuple[torch.dtype, bool]:

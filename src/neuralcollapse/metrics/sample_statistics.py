@@ -28,6 +28,7 @@ from neuralcollapse.metrics.sample_batch import (
 )
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.moments.group_sums import GROUPS
+from neuralcollapse.moments.lasting import lasting
 from neuralcollapse.validation import byte_budget, whole_number
 
 PAIR_CLASSES = 256  # up to so many, minimum margins of pairs cost little beside the scores
@@ -39,6 +40,7 @@ class SampleStatistics:
     Parameters and errors are those of `CollapseState`.
     """
 
+    @lasting
     def __init__(
         self,
         num_classes: int,
@@ -56,23 +58,20 @@ class SampleStatistics:
         groups = keeps_groups(intervals, num_classes, dim)
         self.moments = ClassMoments(num_classes, dim, scatter, groups=groups)
         self._intervals = intervals
-        self.looked = torch.full((len(PROBES), GROUPS), math.nan, dtype=torch.float64)
+        self.looked = torch.full((len(PROBES), GROUPS), math.nan, dtype=torch.float64, device="cpu")
         self._counts = DecisionCounts(num_classes)
-        self._suspect = torch.zeros((), dtype=torch.int64)  # margins found not finite later
-        self.nearest = NearestCenter(centers) if isinstance(centers, Tensor) else centers
+        # Margins found not finite later.
+        self._suspect = torch.zeros((), dtype=torch.int64, device="cpu")
+        self.nearest = None if centers is None else self._nearest_to("centers", centers)
         if self.nearest is not None and not groups:
             feature_budget = 0  # nothing is left to look for
-        nearest = self.nearest
-        if nearest is not None and (nearest.num_classes, nearest.dim) != (num_classes, dim):
-            got = str((nearest.num_classes, nearest.dim))
-            remedy = "pass one row per class, as wide as the features"
-            raise NeuralCollapseError("centers", f"shape {(num_classes, dim)}", got, remedy)
         self.samples = KeptSamples(feature_budget) if keep or feature_budget else None
-        self.left_out = torch.zeros(2, dtype=torch.int64)
+        self.left_out = torch.zeros(2, dtype=torch.int64, device="cpu")
         self.pairs: Tensor | None = None
         self.keeps_pairs = keep and num_classes <= PAIR_CLASSES
         self.keeps_confidences = keep and confidences
 
+    @lasting
     def gather(self, features: Any, labels: Any, logits: Any = None) -> None:
         """Add a batch.
 
@@ -118,6 +117,7 @@ class SampleStatistics:
         if self.samples is not None:
             self.samples.features = None
 
+    @lasting
     def settle(
         self,
         means: Tensor,
@@ -145,7 +145,8 @@ class SampleStatistics:
         NeuralCollapseError
             If features were dropped and there is no `again`, or it has other samples.
         """
-        nearest, left_out, seen = NearestCenter(means, head), LeftOut(whole or self.moments), 0
+        nearest, seen = self._nearest_to("means", means, head), 0
+        left_out = LeftOut(whole or self.moments)
         look = self._second_look(whole or self.moments)
         self._counts.forget_nearest()
         self.left_out.zero_()
@@ -167,6 +168,7 @@ class SampleStatistics:
             remedy = "raise feature_budget so that one pass is enough"
             raise NeuralCollapseError("loader", expected, f"{seen}", remedy)
 
+    @lasting
     def look_again(self, whole: ClassMoments | None = None) -> None:
         """Look a second time at features that were settled as they passed, and drop them.
 
@@ -184,6 +186,7 @@ class SampleStatistics:
                     look.add(features, labels)
         self.drop_features()
 
+    @lasting
     def merge(self, other: SampleStatistics) -> None:
         """Add the samples of another state; order and grouping change only the round-off.
 
@@ -201,6 +204,15 @@ class SampleStatistics:
             self.pairs = torch.minimum(pairs, other.pairs.to(pairs.device))
         if self.samples is not None and other.samples is not None:
             self.samples.merge(other.samples)
+
+    def _nearest_to(self, name: str, means: Any, head: Head | None = None) -> NearestCenter:
+        nearest = means if isinstance(means, NearestCenter) else NearestCenter(means, head)
+        sizes = (self.moments.num_classes, self.moments.dim)
+        if (nearest.num_classes, nearest.dim) != sizes:
+            got = str((nearest.num_classes, nearest.dim))
+            remedy = "pass one row per class, as wide as the features"
+            raise NeuralCollapseError(name, f"shape {sizes}", got, remedy)
+        return nearest
 
     def _second_look(self, whole: ClassMoments) -> SecondLook | None:
         if not looks_again(self._intervals, whole):

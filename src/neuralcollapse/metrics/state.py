@@ -15,6 +15,7 @@ from neuralcollapse.metrics.metric import Metric
 from neuralcollapse.metrics.packing import pack, unpack
 from neuralcollapse.metrics.sample_statistics import SampleStatistics
 from neuralcollapse.metrics.summary import values_of
+from neuralcollapse.moments.lasting import lasting
 
 
 class CollapseState(SampleStatistics):
@@ -173,6 +174,7 @@ class CollapseState(SampleStatistics):
         return pack(self.counts.table, self.moments)
 
     @classmethod
+    @lasting
     def from_vector(
         cls,
         vector: Tensor,

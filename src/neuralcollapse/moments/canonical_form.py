@@ -43,7 +43,7 @@ def checked_state(state: Mapping[str, Tensor]) -> list[Tensor]:
         raise NeuralCollapseError(
             "state", f"the tensors {names}", str(sorted(state)), "save it with ClassMoments"
         )
-    found = [state.get(name, torch.zeros(1)).to(torch.float64) for name in names]
+    found = [state.get(name, torch.zeros(1, device="cpu")).to(torch.float64) for name in names]
     counts, means, variances, scatter, coarse, *groups = found
     if (
         means.ndim != 2

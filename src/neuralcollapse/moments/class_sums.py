@@ -13,6 +13,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.files import reading
 from neuralcollapse.moments.canonical_form import NARROW, checked_state
+from neuralcollapse.moments.lasting import lasting
 from neuralcollapse.moments.shifted_sums import PART, ShiftedSums
 from neuralcollapse.moments.slab import SlabBuffer
 from neuralcollapse.tensor_files import load_tensors, save_tensors
@@ -36,6 +37,7 @@ class ClassSums:
     Parameters and errors are those of `ClassMoments`.
     """
 
+    @lasting
     def __init__(
         self,
         num_classes: int,
@@ -67,6 +69,7 @@ class ClassSums:
 
     # ---------------------------------------------------------------- filling
 
+    @lasting
     def update(self: S, features: Any, labels: Any) -> S:
         """Add a batch.
 
@@ -107,6 +110,7 @@ class ClassSums:
             self._add(slab, rows, row_labels)
         return self
 
+    @lasting
     def merge(self: S, other: ClassSums) -> S:
         """Add the samples of another object, in place; order and grouping do not matter.
 
@@ -158,6 +162,7 @@ class ClassSums:
         if self._sums.shift.dtype != slab.rows.dtype:  # they have become float64 meanwhile
             slab.shift = None
 
+    @lasting
     def _drained(self) -> ShiftedSums:
         """Return the sums with every buffered row in them; the buffer is freed."""
         if self._slab is not None:
@@ -208,9 +213,8 @@ class ClassSums:
     def group_counts(self) -> Int[Tensor, "groups K"]:
         """Samples of each group and class, (16, K); (0, K) without groups."""
         sums = self._drained()
-        return (
-            sums.count.new_zeros(0, len(sums.count)) if sums.groups is None else sums.groups.count
-        )
+        none = sums.count.new_zeros(0, self.num_classes)
+        return none if sums.groups is None else sums.groups.count
 
     def by_group(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield counts (K,), sums (K, d) of x - mu_k and of their squares (K,), a group a turn.
@@ -274,7 +278,7 @@ class ClassSums:
             "means": self.means.nan_to_num(),
             "trace_variances": self.trace_variances.nan_to_num(),
             "scatter": self._drained().centered_scatter(),
-            "coarse": torch.tensor([self._drained().coarse], dtype=torch.float64),
+            "coarse": self.counts.new_tensor([self._drained().coarse], dtype=torch.float64),
         }
         if self.groups:
             counts, totals, squares = map(torch.stack, zip(*self.by_group(), strict=True))
@@ -284,6 +288,7 @@ class ClassSums:
         return {name: tensor.cpu().contiguous() for name, tensor in state.items()}
 
     @classmethod
+    @lasting
     def from_state_dict(cls: type[S], state: Mapping[str, Tensor]) -> S:
         """Rebuild the moments from a state dict; they go on from where they stood.
 

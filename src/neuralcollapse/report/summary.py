@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
-
 from neuralcollapse.measurement.readings import record_reading
 from neuralcollapse.metrics.catalogue import CATALOGUE, metric_named
 from neuralcollapse.report.plots import interpolation_epoch
 from neuralcollapse.runs.record import Record
+from neuralcollapse.tables import SIMPLE_HEAD, Table, Text
 from neuralcollapse.wording import share
 
 FITTED = "100 % train accuracy"

@@ -151,11 +151,11 @@ def predicted_geometry(
     counts = sizes.to(torch.float64)
     roots, even = counts.sqrt(), torch.full_like(counts, 1 / num_classes)
     shares = counts / counts.sum() if bias else even
-    X = (torch.eye(num_classes, dtype=torch.float64) - shares[:, None]) * roots
+    X = (torch.ones_like(counts).diag() - shares[:, None]) * roots
     # Its columns sum to zero, so the last singular value is 0, and its vectors are left out.
     left, values, right = torch.linalg.svd(X)
     scale = values[:-1].sqrt()
-    pad = torch.zeros(num_classes, dim - num_classes + 1, dtype=torch.float64)
+    pad = counts.new_zeros(num_classes, dim - num_classes + 1)
     head = torch.cat([left[:, :-1] * scale, pad], 1)
     means = torch.cat([right[:-1].T * scale / roots[:, None], pad], 1)
     return PredictedGeometry(sizes, head, means, shares - even if bias else None)

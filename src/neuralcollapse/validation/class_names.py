@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ def listed_names(class_names: Iterable[Any] | None) -> list[Any] | None:
     Raises
     ------
     NeuralCollapseError
-        If they are no sequence.
+        If they are no sequence, such as a set, or a mapping, of which only the keys would count.
 
     Examples
     --------
@@ -33,10 +33,11 @@ def listed_names(class_names: Iterable[Any] | None) -> list[Any] | None:
     """
     if class_names is None:
         return None
-    if not isinstance(class_names, Iterable):
-        raise NeuralCollapseError(
-            "class_names", "one name per class", repr(class_names), "pass a list of text"
-        )
+    unordered = isinstance(class_names, (set, frozenset, Mapping))  # a mapping yields its keys
+    if unordered or not isinstance(class_names, Iterable):
+        got = type(class_names).__name__ if unordered else repr(class_names)
+        remedy = "pass a list of text, in the order of the classes"
+        raise NeuralCollapseError("class_names", "one name per class", got, remedy)
     return class_names.tolist() if hasattr(class_names, "tolist") else list(class_names)
 
 

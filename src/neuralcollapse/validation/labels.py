@@ -247,23 +247,30 @@ def read_labels(argument: str, value: Any) -> Tensor | np.ndarray:
     if isinstance(first, Tensor):
         return as_tensor(argument, value).detach()
     array = as_array(argument, value)
-    listed = value if array.dtype.kind == "U" and isinstance(value, (list, tuple)) else ()
-    if any(isinstance(entry, (float, np.floating)) for entry in listed):  # NaN becomes "nan"
-        raise _no_labels(argument, "object, real numbers among text")
+    if array.dtype.kind == "U" and isinstance(value, (list, tuple)):
+        array = np.asarray(
+            value, dtype=object
+        )  # of an Enum, numpy would cut the text; of NaN, make
     if array.dtype == object:  # how pandas stores text, and integers with missing values
         for kind, dtype in ((str, np.str_), ((int, np.integer), np.int64)):
             if all(isinstance(entry, kind) for entry in array.flat):
+                plain = [*map(str.__str__, array.flat)] if kind is str else array
                 try:
-                    array = array.astype(dtype)
+                    array = np.asarray(plain, dtype=dtype).reshape(array.shape)
                 except OverflowError as error:
                     raise _no_labels(argument, "object, numbers beyond 64 bits") from error
-    if array.dtype.kind in "UST":
+    if array.dtype.kind == "S":
+        try:
+            array = np.char.decode(array, "utf-8")
+        except UnicodeDecodeError as error:
+            raise _no_labels(argument, f"{array.dtype}, bytes that are no UTF-8") from error
+    if array.dtype.kind in "UT":
         return array.astype(np.str_)
     if not array.size:  # numpy reads an empty list as floats
         array = array.astype(np.int64)
     if array.dtype.kind not in "biuf":
-        entry = f" ({type(next(array.flat)).__name__})" if array.dtype == object else ""
-        raise _no_labels(argument, f"{array.dtype}{entry}")
+        kinds = sorted({type(entry).__name__ for entry in array.flat} if array.dtype == "O" else ())
+        raise _no_labels(argument, f"{array.dtype} ({', '.join(kinds)})" if kinds else array.dtype)
     return from_array(argument, array)
 
 

@@ -281,6 +281,10 @@ def test_a_report_without_test_data_or_head_certifies_nothing(options, message):
             {"held_out_ids": [1, 1], "train_ids": [3]},
             "held_out_ids: expected each sample once, got 1 repeated; count a sample once",
         ),
+        *(
+            ([1.0], {"held_out_ids": [name], "train_ids": [1, 2]}, f"got {kind} beside Number")
+            for name, kind in (("1", "str"), (b"1", "bytes"), ((1,), "tuple"))
+        ),
         (
             [1.0, 1.0],
             {"held_out_ids": ["a", "b"], "train_ids": ["b", "c"]},
@@ -298,8 +302,9 @@ def test_bad_input_is_refused(margins, options, message):
         error_certificate(margins, **options)
 
 
-def test_ids_that_do_not_meet_are_accepted():
-    certificate = error_certificate([1.0, 2.0], held_out_ids=["x", "y"], train_ids={"z"})
+@pytest.mark.parametrize(("held_out", "train"), [("xy", {"z"}), ([1, 2], [3.0]), ([1, 2], [])])
+def test_ids_that_do_not_meet_are_accepted(held_out, train):
+    certificate = error_certificate([1.0, 2.0], held_out_ids=[*held_out], train_ids=train)
     assert certificate.n == 2
 
 

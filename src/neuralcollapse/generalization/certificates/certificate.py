@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from neuralcollapse.files import without_nan
 from neuralcollapse.measurement.report_text import ties_told
 from neuralcollapse.plain_text import plain
+from neuralcollapse.tables import SIMPLE_HEAD, Console, Table
 from neuralcollapse.wording import are, at_least, at_most, count, counted, listed, share
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def check_never_trained_on(held_out_ids: Any, train_ids: Any, num_held_out: int)
     ------
     NeuralCollapseError
         If only one of the lists is given, the number of held-out ids differs, one occurs twice, or
-        one is a training id as well.
+        one is a training id as well; if no id of one list could equal any of the other.
 
     Examples
     --------
@@ -112,6 +113,11 @@ def check_never_trained_on(held_out_ids: Any, train_ids: Any, num_held_out: int)
         got = f"{len(held_out) - len(set(held_out))} repeated"
         remedy = "count a sample once: repeats are not new evidence"
         raise NeuralCollapseError("held_out_ids", "each sample once", got, remedy)
+    kinds, others = ({*map(_kind, names)} for names in (held_out, train))
+    if others and kinds.isdisjoint(others):
+        got = f"{', '.join(sorted(kinds))} beside {', '.join(sorted(others))}"
+        remedy = "name samples alike in both: '7' and 7 are never the same"
+        raise NeuralCollapseError("held_out_ids", "ids of the kind of train_ids", got, remedy)
     shared = set(train).intersection(held_out)
     if shared:
         some = ", ".join(sorted(map(str, shared))[:3])
@@ -144,3 +150,11 @@ def _names(argument: str, ids: Any) -> list:
         expected = "one name per sample: numbers, text or tuples"
         raise NeuralCollapseError(argument, expected, type(ids).__name__, "list them")
     return names
+
+
+def _kind(name: Hashable) -> str:
+    """Return the kind of a name: names of two kinds are never equal."""
+    kind = next(
+        (kind for kind in (Number, str, bytes, tuple) if isinstance(name, kind)), type(name)
+    )
+    return kind.__name__

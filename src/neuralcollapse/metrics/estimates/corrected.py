@@ -269,7 +269,8 @@ def _linear_spread(sample: ClassSample) -> tuple[Tensor, Tensor, float] | None:
     rows = (sample.rows - sample.share @ sample.rows) * root[:, None]
     half = torch.linalg.solve_triangular(factor, rows.T, upper=False)
     # In the space at right angles to sqrt(pi), where the rows have no part.
-    basis = torch.linalg.qr(torch.cat([root[:, None], torch.eye(size).to(root)], 1)).Q[:, 1:]
+    identity = torch.eye(size, dtype=root.dtype, device=root.device)
+    basis = torch.linalg.qr(torch.cat([root[:, None], identity], 1)).Q[:, 1:]
     half = half @ basis
     values, vectors = torch.linalg.eigh(half.T @ half)
     a = (nu - dim + sample.rank) / nu

@@ -55,8 +55,8 @@ class SecondLook:
         self._means = moments.means.nan_to_num()
         self._seen = torch.zeros_like(moments.counts)
         self._cast: dict[torch.dtype, tuple[Tensor, Tensor, Tensor]] = {}
-        missing = torch.tensor([rows is None for rows in found])
-        self.sums = torch.zeros(len(PROBES), GROUPS, dtype=torch.float64)
+        missing = torch.tensor([rows is None for rows in found], device="cpu")
+        self.sums = torch.zeros(len(PROBES), GROUPS, dtype=torch.float64, device="cpu")
         self.sums[missing] = torch.nan
 
     def add(self, features: Tensor, labels: Tensor) -> None:
