@@ -101,7 +101,8 @@ class BatchObserver:
             What may tell which positions are there.
         """
         with self._refusing():
-            self._announce(self._samples.read(labels), self._samples.mask(inputs))
+            labels = self._samples.read(labels)
+            self._announce(labels, self._samples.mask(inputs, labels))
 
     def _announce(self, labels: Any, mask: Tensor | None) -> None:
         self._expected = labels, mask
