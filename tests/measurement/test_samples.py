@@ -585,6 +585,16 @@ def test_a_mask_of_samples_is_one_of_all_their_tokens(model, shape):
     close(nc.measure(network, [batch], **run), nc.measure(network, [(x[:9], y[:9])]))
 
 
+def test_two_names_of_labels_in_one_batch_are_refused():
+    batch = {"input": torch.randn(3, 5), "label": [0, 1, 2], "labels": [2, 1, 0]}
+    message = "loader: expected labels under one name, got 'labels' and 'label' in one batch; pass"
+    with pytest.raises(NeuralCollapseError, match=message):
+        nc.measure(body(), [batch])
+    told = {"unpack": lambda batch: (batch["input"], batch["label"])}
+    kept = nc.measure(body(), [batch], **told).train.moments
+    assert kept.num_samples == 3
+
+
 def test_a_mask_that_may_mean_all_or_none_is_refused():
     """Zeros are what a network adds to scores where every token is there."""
     inputs = torch.randn(3, 4, 5)
