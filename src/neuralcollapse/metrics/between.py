@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.moments.checked_moments import checked_moments
 from neuralcollapse.moments.class_moments import Center, ClassMoments, Weighting
 from neuralcollapse.validation import check_choice
 
@@ -18,7 +19,7 @@ STEEP = 1e-8  # of the largest eigenvalue: that of a smaller one has lost half o
 
 def require_two_classes(moments: ClassMoments) -> None:
     """Refuse moments that hold samples of fewer than two classes."""
-    present = int(moments.present.sum())
+    present = int(checked_moments(moments).present.sum())
     if present < 2:
         expected = "samples of at least 2 classes"
         remedy = "collapse compares classes: measure on data that has several"
