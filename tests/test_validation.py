@@ -9,12 +9,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError, shortened
 from neuralcollapse.validation import (
     as_tensor,
     check_choice,
+    check_squares,
     class_counts,
     distinct_labels,
     finite_matrix,
@@ -31,6 +33,29 @@ def read_only(array):
     array = np.array(array)
     array.flags.writeable = False
     return array
+
+
+class Waits(TorchDispatchMode):
+    """Count the numbers that are fetched one by one, for each of which a device is waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda: integer_labels("labels", torch.arange(6), 6, 6),
+        lambda: check_squares("weight", torch.ones(2, 3)),
+    ],
+)
+def test_least_and_largest_are_fetched_together(check):
+    with Waits() as waits:
+        check()
+    assert waits.count <= 1
 
 
 def test_a_float64_array_is_not_copied():
