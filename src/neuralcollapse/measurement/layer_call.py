@@ -108,15 +108,11 @@ def layer_call(name: str, module: nn.Module, entered: Any, left: Any) -> LayerCa
 
 
 def _mark(part: Tensor) -> Mark:
-    """Return the version of a tensor and, if its numbers are here, the sum of all their bits.
-
-    As integers that wrap around: a wider type would take many times as long.
-    """
+    """Return the version of a tensor and, if its numbers are here, sums of their bits."""
     version = 0 if part.is_inference() else part._version
     if part.is_meta or type(part) is not Tensor:  # without numbers, or with some elsewhere
         return version, None, None
-    bits = part.view(INTEGERS[part.itemsize])
-    return version, _column_sums(part), bits.sum(dtype=bits.dtype)
+    return version, _column_sums(part), _sum(part)
 
 
 def _stayed(part: Tensor, mark: Mark) -> bool:
@@ -129,7 +125,13 @@ def _stayed(part: Tensor, mark: Mark) -> bool:
     if columns is not None and not torch.equal(_column_sums(part), columns):
         return False
     now = 0 if part.is_inference() else part._version
-    return now == version or (total is not None and torch.equal(_mark(part)[2], total))
+    return now == version or (total is not None and torch.equal(_sum(part), total))
+
+
+def _sum(part: Tensor) -> Tensor:
+    """Return the sum of all bits, in integers that wrap around: wider ones take far longer."""
+    bits = part.view(INTEGERS[part.itemsize])
+    return bits.sum(dtype=bits.dtype)
 
 
 def _column_sums(part: Tensor) -> Tensor:
