@@ -264,7 +264,7 @@ def check_squares(
     """
     if not values.numel():
         return
-    low, high = torch.stack(torch.aminmax(values.detach())).tolist()  # without a copy
+    low, high = (float(bound) for bound in torch.aminmax(values.detach()))  # without a copy
     largest = max(-low, high)
     if largest and not least <= largest <= most:
         expected, got = "numbers whose squares fit in float64", f"values up to {largest:.3g}"
