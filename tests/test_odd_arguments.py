@@ -22,7 +22,8 @@ from neuralcollapse.geometry import (
     standard_simplex,
 )
 from neuralcollapse.metrics import preset, summarize
-from neuralcollapse.ood import Mahalanobis, ViM, fpr_at_tpr, ood_scores
+from neuralcollapse.ood import Mahalanobis, ViM, fpr_at_tpr, ood_scores, second_moment
+from neuralcollapse.runs.snapshots import snapshot
 
 NAN, INF = math.nan, math.inf
 GENERATOR = torch.Generator().manual_seed(0)
@@ -201,6 +202,40 @@ REPORT = nc.measure_features(X, Y)
 def test_one_clear_error(call, message):
     with pytest.raises(NeuralCollapseError, match=message):
         call()
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize(
+    "call",
+    [
+        metrics.nc1_pinv,
+        metrics.nc1_trace_ratio,
+        metrics.vci,
+        metrics.cdnv,
+        metrics.directional_cdnv,
+        metrics.pairwise_collapse,
+        generalization.cdnv_error_bound,
+        second_moment,
+        summarize,
+        Mahalanobis,
+        lambda report: metrics.margin_scale(report, W),
+        lambda report: metrics.few_shot_bound(report, 5),
+        lambda report: ViM(report, W, alpha=1.0),
+        lambda report: ood_scores(report, W, None, X, "msp"),
+    ],
+)
+def test_a_report_is_no_moments(call):
+    message = r"moments: expected class moments, got CollapseReport; pass report\.train\.moments"
+    with pytest.raises(NeuralCollapseError, match=message):
+        call(REPORT)
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize("call", [generalization.certify_report, lambda m: snapshot(1, m)])
+def test_moments_are_no_report(call):
+    message = "report: expected a report, got ClassMoments; pass what measure or measure_features"
+    with pytest.raises(NeuralCollapseError, match=message):
+        call(MOMENTS)
 
 
 @pytest.mark.untyped

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import neuralcollapse as nc
 from neuralcollapse.errors import NeuralCollapseError, NonFiniteError, shortened
@@ -32,6 +33,23 @@ def read_only(array):
     array = np.array(array)
     array.flags.writeable = False
     return array
+
+
+class Waits(TorchDispatchMode):
+    """Count the numbers that are fetched one by one, for each of which a device is waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_least_and_largest_label_are_fetched_together(autocast):
+    with Waits() as waits, torch.autocast("cpu", enabled=autocast):
+        integer_labels("labels", torch.arange(6), 6, 6)
+    assert waits.count <= 1
 
 
 def test_a_float64_array_is_not_copied():

@@ -193,6 +193,10 @@ def test_familiar_and_foreign_samples_are_parted(saved, tmp_path):
     inside, outside = (table[table["data"] == part]["mahalanobis"] for part in ("test", "foreign"))
     assert nc.ood.auroc(inside.to_numpy(), outside.to_numpy()) > 0.99
     assert run("ood", saved).exit_code == 0
+    for command in ("measure", "certify"):  # which have no use for samples without a class
+        both = [run(command, file) for file in (tmp_path / "o.npz", saved)]
+        assert [result.exit_code for result in both] == [0, 0], both[0].output
+        assert both[0].output.replace("o.npz", "f.npz") == both[1].output
     del parts["test_features"]
     np.savez(tmp_path / "n.npz", **parts)
     result = run("ood", tmp_path / "n.npz")

@@ -130,6 +130,7 @@ def test_a_foreign_table_stays_where_a_sweep_would_write_its_own(tmp_path):
     ("arguments", "expected"),
     [
         (["train", "--accelerator", "tpu9"], "--accelerator: expected accelerator 'tpu9'"),
+        (["train", "--data-root", "nowhere"], "--data-root: expected none for digits, which no fi"),
         (["train", "--resume", "--overwrite"], "--resume, --overwrite: expected at most one"),
         (["train", "--config", "nowhere"], "--config nowhere: expected a file with a JSON object"),
         (["study", "tirer2023", "--figure", "3", "--seed", "-1"], "--seed: expected a whole"),

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import math
 import warnings
 
 import pytest
@@ -329,6 +330,30 @@ def test_a_second_process_that_resumes_the_folder_numbers_on(network, loader, tm
         quiet_fit(module_of(lightning, network), loader, callback)
     assert not callback.quiet
     assert [record["epoch"] for record in read_history(tmp_path / "run")] == [1, 2, 3, 4]
+
+
+def test_batches_after_a_resume_go_by_the_class_means_of_the_epoch_before(
+    network, dataset, tmp_path
+):
+    """A network that stays as it is agrees with its class means alike, resumed or not."""
+    network.eval()
+    loader = DataLoader(dataset, batch_size=16)
+
+    def fit(epochs, **options):
+        module, callback = module_of(lightning, network), CollapseCallback(mode="batches")
+        module.configure_optimizers = lambda: torch.optim.SGD(network.parameters(), lr=0.0)
+        trainer = lightning.Trainer(
+            accelerator="cpu", devices=1, max_epochs=epochs, callbacks=[callback], logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(module, loader, **options)
+        trainer.save_checkpoint(tmp_path / "c.ckpt")
+        return [record["nc4_agreement"] for record in callback.records]
+
+    fit(1)
+    first, resumed = fit(2, ckpt_path=tmp_path / "c.ckpt")
+    assert math.isnan(first)
+    assert resumed == fit(2)[1]
 
 
 def test_without_its_state_the_folder_goes_on_after_its_last_record(network, loader, tmp_path):

@@ -1,6 +1,7 @@
 """The callback in real runs of the Hugging Face Trainer, of tiny networks with random weights."""
 
 import json
+import math
 import warnings
 
 import pytest
@@ -325,6 +326,31 @@ def test_records_go_on_from_a_checkpoint_and_later_ones_are_made_again(tmp_path)
     assert [record["epoch"] for record in again] == [1, 2, 3]
     assert again[0]["nc1_pinv"] == first[0]["nc1_pinv"]
     assert [record["epoch"] for record in read_history(tmp_path / "run")] == [1, 2, 3]
+
+
+def test_batches_after_a_resume_go_by_the_class_means_of_the_epoch_before(tmp_path):
+    """A network that stays as it is agrees with its class means alike, resumed or not."""
+
+    def agreements(epochs, checkpoint=None):
+        network = bert()
+        for module in network.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        trainer = trainer_of(
+            network, sentences(), tmp_path, num_train_epochs=epochs, save_strategy="epoch",
+            learning_rate=0.0,
+        )  # fmt: skip
+        callback = CollapseTrainerCallback(trainer, mode="batches")
+        trainer.add_callback(callback)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer.train(resume_from_checkpoint=checkpoint)
+        return [record["nc4_agreement"] for record in callback.records]
+
+    whole = agreements(2)
+    first, resumed = agreements(2, str(tmp_path / "checkpoint-3"))
+    assert math.isnan(first)
+    assert resumed == pytest.approx(whole[1])
 
 
 @pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 3}])

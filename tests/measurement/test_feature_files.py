@@ -41,6 +41,16 @@ def test_other_files_are_refused(tmp_path, name, content, message):
         read_features(tmp_path / name)
 
 
+def test_foreign_samples_are_passed_over(tmp_path):
+    """One file serves every command; a name that none knows is still refused."""
+    kept = {"features": np.zeros((2, 2)), "labels": np.arange(2)}
+    np.savez(tmp_path / "f.npz", **kept, foreign_features=np.ones((3, 2)))
+    assert set(read_features(tmp_path / "f.npz")) == set(kept)
+    np.savez(tmp_path / "g.npz", **kept, foreign_feature=np.ones((3, 2)))
+    with pytest.raises(NeuralCollapseError, match="no others, got 'foreign_feature' in"):
+        read_features(tmp_path / "g.npz")
+
+
 def test_missing_arrays_and_unknown_names(tmp_path):
     np.savez(tmp_path / "f.npz", features=np.zeros((2, 2)))
     with pytest.raises(NeuralCollapseError, match="arrays named 'features' and 'labels'"):

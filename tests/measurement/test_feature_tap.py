@@ -430,6 +430,38 @@ def test_features_changed_in_place_after_the_head_are_refused(head, generator):
             tap.take()
 
 
+def test_a_change_of_one_row_among_many_is_seen(generator):
+    """Of more than 2^17 numbers, those written to memory are all looked at."""
+    inputs = torch.randn(70_000, 5, generator=generator)
+    model = InPlace(lambda h, z: z[7].fill_(3))
+    with FeatureTap(model) as tap, torch.no_grad():
+        model(inputs)
+        features, logits = tap.take()
+        torch.testing.assert_close(logits, model.head.forward(features))
+        model.change = lambda h, z: h[7].fill_(3)
+        model(inputs)
+        with pytest.raises(NeuralCollapseError, match="'head' that stay as they are after"):
+            tap.take()
+
+
+def test_a_write_beside_features_and_logits_changes_neither(generator):
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.memory = nn.Linear(8, 3), torch.zeros(40, 8)
+
+        def forward(self, x):
+            self.memory[:20] = x
+            z = self.head(self.memory[:20])
+            self.memory[20:] = 1.0
+            return z
+
+    model, inputs = Beside(), torch.randn(20, 8, generator=generator)
+    with FeatureTap(model) as tap, torch.no_grad():
+        model(inputs)
+        assert torch.equal(tap.take()[0], inputs)
+
+
 @pytest.mark.parametrize("change", [lambda h, z: h.add_(1), *TO_LOGITS.values()])
 def test_in_inference_mode_too_what_the_head_saw_is_read(change, generator):
     """There torch counts no changes in place."""

@@ -8,6 +8,7 @@ from neuralcollapse import FeatureTap
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.integrations.batch_observer import BatchObserver
 from neuralcollapse.measurement.layer_tap import LayerTap
+from neuralcollapse.runs.recorder import CollapseRecorder
 
 
 def spoiled():
@@ -48,7 +49,7 @@ def test_a_layer_that_cannot_be_pooled_does_not_stop_the_network():
 
 def test_a_batch_that_is_dropped_takes_its_error_along():
     model, x = spoiled(), torch.ones(5, 3)
-    observer = BatchObserver(model)
+    observer = BatchObserver(model, CollapseRecorder())
     observer.open()
     observer.expect((x, torch.zeros(5, dtype=torch.int64)))
     model(x)

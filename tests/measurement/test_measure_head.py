@@ -106,6 +106,21 @@ def test_files_that_are_none(tmp_path):
         head_from_file(tmp_path / "object.pt")
 
 
+def test_a_report_that_was_changed_has_no_head_to_read(tmp_path):
+    path = tmp_path / "r.safetensors"
+    report = nc.measure_features(torch.eye(3), [0, 1, 2], 2 * torch.eye(3), [1.0, 2.0, 3.0])
+    report.save(path)
+    head = head_from_file(path)
+    assert torch.equal(head.weight, report.weight)
+    assert torch.equal(head.bias, report.bias)
+    written = path.read_bytes()
+    two, three = (torch.tensor(x, dtype=report.weight.dtype).numpy().tobytes() for x in (2, 3))
+    path.write_bytes(written.replace(two, three))
+    assert len(path.read_bytes()) == len(written)
+    with pytest.raises(NeuralCollapseError, match="other content than was saved: the file is dama"):
+        head_from_file(path)
+
+
 def test_command(tmp_path):
     save_file({"lm_head.weight": nc.simplex_etf(4, 6)}, tmp_path / "m.safetensors")
     (tmp_path / "names.txt").write_text("a\nb\nc\nd\n")

@@ -600,6 +600,16 @@ def test_a_mask_of_samples_is_one_of_all_their_tokens(model, shape):
     close(nc.measure(network, [batch], **run), nc.measure(network, [(x[:9], y[:9])]))
 
 
+def test_two_names_of_labels_in_one_batch_are_refused():
+    batch = {"input": torch.randn(3, 5), "label": [0, 1, 2], "labels": [2, 1, 0]}
+    message = "loader: expected labels under one name, got 'labels' and 'label' in one batch; pass"
+    with pytest.raises(NeuralCollapseError, match=message):
+        nc.measure(body(), [batch])
+    told = {"unpack": lambda batch: (batch["input"], batch["label"])}
+    kept = nc.measure(body(), [batch], **told).train.moments
+    assert kept.num_samples == 3
+
+
 def test_a_mask_that_may_mean_all_or_none_is_refused():
     """Zeros are what a network adds to scores where every token is there."""
     inputs = torch.randn(3, 4, 5)
@@ -608,6 +618,27 @@ def test_a_mask_that_may_mean_all_or_none_is_refused():
         nc.measure(body(), [batch, {**batch, "attention_mask": torch.zeros(3, 4)}])
     nothing = {**batch, "attention_mask": torch.zeros(3, 4, dtype=torch.bool)}
     close(nc.measure(body(), [batch, nothing]), nc.measure(body(), [batch]))
+    scores = {**batch, "attention_mask": torch.zeros(3, 1, 1, 4)}
+    close(nc.measure(body(), [batch, scores]), nc.measure(body(), [batch, batch]))
+
+
+@pytest.mark.parametrize("name", ["mask", "attention_mask"])
+@pytest.mark.parametrize("there", [torch.ones(4, 4).tril() > 0, torch.ones(4, 4).triu(1) > 0])
+def test_a_causal_mask_of_as_many_tokens_as_samples_is_refused(name, there):
+    """As where it would be read as one of sequences of 1, 2, 3 and 4 tokens."""
+    torch.manual_seed(0)
+    x, y, network = torch.randn(4, 4, 5), torch.arange(16).view(4, 4) % K, body()
+    run = {"forward": lambda network, batch: network(batch["x"])}
+    batch = {"x": x, "labels": y, name: there}
+    message = f"{name}: .* got 4 samples and a causal mask, .*; give a causal mask another name"
+    for given in (batch, {**batch, name: torch.zeros(4, 4).masked_fill(~there, -torch.inf)}):
+        with pytest.raises(NeuralCollapseError, match=message):
+            nc.measure(network, [given], **run)
+    padding = {"x": x, "labels": y, "padding_mask": ~there}
+    kept = nc.measure(network, [(x[there], y[there])])
+    close(nc.measure(network, [padding], **run), kept)
+    six = {"x": torch.cat([x, x[:2]]), "labels": torch.cat([y, y[:2]])}
+    close(nc.measure(network, [{**six, name: there}], **run), nc.measure(network, [six], **run))
 
 
 def test_one_token_of_each_sequence_may_be_of_the_second_class():

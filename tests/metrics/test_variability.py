@@ -378,6 +378,36 @@ def test_lost_digits_of_float64_count_where_classes_differ(strong, null):
     assert len(said) == int(strong.any())
 
 
+@pytest.mark.parametrize("sampling", [False, True], ids=["centred", "sampled"])
+@pytest.mark.parametrize(("apart", "lost"), [(1.0, 0), (1e-6, 0), (1e-10, 1), (0.0, 0)])
+def test_classes_that_differ_along_a_direction_without_digits_are_said(apart, lost, sampling):
+    """NC1 leaves the direction out, or has the spread of samples along it wrong; VCI likewise."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(400) % 4
+    noise = 0.1 * torch.randn(400, 6, generator=generator, dtype=torch.float64)
+    for k in range(0 if sampling else 4):
+        noise[labels == k] -= noise[labels == k].mean(0)
+    features = torch.eye(4, 6, dtype=torch.float64)[labels] + noise
+    features[:, 2:4] *= torch.tensor([apart, 0.0])  # four means in two or three dimensions
+    basis = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))[0]
+    cautions = measure_features(features @ basis, labels).cautions
+    assert (
+        sum("too little for float64 beside the others: VCI and nc1" in c for c in cautions) == lost
+    )
+
+
+@pytest.mark.parametrize(("apart", "lost"), [(1.0, False), (1e-6, False), (1e-9, True)])
+def test_classes_hardly_apart_are_said_where_samples_spread_as_little(apart, lost):
+    """Near collapse: the spread of samples has its digits, that of the means has not, squared."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(300) % 3
+    means = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, apart]], dtype=torch.float64)
+    noise = 1e-10 * torch.randn(300, 2, generator=generator, dtype=torch.float64)
+    turned = torch.tensor([[0.6, 0.8], [-0.8, 0.6]], dtype=torch.float64)
+    cautions = measure_features((means[labels] + noise) @ turned, labels).cautions
+    assert any("VCI and nc1_pinv may be wrong" in c for c in cautions) == lost
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("num", "dim"), [(6, 16), (20, 8)])
 def test_a_massive_feature_hides_no_direction_between_the_classes(num, dim, dtype):

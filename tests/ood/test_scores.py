@@ -242,6 +242,14 @@ def test_zero_vectors_and_no_samples_have_a_defined_answer(data):
         ).shape == (0,)
 
 
+def test_the_order_of_classes_that_tie_does_not_matter_to_nci():
+    moments = ClassMoments(2, 2).update(torch.tensor([[0.0, 0.0], [2.0, 0.0]]), [0, 1])
+    for weight in (torch.eye(2), torch.eye(2).flip(0)):
+        # From the mean (1, 0) to (2, 2): 1 along one row, 2 along the other.
+        score = NCI(moments, weight)(torch.tensor([[2.0, 2.0]]))
+        assert float(score) == pytest.approx(1 / 5**0.5)
+
+
 def test_many_rows_are_scored_in_chunks(data):
     moments, _, _, weight, bias, new = data
     many = new.repeat(400, 1)

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from neuralcollapse.cli.app import app, interruptible, tell
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.plain_text import plain
 from neuralcollapse.training.config import RENAMED, TrainConfig
 from neuralcollapse.training.config_field import RECIPE, ConfigField
@@ -146,15 +147,21 @@ def train(
     """
     from neuralcollapse.report import summary_table, summary_text
     from neuralcollapse.training import train as run
+    from neuralcollapse.training.data.registry import EMBEDDED
 
     given = {name: value for name, value in settings.items() if value not in (None, [])}
     kept = _read(config)
     named = {key: value for key, value in kept.items() if key in ("net", "data")}
     _require_trust(named, given, trust_code)
+    trained = TrainConfig.from_dict(kept | given)
+    if "data_root" in given and trained.data in EMBEDDED:
+        expected = f"none for {trained.data}, which no file is read for"
+        remedy = "leave it out, or name the data in the folder with --data"
+        raise NeuralCollapseError("data_root", expected, given["data_root"], remedy)
     console = Console(highlight=False)
     with interruptible(f"with --resume continues {out}"):
         records = run(
-            TrainConfig.from_dict(kept | given),
+            trained,
             out,
             accelerator=accelerator,
             devices=devices,

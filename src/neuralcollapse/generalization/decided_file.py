@@ -10,8 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.array_files import read_arrays
-from neuralcollapse.measurement.feature_files import NAMES
+from neuralcollapse.measurement.feature_files import of_classes
 from neuralcollapse.measurement.feature_stream import read_scores
 from neuralcollapse.metrics.head import Head, two_sided
 from neuralcollapse.metrics.margins import sample_margins
@@ -80,7 +79,7 @@ def read_decided(path: str | Path, class_names: Sequence[str] | None = None) -> 
     [1.0, 3.0]
     """
     path = Path(path)
-    arrays = read_arrays(path, NAMES)
+    arrays = of_classes(path)
     found = arrays.get("class_names") if class_names is None else class_names
     names = None if found is None else [str(name) for name in found]
     apart = any(name.startswith("test_") for name in arrays)

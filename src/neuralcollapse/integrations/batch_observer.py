@@ -15,7 +15,7 @@ from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.measurement.feature_tap import FeatureTap
 from neuralcollapse.measurement.layer_moments import LayerMoments
 from neuralcollapse.measurement.pass_options import PassOptions
-from neuralcollapse.measurement.passes import Check, reading_notes
+from neuralcollapse.measurement.passes import reading_notes
 from neuralcollapse.measurement.split_report import SplitReport, value_names
 from neuralcollapse.metrics.catalogue import own_metrics
 from neuralcollapse.metrics.over_ranks import (
@@ -25,6 +25,7 @@ from neuralcollapse.metrics.over_ranks import (
     shared,
 )
 from neuralcollapse.metrics.state import CollapseState
+from neuralcollapse.runs.recorder import CollapseRecorder
 from neuralcollapse.validation import check_class_names
 
 
@@ -68,20 +69,18 @@ class BatchObserver:
     options
         The options of `measure`; here those of the head, of reading batches, and of what to
         compute count.
-    check
-        Is told the number of classes and the names of the values to come at the first batch, to
-        refuse them.
+    recorder
+        What records the measurements. It is told the number of classes and the names of the values
+        to come at the first batch, to refuse them, and knows the class means of the epoch before.
 
     Attributes
     ----------
     opened
         Whether hooks on head and layers are registered.
-    centers
-        (K, d) class means of the epoch before, NaN for absent classes; None in the first.
     """
 
     def __init__(
-        self, model: nn.Module, options: PassOptions | None = None, check: Check | None = None
+        self, model: nn.Module, recorder: CollapseRecorder, options: PassOptions | None = None
     ) -> None:
         options = options or PassOptions()
         if is_compiled(model):
@@ -89,11 +88,11 @@ class BatchObserver:
             remedy = "use mode='pass', which runs it eagerly, or do not compile any part of it"
             raise NeuralCollapseError("mode", expected, "one that is compiled", remedy)
         self._tap = FeatureTap(model, options.head)
-        self._own, self._check = own_metrics(options.metrics), check
+        self._own, self._recorder = own_metrics(options.metrics), recorder
         self._layers = LayerMoments(model, options.layers)
         self._samples, self._scatter = options.samples(model), options.scatter
         self._state: CollapseState | None = None
-        self.centers: Tensor | None = None
+        self._checked = False
         self._refusal: Exception | None = None
         self._expected: tuple[Any, Tensor | None] | None = None
         self.opened = False
@@ -128,7 +127,8 @@ class BatchObserver:
             What may tell which positions are there.
         """
         with self._refusing():
-            self._announce(self._samples.read(labels), self._samples.mask(inputs))
+            labels = self._samples.read(labels)
+            self._announce(labels, self._samples.mask(inputs, labels))
 
     def _announce(self, labels: Any, mask: Tensor | None) -> None:
         self._expected = labels, mask
@@ -181,13 +181,13 @@ class BatchObserver:
             if self._state is None:
                 num_classes, dim = self._tap.sizes
                 self._state = CollapseState(
-                    num_classes, dim, self._scatter, centers=self.centers, keep=True
+                    num_classes, dim, self._scatter, centers=self._recorder.centers, keep=True
                 )
             self._state.gather(features, labels, logits)
-            if self._check is not None:
+            if not self._checked:
                 names = value_names(self._state, self._tap.weight, self._tap.bias, self._own)
-                self._check(self._tap.sizes[0], names)
-                self._check = None
+                self._recorder.check(self._tap.sizes[0], names)
+                self._checked = True
             self._layers.num_classes = self._tap.sizes[0]
             self._layers.add(of_batch, self._samples, mask)
 
@@ -228,7 +228,6 @@ class BatchObserver:
         self._layers.merge()
         layers, before = self._layers.values(), self._layers.last
         self._layers.listening()  # afresh
-        self.centers = state.moments.means
         weight = None if head is None else head.weight.clone()
         bias = None if head is None or head.bias is None else head.bias.clone()
         names = check_class_names(None, num_classes)

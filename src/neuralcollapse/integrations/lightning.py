@@ -180,13 +180,14 @@ class CollapseCallback(_Callback):
     @never_ending
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin a fit, possibly a second one of another module, with a rehearsal on one batch."""
-        self._observer, self._epoch, self._batches = None, 0, 0
+        self._observer, self._epoch, self._before, self._batches = None, 0, 0, 0
         self._recorder.optimizers = trainer.optimizers
         self._recorder.open(_config(trainer, pl_module))
-        self._before = max((record["epoch"] for record in self.records), default=0)
-        self._before = self._before if trainer.current_epoch == 0 else 0
+        if trainer.current_epoch == 0:  # class means, if any, are of another fit
+            self._before = max((record["epoch"] for record in self.records), default=0)
+            self._recorder.centers = None
         if self._recorder.mode == "batches":
-            self._observer = BatchObserver(pl_module, self._options, self._recorder.check)
+            self._observer = BatchObserver(pl_module, self._recorder, self._options)
             return
         rehearse(*self._data(trainer, pl_module), self._recorder.check)
 
@@ -198,7 +199,7 @@ class CollapseCallback(_Callback):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what alarms and schedule continue from."""
+        """Return what alarms, schedule and NC4 of batches continue from."""
         return self._recorder.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -84,7 +84,8 @@ class CollapseTrainerCallback(TrainerCallback):
     Notes
     -----
     With ``max_steps``, a pass reads as many batches as the longest epoch so far had. Checkpoints of
-    the trainer keep the records, so that alarms and schedule continue when training is resumed.
+    the trainer keep the records and, of batches, the last class means, so that alarms, schedule and
+    NC4 continue when training is resumed.
 
     Examples
     --------
@@ -176,10 +177,12 @@ class CollapseTrainerCallback(TrainerCallback):
             # Those of another head, or of the one logit between two classes, name no class.
             self._recorder.class_names = None if words or len(id2label) < 2 else names
         self._recorder.open(args.to_dict())
-        self._before = max((record["epoch"] for record in self.records), default=0)
-        self._before = 0 if state.global_step else self._before
+        self._before = 0
+        if not state.global_step:  # class means, if any, are of another run
+            self._before = max((record["epoch"] for record in self.records), default=0)
+            self._recorder.centers = None
         if self._recorder.mode == "batches":
-            self._observer = BatchObserver(model, self._options, self._recorder.check)
+            self._observer = BatchObserver(model, self._recorder, self._options)
         else:
             train, test = self._data()
             rehearse(model, train, self._options, test, self._recorder.check)

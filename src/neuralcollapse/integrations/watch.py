@@ -17,7 +17,7 @@ from neuralcollapse.runs.alarms.situation import CollapseWarning
 from neuralcollapse.runs.record import Record
 from neuralcollapse.runs.recorder import CollapseRecorder, Mode
 from neuralcollapse.runs.schedule import Schedule
-from neuralcollapse.validation import as_matrix, whole_number
+from neuralcollapse.validation import whole_number
 
 Loaders = Iterable[Any] | Mapping[str, Iterable[Any]] | None
 
@@ -161,7 +161,7 @@ class CollapseWatch:
         self._steps: int | None = None
         self._guessed = False  # whether `epoch` may be too small
         if mode == "batches":
-            self._observer = BatchObserver(model, self._options, self._recorder.check)
+            self._observer = BatchObserver(model, self._recorder, self._options)
         else:
             rehearse(model, loader, self._options, self._test_loader, self._recorder.check)
 
@@ -247,10 +247,7 @@ class CollapseWatch:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` goes on from, for your checkpoint."""
-        state = {"epoch": self.epoch, "step": self._steps, **self._recorder.state_dict()}
-        if self._observer is not None and self._observer.centers is not None:
-            state["centers"] = self._observer.centers.tolist()
-        return state
+        return {"epoch": self.epoch, "step": self._steps, **self._recorder.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint, in the folder too: later records there are made again.
@@ -263,8 +260,6 @@ class CollapseWatch:
         self._recorder.load_state_dict(state)
         self._recorder.open(self._config)
         self.epoch, self._steps, self._guessed = state["epoch"], state["step"], False
-        if self._observer is not None and "centers" in state:
-            self._observer.centers = as_matrix("centers", state["centers"])
 
     def _open(self) -> None:
         """Open the folder, and continue where a resumed run ended as far as its records tell."""

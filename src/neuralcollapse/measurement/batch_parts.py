@@ -44,9 +44,13 @@ def unpack_batch(batch: Any, label_keys: Sequence[str] = LABEL_KEYS) -> tuple[An
     named = dict(zip(names, batch, strict=True)) if names else batch
     if isinstance(named, Mapping):
         given = {k: value for k, value in named.items() if not (value is None and k in label_keys)}
-        key = next((key for key in label_keys if key in given), None)
-        if key is not None:
-            labels = given.pop(key)
+        found = [key for key in label_keys if key in given]
+        if len(found) > 1 and tuple(label_keys) == LABEL_KEYS:  # names of a trainer's own go first
+            got = f"{' and '.join(map(repr, found))} in one batch"
+            remedy = "pass unpack=, a function from a batch to (inputs, labels)"
+            raise NeuralCollapseError("loader", "labels under one name", got, remedy)
+        if found:
+            labels = given.pop(found[0])
             return next(iter(given.values())) if names and len(given) == 1 else given, labels
     if isinstance(batch, (list, tuple)) and len(batch) == 2:
         return batch[0], batch[1]

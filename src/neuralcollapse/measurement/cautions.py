@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from neuralcollapse.measurement.collapse_values import CollapseValues
 from neuralcollapse.measurement.prediction import implied_decay
-from neuralcollapse.metrics.between import between_whitener
+from neuralcollapse.metrics.between import between_whitener, leaves_out_classes
 from neuralcollapse.metrics.chance.decisions import own_nearest_mean
 from neuralcollapse.metrics.collapse_index import loses_digits
 from neuralcollapse.metrics.validity import CERTAIN
@@ -81,15 +81,16 @@ def _samples(report: CollapseValues) -> Iterator[str]:
             f"{setting.num_samples:,} samples are too few for {dim:,} features: "
             "VCI is 0 for any features."
         )
-    if indexed and loses_digits(report.train.moments):
+    moments = report.train.moments
+    if indexed and (loses_digits(moments) or leaves_out_classes(moments)):
         yield (
             "Some directions of the features vary too little for float32 beside the others (after "
-            "a LayerNorm always one, along which no classes differ): VCI may be wrong if classes "
-            "differ along them; measure float64 features to be sure."
-            if report.train.moments.narrow
+            "a LayerNorm always one, along which no classes differ): VCI and nc1_pinv may be wrong "
+            "if classes differ along them; measure float64 features to be sure."
+            if moments.narrow
             else "Classes differ along directions in which the features vary too little for "
-            "float64 beside the others: VCI may be wrong; to be sure, measure the features "
-            "without the strongest direction."
+            "float64 beside the others: VCI and nc1_pinv may be wrong; to be sure, measure the "
+            "features without the strongest direction."
         )
     single = sum(size == 1 for size in setting.class_sizes)
     if single:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.departure import Departure, departures
 from neuralcollapse.measurement.prediction import predicted, setting_of
 from neuralcollapse.measurement.readings import both, training_only
@@ -199,3 +200,10 @@ class CollapseValues(Mapping[str, float]):
         if self.own:
             record["own_metrics"] = list(self.own)
         return record
+
+
+def checked_report(argument: str, report: Any) -> None:
+    """Refuse what is no report, such as the moments in one."""
+    if not isinstance(report, CollapseValues):
+        got, remedy = type(report).__name__, "pass what measure or measure_features returned"
+        raise NeuralCollapseError(argument, "a report", got, remedy)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.measurement.collapse_values import CollapseValues
+from neuralcollapse.measurement.collapse_values import checked_report
 from neuralcollapse.metrics.estimates.estimate import Estimate
 from neuralcollapse.metrics.estimates.jackknife import interval, standard_error
 from neuralcollapse.wording import between, first_names, number
@@ -125,10 +125,7 @@ def compare(report_a: CollapseReport, report_b: CollapseReport) -> Comparison:
     import pandas as pd
 
     for argument, report in (("report_a", report_a), ("report_b", report_b)):
-        if not isinstance(report, CollapseValues):
-            raise NeuralCollapseError(
-                argument, "a report", type(report).__name__, "pass what measure returned"
-            )
+        checked_report(argument, report)
     names = [name for name in report_a if name in report_b]
     if not names:
         raise NeuralCollapseError(

@@ -19,6 +19,7 @@ NAMES = (
     "features", "labels", "weight", "bias", "logits", "class_names",
     "test_features", "test_labels", "test_logits",
 )  # fmt: skip
+FOREIGN = "foreign_features"  # of samples without a class, which only `ood` looks at
 
 
 def read_features(path: str | Path) -> dict[str, Any]:
@@ -29,7 +30,8 @@ def read_features(path: str | Path) -> dict[str, Any]:
     path
         As in `read_arrays`, with ``features`` (N, d), ``labels`` (N,) of any kind, and optionally
         ``weight`` (K, d), ``bias`` (K,), ``logits`` (N, K), ``class_names`` (K,),
-        ``test_features``, ``test_labels`` and ``test_logits``.
+        ``test_features``, ``test_labels`` and ``test_logits``. The ``foreign_features`` that the
+        command `ood` scores are passed over.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def read_features(path: str | Path) -> dict[str, Any]:
     ...     sorted(read_features(f"{folder}/f.npz"))
     ['features', 'labels']
     """
-    arrays = read_arrays(path, NAMES)
+    arrays = of_classes(path)
     missing = {"features", "labels"} - set(arrays)
     if missing:
         expected = (
@@ -62,6 +64,13 @@ def read_features(path: str | Path) -> dict[str, Any]:
         if Path(path).suffix.lower() == ".csv":
             remedy = f"name the column of labels one of {', '.join(LABELS)}; others are features"
         raise NeuralCollapseError("path", expected, got, remedy)
+    return arrays
+
+
+def of_classes(path: str | Path) -> dict[str, Any]:
+    """Read all arrays of a file, as in `read_features`, but for those of foreign samples."""
+    arrays = read_arrays(path, (*NAMES, FOREIGN))
+    arrays.pop(FOREIGN, None)
     return arrays
 
 

@@ -48,6 +48,10 @@ class FeatureTap:
     classifiers do, rows for that token. Nothing is stored in the network: it can be copied and
     pickled inside the context.
 
+    Features that the network changes in place after the head are refused, and logits that it
+    changes are computed anew. Changes that torch does not count, through ``.data`` or NumPy, are
+    seen in at most about 2^17 numbers, evenly spaced rows of what is larger.
+
     Parameters
     ----------
     model

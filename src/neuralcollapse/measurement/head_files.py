@@ -14,6 +14,7 @@ from neuralcollapse.files import reading
 from neuralcollapse.measurement.array_files import existing_file, read_state
 from neuralcollapse.measurement.report_file import is_report
 from neuralcollapse.metrics.head import Head
+from neuralcollapse.tensor_files import CHECKSUM, load_tensors
 
 # Names that libraries give their heads, in the order of trying; tied heads are embeddings.
 USUAL = (
@@ -49,8 +50,8 @@ def head_from_file(path: str | Path, key: str | None = None) -> Head:
     Raises
     ------
     NeuralCollapseError
-        If the file does not exist or cannot be read, the key is not in it (similar names are
-        listed), or it does not name a matrix.
+        If the file does not exist, cannot be read or is not as it was saved, the key is not in it
+        (similar names are listed), or it does not name a matrix.
 
     Examples
     --------
@@ -76,6 +77,8 @@ def head_from_file(path: str | Path, key: str | None = None) -> Head:
                     raise NeuralCollapseError("path", expected, got, "measure with the head")
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
             key = _choose(key, shapes, path)
+            if CHECKSUM in (file.metadata() or {}):  # of all that is in the file
+                return _head(key, load_tensors(path)[0])
             return _head(key, {n: file.get_tensor(n) for n in (key, _bias(key)) if n in shapes})
     tensors = read_state(path)
     key = _choose(key, {name: tuple(value.shape) for name, value in tensors.items()}, path)

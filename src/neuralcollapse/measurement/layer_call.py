@@ -17,9 +17,10 @@ from neuralcollapse.metrics.head import two_sided
 
 TICKS = itertools.count()
 ROWS = 256  # of a batch, on which a head is checked
-LOOKED_AT = 2**17  # about as many numbers tell whether features or logits changed
+LOOKED_AT = 2**17  # about as many numbers tell of changes that torch does not count
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+Mark = tuple[int, Tensor | None, Tensor | None]  # version, sums of columns, sum of all
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,20 +49,20 @@ class LayerCall:
     logits: Tensor
     tick: int = field(default_factory=TICKS.__next__)
     left: Tensor | None = None
-    sums: tuple[Tensor, Tensor] = field(init=False)  # of all bits, which tell of later changes
+    marks: tuple[Mark, Mark] = field(init=False)  # which tell of later changes
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sums", (_bit_sum(self.features), _bit_sum(self.logits)))
+        object.__setattr__(self, "marks", (_mark(self.features), _mark(self.logits)))
 
     def as_given(self) -> LayerCall | None:
         """Return the call as the layer gave it; None if what changed in place cannot be had again.
 
         Logits can: the layer answers anew.
         """
-        entered, left = self.sums
-        if not torch.equal(_bit_sum(self.features), entered):
+        entered, left = self.marks
+        if not _stayed(self.features, entered):
             return None
-        if torch.equal(_bit_sum(self.logits), left):
+        if _stayed(self.logits, left):
             return self
         answer = answers(self, self.features.flatten(0, -2).to(own_dtype(self)))
         if answer is None:
@@ -115,14 +116,35 @@ def layer_call(name: str, module: nn.Module, entered: Any, left: Any) -> LayerCa
     return LayerCall(name, module, entered, left)
 
 
-def _bit_sum(part: Tensor) -> Tensor:
-    """Return the sums of the bits of each column of a tensor, as integers that wrap around.
-
-    Unlike the version of a tensor, they tell of changes through NumPy or ``.data`` as well, and are
-    silent where only other parts of the same memory were written. Of many rows some are looked at.
-    """
+def _mark(part: Tensor) -> Mark:
+    """Return the version of a tensor and, if its numbers are here, sums of their bits."""
+    version = 0 if part.is_inference() else part._version
     if part.is_meta or type(part) is not Tensor:  # without numbers, or with some elsewhere
-        return torch.tensor(0 if part.is_inference() else part._version)
+        return version, None, None
+    return version, _column_sums(part), _sum(part)
+
+
+def _stayed(part: Tensor, mark: Mark) -> bool:
+    """Return whether a tensor is as it was when marked.
+
+    Its version tells of every write to its memory, also to other parts of it, but of none through
+    NumPy or ``.data``. So its numbers decide: all of them if it was written to, else some rows.
+    """
+    version, columns, total = mark
+    if columns is not None and not torch.equal(_column_sums(part), columns):
+        return False
+    now = 0 if part.is_inference() else part._version
+    return now == version or (total is not None and torch.equal(_sum(part), total))
+
+
+def _sum(part: Tensor) -> Tensor:
+    """Return the sum of all bits, in integers that wrap around: wider ones take far longer."""
+    bits = part.view(INTEGERS[part.itemsize])
+    return bits.sum(dtype=bits.dtype)
+
+
+def _column_sums(part: Tensor) -> Tensor:
+    """Return the sums of the bits of each column of a tensor; of many rows, of some."""
     some = part.view(INTEGERS[part.itemsize])[:: max(1, part.numel() // LOOKED_AT)].flatten(0, -2)
     rows = some[:: max(1, some.numel() // LOOKED_AT)]
     # Each of an even number of rows times two, say, could wrap around to no change at all.

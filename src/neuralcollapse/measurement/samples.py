@@ -74,17 +74,17 @@ class Samples:
             expected, got = "a function from a batch to (inputs, labels)", type(parts).__name__
             raise NeuralCollapseError("unpack", expected, f"one to {got}", "return both of them")
         inputs, labels = parts[0], self.read(parts[1])
-        mask = self.mask(inputs)
+        mask = self.mask(inputs, labels)
         untold = {"decoder_input_ids", "decoder_inputs_embeds"}.isdisjoint
         if self.decoder and isinstance(inputs, Mapping) and untold(inputs):
             inputs = {**inputs, "labels": labels}
         return inputs, labels, mask
 
-    def mask(self, inputs: Any) -> Tensor | None:
-        """Return the mask of the positions of the output, if the inputs are a mapping with one."""
+    def mask(self, inputs: Any, labels: Any) -> Tensor | None:
+        """Return the mask of the positions of the output, if the inputs have one."""
         if self.decoder and isinstance(inputs, Mapping):
-            return mask_of({"mask": inputs.get("decoder_attention_mask")})
-        return mask_of(inputs)
+            inputs = {"mask": inputs.get("decoder_attention_mask")}
+        return mask_of(inputs, None if isinstance(labels, PackedSequence) else len(labels))
 
     def read(self, labels: Any) -> Any:
         """Return labels as a tensor of the same shape, packed if they are."""

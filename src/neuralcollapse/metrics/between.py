@@ -8,16 +8,18 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.moments.checked_moments import checked_moments
 from neuralcollapse.moments.class_moments import Center, ClassMoments, Weighting
 from neuralcollapse.validation import check_choice
 
 EPS = torch.finfo(torch.float64).eps
+KNOWN = 10  # times the round-off: what is above it has a correct digit
 STEEP = 1e-8  # of the largest eigenvalue: that of a smaller one has lost half of its digits
 
 
 def require_two_classes(moments: ClassMoments) -> None:
     """Refuse moments that hold samples of fewer than two classes."""
-    present = int(moments.present.sum())
+    present = int(checked_moments(moments).present.sum())
     if present < 2:
         expected = "samples of at least 2 classes"
         remedy = "collapse compares classes: measure on data that has several"
@@ -68,6 +70,31 @@ def _whitener(moments: ClassMoments, weighting: Weighting, center: Center) -> Te
     if num <= dim:
         return (vectors / values).T @ rows
     return (vectors / values.sqrt()).T
+
+
+def leaves_out_classes(moments: ClassMoments) -> bool:
+    """Return whether class means surely differ where `between_whitener` has no direction.
+
+    They differ there by less than 1e-8 or so of their largest difference: no scatter tells how far
+    samples spread, but means are known to twice the digits of their squares.
+
+    Examples
+    --------
+    >>> turned = torch.tensor([[0.6, 0.8], [-0.8, 0.6]], dtype=torch.float64)
+    >>> for apart in (1e-6, 1e-10, 0.0):
+    ...     means = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, apart]], dtype=torch.float64)
+    ...     leaves_out_classes(ClassMoments(3, 2).update(means @ turned, [0, 1, 2]))
+    False
+    True
+    False
+    """
+    told = len(between_whitener(moments, "balanced", "class_mean"))
+    most = min(int(moments.present.sum()) - 1, moments.dim)
+    if told == most:
+        return False
+    lengths = torch.linalg.svdvals(weighted_means(moments, "balanced", "class_mean"))
+    known = max(moments.round_off, max(moments.means.shape) * EPS * float(lengths[0]))
+    return bool(lengths[told] > KNOWN * known)
 
 
 def _told_apart(moments: ClassMoments, rows: Tensor | None, small: Tensor) -> int:

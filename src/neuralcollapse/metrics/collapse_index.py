@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralcollapse.metrics.between import EPS, between_whitener, weighted_means
+from neuralcollapse.metrics.between import EPS, KNOWN, between_whitener, weighted_means
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.validation import check_choice
 
 FLOAT32_PRODUCT = 2.0**-25  # round-off of a scatter in float32, over the variance of a feature
 LEAST_PIVOT = 1e-5  # of the largest pivot: below it the scatter is numerically singular
-KNOWN = 10  # times the round-off: a variance above it has a correct digit
 LEAST_RATIO = 1e-9  # of the largest eigenvalue: below it, round-off of the larger ones would show
 
 
@@ -109,7 +108,11 @@ def loses_digits(moments: ClassMoments) -> bool:
         return True
     values, directions = torch.linalg.eigh(scaled)
     rows = (weighted_means(moments, "pooled", "sample_mean") / units)[:, varying]
-    return bool(((rows @ directions[:, values < floor]).square().sum(0) > floor).any())
+    along, weak = (rows @ directions).square().sum(0), values < floor
+    # A direction is known to round-off over its variance: so much of the others' is seen along it.
+    seen = along * (moments.dim * EPS * values[-1] / values).square()
+    known = float(seen[~weak].sum()) + _added(moments, scatter)
+    return bool((along[weak] > KNOWN**2 * known).any())
 
 
 def _by_cholesky(scatter: Tensor, moments: ClassMoments, directions: int) -> Tensor | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import linear, normalize
 
 from neuralcollapse.errors import NeuralCollapseError
+from neuralcollapse.moments.checked_moments import checked_moments
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.moments.slab import part_rows
 from neuralcollapse.validation import (
@@ -193,6 +194,7 @@ def checked_head(moments: ClassMoments, weight: Any) -> Tensor:
             [2.]], dtype=torch.float64)
     """
     head = finite_matrix("weight", weight)
+    moments = checked_moments(moments)
     check_shape("weight", head, (moments.num_classes, moments.dim), ROW_A_CLASS)
     check_squares("weight", head)
     return head.detach().to(moments.device)

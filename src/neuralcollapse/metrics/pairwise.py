@@ -14,6 +14,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.class_vectors import unit_rows
 from neuralcollapse.metrics.pairs import CLOSE, TILE, PairMean, PairSpread, PairTile, sweep_pairs
+from neuralcollapse.moments.checked_moments import checked_moments
 from neuralcollapse.moments.class_moments import Center, ClassMoments
 from neuralcollapse.validation import check_choice, finite_tensor, whole_number
 
@@ -117,7 +118,7 @@ def pairwise_collapse(
     """
     min_samples = whole_number("min_samples", min_samples, 0)
     check_choice("center", center, get_args(Center))
-    enough = moments.counts >= max(min_samples, 1)
+    enough = checked_moments(moments).counts >= max(min_samples, 1)
     if int(enough.sum()) < 2:
         expected = "at least 2 classes with that many samples"
         got = f"{int(enough.sum())} with {max(min_samples, 1)}"

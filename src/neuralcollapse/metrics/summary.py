@@ -8,6 +8,7 @@ from typing import Any
 from neuralcollapse.metrics.catalogue import CATALOGUE, needed
 from neuralcollapse.metrics.measured import Measured
 from neuralcollapse.metrics.metric import Metric
+from neuralcollapse.moments.checked_moments import checked_moments
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.validation import as_matrix, as_tensor
 
@@ -61,7 +62,7 @@ def summarize(
     shares = {} if margin_min is None else {"margin_min": margin_min}
     head = None if weight is None else as_matrix("weight", weight)
     offset = None if bias is None else as_tensor("bias", bias)
-    values = values_of(Measured(moments, head, offset, shares))
+    values = values_of(Measured(checked_moments(moments), head, offset, shares))
     values.pop("margin_min", None)
     return values
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.metrics.head import checked_bias, checked_head
 from neuralcollapse.metrics.nearest_center import LONGEST
+from neuralcollapse.moments.checked_moments import checked_moments
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.validation import (
     as_tensor,
@@ -62,7 +63,7 @@ class Detector(ABC):
             expected = f"the head, which {type(self).__name__} needs"
             remedy = "pass the weight (and bias) of the last linear layer"
             raise NeuralCollapseError("weight", expected, "none", remedy)
-        self.dim, self.device = moments.dim, moments.device
+        self.dim, self.device = checked_moments(moments).dim, moments.device
         self._weight = None if weight is None else checked_head(moments, weight)
         self._bias = (
             None if bias is None or self._weight is None else checked_bias(bias, self._weight)

@@ -10,12 +10,10 @@ import pandas as pd
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.array_files import read_arrays
-from neuralcollapse.measurement.feature_files import NAMES
+from neuralcollapse.measurement.feature_files import FOREIGN, NAMES
 from neuralcollapse.measurement.measure_features import measure_features
 from neuralcollapse.ood.evaluation import auroc, fpr_at_tpr
 from neuralcollapse.ood.scores import detector_named, ood_scores
-
-FOREIGN = "foreign_features"
 
 
 def score_file(path: str | Path, methods: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -21,7 +21,8 @@ class NCI(Detector):
         + \alpha \|x\|_1, \qquad c = \arg\max_k \; \langle w_k, x \rangle + b_k
 
     Higher is more familiar. At collapse the centred training features are parallel to their row,
-    and the first term is its length :math:`\|w_c\|`, the largest possible value.
+    and the first term is its length :math:`\|w_c\|`, the largest possible value. Where several
+    classes have the largest logit, c is the one with the least score, whatever their order.
 
     Parameters
     ----------
@@ -65,7 +66,11 @@ class NCI(Detector):
     def score(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Return proximity plus alpha times the 1-norm; a feature at the mean has proximity 0."""
         assert self._weight is not None
-        rows = self._weight[self.logits(features).argmax(1)]
+        logits = self.logits(features)
+        tied = logits == logits.amax(1, keepdim=True)
+        # <w_c, x - mean> is the logit less that of the mean: least where the latter is largest.
+        winners = self.logits(self._mean[None]).where(tied, -torch.inf).argmax(1)
+        rows = self._weight[winners]
         centered = features - self._mean
         proximity = over((rows * centered).sum(1), centered.norm(dim=1))
         return torch.add(proximity, features.abs().sum(1), alpha=self._alpha)

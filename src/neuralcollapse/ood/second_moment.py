@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from neuralcollapse.moments.checked_moments import checked_moments
 from neuralcollapse.moments.class_moments import ClassMoments
 from neuralcollapse.validation import check_shape, finite_tensor
 
@@ -43,6 +44,7 @@ def second_moment(moments: ClassMoments, about: Tensor | None = None) -> Float[T
     >>> second_moment(moments)  # mean 3: (4 + 0 + 4) / 3
     tensor([[2.6667]], dtype=torch.float64)
     """
+    moments = checked_moments(moments)
     total = moments.within_scatter("pooled") + moments.between_scatter("pooled", "sample_mean")
     if about is None:
         return total

@@ -6,12 +6,16 @@ import json
 import math
 import time
 import warnings
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import torch
 import torch.distributed
+from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.cautions import cautions
@@ -60,6 +64,8 @@ class CollapseRecorder:
     optimizers
         The optimizers of the network, as far as they are known: from them come the settings with
         which the head is trained.
+    centers
+        (K, d) class means of the last record if it is of batches, for NC4 of the next ones.
 
     Raises
     ------
@@ -89,6 +95,7 @@ class CollapseRecorder:
         self._opened = self._warned = False
         self.streaks = Streaks()
         self.optimizers: Sequence[Any] = ()
+        self.centers: Tensor | None = None
         self.prefix = prefix if mode == "pass" else f"{prefix}_batches"
         self.class_names = listed_names(class_names)
         self._include = [include] if isinstance(include, str) else include
@@ -128,14 +135,19 @@ class CollapseRecorder:
         self.records = self.records or earlier
 
     def state_dict(self) -> dict[str, Any]:
-        """Return records and what alarms remember, for the checkpoint of whoever trains."""
-        return {"records": self.records, "streaks": self.streaks.state_dict()}
+        """Return what measuring goes on from, ready for JSON, for a checkpoint."""
+        state = {"records": self.records, "streaks": self.streaks.state_dict()}
+        if self.centers is not None:  # a text per class: a JSON list would be many times as large
+            state["centers"] = [b64encode(row).decode() for row in self.centers.cpu().numpy()]
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there, also in the folder, if there is one and no record was made."""
         self.records = list(state.get("records", []))
         if "streaks" in state:
             self.streaks.load_state_dict(state["streaks"])
+        rows = [np.frombuffer(b64decode(row)) for row in state.get("centers", ())]
+        self.centers = torch.from_numpy(np.stack(rows)) if rows else None
         if self._writer is not None and self.records:
             self._writer.go_back(self.records)
             self._opened = False
@@ -180,6 +192,7 @@ class CollapseRecorder:
             keeps = self.keeps_geometry(epoch, last)
             self._writer.add(record, named if keeps else None, before)
         self.records.append(record)
+        self.centers = measured.train.moments.means if self.mode == "batches" else None
         return record
 
     def check(self, num_classes: int, metrics: Sequence[str]) -> None:

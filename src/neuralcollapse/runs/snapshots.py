@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.measurement.collapse_report import CollapseReport
+from neuralcollapse.measurement.collapse_values import checked_report
 from neuralcollapse.measurement.split_report import SplitReport
 from neuralcollapse.metrics.class_distance import worst_pairs
 from neuralcollapse.metrics.setting import Setting
@@ -114,6 +115,7 @@ def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None 
     epoch, report, before
         As there.
     """
+    checked_report("report", report)
     moments = report.train.moments
     center = moments.center().cpu()
     closest = worst_pairs(moments, CLOSEST_PAIRS)

@@ -129,7 +129,7 @@ def integer_labels(
         )
     labels = labels.to(torch.int64)
     if len(labels):
-        low, high = (int(bound) for bound in torch.aminmax(labels))
+        low, high = torch.stack(torch.aminmax(labels)).tolist()  # one wait for a device, not two
         if low < 0 or (num_classes is not None and high >= num_classes):
             upper = (
                 "" if num_classes is None else f" and below {num_classes}, the number of classes"

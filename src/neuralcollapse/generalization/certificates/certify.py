@@ -21,6 +21,7 @@ from neuralcollapse.generalization.certificates.held_out import (
 from neuralcollapse.generalization.certificates.margin_ramp import margin_ramp_upper
 from neuralcollapse.generalization.certificates.per_class import class_uppers
 from neuralcollapse.measurement import CollapseReport
+from neuralcollapse.measurement.collapse_values import checked_report
 from neuralcollapse.moments import ClassMoments
 
 HEADLINE, RAMP, CANTELLI = "Clopper-Pearson", "margin ramp", "Cantelli, clipped"
@@ -179,6 +180,7 @@ def certify_report(
     >>> certify_report(report)
     ErrorCertificate(upper=0.5271, confidence=0.95, errors=0, n=4)
     """
+    checked_report("report", report)
     test = report.test
     if test is None or not len(test.state.margins):
         got = "no test data" if test is None else "no margins"

