@@ -4,8 +4,8 @@
 
 pass 1   one read of the stream into ClassMoments, over the floor: one read of the data and one
          d x d product per batch of 256 rows, which any within-class scatter must pay.
-all      NC1 (both), CDNV, NC2, NC3, NC4 and margins besides, over the floor plus one product of
-         each batch with a d x 2K matrix, which NC4 must pay.
+all      NC1 (both), CDNV, NC2, NC3, NC4 and margins besides, without intervals, over the floor
+         plus one product of each batch with a d x 2K matrix, which NC4 must pay.
 whole    measure_features(features, labels, weight), all that it does but for intervals, over the
          same floor.
 needed   the kernels that it cannot do without, over the same floor: class means taken off, norms,
@@ -141,7 +141,7 @@ def everything(
     features: Tensor, labels: Tensor, weight: Tensor, logits: Tensor
 ) -> dict[str, float]:
     budget = 2 * features.nbytes
-    state = CollapseState(*weight.shape, keep=True, feature_budget=budget)
+    state = CollapseState(*weight.shape, keep=True, feature_budget=budget, intervals=False)
     batches = zip(*(data.split(BATCH) for data in (features, labels, logits)), strict=True)
     for batch, part, scores in batches:
         state.gather(batch, part, scores)
@@ -315,12 +315,12 @@ def stream_rows(case: str, smoke: bool, repeat: int) -> Iterator[list[str]]:
         repeat, lambda: floor(features), lambda: pass_1(features, labels, len(weight))
     )
     full, *_ = median_ratios(
-        max(1, repeat // 2),
+        repeat,
         lambda: floor_with_head(features, columns),
         lambda: everything(features, labels, weight, logits),
     )
     whole, least, default = median_ratios(
-        max(1, repeat // 2),
+        repeat,
         lambda: floor_with_head(features, columns),
         lambda: nc.measure_features(features, labels, weight, intervals=False),
         lambda: needed(features, labels, weight, columns),
