@@ -144,16 +144,20 @@ class FeaturePass:
                     continue  # the output for an empty batch says nothing about the head
                 if layers is not None:
                     layers.expect(*samples.expected(labels, mask))
-                inputs = moved(inputs, self._device)
-                output = samples.run(self._model, inputs)
-                features, logits = self._tap.take(output)
-                labels = samples.settled(labels, features, logits.shape[-1])
-                if layers is not None:
-                    layers.num_classes = self._tap.sizes[0]
-                    layers.add(labels, samples, mask)
-                features, logits, labels = samples.rows(features, logits, labels, mask)
-                # A copy: the loader or the network may write the next batch into the same memory.
-                yield features.clone(), logits, labels
+                # Nothing here refers to logits: who reads them may drop them before the next batch.
+                yield self._forward(moved(inputs, self._device), labels, mask)
+
+    def _forward(self, inputs: Any, labels: Any, mask: Tensor | None) -> tuple[Tensor, Tensor, Any]:
+        layers, samples = self._layers, self._samples
+        output = samples.run(self._model, inputs)
+        features, logits = self._tap.take(output)
+        labels = samples.settled(labels, features, logits.shape[-1])
+        if layers is not None:
+            layers.num_classes = self._tap.sizes[0]
+            layers.add(labels, samples, mask)
+        features, logits, labels = samples.rows(features, logits, labels, mask)
+        # A copy: the loader or the network may write the next batch into the same memory.
+        return features.clone(), logits, labels
 
     def require_rereadable(self, limit: str) -> None:
         """Refuse a loader that can be read only once; `limit` says what it had to keep to."""

@@ -20,7 +20,7 @@ ROWS = 256  # of a batch, on which a head is checked
 LOOKED_AT = 2**17  # about as many numbers tell of changes that torch does not count
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-Mark = tuple[int, Tensor | None, Tensor | None]  # version, sums of columns, sum of all
+Mark = tuple[int, Tensor | None, Tensor | None]  # version, sums of columns, sum of all, or None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,9 @@ class LayerCall:
     marks: tuple[Mark, Mark] = field(init=False)  # which tell of later changes
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "marks", (_mark(self.features), _mark(self.logits)))
+        # Logits are many, and can be had again: whatever is written to them counts as a change.
+        marks = _mark(self.features, whole=True), _mark(self.logits, whole=False)
+        object.__setattr__(self, "marks", marks)
 
     def as_given(self) -> LayerCall | None:
         """Return the call as the layer gave it; None if what changed in place cannot be had again.
@@ -116,19 +118,20 @@ def layer_call(name: str, module: nn.Module, entered: Any, left: Any) -> LayerCa
     return LayerCall(name, module, entered, left)
 
 
-def _mark(part: Tensor) -> Mark:
+def _mark(part: Tensor, whole: bool) -> Mark:
     """Return the version of a tensor and, if its numbers are here, sums of their bits."""
     version = 0 if part.is_inference() else part._version
     if part.is_meta or type(part) is not Tensor:  # without numbers, or with some elsewhere
         return version, None, None
-    return version, _column_sums(part), _sum(part)
+    return version, _column_sums(part), _sum(part) if whole else None
 
 
 def _stayed(part: Tensor, mark: Mark) -> bool:
     """Return whether a tensor is as it was when marked.
 
     Its version tells of every write to its memory, also to other parts of it, but of none through
-    NumPy or ``.data``. So its numbers decide: all of them if it was written to, else some rows.
+    NumPy or ``.data``. So its numbers decide: all of them if it was written to and their sum is
+    known, else some rows.
     """
     version, columns, total = mark
     if columns is not None and not torch.equal(_column_sums(part), columns):

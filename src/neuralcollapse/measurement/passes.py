@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -305,23 +307,30 @@ class _Passes:
             if whole and not state.whole:
                 whole = False
                 data.require_rereadable(f"at most {budget:,} bytes of features")
+            del logits  # which may be larger than all else, before the next are computed
         return state if state is not None and state.moments.num_samples else None
 
     def _empty(self, num_classes: int, dim: int, **options: Any) -> CollapseState:
         options |= {"keep": True, "intervals": self.options.intervals}
         return CollapseState(num_classes, dim, self.options.scatter, **options)
 
-    def _frequent(self, data: FeaturePass) -> Iterator[tuple[Tensor, Tensor, Any]]:
-        for features, logits, labels in data:
-            if self.among is None:
-                yield features, logits, labels
-            else:
-                true = integer_labels("labels", labels, None, len(self.among))
-                keep = self.among.to(true.device)[true].to(features.device)
-                yield features[keep], logits[keep], true[keep.to(true.device)]
+    def _frequent(self, data: FeaturePass) -> Iterable[tuple[Tensor, Tensor, Any]]:
+        if self.among is None:
+            return data
+        return itertools.starmap(partial(_of_classes, self.among), data)
 
     def _together(self, state: CollapseState) -> CollapseState:
         return over_ranks(state) if self.merged else state
+
+
+def _of_classes(
+    among: Tensor, features: Tensor, logits: Tensor, labels: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the samples of some classes (K,) alone."""
+    true = integer_labels("labels", labels, None, len(among))
+    keep = among.to(true.device)[true]
+    here = keep.to(features.device)
+    return features[here], logits[here], true[keep]
 
 
 def _named(

@@ -105,6 +105,11 @@ class NearestCenter:
         """Number of samples to score at once."""
         return max(1, min(CHUNK_ROWS, CHUNK_ELEMENTS // self.num_classes))
 
+    @property
+    def batch_rows(self) -> int:
+        """Number of samples to judge at once: fewer where all their logits are returned."""
+        return CHUNK_ROWS if self._head is None else self.chunk_rows
+
     def read(self, features: Any) -> Tensor:
         """Return user input as finite features (n, d), in their own dtype."""
         rows = as_matrix("features", features).detach()

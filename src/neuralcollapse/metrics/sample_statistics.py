@@ -150,7 +150,7 @@ class SampleStatistics:
         look = self._second_look(whole or self.moments)
         self._counts.forget_nearest()
         self.left_out.zero_()
-        for features, labels, winners in self._settled_from(again, nearest.chunk_rows):
+        for features, labels, winners in self._settled_from(again, nearest.batch_rows):
             found, own, ahead, logits = nearest.judged(features, labels)
             if logits is not None:
                 margins, winners = self._decided(features, labels, logits)
