@@ -1,4 +1,5 @@
 import random
+import weakref
 from dataclasses import make_dataclass
 
 import numpy as np
@@ -311,6 +312,26 @@ class Static(nn.Module):
     def forward(self, x):
         with torch.no_grad():
             return self.head(torch.mm(x, self.mixing, out=self.room))
+
+
+def test_the_logits_of_a_batch_are_gone_before_the_next_are_computed(data):
+    """With many classes they are larger than all else; features wait in a copy."""
+
+    logits: list = []
+
+    class Head(nn.Linear):
+        def forward(self, x):
+            assert all(known() is None for known in logits)
+            array = x.numpy() @ self.weight.detach().numpy().T
+            logits.append(weakref.ref(array))
+            return torch.from_numpy(array)
+
+    network = nn.Sequential(nn.Flatten(), Head(8, 4, bias=False)).eval()
+    for budget in (2**20, 0):
+        nc.measure(
+            network, loader(data), test_loader=loader(data), feature_budget=budget, intervals=False
+        )
+    assert len(logits) == 3 * (2 + 3)
 
 
 def test_a_network_may_reuse_the_memory_of_its_features():

@@ -262,6 +262,7 @@ class _Passes:
             data = self._run(loader, f"measuring {name.replace('_', ' ')} data", self.layers)
             for features, logits, labels in self._frequent(data):
                 state.gather(features, labels, logits)
+                del logits
         if state.moments.groups:  # otherwise nothing remains to be found
             state.look_again(self._together(state).moments)
         return self._together(state)

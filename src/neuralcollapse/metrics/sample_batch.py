@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import starmap
 from typing import Any
 
 import torch
@@ -76,7 +78,7 @@ def within(labels: Tensor, num_classes: int) -> Tensor:
 def decided_batches(
     batches: Iterable[tuple[Tensor, Tensor | None, Any]], num_classes: int
 ) -> Iterator[Batch]:
-    """Yield features, labels and winners of batches that are read a second time.
+    """Return features, labels and winners of batches that are read a second time.
 
     Parameters
     ----------
@@ -85,10 +87,13 @@ def decided_batches(
     num_classes
         K.
     """
-    for rows, scores, given in batches:
-        features, labels, logits = read_batch(rows, given, scores, num_classes)
-        labels = within(labels, num_classes)
-        yield features, labels, None if logits is None else decide(logits, labels)[1]
+    return starmap(partial(_decided, num_classes), batches)  # which refers to none of them later
+
+
+def _decided(num_classes: int, rows: Tensor, scores: Tensor | None, given: Any) -> Batch:
+    features, labels, logits = read_batch(rows, given, scores, num_classes)
+    labels = within(labels, num_classes)
+    return features, labels, None if logits is None else decide(logits, labels)[1]
 
 
 def refuse_margins(bad: int) -> None:
