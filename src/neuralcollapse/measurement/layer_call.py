@@ -17,6 +17,7 @@ from neuralcollapse.metrics.head import two_sided
 
 TICKS = itertools.count()
 ROWS = 256  # of a batch, on which a head is checked
+CHECKED = 2**19  # logits of them, where classes are many
 LOOKED_AT = 2**17  # about as many numbers tell of changes that torch does not count
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -89,8 +90,9 @@ class LayerCall:
     def rows(self) -> LayerCall:
         """Return the call with at most `ROWS` of its rows, (n, d) and (n, K)."""
         features, logits = (part.flatten(0, -2) for part in (self.features, self.logits))
-        step = max(1, len(features) // ROWS)
-        return replace(self, features=features[::step][:ROWS], logits=logits[::step][:ROWS])
+        most = min(ROWS, max(ROWS // 16, CHECKED // logits.shape[1]))
+        step = max(1, len(features) // most)
+        return replace(self, features=features[::step][:most], logits=logits[::step][:most])
 
     def two_sided(self) -> Tensor:
         """Return (..., K) logits: -z/2 and z/2 of a layer with one logit z."""
