@@ -141,7 +141,7 @@ def everything(
     features: Tensor, labels: Tensor, weight: Tensor, logits: Tensor
 ) -> dict[str, float]:
     budget = 2 * features.nbytes
-    state = CollapseState(*weight.shape, keep=True, feature_budget=budget, intervals=False)
+    state = CollapseState(*weight.shape, keep=True, feature_budget=budget)
     batches = zip(*(data.split(BATCH) for data in (features, labels, logits)), strict=True)
     for batch, part, scores in batches:
         state.gather(batch, part, scores)

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 
 from neuralcollapse.errors import NeuralCollapseError
 from neuralcollapse.figure_style import save
-from neuralcollapse.files import atomic_path, read_json, read_npz, write_npz, write_whole
+from neuralcollapse.files import atomic_path, read_json, write_whole
+from neuralcollapse.npz_files import read_npz, write_npz
 from neuralcollapse.plain_text import plain, unmathed
 
 

@@ -54,6 +54,15 @@ def test_every_option_says_what_it_does():
     assert unsaid == []
 
 
+def test_what_options_mean_has_one_name():
+    """The same help under two names would be one idea that is called twice."""
+    names = {}
+    for command in vars(get_command(app))["commands"].values():
+        for parameter in command.params:
+            names.setdefault(parameter.help, set()).add(parameter.name)
+    assert {told: found for told, found in names.items() if len(found) > 1} == {}
+
+
 def about(command):
     """Return what the source says of a command."""
     found = get_command(app)

@@ -1,5 +1,7 @@
 """What a recorder goes on with after a checkpoint, alone and with its folder."""
 
+import json
+import math
 import warnings
 from dataclasses import replace
 
@@ -89,3 +91,14 @@ def test_notes_of_how_samples_were_read_are_said_once():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         recorder.record(noted, 2)
+
+
+def test_class_means_of_batches_go_on_from_a_checkpoint_unless_they_are_many(monkeypatch):
+    recorder, other = CollapseRecorder(mode="batches"), CollapseRecorder(mode="batches")
+    recorder.centers = torch.tensor([[0.1, 1e-300], [math.nan, math.nan]], dtype=torch.float64)
+    state = json.loads(json.dumps(recorder.state_dict()))
+    other.load_state_dict(state)
+    torch.testing.assert_close(other.centers, recorder.centers, rtol=0, atol=0, equal_nan=True)
+    monkeypatch.setattr("neuralcollapse.runs.center_text.MOST", 3)
+    other.load_state_dict(recorder.state_dict())
+    assert other.centers is None

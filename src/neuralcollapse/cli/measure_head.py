@@ -17,7 +17,7 @@ def measure_head(
     key: Annotated[
         str | None, typer.Option(help="Name of the head's weight, such as lm_head.weight.")
     ] = None,
-    names: ClassNames = None,
+    class_names: ClassNames = None,
     json: ToJson = None,
 ) -> None:
     """Measure a head by itself, from a file of weights; no model is run.
@@ -30,8 +30,8 @@ def measure_head(
     from neuralcollapse.measurement.head_files import head_from_file
 
     head = head_from_file(file, key)
-    class_names = None if names is None else read_class_names(names)
-    report = measure(head.weight, head.bias, class_names)
+    names = None if class_names is None else read_class_names(class_names)
+    report = measure(head.weight, head.bias, names)
     tell(f"{plain(head.name)} of {plain(file.name)}")
     tell(report)
     if json is not None:

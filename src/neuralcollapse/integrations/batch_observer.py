@@ -46,12 +46,11 @@ def refuse_unheeded(mode: str, options: PassOptions, **data: Any) -> None:
     NeuralCollapseError
         If one is given with ``mode="batches"``.
     """
-    given = {name: loader is not None for name, loader in data.items()}
-    given |= {"max_batches": options.max_batches is not None}
-    given |= {"min_samples": options.min_samples > 1}
-    for name in (name for name, is_given in given.items() if is_given and mode == "batches"):
-        expected = "nothing with mode='batches', which measures all that training runs"
-        raise NeuralCollapseError(name, expected, "a value", "leave it out, or use mode='pass'")
+    fewest = options.min_samples if options.min_samples > 1 else None
+    for name, given in {**data, "max_batches": options.max_batches, "min_samples": fewest}.items():
+        if mode == "batches" and given is not None:
+            expected = "nothing with mode='batches', which measures all that training runs"
+            raise NeuralCollapseError(name, expected, "a value", "leave it out, or use mode='pass'")
 
 
 class BatchObserver:

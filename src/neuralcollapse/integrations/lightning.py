@@ -252,10 +252,8 @@ class CollapseCallback(_Callback):
         return self._recorder.due(self._before + epoch, last and self._before + last)
 
     def _measure(self, trainer: Any, pl_module: Any) -> Record:
-        if self._observer is not None:
-            measured = self._observer.finish()
-        else:
-            measured = self._measured(trainer, pl_module)
+        observer = self._observer
+        measured = self._measured(trainer, pl_module) if observer is None else observer.finish()
         step = int(trainer.global_step)
         epoch, last = self._before + self._epoch, _last(trainer)
         with one_refuses_all_refuse():

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import read_npz, reading
+from neuralcollapse.files import reading
+from neuralcollapse.npz_files import read_npz
 from neuralcollapse.tensor_files import load_tensors
 
 LABELS = ("label", "labels", "class", "target", "y")  # columns that hold the classes

@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import write_npz
 from neuralcollapse.measurement.array_files import LABELS, read_arrays
+from neuralcollapse.npz_files import write_npz
 from neuralcollapse.tensor_files import save_tensors
 from neuralcollapse.validation import as_tensor
 

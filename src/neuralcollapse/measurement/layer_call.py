@@ -105,10 +105,7 @@ def layer_call(name: str, module: nn.Module, entered: Any, left: Any) -> LayerCa
         return None
     entered, left = entered.detach(), left.detach()
     if is_functorch_wrapped_tensor(left):
-        expected, got = (
-            "a network that is called as it is",
-            "a call inside a transform of torch.func",
-        )
+        expected, got = "a network called as it is", "a call inside a transform of torch.func"
         remedy = "call it on the whole batch, outside of vmap, grad and jvp"
         raise NeuralCollapseError("forward", expected, got, remedy)
     if isinstance(base_layer(module), CONVOLUTIONS):

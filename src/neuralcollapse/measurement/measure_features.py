@@ -120,12 +120,9 @@ def measure_features(
         beside = {"logits": logits, "test_labels": test_labels, "test_logits": test_logits}
         for name, value in beside.items():
             if value is not None:
-                expected, got = (
-                    "none beside a stream, whose batches hold them",
-                    type(value).__name__,
-                )
+                expected = "none beside a stream, whose batches hold them"
                 remedy = "pass labels= too, or batches (features, labels, logits)"
-                raise NeuralCollapseError(name, expected, got, remedy)
+                raise NeuralCollapseError(name, expected, type(value).__name__, remedy)
         stream = FeatureStream(features, layer, class_names)
         tested = FeatureStream(test_features, layer, class_names)
         return measure_stream(stream, tested, scatter, feature_budget, own, intervals)

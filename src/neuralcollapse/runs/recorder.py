@@ -6,14 +6,11 @@ import json
 import math
 import time
 import warnings
-from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
 import torch.distributed
 from torch import Tensor
 
@@ -28,6 +25,7 @@ from neuralcollapse.runs.alarms.alarms import ALARMS, find_alarms
 from neuralcollapse.runs.alarms.rank import means_rank
 from neuralcollapse.runs.alarms.situation import CollapseWarning, Situation
 from neuralcollapse.runs.alarms.streaks import Streaks
+from neuralcollapse.runs.center_text import centers_from_text, centers_to_text
 from neuralcollapse.runs.optimizer import decay_of, head_settings
 from neuralcollapse.runs.provenance import versions
 from neuralcollapse.runs.record import VERSION, Record
@@ -65,7 +63,8 @@ class CollapseRecorder:
         The optimizers of the network, as far as they are known: from them come the settings with
         which the head is trained.
     centers
-        (K, d) class means of the last record if it is of batches, for NC4 of the next ones.
+        (K, d) class means of the last record if it is of batches, for NC4 of the next ones. Up to
+        four million numbers of them are in the state.
 
     Raises
     ------
@@ -137,17 +136,14 @@ class CollapseRecorder:
     def state_dict(self) -> dict[str, Any]:
         """Return what measuring goes on from, ready for JSON, for a checkpoint."""
         state = {"records": self.records, "streaks": self.streaks.state_dict()}
-        if self.centers is not None:  # a text per class: a JSON list would be many times as large
-            state["centers"] = [b64encode(row).decode() for row in self.centers.cpu().numpy()]
-        return state
+        return state | {"centers": centers_to_text(self.centers)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there, also in the folder, if there is one and no record was made."""
         self.records = list(state.get("records", []))
         if "streaks" in state:
             self.streaks.load_state_dict(state["streaks"])
-        rows = [np.frombuffer(b64decode(row)) for row in state.get("centers", ())]
-        self.centers = torch.from_numpy(np.stack(rows)) if rows else None
+        self.centers = centers_from_text(state.get("centers", ()))
         if self._writer is not None and self.records:
             self._writer.go_back(self.records)
             self._opened = False

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from neuralcollapse.errors import NeuralCollapseError
-from neuralcollapse.files import read_npz, reading, remove_half_written, write_npz
+from neuralcollapse.files import reading, remove_half_written
 from neuralcollapse.measurement.collapse_report import CollapseReport
 from neuralcollapse.moments.class_moments import ClassMoments
-from neuralcollapse.runs.snapshots import Snapshot, short, snapshot
+from neuralcollapse.npz_files import read_npz, write_npz
+from neuralcollapse.runs.snapshots import Snapshot, in_float32, snapshot
 from neuralcollapse.theory.sufficient_statistics import SufficientStatistics
 
 FOLDER = "snapshots"
@@ -80,7 +81,7 @@ def write_snapshot(
     arrays |= {f"before_{name}": value for name, value in layer.items()}
     small = {"rows", "weight", "pair_margins", "held_out_margins", "held_out_confidences"}
     arrays = {
-        name: np.asarray(short(value) if name in small else value)
+        name: np.asarray(in_float32(value) if name in small else value)
         for name, value in arrays.items()
         if value is not None
     }

@@ -125,7 +125,7 @@ def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None 
         class_names=list(report.class_names),
         counts=moments.counts.cpu(),
         center=center,
-        rows=short(moments.means.cpu() - center).double(),
+        rows=in_float32(moments.means.cpu() - center).double(),
         trace_variances=moments.trace_variances.cpu(),
         squared_norm=float(moments.squared_norm),
         closest_pairs=torch.tensor(closest, dtype=torch.float64).reshape(-1, 3),
@@ -139,7 +139,7 @@ def snapshot(epoch: int, report: CollapseReport, *, before: ClassMoments | None 
     )
 
 
-def short(values: Tensor) -> Tensor:
+def in_float32(values: Tensor) -> Tensor:
     """Return values in float32, or as they are where their size is beyond it.
 
     Parameters
@@ -149,7 +149,7 @@ def short(values: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> [short(size * torch.ones(2).double()).dtype for size in (1.0, 1e60)]
+    >>> [in_float32(size * torch.ones(2).double()).dtype for size in (1.0, 1e60)]
     [torch.float32, torch.float64]
     """
     size = float(values.abs().nan_to_num(0.0, 0.0).max()) if values.numel() else 0.0

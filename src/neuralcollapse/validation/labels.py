@@ -248,9 +248,8 @@ def read_labels(argument: str, value: Any) -> Tensor | np.ndarray:
         return as_tensor(argument, value).detach()
     array = as_array(argument, value)
     if array.dtype.kind == "U" and isinstance(value, (list, tuple)):
-        array = np.asarray(
-            value, dtype=object
-        )  # of an Enum, numpy would cut the text; of NaN, make
+        # As text, members of an Enum would be cut off, and NaN would become a name.
+        array = np.asarray(value, dtype=object)
     if array.dtype == object:  # how pandas stores text, and integers with missing values
         for kind, dtype in ((str, np.str_), ((int, np.integer), np.int64)):
             if all(isinstance(entry, kind) for entry in array.flat):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from neuralcollapse.figure_style import BLUE, GREEN, GREY, ORANGE, captioned, figure
-from neuralcollapse.files import write_npz
+from neuralcollapse.npz_files import write_npz
 from neuralcollapse.plain_text import unmathed
 from neuralcollapse.studies.figure_job import SEEDS, SMALL, FigureJob, Scale
 from neuralcollapse.studies.gao2023.study import study

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from neuralcollapse.figure_style import captioned
-from neuralcollapse.files import write_npz
+from neuralcollapse.npz_files import write_npz
 from neuralcollapse.studies.figure_job import ALL_SCALES, FigureJob
 from neuralcollapse.studies.ji2022.dynamics import EXACT_EXPONENTS
 from neuralcollapse.studies.ji2022.figure2_plot import fit_range, plot_dynamics

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from neuralcollapse.figure_style import BLUE, GREY, ORANGE, captioned, figure, label_ends
-from neuralcollapse.files import write_npz
+from neuralcollapse.npz_files import write_npz
 from neuralcollapse.studies.figure_job import ALL_SCALES, FigureJob
 from neuralcollapse.studies.panels import fixed_ticks
 from neuralcollapse.studies.tirer2023.regularization import LAMBDA_H, LAMBDA_W, NOISE, within_ratios

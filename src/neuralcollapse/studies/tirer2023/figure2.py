@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from neuralcollapse.figure_style import BLUE, ORANGE, captioned, figure, label_ends
-from neuralcollapse.files import write_npz
+from neuralcollapse.npz_files import write_npz
 from neuralcollapse.studies.figure_job import SEEDS, FigureJob, Scale
 from neuralcollapse.studies.panels import band, drawn_by_band, share_limits
 from neuralcollapse.studies.sweep import run_name

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from neuralcollapse.figure_style import BLUE, ORANGE, captioned, figure, label_ends
-from neuralcollapse.files import write_npz
+from neuralcollapse.npz_files import write_npz
 from neuralcollapse.studies.figure_job import SEEDS, SMALL, FigureJob, Scale
 from neuralcollapse.studies.panels import Curves, band, curves_by_case, drawn_by_band, log_ticks
 from neuralcollapse.studies.tirer2023.study import study
