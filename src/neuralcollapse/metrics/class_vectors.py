@@ -98,6 +98,24 @@ def unit_rows(rows: Float[Tensor, "K d"]) -> Float[Tensor, "K d"]:
     return rows / norms.where(norms > 0, 1.0)
 
 
+def pair_cosines(rows: Float[Tensor, "K d"]) -> Float[Tensor, " pairs"]:
+    """Return the cosines of all pairs i < j, (1, 2), (1, 3), ..., by a K x K product.
+
+    Parameters
+    ----------
+    rows
+        (K, d) vectors; zero rows are at right angles to all.
+
+    Examples
+    --------
+    >>> pair_cosines(torch.tensor([[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]]))
+    tensor([ 0., -1.,  0.])
+    """
+    directions = unit_rows(rows)
+    i, j = torch.triu_indices(len(rows), len(rows), offset=1, device=rows.device)
+    return (directions @ directions.T)[i, j]
+
+
 def centered_rows(vectors: Any, center: Any = None) -> Float[Tensor, "K d"]:
     """Return class vectors minus a centre, in float64.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neuralcollapse.geometry.simplex_etf import nearest_etf, standard_simplex
 from neuralcollapse.metrics.catalogue import FIRST
-from neuralcollapse.metrics.class_vectors import unit_rows
+from neuralcollapse.metrics.class_vectors import pair_cosines
 from neuralcollapse.report.html.packing import pack, short
 from neuralcollapse.runs.run import Run
 from neuralcollapse.runs.snapshots import Snapshot
@@ -112,19 +112,15 @@ def _clustered(shot: Snapshot, classes: list[int]) -> list[int]:
     """Return classes in the order in which those that point alike stand together."""
     if len(classes) < 3:
         return sorted(classes)
-    rows = unit_rows(shot.rows[sorted(classes)])
-    angles = np.clip(1 - (rows @ rows.T).numpy(), 0, None)
+    angles = np.clip(1 - pair_cosines(shot.rows[sorted(classes)]).numpy(), 0, None)
     if not np.isfinite(angles).all():
         return sorted(classes)
-    pairs = angles[np.triu_indices(len(classes), 1)]
-    order = leaves_list(linkage(pairs, "average", optimal_ordering=True)).tolist()
+    order = leaves_list(linkage(angles, "average", optimal_ordering=True)).tolist()
     return [sorted(classes)[k] for k in order]
 
 
 def _packed_cosines(rows: Tensor) -> str:
-    directions = unit_rows(rows)
-    i, j = torch.triu_indices(len(rows), len(rows), offset=1)
-    cosines = (directions @ directions.T)[i, j].clamp(-1, 1)
+    cosines = pair_cosines(rows).clamp(-1, 1)
     return pack(np.rint(cosines.numpy() * GRAM_STEPS), "<i2")
 
 

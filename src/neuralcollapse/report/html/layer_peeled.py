@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from neuralcollapse.measurement.prediction import geometry_at_decay
-from neuralcollapse.metrics.class_vectors import unit_rows
+from neuralcollapse.metrics.class_vectors import pair_cosines
 from neuralcollapse.metrics.equiangularity import gram_distance
 from neuralcollapse.report.html.packing import short
 from neuralcollapse.runs.snapshots import Snapshot
@@ -219,9 +219,7 @@ def _gram(rows: Tensor) -> Tensor:
 
 
 def _cosines(rows: Tensor) -> Tensor:
-    directions = unit_rows(_centered(rows))
-    i, j = torch.triu_indices(len(rows), len(rows), offset=1)
-    return (directions @ directions.T)[i, j]
+    return pair_cosines(_centered(rows))
 
 
 def _lengths(rows: Tensor) -> Tensor:

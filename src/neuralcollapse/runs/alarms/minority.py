@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from neuralcollapse.metrics.class_vectors import centered_rows, unit_rows
+from neuralcollapse.metrics.class_vectors import centered_rows, pair_cosines
 from neuralcollapse.runs.alarms.situation import Situation, called
 from neuralcollapse.wording import share
 
@@ -45,9 +45,7 @@ def minority_cosine(weight: Tensor, counts: Tensor) -> float:
     minority = (counts > 0) & (counts * MINORITY <= counts.max())
     if int(minority.sum()) < 2:
         return math.nan
-    rows = unit_rows(centered_rows(weight)[minority])
-    cosines = (rows @ rows.T)[tuple(torch.triu_indices(len(rows), len(rows), 1))]
-    return float(cosines.mean())
+    return float(pair_cosines(centered_rows(weight)[minority]).mean())
 
 
 def minority_collapse(situation: Situation) -> str | None:
