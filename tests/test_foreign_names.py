@@ -86,7 +86,7 @@ def test_absent_classes_and_heads_are_plain_and_tables_whole(tmp_path):
     torch.save({"weight": torch.zeros(6, 4)}, tmp_path / "m.pt")
     listed = tmp_path / "names.txt"
     listed.write_text("\n".join("abcde") + "\n\x1b[2Jgone\n")
-    shown = run("measure-head", tmp_path / "m.pt", "--names", listed)
+    shown = run("measure-head", tmp_path / "m.pt", "--class-names", listed)
     assert shown.exit_code == 0
     assert is_plain(shown.output)
 
