@@ -125,7 +125,8 @@ def test_command(tmp_path):
     save_file({"lm_head.weight": nc.simplex_etf(4, 6)}, tmp_path / "m.safetensors")
     (tmp_path / "names.txt").write_text("a\nb\nc\nd\n")
     arguments = ["measure-head", str(tmp_path / "m.safetensors"), "--key", "lm_head.weight"]
-    arguments += ["--class-names", str(tmp_path / "names.txt"), "--json", str(tmp_path / "out.json")]
+    arguments += ["--class-names", str(tmp_path / "names.txt")]
+    arguments += ["--json", str(tmp_path / "out.json")]
     result = run(*arguments)
     assert result.exit_code == 0
     assert "head of 4 classes in 6 dimensions" in result.output
